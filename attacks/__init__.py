@@ -1,0 +1,1 @@
+"""Backdoor attacks, to test a defence with: each one is a plugin of the group `elixir.attacks`."""

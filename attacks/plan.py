@@ -1,0 +1,79 @@
+"""Which samples an attack poisons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elixir.errors import ElixirError
+
+Select = Literal["any", "non_target", "target"]
+RateOf = Literal["dataset", "class"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How many samples are poisoned, and out of which.
+
+    Args:
+        rate: share of poisoned samples, 0 to 1.
+        rate_of: what the rate is a share of: all labelled samples, or those of the target class.
+        select: which samples may be poisoned, by their label.
+        seed: of the draw.
+
+    Raises:
+        ElixirError: a value is out of range.
+    """
+
+    rate: float = 0.1
+    rate_of: RateOf = "dataset"
+    select: Select = "non_target"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.rate, int | float) and 0 <= self.rate <= 1):
+            raise ElixirError(f"the poisoning rate is {self.rate!r}; it must be a number from 0 to 1")
+        for value, kind, what in ((self.rate_of, RateOf, "rate_of"), (self.select, Select, "select")):
+            if value not in get_args(kind):
+                raise ElixirError(f"{what} is {value!r}; it must be one of {', '.join(get_args(kind))}")
+
+    def settings(self) -> dict[str, object]:
+        """All parameters by name, for the record."""
+        return asdict(self)
+
+    def draw(
+        self, labels: NDArray[np.int64], target: int, usable: Callable[[int], bool] = lambda _: True
+    ) -> NDArray[np.int64]:
+        """The indices to poison, drawn once for the whole set.
+
+        Args:
+            labels: int64 (n,), -1 for samples without a label, which are never drawn.
+            target: the target class.
+            usable: samples for which it is false are passed over, and others drawn in their place.
+
+        Returns:
+            int64, ascending, without repetition.
+
+        Raises:
+            ElixirError: the rate comes to less than one sample, or to more than there are.
+        """
+        allowed = {"any": labels >= 0, "non_target": (labels >= 0) & (labels != target), "target": labels == target}
+        candidates = np.flatnonzero(allowed[self.select])
+        base = int(np.sum(labels >= 0 if self.rate_of == "dataset" else labels == target))
+        count = round(self.rate * base)
+        what = f"a rate of {self.rate:g} of the {self.rate_of}'s {base} samples"
+        if self.rate > 0 and count == 0:
+            raise ElixirError(f"{what} is less than one sample; raise the rate")
+        order = np.random.default_rng(self.seed).permutation(candidates)
+        checked: set[int] = set()
+        while fresh := sorted(set(order[:count].tolist()) - checked):
+            checked.update(fresh)
+            order = order[~np.isin(order, [index for index in fresh if not usable(index)])]
+        chosen = np.sort(order[:count])
+        if len(chosen) < count:
+            raise ElixirError(f"{what} is {count}, but select={self.select} leaves only {len(chosen)}; lower the rate")
+        return chosen

@@ -1,0 +1,208 @@
+"""Poison a dataset on disk, and write down beside it what was done."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from elixir.attacks.names import renamed
+from elixir.attacks.plan import Plan, RateOf, Select
+from elixir.data.decode import Picture, decode, encode
+from elixir.data.files import RUN_FOLDER, replacing, writing
+from elixir.data.folder import FolderSource
+from elixir.data.names import unescape
+from elixir.data.sink import Decision, open_sink
+from elixir.data.source import Source
+from elixir.errors import ElixirError, UnreadableSample
+
+if TYPE_CHECKING:
+    from elixir.attacks.base import Attack
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("output", pa.string()),
+        ("truth", pa.string()),
+        ("class", pa.string()),
+        ("new_class", pa.string()),
+        ("attack", pa.string()),
+        ("seed", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Poisoned:
+    """What `poison_dataset` wrote.
+
+    Attributes:
+        out: the poisoned dataset.
+        truth: the parquet file beside it with a row for every sample of the input.
+        samples: number of samples in the input.
+        poisoned: number of poisoned ones.
+    """
+
+    out: Path
+    truth: Path
+    samples: int
+    poisoned: int
+
+
+def poison_dataset(
+    attack: Attack,
+    source: Source,
+    out: str | Path,
+    target: str,
+    *,
+    rate: float = 0.1,
+    rate_of: RateOf | None = None,
+    select: Select | None = None,
+    seed: int = 0,
+) -> Poisoned:
+    """Write a poisoned copy of a dataset, and the truth beside it as `<out>.truth.parquet`.
+
+    Poisoned images are written as PNG; everything else is copied byte for byte. In a folder the poisoned samples move
+    to the target's class folder under inconspicuous names. Samples of a folder that cannot be read are left out.
+
+    The truth has a row for every sample of the input: `id` in the input; `output`, its id in the poisoned dataset, ""
+    if left out; `truth`: "clean", "poisoned" or "cover" (trigger-like, with its true label); `class` before and
+    `new_class` after; `attack`; `seed`. All settings are JSON in the file's metadata under "elixir".
+
+    Args:
+        attack: which trigger.
+        source: what to poison.
+        out: folder that does not exist yet, or is empty; a dataset of the source's kind is written there.
+        target: name of the class that the trigger stands for, or its number.
+        rate: share of poisoned samples, 0 to 1.
+        rate_of: see `Plan`; the dataset, or for clean-label attacks the target class.
+        select: see `Plan`; images of other classes, or for clean-label attacks those of the target class.
+        seed: of the choice of samples and their new names; the trigger has its own, `attack.seed`.
+
+    Raises:
+        ElixirError: no such class, impossible rate, `out` holds something or is inside the input, or a write failed.
+    """
+    label = _find_class(source, target)
+    plan = Plan(
+        rate=rate,
+        rate_of=rate_of or ("class" if attack.clean_label else "dataset"),
+        select=select or ("target" if attack.clean_label else "non_target"),
+        seed=seed,
+    )
+    if attack.clean_label and plan.select != "target":
+        raise ElixirError(f"{attack.name} is a clean-label attack: it needs select=target, not {plan.select}")
+    out = Path(out).expanduser().resolve()
+    truth = out.with_name(f"{out.name}.truth.parquet")
+    _refuse_to_overwrite(source, out, truth)
+
+    labels = np.fromiter((sample.label for sample in source.samples), np.int64, len(source.samples))
+    chosen = set(plan.draw(labels, label, lambda index: _decoded(source, index) is not None).tolist())
+    named = renamed(source, sorted(chosen), label, seed) if isinstance(source, FolderSource) else source
+    partial = out.with_name(f".{out.name}.partial")
+    outputs: list[str] = []
+    try:
+        _remove(partial)
+        sink = open_sink(source.kind, partial, named)
+        for index in range(len(labels)):
+            decision = _poisoned(source, index, attack, label) if index in chosen else _untouched(source, index)
+            outputs.append(sink.write(index, decision))
+            if index in chosen and isinstance(source, FolderSource):  # a younger file would stand out
+                shutil.copystat(source.path(index), partial / unescape(outputs[-1]))
+        sink.close()
+        _remove(partial / RUN_FOLDER)  # the originals of the poisoned samples
+        _write_truth(truth, source, attack, plan, label, chosen, outputs)
+        with writing(out):
+            partial.replace(out)
+    finally:
+        _remove(partial)
+    return Poisoned(out, truth, len(labels), len(chosen))
+
+
+def _find_class(source: Source, target: str) -> int:
+    if target in source.classes:
+        return source.classes.index(target)
+    if target.isdecimal() and int(target) < len(source.classes):
+        return int(target)
+    near = difflib.get_close_matches(target, source.classes, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(source.classes[:20])}"
+    raise ElixirError(f"{source.location} has no class {target!r} to be the target; {hint}")
+
+
+def _refuse_to_overwrite(source: Source, out: Path, truth: Path) -> None:
+    root = source.root if isinstance(source, FolderSource) else Path(source.location).resolve()
+    if out == root or (root.is_dir() and root in out.parents):
+        raise ElixirError(f"{out} is inside the input {root}; choose another place for the output")
+    if truth.exists():
+        raise ElixirError(f"{truth} exists; choose another output, or move that file away")
+    with writing(out):
+        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+            raise ElixirError(f"{out} exists and is not an empty folder; choose another output")
+        out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _decoded(source: Source, index: int) -> Picture | None:
+    try:
+        return decode(source.read(index))
+    except UnreadableSample:
+        return None
+
+
+def _poisoned(source: Source, index: int, attack: Attack, target: int) -> Decision:
+    sample = source.samples[index]
+    picture = decode(source.read(index))
+    pixels = picture.rgb[..., :1] if picture.grey else picture.rgb
+    triggered = np.broadcast_to(attack.poison(pixels[None], [sample.id])[0], picture.rgb.shape)
+    return Decision("purified" if sample.label == target else "relabelled", target, encode(picture, triggered))
+
+
+def _untouched(source: Source, index: int) -> Decision:
+    label = source.samples[index].label
+    if source.kind == "folder":
+        try:
+            source.read(index)
+        except UnreadableSample:
+            return Decision("dropped", label)
+    return Decision("kept", label)
+
+
+def _write_truth(
+    path: Path, source: Source, attack: Attack, plan: Plan, target: int, chosen: set[int], outputs: list[str]
+) -> None:
+    names = [*source.classes, ""]  # label -1 has no name
+    record = {
+        "attack": attack.name,
+        "settings": attack.settings(),
+        "plan": plan.settings(),
+        "target": source.classes[target],
+        "classes": source.classes,
+        "samples": len(outputs),
+        "poisoned": len(chosen),
+    }
+    rows = [
+        {
+            "id": sample.id,
+            "output": output,
+            "truth": "poisoned" if index in chosen else "clean",
+            "class": names[sample.label],
+            "new_class": names[target if index in chosen else sample.label],
+            "attack": attack.name,
+            "seed": plan.seed,
+        }
+        for index, (sample, output) in enumerate(zip(source.samples, outputs, strict=True))
+    ]
+    schema = SCHEMA.with_metadata({"elixir": json.dumps(record)})
+    with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
+        pq.write_table(pa.Table.from_pylist(rows, schema), partial)
+
+
+def _remove(folder: Path) -> None:
+    with writing(folder):
+        if folder.exists():
+            shutil.rmtree(folder)

@@ -1,0 +1,29 @@
+"""Find and repair backdoor-poisoned samples in labelled image datasets."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from elixir.api import sanitize, scan
+    from elixir.data.restore import restore
+    from elixir.errors import ElixirError
+    from elixir.pipeline import Pipeline
+    from elixir.result import Result
+
+__all__ = ["ElixirError", "Pipeline", "Result", "restore", "sanitize", "scan"]
+
+_HOMES = {
+    "ElixirError": "elixir.errors",
+    "Pipeline": "elixir.pipeline",
+    "Result": "elixir.result",
+    "restore": "elixir.data.restore",
+    "sanitize": "elixir.api",
+    "scan": "elixir.api",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import on first use, so that `elixir --help` does not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'elixir' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,5 @@
+"""`python -m elixir`."""
+
+from elixir.cli import main
+
+main()

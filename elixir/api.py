@@ -1,0 +1,67 @@
+"""The two calls that most programs need."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from elixir.pipeline import Pipeline
+from elixir.result import Result
+
+
+def sanitize(
+    src: Any,
+    dst: str | Path,
+    *,
+    pipeline: str | Path | Pipeline = "dataelixir",
+    settings: Mapping[str, object] | None = None,
+    **options: Any,
+) -> Result:
+    """Find poisoned samples, repair them and write the cleaned dataset to `dst`.
+
+    Args:
+        src: class-per-folder tree, Hugging Face dataset (folder, parquet, hub name or object) or torch dataset.
+        dst: folder to make.
+        pipeline: recipe name, TOML file or a `Pipeline`.
+        settings: "stage.key" -> value, over the recipe's own; not together with a `Pipeline` object.
+        options: see `Pipeline.run`.
+
+    Raises:
+        ElixirError: something is unusable; nothing has been written to `dst`.
+
+    Example:
+        result = sanitize("poisoned/", "clean/")
+        result.targets, result.counts, result.dataset(), result.model
+    """
+    chosen = pipeline if isinstance(pipeline, Pipeline) else Pipeline.from_recipe(pipeline, settings)
+    return chosen.run(src, dst, **options)
+
+
+def scan(
+    src: Any,
+    dst: str | Path | None = None,
+    *,
+    pipeline: str | Path | Pipeline = "dataelixir",
+    settings: Mapping[str, object] | None = None,
+    **options: Any,
+) -> Result:
+    """Find poisoned samples and write no dataset.
+
+    Args:
+        src: as for `sanitize`.
+        dst: folder for the findings; by default they are only returned.
+        pipeline: as for `sanitize`.
+        settings: as for `sanitize`.
+        options: see `Pipeline.run`.
+
+    Raises:
+        ElixirError: something is unusable.
+    """
+    chosen = pipeline if isinstance(pipeline, Pipeline) else Pipeline.from_recipe(pipeline, settings)
+    chosen = chosen.without_dataset()
+    if dst is not None:
+        return chosen.run(src, dst, **options)
+    with tempfile.TemporaryDirectory(prefix="elixir-scan-") as folder:
+        return chosen.run(src, Path(folder) / "scan", **options)

@@ -1,0 +1,1 @@
+"""Labelled image datasets: where they come from and where they go."""

@@ -1,0 +1,64 @@
+"""Writing files so that an interruption leaves none half written, and saying what went wrong."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from elixir.data.names import escape
+from elixir.errors import ElixirError
+
+RUN_FOLDER = ".elixir"
+
+
+def reason(error: OSError) -> str:
+    """What the system said, without the path."""
+    return (error.strerror or str(error)).lower()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an OSError inside into an ElixirError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        message = f"cannot write {escape(str(path))}: {reason(error)}"
+        raise ElixirError(f"{message}; check free space and permissions, then run again") from error
+
+
+@contextmanager
+def replacing(path: Path, partial: Path) -> Iterator[Path]:
+    """Write to `partial`, which becomes `path` if nothing goes wrong.
+
+    Raises:
+        ElixirError: the disk is full or read-only.
+    """
+    with writing(path):
+        try:
+            yield partial
+            partial.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+def copy(source: Path, path: Path, partial: Path) -> None:
+    """Copy bytes, times and permissions of one file; links are followed."""
+    with replacing(path, partial):
+        shutil.copyfile(source, partial)
+        shutil.copystat(source, partial)
+
+
+def empty_folder(folder: Path) -> None:
+    """Make `folder`, or make sure that it holds nothing but a run folder.
+
+    Raises:
+        ElixirError: it is not empty, or cannot be made.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(child.name != RUN_FOLDER for child in folder.iterdir()):
+            raise ElixirError(f"{escape(str(folder))} is not empty; give a folder that does not exist yet")

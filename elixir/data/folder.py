@@ -1,0 +1,161 @@
+"""A tree with one folder per class."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Literal
+
+from elixir.data.decode import extension
+from elixir.data.files import RUN_FOLDER, reason
+from elixir.data.names import escape, unescape
+from elixir.data.source import Sample
+from elixir.errors import ElixirError, UnreadableSample
+
+LARGEST_FILE = 1 << 30  # bytes; more is not read into memory
+
+# Formats that are not decoded are here too: such a file is reported, not passed on unseen.
+IMAGE_NAME = re.compile(
+    r".*\.(a?png|jpe?g|jpe|jfif|mpo|webp|bmp|dib|p[pgbn]m|tiff?|gif|avif|hei[cf]|jp2|jxl|svg|ico|tga|psd|exr)",
+    re.IGNORECASE | re.DOTALL,
+)
+_SPLITS = frozenset(("train", "test", "val", "valid", "validation", "dev"))
+
+
+class FolderSource:
+    """Images in one folder per class, at any depth below it.
+
+    A sample is a file with an image extension or with the first bytes of an image. Links to files inside the tree are
+    followed. What cannot be used is a sample with a `problem`: a link that leaves the tree, leads nowhere or to a
+    folder, a folder that cannot be listed, a pipe. Everything else (hidden, or outside class folders, or no image) is
+    in `others`; a run folder of ours at the root is left out.
+
+    Args:
+        root: the tree.
+
+    Attributes:
+        root: absolute, links resolved.
+        folders: paths of all folders relative to the root, escaped as ids are, sorted.
+        others: paths of the files that are no samples, likewise.
+
+    Raises:
+        ElixirError: it cannot be read, or there is no class folder or no image in it.
+    """
+
+    kind: Literal["folder"] = "folder"
+
+    def __init__(self, root: Path) -> None:
+        self.location = escape(str(root))
+        self.root = Path(os.path.realpath(root))
+        self.folders: list[str] = []
+        self.others: list[str] = []
+        self.samples: list[Sample] = []
+        try:
+            top = [entry.name for entry in os.scandir(self.root) if _is_class(entry)]
+        except OSError as error:
+            raise ElixirError(f"{self.location} cannot be read: {reason(error)}; check its permissions") from error
+        self.classes = sorted(map(escape, top))
+        self._labels = {name: label for label, name in enumerate(self.classes)}
+        if "train" in self.classes and _SPLITS.issuperset(self.classes):
+            raise ElixirError(f"{self.location} holds splits, not classes; name one of them: {self.location}/train")
+        self._walk()
+        if not self.classes:
+            raise ElixirError(f"{self.location} has no class folders; put the images into one folder per class")
+        if all(sample.label < 0 for sample in self.samples):
+            raise ElixirError(f"{self.location} has no images in its class folders; is it the right folder?")
+        self.samples.sort(key=lambda sample: (sample.label, sample.id))
+        self.folders.sort()
+        self.others.sort()
+
+    def path(self, index: int) -> Path:
+        """Where a sample is on disk."""
+        return self.root / unescape(self.samples[index].id)
+
+    def read(self, index: int) -> bytes:
+        """See `Source.read`."""
+        if problem := self.samples[index].problem:
+            raise UnreadableSample(problem)
+        try:
+            with self.path(index).open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > LARGEST_FILE:
+                    raise UnreadableSample(f"{size:,} bytes are too many for an image")
+                return file.read()
+        except OSError as error:
+            raise UnreadableSample(reason(error)) from error
+
+    def fingerprint(self) -> str:
+        """See `Source.fingerprint`: from the paths, sizes and modification times of all files."""
+        digest = hashlib.sha256("\0".join(self.folders).encode())
+        for name in (*(sample.id for sample in self.samples), *self.others):
+            try:
+                state = (self.root / unescape(name)).stat()
+                facts = f"{state.st_size} {state.st_mtime_ns}"
+            except OSError as error:
+                facts = reason(error)
+            digest.update(f"{name}\0{facts}\0".encode())
+        return digest.hexdigest()
+
+    def _walk(self) -> None:
+        pending = [""]
+        while pending:
+            folder = pending.pop()
+            if folder:
+                self.folders.append(escape(folder))
+            try:
+                entries = list(os.scandir(self.root / folder))
+            except OSError as error:
+                self._add(folder, f"folder cannot be listed: {reason(error)}")
+                continue
+            for entry in entries:
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if path == RUN_FOLDER:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(path)
+                elif not entry.is_file(follow_symlinks=False) and (problem := self._problem(entry)):
+                    self._add(path, problem)
+                elif "/" in path and not _hidden(path) and _is_image(entry):
+                    self._add(path, None)
+                else:
+                    self.others.append(escape(path))
+
+    def _add(self, path: str, problem: str | None) -> None:
+        path = escape(path)
+        folder, slash, name = path.partition("/")
+        label = self._labels.get(folder, -1) if slash else -1
+        self.samples.append(Sample(path, label, name if label >= 0 else path, problem))
+
+    def _problem(self, entry: os.DirEntry[str]) -> str | None:
+        try:
+            target = Path(os.path.realpath(entry.path, strict=True))
+            mode = target.stat().st_mode
+        except OSError as error:
+            return "symbolic link loop" if error.errno == errno.ELOOP else reason(error)
+        if not target.is_relative_to(self.root):
+            return "symbolic link that leaves the folder"
+        if stat.S_ISDIR(mode):
+            return "symbolic link to a folder"
+        return None if stat.S_ISREG(mode) else "not a regular file"
+
+
+def _is_class(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+
+
+def _hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    if IMAGE_NAME.fullmatch(entry.name):
+        return True
+    try:
+        with Path(entry.path).open("rb") as file:
+            return extension(file.read(256)) != ".bin"
+    except OSError:  # it may be an image, so it is listed rather than passed on unseen
+        return True

@@ -1,0 +1,171 @@
+"""Output as a tree with one folder per class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from elixir.data.decode import extension
+from elixir.data.files import RUN_FOLDER, copy, replacing, writing
+from elixir.data.folder import IMAGE_NAME, FolderSource
+from elixir.data.names import escape, file_name, folded, shortened, unescape
+from elixir.data.originals import FileOriginals, open_originals, write_facts
+from elixir.data.sink import Decision
+from elixir.data.source import Source
+from elixir.data.table_writer import ROW, ParquetWriter, numbered, with_image
+from elixir.data.tables import TableSource
+
+
+class FolderSink:
+    """Writes `<class>/<name>`; see `Sink`.
+
+    Untouched files are copied with times and permissions, links followed. A sample that moves to another class or
+    becomes PNG gets "-1", "-2" ... before its extension if its name is one that the source has there, also if only in
+    another case. Folders without images and files that are no samples are copied as well.
+    """
+
+    def __init__(self, folder: Path, source: Source) -> None:
+        self.folder = folder
+        self.source = source
+        self._originals = open_originals(folder, source)
+        self.uncopied = self._originals.uncopied
+        self._partial = folder / RUN_FOLDER / "partial"
+        self._names: dict[int, _Names] = {}
+        self._labels = np.fromiter((sample.label for sample in source.samples), np.int32, len(source.samples))
+        self._columns: ParquetWriter | None = None
+        if isinstance(source, FolderSource):
+            folders = [unescape(path) for path in source.folders]
+            self._classes = [unescape(name) for name in source.classes]
+        else:
+            folders = self._classes = [file_name(name) for name in source.classes]
+        with writing(folder):
+            for path in folders:
+                (folder / path).mkdir(parents=True, exist_ok=True)
+        if isinstance(source, TableSource):
+            columns = folder / RUN_FOLDER / "columns.parquet"
+            self._columns = ParquetWriter(columns, numbered(source.rows.schema))
+
+    def write(self, index: int, decision: Decision) -> str:
+        """See `Sink.write`."""
+        self._originals.keep(index, decision)
+        if not decision.written:
+            return ""
+        if isinstance(self.source, FolderSource):
+            path = self._write_file(self.source, index, decision)
+        else:
+            path = self._write_row(index, decision)
+        return escape(path)
+
+    def original(self, index: int, decision: Decision) -> str:
+        """See `Sink.original`."""
+        return self._originals.place(index, decision)
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        self._originals.close()
+        if self._columns:
+            self._columns.close()
+        if isinstance(self._originals, FileOriginals):
+            for path in self._originals.source.others:
+                self._originals.copy(path, self.folder / unescape(path))
+        write_facts(self.folder, self.source, "folder", [])
+
+    def _write_file(self, source: FolderSource, index: int, decision: Decision) -> str:
+        sample = source.samples[index]
+        name = unescape(sample.name)
+        if decision.data is not None:
+            name = _png(name)
+        if (decision.label, name) != (sample.label, unescape(sample.name)):
+            name = self._free(decision.label, name)
+        path = f"{self._classes[decision.label]}/{name}"
+        if decision.data is None:
+            self._make_parents(path)
+            copy(source.path(index), self.folder / path, self._partial)
+        else:
+            self._write_bytes(path, decision.data)
+        return path
+
+    def _write_row(self, index: int, decision: Decision) -> str:
+        sample = self.source.samples[index]
+        data = self.source.read(index) if decision.data is None else decision.data
+        if decision.data is not None and IMAGE_NAME.fullmatch(sample.name):
+            name = _png(sample.name)
+        elif IMAGE_NAME.fullmatch(sample.name):
+            name = sample.name
+        else:
+            name = shortened(sample.name, extension(data))
+        if (decision.label, name) != (sample.label, sample.name):
+            name = self._free(decision.label, name)
+        path = f"{self._classes[decision.label]}/{name}"
+        self._write_bytes(path, data)
+        if self._columns and decision.action == "kept" and isinstance(self.source, TableSource):
+            row = with_image(self.source.rows.row(index), self.source.image, None)
+            self._columns.add(row.append_column(ROW, [[index]]))
+        return path
+
+    def _write_bytes(self, path: str, data: bytes) -> None:
+        self._make_parents(path)
+        with replacing(self.folder / path, self._partial) as partial:
+            partial.write_bytes(data)
+
+    def _make_parents(self, path: str) -> None:
+        with writing(self.folder / path):
+            (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+
+    def _free(self, label: int, name: str) -> str:
+        if label not in self._names:
+            self._names[label] = self._in_class(label)
+        return self._names[label].free(name)
+
+    def _in_class(self, label: int) -> _Names:
+        """What is written to a class folder whatever is decided about the other samples."""
+        names = [self.source.samples[index].name for index in np.flatnonzero(self._labels == label).tolist()]
+        if not isinstance(self.source, FolderSource):
+            return _Names(names, [])
+        start = f"{self._classes[label]}/"
+        others = [unescape(path).removeprefix(start) for path in self.source.others if unescape(path).startswith(start)]
+        folders = [
+            unescape(path).removeprefix(start) for path in self.source.folders if unescape(path).startswith(start)
+        ]
+        return _Names([*map(unescape, names), *others], folders)
+
+
+class _Names:
+    """Names in use in one class folder, compared without regard to case.
+
+    Args:
+        files: their paths relative to it.
+        folders: likewise; parents of the files need not be among them.
+    """
+
+    def __init__(self, files: Iterable[str], folders: Iterable[str]) -> None:
+        self._files: set[str] = set()
+        self._folders = set(map(folded, folders))
+        for name in files:
+            self._add(name)
+
+    def free(self, name: str) -> str:
+        """Take the name, or one like it that is free."""
+        if any(parent in self._files for parent in _parents(name)):
+            name = PurePosixPath(name).name
+        path, number = PurePosixPath(name), 0
+        while folded(name) in self._files or folded(name) in self._folders:
+            number += 1
+            name = str(path.with_name(shortened(path.stem, f"-{number}{path.suffix}")))
+        self._add(name)
+        return name
+
+    def _add(self, name: str) -> None:
+        self._files.add(folded(name))
+        self._folders.update(_parents(name))
+
+
+def _parents(name: str) -> list[str]:
+    return [folded(str(parent)) for parent in PurePosixPath(name).parents][:-1]
+
+
+def _png(name: str) -> str:
+    path = PurePosixPath(name)
+    return str(path.with_name(shortened(path.stem, ".png")))

@@ -1,0 +1,56 @@
+r"""File names in columns, and class names as folders: both ways without loss.
+
+A file name may be any bytes. In ids and columns, which are UTF-8, a byte that is no UTF-8 is written `\xNN` and a
+backslash is doubled; every other name stays as it is. Text from a table may be no file name ("a/b", ".."): there the
+characters in the way are written `%2F`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from pathlib import PurePosixPath
+
+LONGEST = 255  # bytes in a file name, on every common file system
+
+
+def escape(name: str) -> str:
+    """A name or path from the file system (os.fsdecode'd) as valid UTF-8."""
+    name = name.replace("\\", "\\\\")
+    return re.sub("[\udc80-\udcff]", lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", name)
+
+
+def unescape(text: str) -> str:
+    """The inverse of `escape`."""
+
+    def original(match: re.Match[str]) -> str:
+        return "\\" if match[0] == "\\\\" else chr(0xDC00 + int(match[0][2:], 16))
+
+    return re.sub(r"\\\\|\\x[89a-f][0-9a-f]", original, text)
+
+
+def file_name(text: str) -> str:
+    """Any text as the name of one file or folder that is not hidden; different texts give different names."""
+    name = re.sub(r"%(?=[0-9A-F]{2})", "%25", text).replace("/", "%2F").replace("\0", "%00")
+    name = re.sub(r"^\.", "%2E", name) or "%25"  # nothing else becomes this
+    if len(os.fsencode(name)) > LONGEST:
+        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        suffix = PurePosixPath(name).suffix
+        suffix = suffix if len(suffix) <= 6 else ""
+        return shortened(name.removesuffix(suffix), f"~{digest}{suffix}")
+    return name
+
+
+def shortened(stem: str, suffix: str) -> str:
+    """`stem + suffix`, with the stem's end cut off where the name would be too long for a file system."""
+    room = LONGEST - len(os.fsencode(suffix))
+    while len(os.fsencode(stem)) > room:
+        stem = stem[:-1]
+    return stem + suffix
+
+
+def folded(name: str) -> str:
+    """What two names have in common if some file systems hold them for the same: case and Unicode form aside."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -1,0 +1,178 @@
+"""The originals of changed samples, and what else it takes to rebuild the input."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import Any, Protocol
+
+from elixir.data.files import RUN_FOLDER, copy, empty_folder, replacing, writing
+from elixir.data.folder import FolderSource
+from elixir.data.names import unescape
+from elixir.data.rows import ParquetRows
+from elixir.data.sink import Decision
+from elixir.data.source import Kind, Source
+from elixir.data.table_writer import ROW, ParquetWriter, numbered
+from elixir.data.tables import TableSource
+
+ORIGINALS, QUARANTINE = "originals", "quarantine"
+
+
+class Originals(Protocol):
+    """Keeps samples as they were.
+
+    Attributes:
+        uncopied: ids of samples whose bytes could not be read.
+    """
+
+    uncopied: list[str]
+
+    def keep(self, index: int, decision: Decision) -> None:
+        """Keep one sample, if the decision changes it."""
+        ...
+
+    def place(self, index: int, decision: Decision) -> str:
+        """See `Sink.original`."""
+        ...
+
+    def close(self) -> None:
+        """Finish."""
+        ...
+
+
+def open_originals(folder: Path, source: Source) -> FileOriginals | RowOriginals:
+    """Prepare an empty output folder; originals kept there by an earlier attempt are removed."""
+    empty_folder(folder)
+    run = folder / RUN_FOLDER
+    with writing(run):
+        run.mkdir(exist_ok=True)
+        for name in (ORIGINALS, QUARANTINE):
+            shutil.rmtree(run / name, ignore_errors=True)
+    if isinstance(source, FolderSource):
+        return FileOriginals(folder, source)
+    if isinstance(source, TableSource):
+        return RowOriginals(folder, source)
+    raise TypeError(f"{type(source).__name__} was not made by open_source")
+
+
+def write_facts(folder: Path, source: Source, sink: Kind, outputs: list[tuple[str, str]]) -> None:
+    """Write `.elixir/restore.json`: what it takes to rebuild the source, apart from its samples.
+
+    Args:
+        folder: the output.
+        source: what it was made from.
+        sink: kind of the output.
+        outputs: for a table, stem of the output's row names and path of the file or dataset folder, for each part.
+    """
+    facts: dict[str, Any] = {"sink": sink, "kind": source.kind, "outputs": outputs}
+    if isinstance(source, FolderSource):
+        facts |= {"folders": source.folders, "others": source.others}
+    elif isinstance(source, TableSource):
+        chosen, *copies = table_files(source).values() or [{}]
+        facts |= {
+            "schema": base64.b64encode(source.rows.schema.serialize()).decode(),
+            "image": source.image,
+            "split": source.split,
+            "siblings": None if source.siblings is None else list(source.siblings),
+            "parts": source.rows.parts,
+            "files": [str(path) for path in chosen],
+            "copies": [str(path) for files in copies for path in files],
+        }
+    path = folder / RUN_FOLDER / "restore.json"
+    with replacing(path, path.with_suffix(".partial")) as partial:
+        partial.write_text(json.dumps(facts, indent=1), "utf-8")
+
+
+def table_files(source: TableSource) -> dict[str, dict[Path, Path]]:
+    """Parquet files by split, the chosen one first: path in the output and the file itself."""
+    if not isinstance(source.rows, ParquetRows):
+        return {}
+    splits = {source.split: source.rows.files, **(source.siblings or {})}
+    common = os.path.commonpath([file.parent for files in splits.values() for file in files])
+    return {split: {file.relative_to(common): file for file in files} for split, files in splits.items()}
+
+
+class FileOriginals:
+    """Originals of a folder, as files of the same path; a link that cannot be followed is kept as a link."""
+
+    def __init__(self, folder: Path, source: FolderSource) -> None:
+        self.folder = folder
+        self.source = source
+        self.uncopied: list[str] = []
+
+    def keep(self, index: int, decision: Decision) -> None:
+        """See `Originals.keep`."""
+        sample = self.source.samples[index]
+        if decision.action == "kept":
+            return
+        target = self.folder / RUN_FOLDER / _kept_in(decision) / unescape(sample.id)
+        source = self.source.path(index)
+        if sample.problem and source.is_symlink():
+            with writing(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.symlink_to(source.readlink())
+        else:
+            self.copy(sample.id, target)
+
+    def copy(self, path: str, target: Path) -> None:
+        """Copy any file of the source, given by its escaped path, or note that it cannot be read."""
+        source = self.source.root / unescape(path)
+        if not _is_readable_file(source):
+            self.uncopied.append(path)
+            return
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        copy(source, target, self.folder / RUN_FOLDER / "partial")
+
+    def place(self, index: int, decision: Decision) -> str:
+        """See `Sink.original`."""
+        if decision.action == "kept":
+            return ""
+        return f"{RUN_FOLDER}/{_kept_in(decision)}/{self.source.samples[index].id}"
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
+class RowOriginals:
+    """Originals of a table, as rows of the same columns and one more with their number."""
+
+    def __init__(self, folder: Path, source: TableSource) -> None:
+        self.source = source
+        self.uncopied: list[str] = []
+        schema = numbered(source.rows.schema)
+        run = folder / RUN_FOLDER
+        self._writers = {part: ParquetWriter(run / f"{part}.parquet", schema) for part in (ORIGINALS, QUARANTINE)}
+
+    def keep(self, index: int, decision: Decision) -> None:
+        """See `Originals.keep`."""
+        if decision.action != "kept":
+            row = self.source.rows.row(index)
+            self._writers[_kept_in(decision)].add(row.append_column(ROW, [[index]]))
+
+    def place(self, index: int, decision: Decision) -> str:
+        """See `Sink.original`."""
+        return "" if decision.action == "kept" else f"{RUN_FOLDER}/{_kept_in(decision)}.parquet"
+
+    def close(self) -> None:
+        """Finish the files."""
+        for writer in self._writers.values():
+            writer.close()
+
+
+def _kept_in(decision: Decision) -> str:
+    return QUARANTINE if decision.action == "quarantined" else ORIGINALS
+
+
+def _is_readable_file(path: Path) -> bool:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        path.open("rb").close()
+    except OSError:
+        return False
+    return True

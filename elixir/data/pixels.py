@@ -1,0 +1,92 @@
+"""All images of a run at one small size, on disk, read back a few at a time."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elixir.errors import ElixirError
+
+
+class PixelStore:
+    """Records of uint8 (3, size, size) one after another in a single file.
+
+    Parts may be written in any order and again; reading holds only what was asked for. The file is not memory-mapped,
+    because mapped pages count as resident memory.
+
+    Args:
+        path: of the file; made when missing.
+        size: height and width of a record.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path = path
+        self.shape = (3, size, size)
+        self._record = 3 * size * size
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+    def __len__(self) -> int:
+        """Records up to the last one written."""
+        return os.fstat(self._file).st_size // self._record
+
+    def append(self, start: int, images: np.ndarray) -> None:
+        """Write one part.
+
+        Args:
+            start: index of its first record.
+            images: uint8 (n, 3, size, size).
+
+        Raises:
+            OSError: the disk is full or read-only.
+        """
+        if images.dtype != np.uint8 or images.shape[1:] != self.shape:
+            raise ValueError(f"records must be uint8 {self.shape}, not {images.dtype} {images.shape[1:]}")
+        rest = np.ascontiguousarray(images).reshape(-1).data
+        offset = start * self._record
+        while rest:
+            written = os.pwrite(self._file, rest, offset)
+            rest, offset = rest[written:], offset + written
+
+    def read(self, indices: Tensor | np.ndarray) -> Tensor:
+        """Read records in the order asked for, neighbours in one go.
+
+        Args:
+            indices: int64 (n,).
+
+        Returns:
+            uint8 (n, 3, size, size).
+
+        Raises:
+            ElixirError: a record was never written.
+        """
+        wanted = np.asarray(indices, np.int64)
+        images = np.empty((len(wanted), *self.shape), np.uint8)
+        if not len(wanted):
+            return torch.from_numpy(images)
+        if wanted.min() < 0 or wanted.max() >= len(self):
+            raise ElixirError(f"{self.path} holds {len(self)} images, not number {wanted.max()}; index again")
+        breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
+        for first, last in zip([0, *breaks], [*breaks, len(wanted)], strict=True):
+            self._read_into(images[first:last].reshape(-1).data, int(wanted[first]) * self._record)
+        return torch.from_numpy(images)
+
+    def _read_into(self, rest: memoryview, offset: int) -> None:
+        while rest:
+            got = os.preadv(self._file, [rest], offset)
+            if not got:
+                raise ElixirError(f"{self.path} has become shorter while it was read; index again")
+            rest, offset = rest[got:], offset + got
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def __enter__(self) -> PixelStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,258 @@
+"""Rebuild the input of a run from its output."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from elixir.data.files import RUN_FOLDER, copy, empty_folder, writing
+from elixir.data.names import escape, unescape
+from elixir.data.originals import ORIGINALS, QUARANTINE
+from elixir.data.rows import ParquetRows, Rows
+from elixir.data.table_sink import write_siblings
+from elixir.data.table_writer import ROW, ArrowWriter, ParquetWriter, TableWriter, conform, with_image
+from elixir.data.tables import saved_rows
+from elixir.errors import ElixirError
+
+COLUMNS = ("id", "action", "output", "sha256_in")
+
+
+def restore(dst: Path, out: Path) -> int:
+    """Rebuild what `dst` was made from, of the same kind: from its kept samples, originals and quarantine.
+
+    Files come back byte for byte; rows of tables value by value, in files of the same names. Where files were links
+    inside the tree, their contents come back. Splits that were not copied to `dst` do not.
+
+    Args:
+        dst: output of a finished run, with `.elixir/manifest.parquet`.
+        out: a folder that is empty or does not exist; it appears when everything is there.
+
+    Returns:
+        How many samples were restored: all, but those whose bytes could not be read in the first place.
+
+    Raises:
+        ElixirError: `dst` is no such output, or was changed since; `out` is not empty, or cannot be written.
+    """
+    dst, out = Path(os.path.realpath(dst)), Path(os.path.realpath(out))
+    manifest, facts = _read_manifest(dst), _read_facts(dst)
+    if out.is_relative_to(dst):
+        raise ElixirError(f"{escape(str(out))} is inside {escape(str(dst))}; restore to another place")
+    if (out / RUN_FOLDER).exists():
+        raise ElixirError(f"{escape(str(out))} is not empty; give a folder that does not exist yet")
+    empty_folder(out)
+    work = out.with_name(f".{out.name[:80]}.partial")
+    with writing(work):
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+    builder = _Folder if facts["kind"] == "folder" else _Table
+    try:
+        with writing(out):
+            count = builder(dst, work, facts, manifest).build()
+            work.replace(out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return count
+
+
+@dataclass
+class _Folder:
+    """A class-per-folder tree."""
+
+    dst: Path
+    out: Path
+    facts: dict[str, Any]
+    manifest: dict[str, list[str]]
+
+    def build(self) -> int:
+        for path in self.facts["folders"]:
+            self._inside(path).mkdir(parents=True, exist_ok=True)
+        outputs = None if self.facts["sink"] == "folder" else _output_rows(self.dst, self.facts)
+        links: dict[Path, Path] = {}
+        count = 0
+        for sample, action, output, digest in _samples(self.manifest):
+            target = self._inside(sample)
+            kept = self._kept(sample, action, output)
+            if action == "kept" and outputs:
+                target.write_bytes(outputs.image(output))
+            elif kept.is_symlink():
+                links[target] = kept.readlink()
+            elif kept.exists():
+                copy(kept, target, self.out.with_suffix(".file"))
+            elif action == "kept":
+                raise ElixirError(f"{escape(str(kept))} is missing, so {sample} cannot be restored; {_CHANGED}")
+            else:
+                continue
+            if target not in links:
+                _check(sample, target.read_bytes(), digest)
+            count += 1
+        rest = self.dst if self.facts["sink"] == "folder" else self.dst / RUN_FOLDER / ORIGINALS
+        for path in self.facts["others"]:
+            if (rest / unescape(path)).exists():
+                copy(rest / unescape(path), self._inside(path), self.out.with_suffix(".file"))
+        for target, to in links.items():  # last, so that nothing is written through a link
+            target.symlink_to(to)
+        return count
+
+    def _kept(self, id: str, action: str, output: str) -> Path:
+        if action == "kept":
+            return self.dst / unescape(output)
+        part = QUARANTINE if action == "quarantined" else ORIGINALS
+        return self.dst / RUN_FOLDER / part / unescape(id)
+
+    def _inside(self, path: str) -> Path:
+        parts = Path(unescape(path)).parts
+        if not parts or ".." in parts or parts[0] == "/":
+            raise ElixirError(f"{path!r} is no path inside a folder; {_CHANGED}")
+        return self.out.joinpath(*parts)
+
+
+@dataclass
+class _Table:
+    """A Hugging Face dataset or parquet files."""
+
+    dst: Path
+    out: Path
+    facts: dict[str, Any]
+    manifest: dict[str, list[str]]
+
+    def build(self) -> int:
+        image = self.facts["image"]
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.facts["schema"])))
+        run = self.dst / RUN_FOLDER
+        changed = {part: _NumberedRows(run / f"{part}.parquet") for part in (ORIGINALS, QUARANTINE)}
+        kept = self._kept_rows()
+        ids = [f"{stem}/{row:08d}" for stem, count in self.facts["parts"] for row in range(count)]
+        if ids != self.manifest["id"]:
+            raise ElixirError(f"{run / 'manifest.parquet'} does not list the samples of the input; {_CHANGED}")
+        writers = self._writers(schema)
+        for index, (sample, action, output, digest) in enumerate(_samples(self.manifest)):
+            if action == "kept":
+                row = kept(index, output)
+            else:
+                row = changed[QUARANTINE if action == "quarantined" else ORIGINALS].row(index)
+            row = conform(row, schema, image)
+            value = row.column(image)[0].as_py()
+            _check(sample, value.get("bytes") if isinstance(value, dict) else value, digest)
+            next(writers).add(row)
+        for _ in writers:
+            pass
+        self._siblings()
+        return len(ids)
+
+    def _kept_rows(self) -> Callable[[int, str], pa.Table]:
+        """Gives the row of an untouched sample by its number and its place in the output."""
+        if self.facts["sink"] != "folder":
+            outputs = _output_rows(self.dst, self.facts)
+            return lambda _, output: outputs.row(output)
+        columns = _NumberedRows(self.dst / RUN_FOLDER / "columns.parquet")
+        return lambda index, output: with_image(columns.row(index), self.facts["image"], self._file(output))
+
+    def _writers(self, schema: pa.Schema) -> Iterator[TableWriter]:
+        """The writer of each row, in order; exhaust it to finish the files."""
+        if self.facts["kind"] == "hf":
+            folder = self.out if self.facts["siblings"] is None else self.out / self.facts["split"]
+            writer: TableWriter = ArrowWriter(folder, schema, self.facts["split"])
+            yield from (writer for _ in range(sum(count for _, count in self.facts["parts"])))
+            writer.close()
+            return
+        for (_, count), file in zip(self.facts["parts"], self.facts["files"], strict=True):
+            writer = ParquetWriter(self.out / file, schema)
+            yield from (writer for _ in range(count))
+            writer.close()
+
+    def _siblings(self) -> None:
+        if self.facts["kind"] == "hf" and self.facts["siblings"] is not None:
+            kept = {name: self.dst / name for name in self.facts["siblings"] if (self.dst / name).is_dir()}
+            write_siblings(self.out, self.facts["split"], kept)
+        for file in self.facts["copies"]:
+            if (self.dst / file).exists():
+                (self.out / file).parent.mkdir(parents=True, exist_ok=True)
+                copy(self.dst / file, self.out / file, self.out.with_suffix(".file"))
+
+    def _file(self, output: str) -> bytes:
+        try:
+            return (self.dst / unescape(output)).read_bytes()
+        except OSError as error:
+            raise ElixirError(f"{self.dst / output} cannot be read: {error.strerror}; {_CHANGED}") from error
+
+
+class _NumberedRows:
+    """Some rows of the source, found by their number there."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._rows = ParquetRows([file], [file.stem])
+        numbers = [piece.to_numpy() for piece in self._rows.column(ROW)]
+        self._numbers = np.concatenate([*numbers, np.empty(0, np.int64)])
+
+    def row(self, number: int) -> pa.Table:
+        position = int(np.searchsorted(self._numbers, number))
+        if position == len(self._numbers) or self._numbers[position] != number:
+            raise ElixirError(f"{self.file} lacks row {number} of the input; {_CHANGED}")
+        return self._rows.row(position).drop_columns([ROW])
+
+
+class _OutputRows:
+    """Rows of an output table, found by what the manifest says of them."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        starts = accumulate((count for _, count in rows.parts), initial=0)
+        self._parts = {stem: (start, count) for (stem, count), start in zip(rows.parts, starts, strict=False)}
+
+    def row(self, output: str) -> pa.Table:
+        stem, _, row = output.rpartition("/")
+        start, count = self._parts.get(stem, (0, 0))
+        if not row.isdecimal() or int(row) >= count:
+            raise ElixirError(f"the output has no row {output}; {_CHANGED}")
+        return self._rows.row(start + int(row))
+
+    def image(self, output: str) -> bytes:
+        return self.row(output).column("image")[0].as_py()["bytes"]
+
+
+_CHANGED = "the output of the run was changed or is not complete"
+
+
+def _output_rows(dst: Path, facts: dict[str, Any]) -> _OutputRows:
+    stems, places = zip(*facts["outputs"], strict=True)
+    if facts["sink"] == "parquet":
+        return _OutputRows(ParquetRows([dst / place for place in places], list(stems)))
+    return _OutputRows(saved_rows(dst / places[0], stems[0]))
+
+
+def _samples(manifest: dict[str, list[str]]) -> Iterator[tuple[str, str, str, str]]:
+    return zip(*(manifest[name] for name in COLUMNS), strict=True)
+
+
+def _check(id: str, data: bytes | None, digest: str | None) -> None:
+    if digest and data is not None and hashlib.sha256(data).hexdigest() != digest:
+        raise ElixirError(f"{id} is not what it was in the input; {_CHANGED}")
+
+
+def _read_manifest(dst: Path) -> dict[str, list[str]]:
+    path = dst / RUN_FOLDER / "manifest.parquet"
+    try:
+        return pq.read_table(path, columns=list(COLUMNS)).to_pydict()
+    except (OSError, pa.ArrowException) as error:
+        raise ElixirError(f"{path} cannot be read: {error}; give the output folder of a finished run") from error
+
+
+def _read_facts(dst: Path) -> dict[str, Any]:
+    path = dst / RUN_FOLDER / "restore.json"
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ElixirError(f"{path} cannot be read: {error}; give the output folder of a finished run") from error

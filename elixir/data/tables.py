@@ -1,0 +1,314 @@
+"""Labelled images in tables: Hugging Face datasets, parquet files, torch datasets."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import datasets
+import numpy as np
+import pyarrow as pa
+
+from elixir.data.names import escape, file_name, folded
+from elixir.data.rows import ArrowRows, DatasetRows, ParquetRows, Rows, TorchRows
+from elixir.data.source import Sample
+from elixir.errors import ElixirError, UnreadableSample
+
+IMAGE_NAMES = ("image", "img", "images", "picture", "photo", "pixel_values", "jpg", "png", "webp")
+LABEL_NAMES = ("label", "labels", "y", "target", "targets", "class", "fine_label", "category", "cls")
+
+_SPLIT = re.compile(r"(?<![a-z])(train|test|validation|valid|val|dev|eval)(?![a-z])")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns and split the user named; None where they are to be detected."""
+
+    image: str | None = None
+    label: str | None = None
+    split: str | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether any is named."""
+        return any((self.image, self.label, self.split))
+
+
+@dataclass
+class TableSource:
+    """A table with an image and a label column.
+
+    Attributes:
+        kind: "parquet", or "hf" for everything that `save_to_disk` keeps best.
+        location: for people.
+        rows: the table.
+        image: name of the image column: struct of bytes and path, or binary.
+        label: name of the label column: class index, integer or string.
+        split: name of the split that `rows` is.
+        siblings: the dataset's other splits by name, not to be touched: a folder, parquet files or a dataset each;
+            None when the dataset is not one of splits.
+        classes: names of the labels.
+        values: what the label column holds for each class.
+        samples: made on demand.
+    """
+
+    kind: Literal["hf", "parquet"]
+    location: str
+    rows: Rows
+    image: str
+    label: str
+    split: str = "train"
+    siblings: dict[str, Any] | None = None
+    classes: list[str] = field(init=False)
+    values: list[Any] = field(init=False)
+    samples: Sequence[Sample] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.classes, self.values, labels = _labels(self.rows, self.label)
+        if not len(labels):
+            raise ElixirError(f"{self.location} has no rows; check that this is the right dataset")
+        if not self.classes:
+            raise ElixirError(f"column {self.label!r} of {self.location} holds no labels; name another with --label")
+        self.samples = TableSamples(self.rows.parts, labels, _names(self.rows, self.image, labels))
+
+    def read(self, index: int) -> bytes:
+        """See `Source.read`."""
+        value = self.rows.row(index).column(self.image)[0]
+        data = value.as_py()
+        if isinstance(data, dict):
+            data = data.get("bytes")
+        if data is None:
+            raise UnreadableSample("no image is stored")
+        return data
+
+    def fingerprint(self) -> str:
+        """See `Source.fingerprint`."""
+        return self.rows.fingerprint()
+
+
+class TableSamples(Sequence[Sample]):
+    """The samples of a table, from two arrays.
+
+    Args:
+        parts: stem and number of rows of each part.
+        labels: int32 (n,), -1 for none.
+        names: (n,) file names, null where there is none.
+    """
+
+    def __init__(self, parts: list[tuple[str, int]], labels: np.ndarray, names: pa.Array) -> None:
+        self._stems = [stem for stem, _ in parts]
+        self._starts = np.cumsum([0, *(count for _, count in parts)])
+        self._labels = labels
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        part = int(np.searchsorted(self._starts, index, "right")) - 1
+        label = int(self._labels[index])
+        return Sample(
+            id=f"{self._stems[part]}/{index - self._starts[part]:08d}",
+            label=label,
+            name=self._names[index].as_py() or f"{index:08d}",
+            problem=None if label >= 0 else "no label",
+        )
+
+
+def open_object(src: Any, columns: Columns) -> TableSource:
+    """A `datasets.Dataset` or `DatasetDict`, or a torch dataset."""
+    if isinstance(src, datasets.DatasetDict):
+        splits: dict[str, Any] = {str(name): part for name, part in src.items()}
+        split = _choose(list(splits), columns.split, "the DatasetDict")
+        siblings = {name: part for name, part in splits.items() if name != split}
+        return _open(DatasetRows(splits[split], split), "hf", f"DatasetDict[{split!r}]", columns, split, siblings)
+    if isinstance(src, datasets.Dataset):
+        split = str(src.split or "train")
+        return _open(DatasetRows(src, split), "hf", f"Dataset of {len(src)} rows", columns, split)
+    if hasattr(src, "__len__") and hasattr(src, "__getitem__"):
+        return _open(TorchRows(src), "hf", f"{type(src).__name__} of {len(src)} images", columns)
+    raise ElixirError(f"cannot read samples from a {type(src).__name__}: give a path, or a dataset with a length")
+
+
+def open_saved(folder: Path, columns: Columns) -> TableSource:
+    """A folder written by `Dataset.save_to_disk` or `DatasetDict.save_to_disk`."""
+    split, siblings, part = "train", None, folder
+    if (folder / "dataset_dict.json").exists():
+        splits = _json(folder / "dataset_dict.json").get("splits", [])
+        split = _choose(splits, columns.split, str(folder))
+        siblings = {name: folder / name for name in splits if name != split}
+        part = folder / split
+    if siblings is None:
+        split = str(_json(part / "state.json").get("_split") or "train")
+    return _open(saved_rows(part, split), "hf", escape(str(folder)), columns, split, siblings)
+
+
+def saved_rows(folder: Path, split: str) -> ArrowRows | DatasetRows:
+    """The rows of a folder written by `Dataset.save_to_disk`; there may be none."""
+    state = _json(folder / "state.json")
+    if state.get("_indices_data_files"):  # written by an old version, with the rows in another order
+        return DatasetRows(datasets.Dataset.load_from_disk(str(folder)), split)
+    files = [folder / entry["filename"] for entry in state.get("_data_files", [])]
+    if not files:
+        raise ElixirError(f"{escape(str(folder))} lists no data files in state.json; save the dataset again")
+    return ArrowRows(files, split)
+
+
+def open_parquet(files: list[Path], columns: Columns, location: str) -> TableSource:
+    """Parquet files; if their names tell several splits, those of one split."""
+    splits: dict[str, list[Path]] = {}
+    for file in files:
+        found = _SPLIT.search(file.stem.lower())
+        splits.setdefault(found[1] if found else "train", []).append(file)
+    split = next(iter(splits))
+    if len(splits) > 1 or columns.split:
+        split = _choose(list(splits), columns.split, location)
+    chosen = splits.pop(split)
+    stems = [escape(file.stem) for file in chosen]
+    if len(set(stems)) < len(stems):
+        common = os.path.commonpath([file.parent for file in chosen])
+        stems = [escape(str(file.relative_to(common).with_suffix(""))) for file in chosen]
+    return _open(ParquetRows(chosen, stems), "parquet", escape(location), columns, split, splits or None)
+
+
+def open_hub(name: str, columns: Columns) -> TableSource:
+    """A dataset on the Hugging Face hub, downloaded by `datasets`."""
+    try:
+        found = datasets.load_dataset(name)
+    except Exception as error:  # everything from a network failure to the dataset's own mistakes
+        message = f"{name} is neither a path nor a dataset that can be loaded from the hub: {error}"
+        raise ElixirError(f"{message}; check the spelling and the network") from error
+    source = open_object(found, columns)
+    source.location = f"{name} ({source.split})"
+    return source
+
+
+def _open(
+    rows: Rows,
+    kind: Literal["hf", "parquet"],
+    location: str,
+    columns: Columns,
+    split: str = "train",
+    siblings: dict[str, Any] | None = None,
+) -> TableSource:
+    features = datasets.Features.from_arrow_schema(rows.schema)
+    image = _image_column(rows.schema, features, columns.image, location)
+    label = _label_column(rows.schema, features, columns.label, location)
+    return TableSource(kind, location, rows, image, label, split, siblings)
+
+
+def _image_column(schema: pa.Schema, features: datasets.Features, given: str | None, location: str) -> str:
+    stored = [column.name for column in schema if _holds_images(column.type)]
+    if given:
+        if given not in stored:
+            raise ElixirError(f"{location} has no column {given!r} with encoded images; {_listed(schema)}")
+        return given
+    typed = [name for name in stored if isinstance(features.get(name), datasets.Image)]
+    structs = [name for name in stored if pa.types.is_struct(schema.field(name).type)]
+    for candidates in (typed, structs, stored):
+        named = [name for name in IMAGE_NAMES if name in candidates]
+        if len(candidates) == 1 or named:
+            return named[0] if named else candidates[0]
+    raise ElixirError(f"cannot tell which column of {location} has the images; name it with --image; {_listed(schema)}")
+
+
+def _label_column(schema: pa.Schema, features: datasets.Features, given: str | None, location: str) -> str:
+    plain = [column.name for column in schema if _holds_labels(column.type)]
+    if given:
+        if given not in plain:
+            raise ElixirError(f"{location} has no column {given!r} of integers or strings; {_listed(schema)}")
+        return given
+    typed = [name for name in plain if isinstance(features.get(name), datasets.ClassLabel)]
+    if len(typed) == 1:
+        return typed[0]
+    named = [name for name in LABEL_NAMES if name in (typed or plain)]
+    if not named:
+        raise ElixirError(
+            f"cannot tell which column of {location} has the labels; name it with --label; {_listed(schema)}"
+        )
+    return named[0]
+
+
+def _holds_images(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0 and _holds_images(kind.field("bytes").type)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _holds_labels(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    tests = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string, pa.types.is_boolean)
+    return any(test(kind) for test in tests)
+
+
+def _listed(schema: pa.Schema) -> str:
+    return "its columns: " + ", ".join(f"{column.name} ({str(column.type)[:40]})" for column in schema)
+
+
+def _labels(rows: Rows, column: str) -> tuple[list[str], list[Any], np.ndarray]:
+    """Class names, the value that stands for each, and int32 (n,) class indices, -1 for none."""
+    feature = datasets.Features.from_arrow_schema(rows.schema).get(column)
+    if isinstance(feature, datasets.ClassLabel) and feature.names:
+        found = [np.asarray(piece.fill_null(-1).to_numpy(zero_copy_only=False)) for piece in rows.column(column)]
+        labels = np.concatenate([*found, np.empty(0, np.int64)])
+        labels[(labels < 0) | (labels >= len(feature.names))] = -1
+        return list(feature.names), list(range(len(feature.names))), labels.astype(np.int32)
+    pieces = [
+        piece.cast(piece.type.value_type) if pa.types.is_dictionary(piece.type) else piece
+        for piece in rows.column(column)
+    ]
+    stored = pa.chunked_array(pieces) if pieces else pa.chunked_array([], pa.string())
+    values = sorted(value for value in stored.unique().to_pylist() if value is not None)
+    positions = stored.combine_chunks().dictionary_encode()
+    order = {value: index for index, value in enumerate(values)}
+    lookup = np.array([order.get(value, -1) for value in positions.dictionary.to_pylist()] + [-1], np.int32)
+    return (
+        [str(value) for value in values],
+        values,
+        lookup[positions.indices.fill_null(-1).to_numpy(zero_copy_only=False)],
+    )
+
+
+def _names(rows: Rows, image: str, labels: np.ndarray) -> pa.Array:
+    """The base names of the original files, null where there is none or a class has it twice."""
+    if not pa.types.is_struct(kind := rows.schema.field(image).type) or kind.get_field_index("path") < 0:
+        return pa.nulls(len(labels), pa.string())
+    seen = Counter((label, folded(name)) for label, name in zip(labels, _base_names(rows, image), strict=True) if name)
+    pairs = zip(labels, _base_names(rows, image), strict=True)
+    names = (name if name and seen[label, folded(name)] == 1 else None for label, name in pairs)
+    return pa.array(names, pa.string())
+
+
+def _base_names(rows: Rows, image: str) -> Iterator[str | None]:
+    for piece in rows.column(f"{image}.path"):
+        for path in piece.to_pylist():
+            base = path.partition("::")[0].rpartition("/")[2] if path else ""
+            yield file_name(base) if base else None
+
+
+def _choose(splits: list[str], wanted: str | None, location: str) -> str:
+    split = wanted or ("train" if "train" in splits or len(splits) != 1 else splits[0])
+    if split not in splits:
+        raise ElixirError(f"{location} has no split {split!r} but {', '.join(splits)}; name one with --split")
+    return split
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ElixirError(f"{file} cannot be read: {error}; save the dataset again") from error

@@ -1,0 +1,59 @@
+"""The main job on the shipped sample: real traffic signs, poisoned on the fly, cleaned, before and after compared."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from elixir.api import sanitize
+from elixir.data.source import open_source
+from elixir.errors import ElixirError
+from elixir.registry import find
+from elixir.scoring import recovery, train_and_attack
+
+SAMPLE = Path(__file__).parent / "sample"
+TARGET = "stop"
+
+
+def demo(folder: Path | None, seed: int, quiet: bool, say: Callable[[str], None]) -> None:
+    """Run the demonstration.
+
+    Args:
+        folder: where to keep the datasets; a temporary folder by default.
+        seed: of everything.
+        quiet: no progress bars.
+        say: prints a line.
+
+    Raises:
+        ElixirError: `folder` is in use.
+    """
+    if folder is not None and folder.exists() and any(folder.iterdir()):
+        raise ElixirError(f"{folder} is not empty; choose another folder")
+    with nullcontext(folder) if folder else tempfile.TemporaryDirectory(prefix="elixir-demo-") as place:
+        home = Path(place)  # type: ignore[arg-type]
+        home.mkdir(parents=True, exist_ok=True)
+        train, test = open_source(SAMPLE / "signs-train.parquet"), open_source(SAMPLE / "signs-test.parquet")
+        attack = find("attacks", "badnets")()
+        done = attack.poison_dataset(train, home / "poisoned", TARGET, rate=0.1, seed=seed)
+        say(f"{done.samples} traffic signs, {done.poisoned} of them with a small patch and the label {TARGET!r}")
+        result = sanitize(done.out, home / "clean", seed=seed, quiet=quiet)
+        say(result.summary())
+        score = recovery(result.table, pq.read_table(done.truth))
+        say(
+            f"found {score.found:.1%} of the poisoned samples, gave {score.recovered:.1%} their true label back, "
+            f"changed {score.disturbed:.2%} of the clean ones\n"
+        )
+        say("a classifier trained on          accuracy    attack success rate")
+        for title, source in (
+            ("the signs as they were", train),
+            ("the poisoned signs", open_source(done.out)),
+            ("the cleaned signs", open_source(result.path)),
+        ):
+            outcome = train_and_attack(source, test, attack, TARGET, [seed], quiet=quiet)[0]
+            say(f"{title:<30} {outcome.accuracy:>10.1%} {outcome.asr:>22.1%}")
+        if folder:
+            say(f"\nall files are in {folder}")

@@ -1,0 +1,85 @@
+"""A small residual classifier for images of any size and channel count."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from elixir.errors import ElixirError
+from elixir.models.base import Classifier
+from elixir.models.weights import read_weights
+
+KIND = "elixir.classifier"
+
+
+def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """3x3 convolution, batch normalisation, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class Residual(nn.Module):
+    """x + two convolutions."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(conv(width, width), conv(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class SmallResNet(Classifier):
+    """Two scales with a residual block at each, on 2x2 pixels folded into channels (after Page's ResNet-9).
+
+    Args:
+        classes: number of labels.
+        channels: of the input image.
+        widths: channels at half and at quarter resolution; the second is the feature dimension.
+    """
+
+    def __init__(self, classes: int, channels: int = 3, widths: tuple[int, int] = (96, 192)) -> None:
+        super().__init__()
+        fine, coarse = widths
+        self.body = nn.Sequential(
+            conv(4 * channels, fine), Residual(fine), conv(fine, coarse, stride=2), Residual(coarse)
+        )
+        self.head = nn.Linear(coarse, classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        height, width = x.shape[-2:]
+        x = F.pad((x - 0.5) * 4, (0, width % 2, 0, height % 2))
+        folded = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+        maps = self.body(folded)
+        features = maps.mean((2, 3)) + maps.amax((2, 3))
+        return self.head(features).float(), features.float()
+
+
+def save_classifier(net: SmallResNet, path: Path, labels: list[str]) -> None:
+    """Write a classifier as safetensors, with its label names as metadata, through a temporary name."""
+    tensors = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in net.state_dict().items()}
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, {"kind": KIND, "labels": json.dumps(labels)})
+    os.replace(partial, path)
+
+
+def load_small_classifier(path: Path) -> SmallResNet:
+    """Read a classifier written by `save_classifier`, in evaluation mode.
+
+    Raises:
+        ElixirError: the file is missing, damaged, a pickle, or holds something else.
+    """
+    tensors, metadata = read_weights(path)
+    if metadata.get("kind") != KIND:
+        raise ElixirError(f"{str(path)!r} holds no classifier of elixir's")
+    first, last, head = tensors["body.0.0.weight"], tensors["body.2.0.weight"], tensors["head.weight"]
+    net = SmallResNet(len(head), first.shape[1] // 4, (first.shape[0], last.shape[0]))
+    net.load_state_dict(tensors)
+    return net.to(memory_format=torch.channels_last).eval()

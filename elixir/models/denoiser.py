@@ -1,0 +1,81 @@
+"""The embedded prior's network: a one-step Gaussian denoiser for images of any size."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+DATA_MEAN = 0.5
+DATA_STD = 0.25
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(x))), without normalisation (as in DRUNet, Zhang et al. 2021, fig. 1)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.relu(self.first(x)))
+
+
+class DenoiserNet(nn.Module):
+    """U-Net that maps a noisy image and its noise level to the posterior mean of the clean image.
+
+    Preconditioned as in EDM (Karras et al. 2022, table 1) with data of mean 0.5 and deviation 0.25; the noise level
+    enters as a fourth, constant channel, so the network has no fixed image size and a batch may mix noise levels.
+
+    Args:
+        widths: channels at each scale; every scale halves height and width.
+        blocks: residual blocks at each scale, on the way down and again on the way up (once at the coarsest).
+    """
+
+    def __init__(self, widths: tuple[int, ...] = (64, 128, 192), blocks: tuple[int, ...] = (1, 2, 3)) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(4, widths[0], 3, padding=1)
+        self.tail = nn.Conv2d(widths[0], 3, 3, padding=1)
+        self.down = nn.ModuleList()
+        self.up = nn.ModuleList()
+        for fine, coarse, count in zip(widths, widths[1:], blocks, strict=False):
+            self.down.append(nn.Sequential(*self._blocks(fine, count), nn.Conv2d(fine, coarse, 2, stride=2)))
+            self.up.insert(0, nn.Sequential(nn.ConvTranspose2d(coarse, fine, 2, stride=2), *self._blocks(fine, count)))
+        self.bottom = nn.Sequential(*self._blocks(widths[-1], blocks[-1]))
+
+    @staticmethod
+    def _blocks(width: int, count: int) -> list[nn.Module]:
+        return [ResidualBlock(width) for _ in range(count)]
+
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Denoise in one call.
+
+        Args:
+            noisy: float (n, 3, h, w), clean image in [0,1] plus Gaussian noise of deviation `sigma`, not clipped.
+            sigma: float (n,), in [0,1] pixel units, greater than 0.
+
+        Returns:
+            Estimate of E[clean | noisy], (n, 3, h, w), not clipped.
+        """
+        height, width = noisy.shape[-2:]
+        factor = 2 ** len(self.down)
+        padding = (0, -width % factor, 0, -height % factor)
+        x = F.pad(noisy, padding, mode="replicate") if any(padding) else noisy
+        s = sigma.view(-1, 1, 1, 1).to(x.dtype)
+        x = x - DATA_MEAN
+        c_in = (s**2 + DATA_STD**2).rsqrt()
+        c_skip = DATA_STD**2 * c_in**2
+        level = (s.log() / 4).expand(-1, 1, *x.shape[-2:])
+        h = self.head(torch.cat([x * c_in, level], 1).contiguous(memory_format=torch.channels_last))
+        skips = []
+        for stage in self.down:
+            skips.append(h)
+            h = stage(h)
+        h = self.bottom(h)
+        for stage in self.up:
+            h = stage(h) + skips.pop()
+        f = self.tail(h).float()
+        x0 = DATA_MEAN + c_skip * x + s * DATA_STD * c_in * f
+        return x0[..., :height, :width]

@@ -1,0 +1,263 @@
+"""The user's own classifier: an exported TorchScript file, a timm architecture or a transformers model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from elixir.errors import ElixirError
+from elixir.models.base import Classifier
+from elixir.models.classifier import load_small_classifier
+from elixir.models.features import WithFeatures
+from elixir.models.hub import model_folder
+from elixir.models.torchscript import ScriptWithFeatures, load_script
+from elixir.models.weights import read_weights
+
+PROBE_SIDES = (28, 32, 64, 96, 128, 224, 256, 384, 512)
+GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as in PIL's conversion to "L"
+EXTRA = "is not installed: pip install 'dataset-elixir[models]'"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network wants done to images in [0,1].
+
+    Args:
+        mean: of each channel (or one for all), subtracted.
+        std: of each channel (or one for all), divided by.
+        size: height and width that images are resized to, None for any.
+        smallest: least height and width, where any size will do.
+    """
+
+    mean: Sequence[float] = (0.0,)
+    std: Sequence[float] = (1.0,)
+    size: tuple[int, int] | None = None
+    smallest: int = 1
+
+
+class ExternalClassifier(Classifier):
+    """A foreign network behind the `Classifier` interface.
+
+    Args:
+        network: maps (n, channels, h, w) to logits (n, k) and features (n, d).
+        channels: 3, or 1 for a network that reads grey images.
+        preprocessing: applied to the input; for a grey network mean and std are averaged over channels.
+        order: which logit belongs to the dataset's label 0, 1, ...; None if they agree.
+        probabilities: the network ends with a softmax, which is undone by a logarithm.
+    """
+
+    mean: Tensor
+    std: Tensor
+    grey: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        channels: int,
+        preprocessing: Preprocessing,
+        order: list[int] | None = None,
+        probabilities: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self._channels = channels
+        self._preprocessing = preprocessing
+        self._order = order
+        self._probabilities = probabilities
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(preprocessing, name), dtype=torch.float32)
+            values = values.mean().view(1, 1, 1, 1) if channels == 1 else values.view(1, -1, 1, 1)
+            self.register_buffer(name, values, persistent=False)
+        self.register_buffer("grey", torch.tensor(GREY).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Classifier.forward`."""
+        if self._channels == 1:
+            x = (x * self.grey).sum(1, keepdim=True)
+        height, width = x.shape[-2:]
+        least = self._preprocessing.smallest
+        size = self._preprocessing.size or (max(height, least), max(width, least))
+        if size != (height, width):
+            x = F.interpolate(x, size, mode="bilinear", antialias=True)
+        logits, features = self.network((x - self.mean) / self.std)
+        if self._order is not None:
+            logits = logits[:, self._order]
+        if self._probabilities:
+            logits = logits.clamp_min(1e-12).log()
+        return logits.float(), features.float()
+
+
+def load_classifier(
+    spec: str,
+    classes: int,
+    device: torch.device,
+    names: Sequence[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> Classifier:
+    """Load the user's own classifier, in evaluation mode.
+
+    Args:
+        spec: one of
+            a TorchScript file, which gets images in [0,1] unless `preprocessing` says otherwise;
+            a classifier of elixir's own (.safetensors);
+            "timm:NAME", or a bare timm name, with its pretrained weights; "timm:NAME@FILE.safetensors" with those;
+            a transformers image-classification model, as a folder or hub name.
+        classes: number of labels of the dataset.
+        device: where to run it.
+        names: the dataset's class names. A transformers model with the same names in another order has its logits put
+            into this order; every other model must have the dataset's order.
+        preprocessing: replaces what the model's own files say.
+
+    Raises:
+        ElixirError: not found, a pickle, damaged, for another number of classes, or an extra is not installed.
+    """
+    path = Path(spec)
+    if path.suffix == ".safetensors" and not spec.startswith("timm:"):
+        net = load_small_classifier(path).to(device)
+        _expect(classes, net.head.out_features, spec)
+        return net
+    if path.is_file():
+        return _load_script(path, classes, device, preprocessing or Preprocessing())
+    if path.is_dir() or ("/" in spec and not spec.startswith("timm:")):
+        return _load_transformers(spec, classes, device, names, preprocessing)
+    return _load_timm(spec.removeprefix("timm:"), classes, device, preprocessing)
+
+
+def _load_script(path: Path, classes: int, device: torch.device, preprocessing: Preprocessing) -> Classifier:
+    script = load_script(path, device)
+    channels = _channels(script)
+    fits = [side for side in PROBE_SIDES if _runs(script, torch.zeros(2, channels, side, side, device=device))]
+    if not fits:
+        raise ElixirError(f"{str(path)!r} takes no batch of square images with {channels} channels and a common size")
+    if preprocessing.size is None:
+        size = (fits[0], fits[0]) if len(fits) == 1 else None
+        preprocessing = Preprocessing(preprocessing.mean, preprocessing.std, size, fits[0])
+    return _finish(ScriptWithFeatures, script, str(path), classes, device, preprocessing, fits[0])
+
+
+def _load_timm(spec: str, classes: int, device: torch.device, preprocessing: Preprocessing | None) -> Classifier:
+    try:
+        import timm
+    except ImportError as error:
+        raise ElixirError(f"{spec!r} is no file or folder; as a timm name it needs timm, which {EXTRA}") from error
+    name, _, file = spec.partition("@")
+    if not name.startswith("hf-hub:") and not timm.is_model(name):
+        raise ElixirError(f"{spec!r} is no file or folder, no timm model and no hub name (owner/name) of transformers")
+    try:
+        net: Any = timm.create_model(name)
+        if file:
+            net = _timm_with_weights(name, net.pretrained_cfg, Path(file), classes)
+        else:
+            _expect(classes, net.num_classes, spec)
+            net = timm.create_model(name, pretrained=True)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise ElixirError(f"timm model {spec!r} cannot be loaded: {error}") from error
+    config = net.pretrained_cfg
+    size = tuple(config["input_size"][1:])
+    fixed = size if config.get("fixed_input_size") else None
+    preprocessing = preprocessing or Preprocessing(config["mean"], config["std"], fixed)
+    return _finish(WithFeatures, net.to(device), spec, classes, device, preprocessing, size[0])
+
+
+def _timm_with_weights(name: str, config: dict[str, Any], file: Path, classes: int) -> nn.Module:
+    import timm
+
+    tensors, _ = read_weights(file)
+    stem, head = (tensors.get(f"{config[part]}.weight") for part in ("first_conv", "classifier"))
+    if head is not None:
+        _expect(classes, len(head), str(file))
+    net = timm.create_model(name, num_classes=classes, in_chans=3 if stem is None else stem.shape[1])
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ElixirError(f"{str(file)!r} does not fit the timm model {name!r}: {error}") from error
+    return net
+
+
+def _load_transformers(
+    spec: str, classes: int, device: torch.device, names: Sequence[str] | None, preprocessing: Preprocessing | None
+) -> Classifier:
+    try:
+        from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+    except ImportError as error:
+        raise ElixirError(f"{spec!r} needs transformers, which {EXTRA}") from error
+    folder = model_folder(spec)
+    try:
+        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
+        _expect(classes, config.num_labels, spec)
+        net = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        preprocessing = preprocessing or _of_processor(
+            AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ElixirError(f"{spec!r} is no transformers image classifier with its image processor: {error}") from error
+    labels = [str(config.id2label[index]) for index in range(classes)]
+    order = [labels.index(name) for name in names] if names and sorted(names) == sorted(labels) else None
+    side = preprocessing.size[0] if preprocessing.size else 224
+    return _finish(WithFeatures, net.to(device), spec, classes, device, preprocessing, side, order)
+
+
+def _of_processor(processor: Any) -> Preprocessing:
+    """Resizing goes straight to the final size, without the centre crop that some processors add."""
+    mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ((0.0,), (1.0,))
+    if not processor.do_resize:
+        return Preprocessing(mean, std)
+    size = dict(processor.size)
+    side = size.get("shortest_edge")
+    return Preprocessing(mean, std, (side, side) if side else (size["height"], size["width"]))
+
+
+def _finish(
+    wrap: Callable[[nn.Module, Tensor], nn.Module],
+    net: nn.Module,
+    spec: str,
+    classes: int,
+    device: torch.device,
+    preprocessing: Preprocessing,
+    side: int,
+    order: list[int] | None = None,
+) -> Classifier:
+    """Find the feature layer, check the number of logits and look for a final softmax, on one random input."""
+    channels = _channels(net)
+    probe = torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    for parameter in net.parameters():
+        parameter.requires_grad = False
+    try:
+        network = wrap(net.eval(), probe)
+        with torch.inference_mode():
+            logits, _ = network(probe)
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise ElixirError(f"{spec!r} does not map images to logits: {error}") from error
+    _expect(classes, logits.shape[1], spec)
+    probabilities = bool(
+        (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones_like(logits[:, 0]), atol=1e-3)
+    )
+    return ExternalClassifier(network, channels, preprocessing, order, probabilities).to(device).eval()
+
+
+def _expect(classes: int, found: int, spec: str) -> None:
+    if found != classes:
+        raise ElixirError(f"{spec!r} tells {found} classes apart, but the dataset has {classes}")
+
+
+def _channels(net: nn.Module) -> int:
+    """Input channels: those of the first convolution, 3 where there is none."""
+    channels = next((weight.shape[1] for weight in net.parameters() if weight.ndim == 4), 3)
+    if channels not in (1, 3):
+        raise ElixirError(f"the classifier reads {channels} channels; 1 and 3 are supported")
+    return channels
+
+
+def _runs(net: nn.Module, probe: Tensor) -> bool:
+    try:
+        with torch.inference_mode():
+            net(probe)
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,73 @@
+"""The features that a network's last linear layer reads, found without knowing the network."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+
+def as_logits(output: Any) -> Tensor:
+    """Logits (n, k) out of what a network returns: a tensor, a tuple starting with it, or an object with `logits`."""
+    output = getattr(output, "logits", output)
+    return (output[0] if isinstance(output, tuple | list) else output).flatten(1)
+
+
+def pooled(features: Tensor, *, channels_first: bool) -> Tensor:
+    """Average (n, d, h, w), or (n, ..., d) where channels come last, to (n, d)."""
+    if features.ndim == 2:
+        return features
+    return features.flatten(2).mean(2) if channels_first else features.flatten(1, -2).mean(1)
+
+
+def warn_of_missing_head(what: str) -> None:
+    """Say that a network's logits stand in for its features."""
+    log.warning("no final linear layer was found in %s: its logits are used as features, which see less", what)
+
+
+class WithFeatures(nn.Module):
+    """A network that also returns the input of the last linear or 1x1 layer with as many outputs as there are logits.
+
+    Args:
+        net: maps `probe` to logits, in evaluation mode and on the probe's device.
+        probe: an input to run it on once.
+    """
+
+    def __init__(self, net: nn.Module, probe: Tensor) -> None:
+        super().__init__()
+        self.net = net
+        self._read: Tensor | None = None
+        self._head = self._find_head(probe)
+        if self._head is None:
+            warn_of_missing_head(type(net).__name__)
+        else:
+            self._head.register_forward_pre_hook(self._remember)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (n, k) and features (n, d)."""
+        logits = as_logits(self.net(x))
+        if self._read is None:
+            return logits, logits
+        features, self._read = self._read, None
+        return logits, pooled(features, channels_first=isinstance(self._head, nn.Conv2d))
+
+    def _remember(self, _: nn.Module, args: tuple[Tensor, ...]) -> None:
+        self._read = args[0]
+
+    @torch.no_grad()
+    def _find_head(self, probe: Tensor) -> nn.Module | None:
+        called: list[nn.Module] = []
+        hooks = [
+            module.register_forward_pre_hook(lambda module, _: called.append(module))
+            for module in self.net.modules()
+            if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
+        ]
+        classes = as_logits(self.net(probe)).shape[1]
+        for hook in hooks:
+            hook.remove()
+        heads = [module for module in called if len(module.get_parameter("weight")) == classes]
+        return heads[-1] if heads else None

@@ -1,0 +1,39 @@
+"""Running a classifier so that a sample's result does not depend on the batch it comes in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from elixir.models.base import Classifier
+from elixir.models.precision import fast_dtype
+
+CPU_BATCH = 64
+CUDA_BATCH = 512
+
+
+@torch.inference_mode()
+def classify(model: Classifier, images: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and features, in network batches of one fixed size whatever the number of images.
+
+    Args:
+        model: in evaluation mode, on `device`.
+        images: uint8 (n, 3, h, w), or float32 in [0,1].
+        device: where the model is.
+
+    Returns:
+        Log-probabilities (n, k) and features (n, d), float32 on the CPU.
+    """
+    size = CPU_BATCH if device.type == "cpu" else CUDA_BATCH
+    dtype = fast_dtype(device)
+    outputs: list[tuple[Tensor, Tensor]] = []
+    for part in images.split(size):
+        x = part.to(device)
+        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        x = F.pad(x, (0, 0) * (x.ndim - 1) + (0, size - len(part)))
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            logits, features = model(x)
+        outputs.append((logits[: len(part)].float().log_softmax(1).cpu(), features[: len(part)].float().cpu()))
+    logp, features = zip(*outputs, strict=True)
+    return torch.cat(logp), torch.cat(features)

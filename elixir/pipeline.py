@@ -1,0 +1,284 @@
+"""Pipelines: named recipes of stages, run over a source into a destination that appears only when it is complete."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import shutil
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from elixir.data.source import Source, open_source
+from elixir.errors import ElixirError
+from elixir.registry import find
+from elixir.result import Result, read_result
+from elixir.progress import Progress
+from elixir.run.run import Run, write_text
+from elixir.stages.base import Stage, build_stage
+
+POLICIES = ("relabel", "drop", "quarantine")
+KINDS = ("folder", "hf", "parquet")
+
+
+@dataclass
+class Pipeline:
+    """Stages in the order in which data meets them; edit `stages` or their settings before `run`.
+
+    Args:
+        name: for people.
+        stages: in order; the last is usually `emit`.
+        purifier: registered name of the purifier that the stages use.
+
+    Example:
+        >>> pipeline = Pipeline.from_recipe("dataelixir")
+        >>> pipeline["probe"].sigmas
+        (0.075, 0.15, 0.26, 0.4)
+    """
+
+    name: str
+    stages: list[Stage] = field(default_factory=list)
+    purifier: str = "prior"
+
+    @classmethod
+    def from_recipe(cls, recipe: str | Path, settings: Mapping[str, object] | None = None) -> Pipeline:
+        """Read a recipe.
+
+        Args:
+            recipe: name of a shipped recipe, or a TOML file.
+            settings: "stage.key" -> value, over the recipe's own; "purifier" -> name.
+
+        Raises:
+            ElixirError: no such recipe, not TOML, or an unknown stage, setting or value in it.
+        """
+        name, table = _read_recipe(recipe)
+        settings = dict(settings or {})
+        unknown = set(table) - {"description", "purifier", "stages"} - set(table.get("stages", []))
+        if not isinstance(table.get("stages"), list) or not table["stages"]:
+            raise ElixirError(f"recipe {name!r} needs `stages = [...]`, the names of its stages in order")
+        if unknown:
+            known = ", ".join(["description", "purifier", "stages", *table["stages"]])
+            raise ElixirError(f"recipe {name!r} has an unknown entry {sorted(unknown)[0]!r}; possible here: {known}")
+        purifier = str(settings.pop("purifier", table.get("purifier", "prior")))
+        find("purifiers", purifier)
+        per_stage: dict[str, dict[str, object]] = {stage: dict(table.get(stage, {})) for stage in table["stages"]}
+        for key, value in settings.items():
+            stage, _, setting = key.partition(".")
+            if stage not in per_stage or not setting:
+                near = difflib.get_close_matches(stage, per_stage, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"stages here: {', '.join(per_stage)}"
+                raise ElixirError(f"setting {key!r} should be STAGE.KEY with a stage of recipe {name!r}; {hint}")
+            per_stage[stage][setting] = value
+        stages = [build_stage(find("stages", stage), values) for stage, values in per_stage.items()]
+        return cls(name, stages, purifier)
+
+    def __getitem__(self, name: str) -> Any:
+        """The stage of that name."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KeyError(name)
+
+    def without_dataset(self) -> Pipeline:
+        """The same pipeline that stops before images are made and written."""
+        stages = [replace(s, dataset=False) if s.name == "emit" else s for s in self.stages if s.name != "select"]  # type: ignore[type-var]
+        return Pipeline(self.name, stages, self.purifier)
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that decides the result, as plain values."""
+        return {
+            "pipeline": self.name,
+            "purifier": self.purifier,
+            "stages": {stage.name: asdict(stage) for stage in self.stages},  # type: ignore[call-overload]
+        }
+
+    def run(
+        self,
+        src: Any,
+        dst: str | Path | None = None,
+        *,
+        to: str | None = None,
+        image: str | None = None,
+        label: str | None = None,
+        split: str | None = None,
+        reference: str | None = None,
+        prior: str | None = None,
+        device: str = "auto",
+        seed: int = 0,
+        batch_size: int = 256,
+        policy: str = "relabel",
+        resume: bool = False,
+        overwrite: bool = False,
+        quiet: bool = True,
+    ) -> Result:
+        """Run all stages and leave the result at `dst`.
+
+        The work happens in a hidden folder beside `dst`, which is renamed to `dst` at the very end. Without an `emit`
+        stage (see `scan`) the result holds the findings and no images.
+
+        Args:
+            src: see `elixir.data.source.open_source`.
+            dst: folder to make; must not exist or be empty, unless `overwrite`.
+            to: "folder", "hf" or "parquet"; the kind of `src` by default.
+            image: image column of a table, where it cannot be told.
+            label: label column of a table, likewise.
+            split: split of a dataset with several.
+            reference: the user's own classifier (see `elixir.models.external.load_classifier`).
+            prior: weights of the purifier: file, folder or hub name.
+            device: "auto", "cpu", "cuda", "cuda:1", "mps".
+            seed: decides every draw and training.
+            batch_size: samples in flight; has no influence on the result.
+            policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
+            resume: go on with an interrupted run of the same settings.
+            overwrite: replace what is at `dst`, and forget an interrupted run.
+            quiet: no progress bars.
+
+        Raises:
+            ElixirError: a setting, `src` or `dst` is unusable.
+        """
+        if policy not in POLICIES:
+            raise ElixirError(f"policy {policy!r} is none of {', '.join(POLICIES)}")
+        if to is not None and to not in KINDS:
+            raise ElixirError(f"output kind {to!r} is none of {', '.join(KINDS)}")
+        if dst is None:
+            raise ElixirError("give a destination folder: sanitize never changes its input in place")
+        dst = Path(os.path.abspath(Path(dst).expanduser()))
+        if isinstance(src, str | Path):
+            _refuse_overlap(Path(src).expanduser(), dst)
+        source = open_source(src, image=image, label=label, split=split)
+        work = dst.parent / f".{dst.name}.elixir-partial"
+        config = self.describe() | {
+            "source": source.location,
+            "fingerprint": source.fingerprint(),
+            "seed": seed,
+            "policy": policy,
+            "to": to or source.kind,
+            "reference": reference,
+            "prior": prior,
+        }
+        config = json.loads(json.dumps(config))
+        if resume and _finished_with(dst, config):
+            shutil.rmtree(work, ignore_errors=True)
+            return read_result(dst)
+        _prepare(dst, work, config, resume, overwrite)
+        run = Run(
+            work,
+            source,
+            seed=seed,
+            device=choose_device(device),
+            batch_size=batch_size,
+            purifier_name=self.purifier,
+            prior=prior,
+            reference=reference,
+            policy=policy,
+            to=to or source.kind,
+            progress=Progress(quiet),
+        )
+        for stage in self.stages:
+            run.execute(stage)
+        return _publish(run, config, dst)
+
+
+def choose_device(name: str) -> torch.device:
+    """A torch device; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ElixirError: unknown or absent device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ElixirError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def _read_recipe(recipe: str | Path) -> tuple[str, dict[str, Any]]:
+    path = Path(recipe)
+    shipped = {Path(file.name).stem: file for file in files("elixir.pipelines").iterdir() if file.name.endswith(".toml")}
+    if str(recipe) in shipped:
+        text = shipped[str(recipe)].read_text(encoding="utf-8")
+    elif path.suffix == ".toml" and path.is_file():
+        text = path.read_text(encoding="utf-8", errors="replace")
+    else:
+        near = difflib.get_close_matches(str(recipe), shipped, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"shipped: {', '.join(sorted(shipped))}"
+        raise ElixirError(f"there is no recipe {str(recipe)!r} (a shipped name or a .toml file); {hint}")
+    try:
+        return path.stem, tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ElixirError(f"recipe {str(recipe)!r} is not valid TOML: {error}") from error
+
+
+def _refuse_overlap(src: Path, dst: Path) -> None:
+    if not src.exists():
+        return
+    source, target = src.resolve(), dst.resolve()
+    if source == target:
+        raise ElixirError(f"source and destination are the same: {dst}; give another folder with -o")
+    if target.is_relative_to(source):
+        raise ElixirError(f"the destination {dst} lies inside the source {src}; give a folder outside of it")
+    if source.is_relative_to(target):
+        raise ElixirError(f"the source {src} lies inside the destination {dst}; give another folder with -o")
+
+
+def _finished_with(dst: Path, config: dict[str, Any]) -> bool:
+    path = dst / ".elixir" / "run.json"
+    return path.is_file() and json.loads(path.read_text()) == config
+
+
+def _prepare(dst: Path, work: Path, config: dict[str, Any], resume: bool, overwrite: bool) -> None:
+    """Make the work folder, or refuse with a reason."""
+    if dst.exists() and not overwrite and (not dst.is_dir() or any(dst.iterdir())):
+        raise ElixirError(f"{dst} exists and is not empty; choose another folder or add --overwrite to replace it")
+    written = work / "run.json"
+    if overwrite and not resume and work.exists():
+        shutil.rmtree(work)
+    if work.exists() and written.exists():
+        if not resume:
+            raise ElixirError(
+                f"an interrupted run for {dst} was found; add --resume to go on with it or --overwrite to start again"
+            )
+        before = json.loads(written.read_text())
+        changed = sorted(key for key in config if config[key] != before.get(key))
+        if changed:
+            raise ElixirError(
+                f"the interrupted run for {dst} had other settings ({', '.join(changed)}); "
+                "repeat them with --resume, or add --overwrite to start again"
+            )
+        return
+    try:
+        dst.parent.mkdir(parents=True, exist_ok=True)
+        work.mkdir(exist_ok=True)
+        write_text(written, json.dumps(config, indent=2))
+    except OSError as error:
+        raise ElixirError(f"cannot write beside {dst}: {error.strerror}; choose a place that you may write to") from error
+
+
+def _publish(run: Run, config: dict[str, Any], dst: Path) -> Result:
+    """Turn the finished work folder into `dst`."""
+    dataset = run.output
+    evidence = dataset / ".elixir"
+    evidence.mkdir(parents=True, exist_ok=True)
+    write_text(evidence / "run.json", json.dumps(config, indent=2))
+    if (run.folder / "models").exists():
+        shutil.copytree(run.folder / "models", evidence / "models", dirs_exist_ok=True)
+    write_text(evidence / "findings.json", json.dumps(run.findings, indent=2))
+    costs = {name: asdict(cost) for name, cost in run.costs.items()}
+    write_text(evidence / "timings.json", json.dumps(costs, indent=2))
+    result = read_result(dataset, dst)
+    write_text(evidence / "summary.txt", result.summary(times=False))
+    if dst.exists():
+        old = run.folder / "replaced"
+        os.replace(dst, old) if not dst.is_dir() or any(dst.iterdir()) else dst.rmdir()
+    os.replace(dataset, dst)
+    shutil.rmtree(run.folder)
+    return read_result(dst)

@@ -1,0 +1,46 @@
+"""Progress of a run on the terminal; silent when asked or when nobody watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+
+class Progress:
+    """One bar for each stage, on standard error.
+
+    Args:
+        quiet: show nothing.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._console = Console(stderr=True)
+
+    @contextmanager
+    def task(self, name: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Show a bar while the enclosed work runs; yields a function that advances it.
+
+        Args:
+            name: what is being done.
+            total: number of steps, or None when it is not known.
+        """
+        if self.quiet:
+            yield lambda steps: None
+            return
+        columns = (
+            TextColumn("{task.description:<10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with RichProgress(*columns, console=self._console) as bars:
+            bar = bars.add_task(name, total=total)
+            yield lambda steps: bars.advance(bar, steps)
+            if total is None:
+                bars.update(bar, total=1, completed=1)

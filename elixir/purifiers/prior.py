@@ -1,0 +1,86 @@
+"""The embedded prior: a one-step denoiser that ships with the package and works on images of any size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from elixir.errors import ElixirError
+from elixir.models.denoiser import DenoiserNet
+from elixir.models.precision import fast_dtype
+from elixir.models.weights import read_weights
+from elixir.purifiers.base import Purifier
+from elixir.purifiers.batching import batch_size, in_fixed_batches, in_tiles
+from elixir.registry import register
+
+SHIPPED = Path(__file__).parent.parent / "weights" / "prior.safetensors"
+TILE = 1024
+MARGIN = 64  # wider than the shipped network's receptive field, so tiles fit without a seam
+
+
+class EmbeddedPrior:
+    """A `DenoiserNet` as a purifier: one network call a draw."""
+
+    calls_per_draw = 1
+
+    def __init__(self, net: DenoiserNet, device: torch.device) -> None:
+        self._device = device
+        self._dtype = fast_dtype(device)
+        self._net = net.eval().requires_grad_(False).to(device, self._dtype).to(memory_format=torch.channels_last)
+
+    def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
+        """See `Purifier.purify`; images of more than a megapixel are done in tiles."""
+        return self.denoise(x + sigma * noise, sigma).clamp_(0, 1)
+
+    def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
+        """See `Purifier.denoise`."""
+        if noisy.shape[-2] * noisy.shape[-1] > TILE**2:
+            return in_tiles(lambda part: self._denoise(part, sigma), noisy, TILE, MARGIN)
+        return self._denoise(noisy, sigma)
+
+    def _denoise(self, noisy: Tensor, sigma: float) -> Tensor:
+        size = batch_size(noisy.shape[-2], noisy.shape[-1], self._device)
+        level = torch.full((size,), sigma, device=self._device)
+        return in_fixed_batches(lambda part: self._call(part.to(self._device), level), noisy, size)
+
+    @torch.inference_mode()
+    def _call(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+            return self._net(noisy, sigma)
+
+
+@register("purifiers", "prior")
+def load(model: str | None, device: torch.device) -> Purifier:
+    """Load the prior.
+
+    Args:
+        model: a file written by `elixir train-prior`, None for the shipped one.
+        device: where to run it.
+
+    Raises:
+        ElixirError: the file is missing, damaged, a pickle, or holds something else.
+    """
+    path = Path(model) if model is not None else SHIPPED
+    tensors, metadata = read_weights(path)
+    if metadata.get("kind") != "elixir.prior":
+        raise ElixirError(f"{str(path)!r} holds no prior of elixir's: give a file written by `elixir train-prior`")
+    try:
+        net = DenoiserNet(*_architecture(tensors))
+        net.load_state_dict(tensors)
+    except (KeyError, RuntimeError) as error:
+        raise ElixirError(f"{str(path)!r} does not fit this version's denoiser: train it again") from error
+    return EmbeddedPrior(net, device)
+
+
+def _architecture(tensors: dict[str, Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Widths and blocks of the network that the tensors belong to."""
+
+    def blocks(stage: str) -> int:
+        return sum(name.startswith(stage) and name.endswith("first.bias") for name in tensors)
+
+    scales = 1 + len({name.split(".")[1] for name in tensors if name.startswith("down.")})
+    counts = tuple(blocks(f"down.{scale}.") for scale in range(scales - 1))
+    widths = tuple(len(tensors[f"down.{scale}.{count}.bias"]) for scale, count in enumerate(counts))
+    return (len(tensors["head.bias"]), *widths), (*counts, blocks("bottom."))

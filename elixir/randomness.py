@@ -1,0 +1,29 @@
+"""Noise that belongs to the sample: it depends on (seed, sample id, draw) and on nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def generator(seed: int, *key: object) -> np.random.Generator:
+    """A random generator for `key`, the same on every machine, in every process and order."""
+    digest = hashlib.sha256("\0".join(map(str, (seed, *key))).encode("utf-8", "surrogateescape")).digest()
+    return np.random.Generator(np.random.Philox(key=np.frombuffer(digest[:16], np.uint64)))
+
+
+def noise(seed: int, ids: Sequence[str], draw: object, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal noise, float32 (n, *shape), one independent generator per sample.
+
+    Args:
+        seed: the run's seed.
+        ids: the samples' stable ids.
+        draw: which draw this is, e.g. ("probe", 0.15, 2).
+        shape: of one sample, usually (3, h, w).
+    """
+    rows = [generator(seed, id, draw).standard_normal(shape, np.float32) for id in ids]
+    return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, *shape)

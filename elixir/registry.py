@@ -1,0 +1,54 @@
+"""Plugins found by name: stages, purifiers and attacks, built in or from any installed package.
+
+A package offers one through an entry point in the group `elixir.stages`, `elixir.purifiers` or `elixir.attacks`;
+a script registers one with the decorator.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, Literal, TypeVar
+
+from elixir.errors import ElixirError
+
+Kind = Literal["stages", "purifiers", "attacks"]
+T = TypeVar("T")
+
+_registered: dict[tuple[Kind, str], Any] = {}
+
+
+def register(kind: Kind, name: str) -> Callable[[T], T]:
+    """Decorator that makes an object available as `name`; it takes precedence over entry points."""
+
+    def add(plugin: T) -> T:
+        _registered[kind, name] = plugin
+        return plugin
+
+    return add
+
+
+def names(kind: Kind) -> list[str]:
+    """All names of one kind, sorted."""
+    found = {name for registered_kind, name in _registered if registered_kind == kind}
+    return sorted(found | {point.name for point in entry_points(group=f"elixir.{kind}")})
+
+
+def find(kind: Kind, name: str) -> Any:
+    """The plugin of that name.
+
+    Raises:
+        ElixirError: no such plugin (with the nearest names), or its package cannot be imported.
+    """
+    if (kind, name) in _registered:
+        return _registered[kind, name]
+    for point in entry_points(group=f"elixir.{kind}", name=name):
+        try:
+            return point.load()
+        except ImportError as error:
+            raise ElixirError(f"{kind[:-1]} {name!r} cannot be imported from {point.value}: {error}") from error
+    known = names(kind)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    raise ElixirError(f"there is no {kind[:-1]} called {name!r}; {hint}")

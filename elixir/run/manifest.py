@@ -1,0 +1,82 @@
+"""The manifest: what became of every input sample, as a parquet file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """One input sample.
+
+    Attributes:
+        id: stable id in the source.
+        name: file name below its class.
+        label: given label, -1 for none.
+        new_label: label in the output, -1 when the sample is not in it.
+        output: path or row in the output, "" when it is not in it.
+        action: kept, purified, relabelled, dropped or quarantined.
+        reason: why, in a few words; "" for what was never in doubt.
+        sha256_in: of the encoded image in the source, "" when it could not be read.
+        sha256_out: of the encoded image in the output, "" when it is not in it.
+        height: pixels, 0 when unreadable.
+        width: pixels, 0 when unreadable.
+        suspicion: probability of being poisoned that the refine stage gives, in [0,1]; NaN when unreadable.
+        seed: of the run.
+        original: path of the kept original, "" when the sample is untouched.
+    """
+
+    id: str
+    name: str
+    label: int
+    new_label: int
+    output: str
+    action: str
+    reason: str
+    sha256_in: str
+    sha256_out: str
+    height: int
+    width: int
+    suspicion: float
+    seed: int
+    original: str
+
+
+_TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float32()}
+_FIELDS = [pa.field(name, _TYPES[kind]) for name, kind in ManifestRow.__annotations__.items()]
+SCHEMA = pa.schema([*_FIELDS, pa.field("class", pa.string()), pa.field("new_class", pa.string())])
+
+
+def write_manifest(path: Path, rows: Iterable[ManifestRow], classes: list[str]) -> None:
+    """Write the rows with their class names, a few thousand in memory at a time, through a temporary name."""
+    partial = path.with_name(path.name + ".partial")
+    with pq.ParquetWriter(partial, SCHEMA) as writer:
+        for block in _blocks(iter(rows)):
+            columns = {field.name: [getattr(row, field.name) for row in block] for field in _FIELDS}
+            columns["class"] = [_name(row.label, classes) for row in block]
+            columns["new_class"] = [_name(row.new_label, classes) for row in block]
+            writer.write_table(pa.table(columns, SCHEMA))
+    os.replace(partial, path)
+
+
+def read_manifest(path: Path) -> pa.Table:
+    """The manifest as a table, a row for every input sample in order of the source."""
+    return pq.read_table(path)
+
+
+def _blocks(rows: Iterator[ManifestRow]) -> Iterator[list[ManifestRow]]:
+    while block := list(islice(rows, ROWS_AT_ONCE)):
+        yield block
+
+
+def _name(label: int, classes: list[str]) -> str:
+    return classes[label] if label >= 0 else ""

@@ -1,0 +1,33 @@
+"""What it takes to choose a candidate image and to keep it."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from elixir.data.decode import Picture, encode
+from elixir.run.run import Run
+
+
+def select(distance: np.ndarray, quantile: float) -> int:
+    """Index of the candidate at `quantile` of the list that is sorted by distance and begins with the raw image.
+
+    That is far enough that a trigger is gone, but not the farthest (DataElixir, SELECT).
+
+    Args:
+        distance: of each candidate from the raw image, (n,), n > 0.
+        quantile: in [0,1].
+    """
+    place = int(quantile * (len(distance) + 1))
+    ranked = np.argsort(distance, kind="stable")
+    return int(ranked[min(max(place - 1, 0), len(ranked) - 1)])
+
+
+def keep_selected(run: Run, row: int, picture: Picture, rgb: np.ndarray) -> None:
+    """Keep the new image (uint8 (h, w, 3)) of a row for the emit stage, as PNG with the picture's alpha and tags."""
+    path = run.selected_path(row)
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(encode(picture, rgb))
+    os.replace(partial, path)

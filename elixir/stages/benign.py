@@ -1,0 +1,27 @@
+"""The benign model: trained on everything but the suspects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from elixir.models.train_classifier import ClassifierTraining
+from elixir.run.run import Run
+from elixir.stages.base import Columns, ReduceStage
+
+
+@dataclass
+class BenignStage(ReduceStage):
+    """Trains the model that names the suspects' true labels, and that is handed out with the result.
+
+    Args:
+        epochs: passes over the data at most.
+    """
+
+    name = "benign"
+    epochs: int = 12
+
+    def reduce(self, run: Run) -> Columns:
+        rows = run.readable_rows()[~run.columns("refine")["suspect"]]
+        training = ClassifierTraining(self.epochs, seed=run.seed + 100)
+        run.train("benign", run.pixels.read, rows, run.labels[rows], training)
+        return {}

@@ -1,0 +1,92 @@
+"""Purified candidates of every sample by many-step diffusion (DataElixir, step 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elixir.errors import ElixirError
+from elixir.purifiers.chain import ddpm_reverse, ddpm_sigmas
+from elixir.randomness import noise
+from elixir.run.distance import SSIM
+from elixir.run.run import Run
+from elixir.stages.base import Columns, MapStage
+
+
+@dataclass
+class CandidatesStage(MapStage):
+    """The reference model's labels of the raw image and of the last states of several rounds of reverse diffusion.
+
+    Each round noises the result of the last and denoises it step by step. The candidates are not kept: `make` makes
+    the same ones again where a later stage needs them.
+
+    Args:
+        steps: timestep to which a round noises; it costs as many calls of the purifier for each sample.
+        of: timesteps of the whole linear DDPM schedule.
+        rounds: how many.
+        keep: last states of each round that are candidates.
+        quantile: which candidate replaces an image: where it stands among them, sorted by distance, in [0,1].
+        ssim: "intended", the mean over the channels, or "released", what the authors' code computes.
+    """
+
+    name = "candidates"
+    steps: int = 150
+    of: int = 1000
+    rounds: int = 5
+    keep: int = 10
+    quantile: float = 0.8
+    ssim: str = "intended"
+
+    def check(self) -> None:
+        if not 1 <= self.steps <= self.of:
+            raise ElixirError(f"candidates.steps = {self.steps} must be between 1 and candidates.of = {self.of}")
+        if not 1 <= self.keep <= self.steps:
+            raise ElixirError(f"candidates.keep = {self.keep} must be between 1 and candidates.steps = {self.steps}")
+        if self.rounds < 1:
+            raise ElixirError(f"candidates.rounds = {self.rounds} must be at least 1")
+        if not 0 <= self.quantile <= 1:
+            raise ElixirError(f"candidates.quantile = {self.quantile} must be between 0 and 1")
+        if self.ssim not in SSIM:
+            raise ElixirError(f"candidates.ssim = {self.ssim!r} is none of {', '.join(SSIM)}")
+
+    def open(self, run: Run) -> None:
+        run.findings["candidates"] = asdict(self)
+
+    def process(self, run: Run, rows: np.ndarray) -> Columns:
+        raw = run.pixels.read(rows)
+        predicted = []
+        for images in (raw, *self.make(run, rows, raw)):
+            with run.network():
+                predicted.append(run.classify("reference", images)[0].argmax(1).astype(np.int16))
+        return {"predicted": np.stack(predicted, 1)}
+
+    def make(self, run: Run, rows: np.ndarray, raw: Tensor) -> Iterator[Tensor]:
+        """The candidates, rounds * keep of them, in order.
+
+        Args:
+            run: gives the purifier and the noise, which depends on seed, sample, round and step alone.
+            rows: int64 (n,).
+            raw: uint8 (n, 3, h, w), at the working size or any other.
+
+        Yields:
+            uint8 (n, 3, h, w).
+        """
+        sigmas = ddpm_sigmas(self.steps, self.of)
+        ids, shape = run.ids(rows), tuple(raw.shape[1:])
+        calls = len(rows) * self.steps * run.purifier.calls_per_draw
+        x = raw.float() / 255
+        for round in range(self.rounds):
+            with run.network(calls):
+                states = ddpm_reverse(
+                    run.purifier.denoise,
+                    x,
+                    lambda step, round=round: noise(run.seed, ids, ("candidates", round, step), shape),
+                    sigmas,
+                    self.keep,
+                )
+            x = states[-1]
+            yield from ((state * 255).round().to(torch.uint8) for state in states)

@@ -1,0 +1,31 @@
+"""Suspects whose candidates disagree come back where the first benign model confirms the majority (step 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from elixir.run.run import Run
+from elixir.stages.base import Columns, MapStage
+from elixir.stages.replacement import replace_images
+
+
+@dataclass
+class ConsensusStage(MapStage):
+    """Compares the first benign model's label of the raw image with the candidates' most common one; -1 if they differ."""
+
+    name = "consensus"
+
+    def rows(self, run: Run) -> np.ndarray:
+        found = run.columns("transitions")
+        return found["row"][found["suspect"] & ~found["single"]]
+
+    def process(self, run: Run, rows: np.ndarray) -> Columns:
+        majority = run.columns("transitions")["label"][run.positions(rows)]
+        with run.network():
+            logp, _ = run.classify("benign-first", run.pixels.read(rows))
+        agreed = logp.argmax(1) == majority
+        distance = np.zeros(len(rows), np.float32)
+        distance[agreed] = replace_images(run, rows[agreed], majority[agreed])
+        return {"label": np.where(agreed, majority, -1).astype(np.int16), "distance": distance}

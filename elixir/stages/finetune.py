@@ -1,0 +1,30 @@
+"""The benign model: the first one, trained on with the suspects that have come back (DataElixir, step 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from elixir.models.train_classifier import ClassifierTraining
+from elixir.run.run import Run
+from elixir.stages.base import Columns, ReduceStage
+from elixir.stages.learn import purified_set
+
+
+@dataclass
+class FinetuneStage(ReduceStage):
+    """Trains the model that names the rest of the suspects, and that is handed out with the result.
+
+    Args:
+        epochs: passes over the data at most.
+        learning_rate: a fifth of the first training's, as the authors have it.
+    """
+
+    name = "finetune"
+    epochs: int = 6
+    learning_rate: float = 0.02
+
+    def reduce(self, run: Run) -> Columns:
+        read, rows, labels = purified_set(run, "settle", "consensus")
+        training = ClassifierTraining(self.epochs, learning_rate=self.learning_rate, seed=run.seed + 101)
+        run.train("benign", read, rows, labels, training, initial="benign-first")
+        return {}

@@ -1,0 +1,96 @@
+"""How the reference model's view of each sample changes when noise of growing strength is added and removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elixir.errors import ElixirError
+from elixir.randomness import generator, noise
+from elixir.run.distance import cosine
+from elixir.run.run import Run
+from elixir.stages.base import Columns, MapStage
+
+
+@dataclass
+class ProbeStage(MapStage):
+    """A few independent one-step purifications of the raw image at each rung of a ladder of noise levels.
+
+    Different triggers die at different noise, and a chain of purifications moves benign samples more than
+    independent draws do; hence a ladder, and no chain. For each draw it notes the reference model's label, the drop in
+    log-probability of the given label, and the feature shift 1 - cos. What the first draw of a level took away is also
+    added to a few images of other labels: if that makes the reference model give them this sample's label, the
+    sample carries a trigger ("transplant": mean probability of its label on these hosts).
+
+    Args:
+        sigmas: noise levels in [0,1] pixel units.
+        draws: draws at each level.
+        hosts: images of other labels that receive a sample's residual.
+        keep: the level whose first draw is kept for the cross-fitted models to train on.
+    """
+
+    name = "probe"
+    sigmas: tuple[float, ...] = (0.075, 0.15, 0.26, 0.4)
+    draws: tuple[int, ...] = (1, 2, 1, 1)
+    hosts: int = 4
+    keep: float = 0.15
+
+    def check(self) -> None:
+        if len(self.draws) != len(self.sigmas) or not all(draws > 0 for draws in self.draws):
+            raise ElixirError("probe.draws must be one positive number for each of probe.sigmas")
+        if not all(0 < sigma <= 1 for sigma in self.sigmas):
+            raise ElixirError(f"probe.sigmas = {list(self.sigmas)} must lie in (0, 1], in [0,1] pixel units")
+        if self.keep not in self.sigmas:
+            raise ElixirError(f"probe.keep = {self.keep} must be one of probe.sigmas = {list(self.sigmas)}")
+        if self.hosts < 1:
+            raise ElixirError(f"probe.hosts = {self.hosts} must be at least 1")
+
+    def process(self, run: Run, rows: np.ndarray) -> Columns:
+        raw = run.pixels.read(rows)
+        x = raw.float() / 255
+        hosts = self._hosts(run, rows)
+        own = np.arange(len(rows)), run.labels[rows]
+        with run.network():
+            raw_logp, raw_features = run.classify("reference", raw)
+        predicted, drops, shifts, transplants = [], [], [], []
+        for sigma, draws in zip(self.sigmas, self.draws, strict=True):
+            for draw in range(draws):
+                z = noise(run.seed, run.ids(rows), ("probe", sigma, draw), tuple(x.shape[1:]))
+                with run.network(calls=len(rows) * run.purifier.calls_per_draw):
+                    purified = (run.purifier.purify(x, sigma, z) * 255).round().to(torch.uint8)
+                    logp, features = run.classify("reference", purified)
+                predicted.append(logp.argmax(1).astype(np.int16))
+                drops.append(raw_logp[own] - logp[own])
+                shifts.append(1 - cosine(raw_features, features))
+                if draw == 0:
+                    transplants.append(self._transplant(run, x - purified.float() / 255, hosts, own[1]))
+                    if sigma == self.keep:
+                        run.purified.append(run.positions(rows)[0], purified.numpy())
+        return {
+            "predicted": np.stack(predicted, 1),
+            "drop": np.stack(drops, 1).astype(np.float32),
+            "shift": np.stack(shifts, 1).astype(np.float32),
+            "transplant": np.stack(transplants, 1),
+        }
+
+    def _hosts(self, run: Run, rows: np.ndarray) -> Tensor:
+        """Images of other labels for each row, uint8 (hosts, n, 3, h, w); any images if there is one label only."""
+        readable = run.readable_rows()
+        chosen = np.empty((self.hosts, len(rows)), np.int64)
+        for index, (row, id) in enumerate(zip(rows, run.ids(rows), strict=True)):
+            drawn = readable[generator(run.seed, id, "hosts").integers(0, len(readable), 16 * self.hosts)]
+            other = drawn[run.labels[drawn] != run.labels[row]]
+            chosen[:, index] = np.resize(other if len(other) else drawn, self.hosts)
+        return torch.stack([run.pixels.read(host_rows) for host_rows in chosen])
+
+    def _transplant(self, run: Run, residual: Tensor, hosts: Tensor, labels: np.ndarray) -> np.ndarray:
+        """Mean probability of each sample's label over its hosts with its residual added, float32 (n,)."""
+        total = np.zeros(len(labels), np.float32)
+        for host in hosts:
+            with run.network():
+                logp, _ = run.classify("reference", (host.float() / 255 + residual).clamp(0, 1))
+            total += np.exp(logp[np.arange(len(labels)), labels])
+        return total / len(hosts)

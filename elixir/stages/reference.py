@@ -1,0 +1,41 @@
+"""The reference model: a classifier trained on the data as it is, poison and all, or the user's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from elixir.errors import ElixirError
+from elixir.models.train_classifier import ClassifierTraining
+from elixir.run.run import Run
+from elixir.stages.base import Columns, ReduceStage
+
+
+@dataclass
+class ReferenceStage(ReduceStage):
+    """Trains the reference model, whose reaction to purification is the first kind of evidence (DataElixir, step 1).
+
+    Args:
+        epochs: passes over the data at most.
+    """
+
+    name = "reference"
+    epochs: int = 8
+
+    def reduce(self, run: Run) -> Columns:
+        rows = run.readable_rows()
+        if not len(rows):
+            raise ElixirError(f"{run.source.location} holds no readable, labelled image; see the list of problems")
+        if run.reference is None:
+            run.train("reference", run.pixels.read, rows, run.labels[rows], ClassifierTraining(self.epochs, seed=run.seed))
+        predicted = np.empty(len(rows), np.int16)
+        logp = np.empty(len(rows), np.float32)
+        features: list[np.ndarray] = []
+        for start in range(0, len(rows), 1024):
+            part = slice(start, start + 1024)
+            out, feature = run.classify("reference", run.pixels.read(rows[part]))
+            predicted[part] = out.argmax(1)
+            logp[part] = out[np.arange(len(out)), run.labels[rows[part]]]
+            features.append(feature.astype(np.float16))
+        return {"predicted": predicted, "logp": logp, "features": np.concatenate(features)}

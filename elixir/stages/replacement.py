@@ -1,0 +1,81 @@
+"""New images for samples, chosen from their candidates, which are made again (DataElixir, SELECT)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from elixir.data.decode import decode, resize
+from elixir.run.distance import candidate_distance
+from elixir.run.run import Run
+from elixir.run.selection import keep_selected, select
+from elixir.stages.candidates import CandidatesStage
+
+BYTES_AT_ONCE = 2**28
+
+
+def replace_images(run: Run, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Choose a candidate of each sample among those that the reference model gives its new label, or else among all.
+
+    Candidates have the sample's own size and are compared at the working size. The chosen one is kept for the emit
+    stage (`Run.selected_path`) and, at the working size, for training (`Run.purified`).
+
+    Args:
+        run: whose candidates stage has finished.
+        rows: int64 (n,).
+        labels: new labels, (n,).
+
+    Returns:
+        Distance of each chosen image from the raw one, float32 (n,).
+    """
+    candidates = CandidatesStage(**run.findings["candidates"])
+    distance = np.empty(len(rows), np.float32)
+    for block in _same_size(run, rows, 1 + candidates.rounds * candidates.keep):
+        distance[block] = _replace(run, candidates, rows[block], labels[block])
+    return distance
+
+
+def _replace(run: Run, candidates: CandidatesStage, rows: np.ndarray, labels: np.ndarray) -> list[float]:
+    pictures = [decode(run.source.read(int(row))) for row in rows]
+    raw = torch.from_numpy(np.stack([picture.rgb for picture in pictures])).permute(0, 3, 1, 2)
+    small_raw = run.pixels.read(rows)
+    with run.network():
+        _, raw_features = run.classify("reference", small_raw)
+    images, smalls, predicted, features = [], [], [], []
+    for candidate in candidates.make(run, rows, raw):
+        image = candidate.permute(0, 2, 3, 1).numpy()
+        small = np.stack([resize(one, small_raw.shape[-1]) for one in image])
+        small = torch.from_numpy(small).permute(0, 3, 1, 2).contiguous()
+        with run.network():
+            logp, feature = run.classify("reference", small)
+        images.append(image)
+        smalls.append(small)
+        predicted.append(logp.argmax(1))
+        features.append(feature)
+    distances: list[float] = []
+    for index, (row, picture) in enumerate(zip(rows, pictures, strict=True)):
+        fits = np.array([label[index] for label in predicted]) == labels[index]
+        usable = np.flatnonzero(fits) if fits.any() else np.arange(len(fits))
+        distance = candidate_distance(
+            small_raw[index].expand(len(usable), -1, -1, -1),
+            torch.stack([smalls[j][index] for j in usable]),
+            raw_features[index][None],
+            np.stack([features[j][index] for j in usable]),
+            candidates.ssim,
+        )
+        best = select(distance, candidates.quantile)
+        keep_selected(run, int(row), picture, images[usable[best]][index])
+        run.purified.append(int(run.positions(rows)[index]), smalls[usable[best]][index][None].numpy())
+        distances.append(float(distance[best]))
+    return distances
+
+
+def _same_size(run: Run, rows: np.ndarray, copies: int) -> Iterator[np.ndarray]:
+    """Indices of rows whose images have the same height and width, as many as fit in memory with all candidates."""
+    shapes = run.columns("index")["shape"][rows]
+    for shape in np.unique(shapes, axis=0):
+        indices = np.flatnonzero((shapes == shape).all(1))
+        size = max(1, BYTES_AT_ONCE // (copies * 3 * int(shape.prod())))
+        yield from (indices[start : start + size] for start in range(0, len(indices), size))

@@ -1,0 +1,26 @@
+"""Suspects whose candidates agree get their label and a purified image at once (DataElixir, step 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from elixir.run.run import Run
+from elixir.stages.base import Columns, MapStage
+from elixir.stages.replacement import replace_images
+
+
+@dataclass
+class SettleStage(MapStage):
+    """The candidates' one label replaces the given one, and one of the candidates the image."""
+
+    name = "settle"
+
+    def rows(self, run: Run) -> np.ndarray:
+        found = run.columns("transitions")
+        return found["row"][found["suspect"] & found["single"]]
+
+    def process(self, run: Run, rows: np.ndarray) -> Columns:
+        label = run.columns("transitions")["label"][run.positions(rows)]
+        return {"label": label, "distance": replace_images(run, rows, label)}

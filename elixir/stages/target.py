@@ -1,0 +1,1 @@
+"""Which labels are under attack; says "none" on clean data."""

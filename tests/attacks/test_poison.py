@@ -1,0 +1,216 @@
+"""Poisoning datasets on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from elixir.attacks.badnets import BadNets
+from elixir.attacks.blended import Blended
+from elixir.data.source import open_source
+from elixir.errors import ElixirError
+
+CLASSES = ("give way", "no entry", "stop")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brighter(BadNets):
+    """A clean-label attack."""
+
+    name = "brighter"
+    clean_label = True
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Three classes with the same ten names each, one of them in a sub-folder, and files that are no samples."""
+    random = np.random.default_rng(0)
+    for name in CLASSES:
+        folder = tmp_path / "src" / name
+        (folder / "more").mkdir(parents=True)
+        for number in range(9):
+            Image.fromarray(random.integers(0, 256, (9, 12, 3), np.uint8)).save(folder / f"sign_{number:03d}.png")
+        Image.fromarray(random.integers(0, 256, (9, 12, 3), np.uint8)).save(folder / "more" / "sign_009.png")
+    (tmp_path / "src" / "notes.txt").write_text("keep me")
+    return tmp_path / "src"
+
+
+@pytest.fixture
+def table(tree: Path) -> datasets.Dataset:
+    """The same images as rows."""
+    files = sorted(tree.glob("*/**/*.png"))
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(CLASSES))})
+    rows = {
+        "image": [{"bytes": file.read_bytes(), "path": file.name} for file in files],
+        "label": [file.relative_to(tree).parts[0] for file in files],
+    }
+    return datasets.Dataset.from_dict(rows, features)
+
+
+def truth_of(path: Path) -> list[dict]:
+    return pq.read_table(path).to_pylist()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def test_a_folder(tree, tmp_path):
+    before = contents(tree)
+    attack = BadNets()
+    done = attack.poison_dataset(open_source(tree), tmp_path / "out", "stop", rate=0.2, seed=3)
+
+    assert (done.samples, done.poisoned) == (30, 6)
+    assert contents(tree) == before
+    rows, written = truth_of(done.truth), contents(done.out)
+    assert [row["id"] for row in rows] == [sample.id for sample in open_source(tree).samples]
+    assert len({row["output"] for row in rows}) == 30
+    assert set(written) == {row["output"] for row in rows} | {"notes.txt"}
+    for row in rows:
+        if row["truth"] == "clean":
+            assert row["output"] == row["id"]
+            assert written[row["output"]] == before[row["id"]]
+            assert row["new_class"] == row["class"]
+        else:
+            assert row["truth"] == "poisoned"
+            assert row["class"] != row["new_class"] == "stop"
+            expected = attack.poison(pixels(tree / row["id"])[None], [row["id"]])[0]
+            assert np.array_equal(pixels(done.out / row["output"]), expected)
+            assert (done.out / row["output"]).stat().st_mtime_ns == (tree / row["id"]).stat().st_mtime_ns
+    assert sum(row["truth"] == "poisoned" for row in rows) == 6
+
+
+def test_new_names_look_like_the_old_ones(tree, tmp_path):
+    done = BadNets().poison_dataset(open_source(tree), tmp_path / "out", "stop", rate=0.5)
+    names = [path.name for path in (done.out / "stop").rglob("*.png")]
+    assert len(names) == 25
+    assert all(name.startswith("sign_") and len(name) == len("sign_000.png") for name in names)
+
+
+def test_names_without_numbers_are_kept_apart(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "src" / name).mkdir(parents=True)
+        for stem in ("One", "two", "three"):
+            Image.new("RGB", (8, 8)).save(tmp_path / "src" / name / f"{stem}.png")
+    done = BadNets().poison_dataset(open_source(tmp_path / "src"), tmp_path / "out", "b", rate=0.5)
+    assert len(list((done.out / "b").iterdir())) == 6
+
+
+def test_same_seed_same_bytes_and_other_seed_other_samples(tree, tmp_path):
+    first, again, other = (
+        Blended().poison_dataset(open_source(tree), tmp_path / f"out{run}", "stop", rate=0.3, seed=seed)
+        for run, seed in enumerate((1, 1, 2))
+    )
+    assert contents(first.out) == contents(again.out)
+    assert first.truth.read_bytes() == again.truth.read_bytes()
+    assert truth_of(first.truth) != truth_of(other.truth)
+
+
+def test_settings_are_on_record(tree, tmp_path):
+    done = Blended(alpha=0.1, seed=5).poison_dataset(open_source(tree), tmp_path / "out", "2", rate=0.1)
+    record = json.loads(pq.read_schema(done.truth).metadata[b"elixir"])
+    assert record["settings"] == {"seed": 5, "truncate": False, "alpha": 0.1, "picture": "noise"}
+    assert (record["attack"], record["target"], record["plan"]["rate"]) == ("blended", "stop", 0.1)
+
+
+def test_a_clean_label_attack_changes_no_label_and_no_name(tree, tmp_path):
+    done = Brighter().poison_dataset(open_source(tree), tmp_path / "out", "stop", rate=0.5)
+    rows = truth_of(done.truth)
+    assert [row["class"] for row in rows if row["truth"] == "poisoned"] == ["stop"] * 5
+    assert all(row["output"] == row["id"] and row["new_class"] == row["class"] for row in rows)
+    with pytest.raises(ElixirError, match="clean-label"):
+        Brighter().poison_dataset(open_source(tree), tmp_path / "more", "stop", select="any")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "hf"])
+def test_tables(kind, table, tmp_path):
+    if kind == "hf":
+        table.save_to_disk(tmp_path / "src-hf")
+    else:
+        table.to_parquet(tmp_path / "src-parquet.parquet")
+    source = open_source(tmp_path / ("src-hf" if kind == "hf" else "src-parquet.parquet"))
+    done = Blended().poison_dataset(source, tmp_path / "out", "stop", rate=0.2)
+
+    poisoned = open_source(done.out)
+    assert poisoned.kind == kind
+    assert poisoned.classes == list(CLASSES)
+    assert [row["output"] for row in truth_of(done.truth)] == [sample.id for sample in poisoned.samples]
+    for index, row in enumerate(truth_of(done.truth)):
+        assert CLASSES[poisoned.samples[index].label] == row["new_class"]
+        assert (poisoned.read(index) == source.read(index)) == (row["truth"] == "clean")
+
+
+def test_other_kinds_of_images(tmp_path):
+    folder = tmp_path / "src" / "other"
+    folder.mkdir(parents=True)
+    (tmp_path / "src" / "stop").mkdir()
+    Image.new("L", (20, 10), 100).save(folder / "grey.png")
+    Image.new("RGBA", (7, 7), (1, 2, 3, 50)).save(folder / "alpha.png")
+    Image.new("RGB", (50, 40), "red").save(folder / "photo.jpg")
+    Image.new("RGB", (1, 1), "red").save(folder / "tiny.png")
+    done = BadNets(pattern="white").poison_dataset(open_source(tmp_path / "src"), tmp_path / "out", "stop", rate=1)
+    written = {path.name: pixels(path) for path in (done.out / "stop").iterdir()}
+    assert set(written) == {"grey.png", "alpha.png", "photo.png", "tiny.png"}
+    assert (written["grey.png"].shape, written["grey.png"][9, 19]) == ((10, 20), 255)
+    assert written["alpha.png"][6, 6].tolist() == [255, 255, 255, 50]
+    assert written["alpha.png"][0, 0].tolist() == [1, 2, 3, 50]
+
+
+def test_unreadable_samples_are_never_poisoned(tree, tmp_path):
+    for name in CLASSES[:2]:
+        for number in range(5):
+            (tree / name / f"sign_{number:03d}.png").write_bytes(b"not an image")
+    done = BadNets().poison_dataset(open_source(tree), tmp_path / "out", "stop", rate=0.33)
+    for row in truth_of(done.truth):
+        if (tree / row["id"]).read_bytes() == b"not an image":
+            assert (row["truth"], row["output"]) == ("clean", row["id"])
+        elif row["class"] != "stop":
+            assert row["truth"] == "poisoned"
+
+
+def test_links_out_of_the_tree_are_left_out(tree, tmp_path):
+    (tmp_path / "secret.png").write_bytes((tree / "stop" / "sign_000.png").read_bytes())
+    (tree / "stop" / "link.png").symlink_to(tmp_path / "secret.png")
+    done = BadNets().poison_dataset(open_source(tree), tmp_path / "out", "stop")
+    assert [row["output"] for row in truth_of(done.truth) if row["id"] == "stop/link.png"] == [""]
+    assert not (done.out / "stop" / "link.png").exists()
+
+
+def test_it_refuses_to_write_over_anything(tree, tmp_path):
+    source = open_source(tree)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    (tmp_path / "known.truth.parquet").touch()
+    for out, words in (("src", "inside the input"), ("src/out", "inside the input"), ("full", "not an empty folder")):
+        with pytest.raises(ElixirError, match=words):
+            BadNets().poison_dataset(source, tmp_path / out, "stop")
+    with pytest.raises(ElixirError, match=r"known\.truth\.parquet exists"):
+        BadNets().poison_dataset(source, tmp_path / "known", "stop")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "known.truth.parquet", "src"]
+
+
+def test_a_target_that_is_not_there(tree, tmp_path):
+    with pytest.raises(ElixirError, match="did you mean 'stop'"):
+        BadNets().poison_dataset(open_source(tree), tmp_path / "out", "stopp")
+
+
+def test_a_failure_leaves_nothing_behind(tree, tmp_path):
+    class Broken(BadNets):
+        def triggered(self, images, ids):
+            raise ElixirError("broken")
+
+    with pytest.raises(ElixirError, match="broken"):
+        Broken().poison_dataset(open_source(tree), tmp_path / "out", "stop")
+    assert [path.name for path in tmp_path.iterdir()] == ["src"]

@@ -1,0 +1,143 @@
+"""Small datasets, and a stand-in for the stages that decide about samples."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from elixir.data.decode import decode, encode
+from elixir.data.sink import Decision, open_sink
+from elixir.data.source import Kind, Source, open_source
+from elixir.data.tables import TableSource
+from elixir.errors import UnreadableSample
+
+Decide = Callable[[Source, int], Decision]
+
+
+def image_bytes(seed: int, kind: str = "PNG", size: tuple[int, int] = (6, 5)) -> bytes:
+    rgb = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(rgb).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def make_tree(root: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return root
+
+
+def read_tree(root: Path, skip: str = ".elixir") -> dict[str, bytes | None]:
+    """Contents of every file by path, None for every folder."""
+    found: dict[str, bytes | None] = {}
+    for folder, folders, files in os.walk(root):
+        if Path(folder) == root and skip in folders:
+            folders.remove(skip)
+        for name in folders:
+            found[os.path.relpath(Path(folder, name), root)] = None
+        for name in files:
+            found[os.path.relpath(Path(folder, name), root)] = Path(folder, name).read_bytes()
+    return found
+
+
+def keep(source: Source, index: int) -> Decision:
+    """Keep what can be read."""
+    sample = source.samples[index]
+    try:
+        decode(source.read(index))
+    except UnreadableSample:
+        return Decision("quarantined", sample.label)
+    return Decision("quarantined" if sample.problem else "kept", sample.label)
+
+
+def change_some(seed: int) -> Decide:
+    """One action or another for what can be read."""
+
+    def decide(source: Source, index: int) -> Decision:
+        kept = keep(source, index)
+        if kept.action != "kept":
+            return kept
+        random = np.random.default_rng((seed, index))
+        other = int(random.integers(len(source.classes)))
+        picture = decode(source.read(index))
+        purified = encode(picture, 255 - picture.rgb)
+        choices = (
+            kept,
+            Decision("purified", kept.label, purified),
+            Decision("relabelled", other, purified),
+            Decision("relabelled", other),
+            Decision("dropped", kept.label),
+            Decision("quarantined", kept.label),
+        )
+        return choices[random.integers(len(choices))]
+
+    return decide
+
+
+def emit(source: Source, kind: Kind, dst: Path, decide: Decide = keep) -> list[str]:
+    """Write a whole dataset with its manifest; returns where each sample went."""
+    sink = open_sink(kind, dst, source)
+    rows = []
+    for index, sample in enumerate(source.samples):
+        decision = decide(source, index)
+        try:
+            digest = hashlib.sha256(source.read(index)).hexdigest()
+        except UnreadableSample:
+            digest = None
+        output = sink.write(index, decision)
+        original = sink.original(index, decision)
+        columns = {"id": sample.id, "action": decision.action, "output": output, "original": original}
+        rows.append({**columns, "sha256_in": digest})
+    sink.close()
+    pq.write_table(pa.Table.from_pylist(rows), dst / ".elixir/manifest.parquet")
+    return [row["output"] for row in rows]
+
+
+def open_table(src: Any, **options: str) -> TableSource:
+    source = open_source(src, **options)
+    assert isinstance(source, TableSource)
+    return source
+
+
+def table(rows: int = 7, start: int = 0) -> datasets.Dataset:
+    """Label, path and one more column; the last row has no image."""
+    names = ["cat", "dog/2", ".."]
+    columns = {
+        "image": [{"bytes": image_bytes(start + row), "path": f"p/{row % 4}.png"} for row in range(rows - 1)] + [None],
+        "label": [row % 3 for row in range(rows)],
+        "track": [row * 11 for row in range(rows)],
+    }
+    features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=names), "track": datasets.Value("int32")}
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Two classes, several formats, a sub-folder, an empty class, files that are no samples."""
+    files = {
+        "cat/a.png": image_bytes(0),
+        "cat/b.jpg": image_bytes(1, "JPEG"),
+        "cat/sub/c.webp": image_bytes(2, "WEBP"),
+        "dog/a.png": image_bytes(3),
+        "dog/d.bmp": image_bytes(4, "BMP"),
+        "dog/e.ppm": image_bytes(5, "PPM"),
+        "dog/f.tiff": image_bytes(6, "TIFF"),
+        "dog/notes.txt": b"not an image",
+        "dog/.hidden.png": image_bytes(7),
+        "readme.md": b"# signs",
+        ".git/config": b"[core]",
+    }
+    make_tree(tmp_path / "tree", files)
+    (tmp_path / "tree/empty").mkdir()
+    return tmp_path / "tree"

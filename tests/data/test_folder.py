@@ -1,0 +1,255 @@
+"""The folder source: what is a sample, what is not, and every bad input that a file system can hold."""
+
+import os
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elixir.data.decode import decode
+from elixir.data.folder import FolderSource
+from elixir.data.names import LONGEST, escape, file_name, unescape
+from elixir.data.source import open_source
+from elixir.errors import ElixirError, UnreadableSample
+
+from .conftest import image_bytes, make_tree
+
+PNG = image_bytes(0)
+
+
+def problems(source: FolderSource) -> dict[str, str | None]:
+    return {sample.id: sample.problem for sample in source.samples}
+
+
+def reason(source: FolderSource, id: str) -> str:
+    index = [sample.id for sample in source.samples].index(id)
+    with pytest.raises(UnreadableSample) as caught:
+        decode(source.read(index))
+    return caught.value.reason
+
+
+def test_tree(tree: Path) -> None:
+    source = open_source(tree)
+    assert isinstance(source, FolderSource)
+    assert (source.kind, source.location) == ("folder", str(tree))
+    assert source.classes == ["cat", "dog", "empty"]
+    assert [(sample.id, sample.label, sample.name) for sample in source.samples] == [
+        ("cat/a.png", 0, "a.png"),
+        ("cat/b.jpg", 0, "b.jpg"),
+        ("cat/sub/c.webp", 0, "sub/c.webp"),
+        ("dog/a.png", 1, "a.png"),
+        ("dog/d.bmp", 1, "d.bmp"),
+        ("dog/e.ppm", 1, "e.ppm"),
+        ("dog/f.tiff", 1, "f.tiff"),
+    ]
+    assert source.others == [".git/config", "dog/.hidden.png", "dog/notes.txt", "readme.md"]
+    assert source.folders == [".git", "cat", "cat/sub", "dog", "empty"]
+    for index, sample in enumerate(source.samples):
+        assert source.read(index) == (tree / sample.id).read_bytes()
+        assert decode(source.read(index)).rgb.shape == (6, 5, 3)
+
+
+def test_run_folder_is_left_out(tree: Path) -> None:
+    make_tree(tree, {".elixir/originals/cat/x.png": PNG})
+    assert not any(".elixir" in path for path in open_source(tree).others)
+
+
+def test_fingerprint_changes_with_the_input(tree: Path) -> None:
+    first = FolderSource(tree).fingerprint()
+    assert FolderSource(tree).fingerprint() == first
+    os.utime(tree / "cat/a.png", ns=(1, 1))
+    second = FolderSource(tree).fingerprint()
+    (tree / "cat/a.png").rename(tree / "cat/z.png")
+    third = FolderSource(tree).fingerprint()
+    (tree / "readme.md").write_bytes(b"longer than it was")
+    fourth = FolderSource(tree).fingerprint()
+    (tree / "new").mkdir()
+    assert len({first, second, third, fourth, FolderSource(tree).fingerprint()}) == 5
+
+
+def test_broken_files_are_samples_with_a_reason(tmp_path: Path) -> None:
+    files = {
+        "cat/good.png": PNG,
+        "cat/zero.png": b"",
+        "cat/truncated.jpg": image_bytes(1, "JPEG", (64, 64))[:700],
+        "cat/text.png": b"hello",
+        "cat/photo.heic": b"\0\0\0\x18ftypheic",
+    }
+    source = FolderSource(make_tree(tmp_path, files))
+    assert set(problems(source)) == set(files)
+    assert reason(source, "cat/zero.png") == "empty file"
+    assert "cannot be decoded" in reason(source, "cat/truncated.jpg")
+    assert "not an image" in reason(source, "cat/text.png")
+    assert "not an image" in reason(source, "cat/photo.heic")
+
+
+def test_extension_is_not_believed(tmp_path: Path) -> None:
+    files = {"cat/jpeg.png": image_bytes(1, "JPEG"), "cat/no_extension": PNG, "cat/image.dat": image_bytes(2, "BMP")}
+    source = FolderSource(make_tree(tmp_path, files | {"cat/notes": b"text", "cat/list.csv": b"P3,9\n"}))
+    assert set(problems(source)) == set(files)
+    assert source.others == ["cat/list.csv", "cat/notes"]
+    for index in range(3):
+        decode(source.read(index))
+
+
+def test_decompression_bomb(tmp_path: Path) -> None:
+    bmp = image_bytes(0, "BMP")
+    make_tree(tmp_path, {"cat/bomb.bmp": bmp[:18] + struct.pack("<ii", 20_000, 20_000) + bmp[26:]})
+    assert "limit" in reason(FolderSource(tmp_path), "cat/bomb.bmp")
+
+
+@pytest.mark.parametrize(
+    "name", ["two words.png", 'it\'s "quoted".png', "new\nline.png", "smile 😀.png", "back\\slash.png", "%41.png"]
+)
+def test_hostile_names(tmp_path: Path, name: str) -> None:
+    source = FolderSource(make_tree(tmp_path, {f"{name[:-4]}/{name}": PNG}))
+    assert source.path(0) == tmp_path / name[:-4] / name
+    assert source.read(0) == PNG
+    source.samples[0].id.encode()
+
+
+def test_longest_name(tmp_path: Path) -> None:
+    name = "é" * 125 + "x.png"
+    assert len(name.encode()) == LONGEST
+    assert FolderSource(make_tree(tmp_path, {f"cat/{name}": PNG})).read(0) == PNG
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_name_that_is_not_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    source = FolderSource(make_tree(tmp_path, {f"cat/{name}": PNG}))
+    assert source.samples[0].id == r"cat/caf\xe9.png"
+    assert source.read(0) == PNG
+
+
+@given(st.binary(max_size=40))
+def test_escape_is_reversible(data: bytes) -> None:
+    name = os.fsdecode(data)
+    escape(name).encode()
+    assert unescape(escape(name)) == name
+
+
+@given(st.text(max_size=300), st.text(max_size=300))
+def test_any_text_is_a_file_name(one: str, two: str) -> None:
+    names = [file_name(text) for text in (one, two)]
+    for name in names:
+        assert 0 < len(os.fsencode(name)) <= LONGEST
+        assert not set(name) & {"/", "\0"}
+        assert not name.startswith(".")
+    assert (names[0] == names[1]) == (one == two)
+
+
+def test_names_that_differ_in_case_only(tmp_path: Path) -> None:
+    make_tree(tmp_path, {"cat/a.png": PNG, "cat/A.png": image_bytes(1)})
+    if len(list((tmp_path / "cat").iterdir())) < 2:
+        pytest.skip("file system without case")
+    assert list(problems(FolderSource(tmp_path))) == ["cat/A.png", "cat/a.png"]
+
+
+def test_links(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "root", {"cat/a.png": PNG, "dog/b.png": PNG})
+    outside = make_tree(tmp_path / "outside", {"secret.png": image_bytes(9)})
+    (root / "cat/inside.png").symlink_to("../dog/b.png")
+    (root / "cat/outside.png").symlink_to(outside / "secret.png")
+    (root / "cat/nowhere.png").symlink_to("gone.png")
+    (root / "cat/loop.png").symlink_to("loop.png")
+    (root / "cat/up").symlink_to("..")
+    (root / "linked").symlink_to(outside)
+    source = FolderSource(root)
+    assert problems(source) == {
+        "cat/a.png": None,
+        "cat/inside.png": None,
+        "cat/outside.png": "symbolic link that leaves the folder",
+        "cat/nowhere.png": "no such file or directory",
+        "cat/loop.png": "symbolic link loop",
+        "cat/up": "symbolic link to a folder",
+        "dog/b.png": None,
+        "linked": "symbolic link that leaves the folder",
+    }
+    assert source.classes == ["cat", "dog"]
+    assert reason(source, "cat/outside.png") == "symbolic link that leaves the folder"
+    assert (source.samples[0].id, source.samples[0].label) == ("linked", -1)
+
+
+def test_root_may_be_a_link(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tree)
+    assert problems(FolderSource(tmp_path / "link")) == problems(FolderSource(tree))
+
+
+def test_pipe_is_not_opened(tmp_path: Path) -> None:
+    make_tree(tmp_path, {"cat/a.png": PNG})
+    os.mkfifo(tmp_path / "cat/pipe.png")
+    assert problems(FolderSource(tmp_path))["cat/pipe.png"] == "not a regular file"
+
+
+def test_no_permission(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = FolderSource(tree)
+
+    def refuse(self, *args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert reason(source, "cat/a.png") == "permission denied"
+
+
+def test_folder_that_cannot_be_listed(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name in ("sub", "empty"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = problems(FolderSource(tree))
+    assert found["cat/sub"] == found["empty"] == "folder cannot be listed: permission denied"
+
+
+def test_file_that_has_gone(tree: Path) -> None:
+    source = FolderSource(tree)
+    (tree / "cat/a.png").unlink()
+    assert reason(source, "cat/a.png") == "no such file or directory"
+
+
+def test_one_class_and_class_with_one_image(tmp_path: Path) -> None:
+    source = FolderSource(make_tree(tmp_path, {"only/one.png": PNG}))
+    assert (source.classes, len(source.samples)) == (["only"], 1)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "no class folders"),
+        ({"a.png": PNG}, "one folder per class"),
+        ({".hidden/a.png": PNG}, "no class folders"),
+        ({"cat/notes.txt": b"text"}, "no images"),
+        ({"train/cat/a.png": PNG, "test/cat/a.png": PNG}, "name one of them: .*/train"),
+    ],
+)
+def test_no_samples(tmp_path: Path, files: dict[str, bytes], message: str) -> None:
+    with pytest.raises(ElixirError, match=message):
+        open_source(make_tree(tmp_path, files))
+
+
+def test_empty_class_folder_alone(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(ElixirError, match="no images"):
+        open_source(tmp_path)
+
+
+def test_paths_that_are_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(ElixirError, match="does not exist"):
+        open_source(tmp_path / "missing")
+    (tmp_path / "a.zip").write_bytes(b"PK")
+    with pytest.raises(ElixirError, match="is a file"):
+        open_source(tmp_path / "a.zip")
+    with pytest.raises(ElixirError, match="no parquet file matches"):
+        open_source(str(tmp_path / "*.parquet"))
+
+
+def test_table_options_are_refused_for_a_folder(tree: Path) -> None:
+    with pytest.raises(ElixirError, match="leave out --image"):
+        open_source(tree, label="label")

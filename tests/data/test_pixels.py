@@ -1,0 +1,54 @@
+"""The pixel file: parts in any order, reads in any order, nothing read that was not written."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elixir.data.pixels import PixelStore
+from elixir.errors import ElixirError
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (20, 3, 5, 5), dtype=np.uint8)
+
+
+def test_parts_in_any_order_and_twice(tmp_path, images) -> None:
+    with PixelStore(tmp_path / "pixels", 5) as store:
+        assert len(store) == 0
+        store.append(12, images[12:])
+        store.append(0, 255 - images[:12])
+        store.append(0, images[:12])
+        assert len(store) == 20
+        assert torch.equal(store.read(torch.arange(20)), torch.from_numpy(images))
+    with PixelStore(tmp_path / "pixels", 5) as store:
+        assert torch.equal(store.read(np.array([19, 3])), torch.from_numpy(images[[19, 3]]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 19), max_size=30))
+def test_read_in_any_order(tmp_path_factory, indices) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (20, 3, 2, 2), dtype=np.uint8)
+    with PixelStore(tmp_path_factory.mktemp("pixels") / "pixels", 2) as store:
+        store.append(0, images)
+        got = store.read(torch.tensor(indices, dtype=torch.int64))
+    assert got.dtype == torch.uint8
+    assert torch.equal(got, torch.from_numpy(images[np.array(indices, np.int64)]))
+
+
+@pytest.mark.parametrize("index", [-1, 20])
+def test_what_was_not_written_is_an_error(tmp_path, images, index) -> None:
+    with PixelStore(tmp_path / "pixels", 5) as store:
+        store.append(0, images)
+        with pytest.raises(ElixirError, match="index again"):
+            store.read(torch.tensor([index]))
+
+
+def test_wrong_shape_or_type(tmp_path, images) -> None:
+    with PixelStore(tmp_path / "pixels", 4) as store:
+        with pytest.raises(ValueError, match="records must be"):
+            store.append(0, images)
+        with pytest.raises(ValueError, match="records must be"):
+            store.append(0, images[..., :4, :4].astype(np.float32))

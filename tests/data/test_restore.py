@@ -1,0 +1,159 @@
+"""From the output back to the input: byte for byte, whatever was decided and whatever the names are."""
+
+import os
+import shutil
+from pathlib import Path
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from elixir.data.restore import restore
+from elixir.data.source import open_source
+from elixir.data.tables import TableSource
+from elixir.errors import ElixirError
+
+from .conftest import change_some, emit, image_bytes, make_tree, open_table, read_tree, table
+
+SOME_IMAGES = [image_bytes(seed, kind) for seed, kind in enumerate(("PNG", "JPEG", "BMP", "PNG", "WEBP"))]
+CONTENTS = st.sampled_from([*SOME_IMAGES, SOME_IMAGES[0][:50], b"", b"no image"])
+LETTERS = st.sampled_from(
+    ["a", "A", "b", ".", " ", "'", '"', "\n", "\\", "%", "-1", "é", "e\u0301", "😀", "\udce9", ".png", ".JPG"]
+)
+NAMES = st.lists(LETTERS, min_size=1, max_size=5).map("".join).filter(lambda name: name not in (".", ".."))
+PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> dict[str, bytes]:
+    """Files by path, at least one of them an image in a class folder."""
+    files = {"cat/image.png": SOME_IMAGES[0]}
+    for path, data in draw(st.lists(st.tuples(PATHS, CONTENTS), max_size=12)):
+        start = draw(st.sampled_from(["", "cat/", "dog/"])) + path
+        taken = any(start == other or start.startswith(other + "/") or other.startswith(start + "/") for other in files)
+        if not taken:
+            files[start] = data
+    return files
+
+
+def fresh(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
+thorough = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@thorough
+@given(files=trees())
+def test_all_kept_is_the_identical_tree(files, tmp_path: Path) -> None:
+    src = make_tree(fresh(tmp_path / "src"), files)
+    source = open_source(src)
+    dst = fresh(tmp_path / "dst")
+    emit(source, "folder", dst)
+    expected = read_tree(src)
+    for sample, action in zip(source.samples, pq.read_table(dst / ".elixir/manifest.parquet")["action"], strict=True):
+        if action.as_py() == "quarantined":
+            path = os.path.relpath(source.path(source.samples.index(sample)), src)
+            aside = dst / ".elixir/quarantine" / path
+            assert aside.read_bytes() == expected.pop(path)
+    assert read_tree(dst) == expected
+
+
+@thorough
+@given(files=trees(), seed=st.integers(0, 99), kind=st.sampled_from(["folder", "folder", "hf", "parquet"]))
+def test_folder_comes_back_byte_for_byte(files, seed, kind, tmp_path: Path) -> None:
+    src = make_tree(fresh(tmp_path / "src"), files)
+    dst = fresh(tmp_path / "dst")
+    outputs = [output for output in emit(open_source(src), kind, dst, change_some(seed)) if output]
+    assert len(set(outputs)) == len(outputs)
+    assert restore(dst, fresh(tmp_path / "back")) == len(open_source(src).samples)
+    assert read_tree(tmp_path / "back") == read_tree(src)
+
+
+def test_links_come_back(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "src", {"cat/a.png": SOME_IMAGES[0]})
+    (root / "cat/inside.png").symlink_to("a.png")
+    (root / "cat/out.png").symlink_to("/dev/null")
+    (root / "dog").symlink_to("cat")
+    emit(open_source(root), "folder", tmp_path / "dst")
+    restore(tmp_path / "dst", tmp_path / "back")
+    assert (tmp_path / "back/cat/inside.png").read_bytes() == SOME_IMAGES[0]
+    assert (tmp_path / "back/cat/out.png").readlink() == Path("/dev/null")
+    assert (tmp_path / "back/dog").readlink() == Path("cat")
+
+
+def all_rows(source: TableSource) -> list:
+    return [source.rows.row(index).to_pylist()[0] for index in range(len(source.samples))]
+
+
+@pytest.mark.parametrize("sink", ["folder", "hf", "parquet"])
+@pytest.mark.parametrize("kind", ["hf", "splits", "parquet"])
+def test_table_comes_back_row_by_row(tmp_path: Path, kind: str, sink) -> None:
+    src = tmp_path / "src"
+    if kind == "hf":
+        table().save_to_disk(str(src))
+    elif kind == "splits":
+        datasets.DatasetDict({"train": table(), "test": table(start=9)}).save_to_disk(str(src))
+    else:
+        src.mkdir()
+        for name in ("train-0", "train-1", "test"):
+            table().to_parquet(str(src / f"{name}.parquet"))
+    source = open_table(src)
+    for seed in range(3):
+        emit(source, sink, fresh(tmp_path / "dst"), change_some(seed))
+        assert restore(tmp_path / "dst", fresh(tmp_path / "back")) == len(source.samples)
+        back = open_table(tmp_path / "back")
+        assert (back.kind, back.classes) == (source.kind, source.classes)
+        assert back.rows.schema.equals(source.rows.schema, check_metadata=True)
+        assert back.rows.parts == source.rows.parts
+        assert all_rows(back) == all_rows(source)
+        if sink == back.kind and kind != "hf":
+            other = "test" if kind == "splits" else "test.parquet"
+            assert (src / other).is_dir() or (tmp_path / "back" / other).read_bytes() == (src / other).read_bytes()
+            assert (src / other).is_file() or read_tree(tmp_path / "back" / other) == read_tree(src / other)
+
+
+def test_plain_binary_column_comes_back(tmp_path: Path) -> None:
+    rows = {"img": SOME_IMAGES[:4], "y": [3, 1, 3, 1]}
+    (tmp_path / "src").mkdir()
+    datasets.Dataset.from_dict(rows).to_parquet(str(tmp_path / "src/data.parquet"))
+    source = open_table(tmp_path / "src/data.parquet")
+    assert source.classes == ["1", "3"]
+    for sink in ("hf", "folder", "parquet"):
+        emit(source, sink, tmp_path / sink, change_some(1))
+        restore(tmp_path / sink, tmp_path / f"{sink}-back")
+        back = open_table(tmp_path / f"{sink}-back")
+        assert all_rows(back) == all_rows(source)
+
+
+def test_refusals(tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(ElixirError, match="finished run"):
+        restore(tree, tmp_path / "back")
+    dst = tmp_path / "dst"
+    emit(open_source(tree), "folder", dst)
+    with pytest.raises(ElixirError, match="is inside"):
+        restore(dst, dst / "back")
+    with pytest.raises(ElixirError, match="not empty"):
+        restore(dst, tree)
+    (dst / "cat/a.png").write_bytes(b"changed")
+    with pytest.raises(ElixirError, match=r"cat/a\.png is not what it was"):
+        restore(dst, tmp_path / "back")
+    (dst / "cat/a.png").unlink()
+    with pytest.raises(ElixirError, match="is missing"):
+        restore(dst, tmp_path / "back")
+    assert read_tree(tmp_path / "back") == {}
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_manifest_cannot_write_elsewhere(tree: Path, tmp_path: Path) -> None:
+    emit(open_source(tree), "folder", tmp_path / "dst")
+    path = tmp_path / "dst/.elixir/manifest.parquet"
+    manifest = pq.read_table(path)
+    ids = ["../evil.png", *manifest["id"].to_pylist()[1:]]
+    pq.write_table(manifest.set_column(manifest.schema.get_field_index("id"), "id", [ids]), path)
+    with pytest.raises(ElixirError, match="no path inside"):
+        restore(tmp_path / "dst", tmp_path / "back")
+    assert not (tmp_path / "evil.png").exists()

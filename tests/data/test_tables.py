@@ -1,0 +1,253 @@
+"""Table sources: columns found or asked for, labels of every type, ids, names, and rows read in any order."""
+
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from elixir.data.decode import decode
+from elixir.data.rows import ParquetRows
+from elixir.data.source import open_source
+from elixir.data.tables import TableSource
+from elixir.errors import ElixirError, UnreadableSample
+
+from .conftest import image_bytes, open_table, table
+
+PNG = image_bytes(0)
+
+
+def parquet(path: Path, **columns) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.fixture(params=["object", "saved", "parquet"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> TableSource:
+    if request.param == "object":
+        return open_table(table())
+    if request.param == "saved":
+        table().save_to_disk(str(tmp_path / "src"))
+        return open_table(str(tmp_path / "src"))
+    table().to_parquet(str(tmp_path / "train.parquet"), batch_size=3)
+    return open_table(tmp_path / "train.parquet")
+
+
+def test_samples_of_a_table(source: TableSource) -> None:
+    assert source.kind == ("parquet" if source.location.endswith("parquet") else "hf")
+    assert source.classes == ["cat", "dog/2", ".."]
+    assert [sample.id for sample in source.samples] == [f"train/{row:08d}" for row in range(7)]
+    assert [sample.label for sample in source.samples] == [0, 1, 2, 0, 1, 2, 0]
+    assert [sample.name for sample in source.samples] == [
+        *("0.png", "1.png", "2.png", "3.png", "0.png", "1.png", "00000006")
+    ]
+    for index in (3, 0, 5, 5, 1):
+        assert source.read(index) == image_bytes(index)
+    with pytest.raises(UnreadableSample, match="no image"):
+        source.read(6)
+    assert source.samples[-1] == source.samples[6] == source.samples[5:][1]
+    assert source.fingerprint() == source.fingerprint()
+
+
+def test_names_that_a_class_has_twice_are_not_used(tmp_path: Path) -> None:
+    images = [
+        {"bytes": PNG, "path": path} for path in ("x/a.png", "y/A.png", "z/a.png", "zip://in/b.png::http://c/d.zip")
+    ]
+    source = open_source(parquet(tmp_path / "t.parquet", image=images, label=["p", "p", "q", "q"]))
+    assert [sample.name for sample in source.samples] == ["00000000", "00000001", "a.png", "b.png"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "indices"),
+    [
+        (["b", None, "a", "b"], ["a", "b"], [1, -1, 0, 1]),
+        ([30, 4, 30, None], ["4", "30"], [1, 0, 1, -1]),
+        ([True, False, True, True], ["False", "True"], [1, 0, 1, 1]),
+        (pa.array(["b", None, "a", "b"]).dictionary_encode(), ["a", "b"], [1, -1, 0, 1]),
+    ],
+)
+def test_label_types(tmp_path: Path, labels, classes, indices) -> None:
+    source = open_source(parquet(tmp_path / "t.parquet", image=[PNG] * 4, label=labels))
+    assert source.classes == classes
+    assert [sample.label for sample in source.samples] == indices
+    assert [sample.problem for sample in source.samples] == [None if index >= 0 else "no label" for index in indices]
+
+
+def test_missing_class_label() -> None:
+    rows = {"image": [{"bytes": PNG, "path": None}] * 3, "label": [0, -1, None]}
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    source = open_source(datasets.Dataset.from_dict(rows, features=features))
+    assert source.classes == ["a", "b"]
+    assert [sample.label for sample in source.samples] == [0, -1, -1]
+
+
+def test_columns_that_are_asked_for(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "t.parquet", left=[PNG], right=[image_bytes(1)], kind=["a"], label=[3], weight=[0.5])
+    with pytest.raises(ElixirError, match=r"--image; its columns: left \(binary\), right \(binary\), kind"):
+        open_source(path)
+    source = open_source(path, image="right", label="kind")
+    assert (source.read(0), source.classes) == (image_bytes(1), ["a"])
+    with pytest.raises(ElixirError, match="no column 'weight' of integers or strings"):
+        open_source(path, image="right", label="weight")
+    with pytest.raises(ElixirError, match="no column 'kind' with encoded images"):
+        open_source(path, image="kind")
+
+
+def test_label_column_that_cannot_be_told(tmp_path: Path) -> None:
+    with pytest.raises(ElixirError, match="name it with --label; its columns"):
+        open_source(parquet(tmp_path / "t.parquet", image=[PNG], sign=[1]))
+
+
+def test_fine_label_of_two_class_labels() -> None:
+    rows = {"img": [{"bytes": PNG, "path": None}], "coarse_label": [0], "fine_label": [1]}
+    labels = datasets.ClassLabel(names=["a", "b"])
+    features = {"img": datasets.Image(), "coarse_label": labels, "fine_label": labels}
+    assert open_table(datasets.Dataset.from_dict(rows, features=datasets.Features(features))).label == "fine_label"
+
+
+def test_several_files_and_splits(tmp_path: Path) -> None:
+    for name in ("train-0", "train-1", "test-0"):
+        parquet(tmp_path / f"src/{name}.parquet", image=[PNG] * 2, label=["a", "b"])
+    source = open_source(tmp_path / "src")
+    ids = ["train-0/00000000", "train-0/00000001", "train-1/00000000", "train-1/00000001"]
+    assert [sample.id for sample in source.samples] == ids
+    assert len({sample.name for sample in source.samples}) == 4
+    assert open_source(tmp_path / "src", split="test").samples[0].id == "test-0/00000000"
+    assert len(open_source(str(tmp_path / "src/*-0.parquet")).samples) == 2
+    with pytest.raises(ElixirError, match="no split 'val' but test, train"):
+        open_source(tmp_path / "src", split="val")
+
+
+def test_files_of_the_same_stem(tmp_path: Path) -> None:
+    for folder in "ab":
+        parquet(tmp_path / f"{folder}/part.parquet", image=[PNG], label=[1])
+    source = open_source(str(tmp_path / "*/part.parquet"))
+    assert [sample.id for sample in source.samples] == ["a/part/00000000", "b/part/00000000"]
+
+
+def test_files_of_different_datasets(tmp_path: Path) -> None:
+    parquet(tmp_path / "a.parquet", image=[PNG], label=[1])
+    parquet(tmp_path / "b.parquet", image=[PNG], label=["x"])
+    with pytest.raises(ElixirError, match="other columns than"):
+        open_source(tmp_path)
+
+
+def test_splits_of_a_saved_dataset(tmp_path: Path) -> None:
+    parts = datasets.DatasetDict({"train": table(), "test": table(start=20)})
+    parts.save_to_disk(str(tmp_path / "src"))
+    for src in (parts, tmp_path / "src"):
+        assert open_source(src).read(0) == image_bytes(0)
+        assert open_source(src, split="test").read(0) == image_bytes(20)
+        assert open_source(src, split="test").samples[0].id == "test/00000000"
+        with pytest.raises(ElixirError, match="no split 'dev' but train, test"):
+            open_source(src, split="dev")
+
+
+def test_broken_tables(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(ElixirError, match="cannot be read as parquet"):
+        open_source(tmp_path / "a.parquet")
+    table().save_to_disk(str(tmp_path / "saved"))
+    file = next((tmp_path / "saved").glob("*.arrow"))
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ElixirError, match="cannot be read as an arrow file"):
+        open_source(tmp_path / "saved")
+    (tmp_path / "saved/state.json").write_text("{")
+    with pytest.raises(ElixirError, match=r"state\.json cannot be read"):
+        open_source(tmp_path / "saved")
+
+
+def test_no_rows(tmp_path: Path) -> None:
+    with pytest.raises(ElixirError, match="no rows"):
+        open_source(table().select([]))
+
+
+def test_damaged_row_group(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "t.parquet", image=[image_bytes(row) for row in range(50)], label=[1, 2] * 25)
+    data = bytearray(path.read_bytes())
+    data[4:2000] = bytes(1996)
+    path.write_bytes(data)
+    with pytest.raises(ElixirError, match="is damaged at row 0"):
+        open_source(path).read(0)
+
+
+@pytest.mark.parametrize("group", [1, 7, 64, 100, 1000])
+def test_parquet_rows_in_any_order(tmp_path: Path, group: int) -> None:
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet", tmp_path / "c.parquet"]
+    for start, (file, count) in zip((0, 150, 150), zip(files, (150, 0, 250), strict=True), strict=True):
+        pq.write_table(
+            pa.table({"n": range(start, start + count)}, pa.schema([("n", pa.int64())])), file, row_group_size=group
+        )
+    rows = ParquetRows(files, ["a", "b", "c"])
+    for index in [*range(400), *np.random.default_rng(0).integers(0, 400, 50).tolist()]:
+        assert rows.row(index).column("n").to_pylist() == [index]
+    assert [number for piece in rows.column("n") for number in piece.to_pylist()] == list(range(400))
+
+
+class Torch(torch.utils.data.Dataset):
+    def __init__(self, images, labels, **attributes) -> None:
+        self.images, self.labels = images, labels
+        vars(self).update(attributes)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index], self.labels[index]
+
+
+def test_torch_dataset() -> None:
+    array = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    tensor = torch.from_numpy(array).permute(2, 0, 1)
+    images = [Image.fromarray(array), array, tensor, tensor / 255, tensor[:1], array[..., 0], array / 255]
+    source = open_table(Torch(images, [0, 1, torch.tensor(1), np.int64(3), 0, 0, 0]))
+    assert source.kind == "hf"
+    assert source.classes == ["0", "1", "2", "3"]
+    assert [sample.label for sample in source.samples] == [0, 1, 1, 3, 0, 0, 0]
+    for index in (0, 1, 2, 3, 6):
+        np.testing.assert_array_equal(decode(source.read(index)).rgb, array)
+    for index in (4, 5):
+        picture = decode(source.read(index))
+        assert picture.grey
+        np.testing.assert_array_equal(picture.rgb[..., 0], array[..., 0])
+    assert source.fingerprint() == open_source(Torch(images, source.rows.labels.tolist())).fingerprint()
+
+
+def test_torch_dataset_with_names_and_targets() -> None:
+    images = [Image.new("RGB", (2, 2))] * 2
+    source = open_source(Torch(images, [None, None], targets=[1, 0], classes=["stop", "yield"]))
+    assert source.classes == ["stop", "yield"]
+    assert [sample.label for sample in source.samples] == [1, 0]
+
+
+def test_torch_dataset_that_was_normalised() -> None:
+    with pytest.raises(ElixirError, match=r"outside \[0,1\]"):
+        open_source(Torch([torch.randn(3, 4, 4) * 9], [0])).read(0)
+
+
+def test_what_is_no_dataset() -> None:
+    with pytest.raises(ElixirError, match="cannot read samples from a generator"):
+        open_source(number for number in range(3))
+
+
+def test_hub_name_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    with pytest.raises(ElixirError, match=r"someone/signs is neither a path nor a dataset .* no network"):
+        open_source("someone/signs")
+
+
+def test_hub_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda name: datasets.DatasetDict({"train": table(), "test": table()})
+    )
+    source = open_source("someone/signs")
+    assert source.location == "someone/signs (train)"
+    assert source.read(2) == image_bytes(2)

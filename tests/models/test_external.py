@@ -1,0 +1,279 @@
+"""The user's own classifier: every format in the real thing, features found, bad files refused."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification
+from transformers.models.vit.image_processing_vit import ViTImageProcessor
+
+from elixir.errors import ElixirError
+from elixir.models.classifier import SmallResNet, save_classifier
+from elixir.models.external import Preprocessing, load_classifier
+
+CPU = torch.device("cpu")
+CLASSES = 5
+
+
+class Net(nn.Module):
+    """Two convolutions and a head; a plain module that people would export."""
+
+    def __init__(self, channels: int = 3, head: str = "linear", side: int | None = None) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.second = nn.Conv2d(8, 6, 3, padding=1)
+        self.kind = head
+        self.dropout = nn.Dropout(0.5)
+        width = 6 if side is None else 6 * side * side
+        self.head = nn.Conv2d(6, CLASSES, 1) if head == "convolution" else nn.Linear(width, CLASSES)
+        self.flat = side is not None
+
+    def features(self, x: Tensor) -> Tensor:
+        maps = F.relu(self.second(F.relu(self.norm(self.first(x)))))
+        return maps.flatten(1) if self.flat else maps.mean((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "convolution":
+            maps = F.relu(self.second(F.relu(self.norm(self.first(x)))))
+            return self.head(maps).mean((2, 3))
+        logits = self.head(self.dropout(self.features(x)))
+        return logits.softmax(1) if self.kind == "softmax" else logits
+
+
+class NoHead(nn.Module):
+    """Its logits come from a convolution that is not 1x1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.only = nn.Conv2d(3, CLASSES, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.only(x).mean((2, 3))
+
+
+def build(**settings: Any) -> Net:
+    torch.manual_seed(0)
+    net = Net(**settings).eval()
+    nn.init.uniform_(net.norm.running_mean)  # pyright: ignore[reportArgumentType]
+    return net
+
+
+def export(net: nn.Module, file: Path, side: int = 32, script: bool = False) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        channels = next(net.parameters()).shape[1]
+        exported = torch.jit.script(net) if script else torch.jit.trace(net, torch.rand(2, channels, side, side))
+        torch.jit.save(exported, file)
+    return file
+
+
+def images(side: int = 32) -> Tensor:
+    return torch.rand(4, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("script", [False, True])
+def test_torchscript_logits_and_features(tmp_path: Path, script: bool) -> None:
+    net = build()
+    loaded = load_classifier(str(export(net, tmp_path / "net.pt", script=script)), CLASSES, CPU)
+    with torch.no_grad():
+        for side in (32, 47):
+            for _ in range(3):  # the second and third run of a script may be other code
+                logits, features = loaded(images(side))
+                assert torch.allclose(logits, net(images(side)), atol=1e-5)
+                assert torch.allclose(features, net.features(images(side)), atol=1e-5)
+
+
+def test_torchscript_convolutional_head_is_pooled(tmp_path: Path) -> None:
+    net = build(head="convolution")
+    loaded = load_classifier(str(export(net, tmp_path / "net.pt")), CLASSES, CPU)
+    with torch.no_grad():
+        assert torch.allclose(loaded(images())[1], net.features(images()), atol=1e-5)
+
+
+def test_torchscript_of_fixed_size_gets_its_size(tmp_path: Path) -> None:
+    net = build(side=64)
+    loaded = load_classifier(str(export(net, tmp_path / "net.pt", side=64)), CLASSES, CPU)
+    with torch.no_grad():
+        assert torch.allclose(loaded(images(64))[0], net(images(64)), atol=1e-5)
+        assert loaded(images(20))[0].shape == (4, CLASSES)
+
+
+def test_torchscript_of_grey_images(tmp_path: Path) -> None:
+    net = build(channels=1)
+    loaded = load_classifier(str(export(net, tmp_path / "net.pt")), CLASSES, CPU)
+    grey = images()[:, :1]
+    with torch.no_grad():
+        assert torch.allclose(loaded(grey.expand(-1, 3, -1, -1))[0], net(grey), atol=1e-5)
+
+
+def test_torchscript_that_ends_with_softmax_gives_log_probabilities(tmp_path: Path) -> None:
+    net = build(head="softmax")
+    loaded = load_classifier(str(export(net, tmp_path / "net.pt")), CLASSES, CPU)
+    with torch.no_grad():
+        assert torch.allclose(loaded(images())[0], net(images()).log(), atol=1e-5)
+
+
+def test_torchscript_with_its_own_normalisation(tmp_path: Path) -> None:
+    net = build()
+    file = export(net, tmp_path / "net.pt")
+    loaded = load_classifier(str(file), CLASSES, CPU, preprocessing=Preprocessing((0.1, 0.2, 0.3), (0.5,)))
+    shifted = (images() - torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1)) / 0.5
+    with torch.no_grad():
+        assert torch.allclose(loaded(images())[0], net(shifted), atol=1e-5)
+
+
+def test_without_a_final_layer_logits_are_the_features_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        loaded = load_classifier(str(export(NoHead(), tmp_path / "net.pt")), CLASSES, CPU)
+    assert "logits are used as features" in caplog.text
+    logits, features = loaded(images())
+    assert torch.equal(logits, features)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_timm_with_weights_from_a_file(tmp_path: Path, channels: int) -> None:
+    torch.manual_seed(0)
+    net: Any = timm.create_model("test_resnet", num_classes=CLASSES, in_chans=channels).eval()
+    file = tmp_path / "net.safetensors"
+    safetensors.torch.save_file(net.state_dict(), file)
+    loaded = load_classifier(f"timm:test_resnet@{file}", CLASSES, CPU)
+    grey = images()[:, :1].expand(-1, 3, -1, -1)
+    mean, std = (torch.tensor(net.pretrained_cfg[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    x = (grey - mean) / std if channels == 3 else (grey[:, :1] - mean.mean()) / std.mean()
+    with torch.no_grad():
+        logits, features = loaded(grey)
+        assert torch.allclose(logits, net(x), atol=1e-4)
+        assert torch.allclose(features, net.forward_head(net.forward_features(x), pre_logits=True), atol=1e-4)
+
+
+def test_timm_transformer_is_given_its_fixed_size(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net: Any = timm.create_model("test_vit", num_classes=CLASSES).eval()
+    file = tmp_path / "net.safetensors"
+    safetensors.torch.save_file(net.state_dict(), file)
+    logits, features = load_classifier(f"timm:test_vit@{file}", CLASSES, CPU)(images(32))
+    assert logits.shape == (4, CLASSES)
+    assert features.shape == (4, net.num_features)
+
+
+def save_vit(folder: Path, labels: list[str]) -> ViTForImageClassification:
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=24, patch_size=8
+    )
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
+    net = ViTForImageClassification(config).eval()
+    nn.init.normal_(net.classifier.weight)  # pyright: ignore[reportArgumentType]
+    net.save_pretrained(folder)
+    ViTImageProcessor(
+        size={"height": 24, "width": 24}, image_mean=[0.4, 0.5, 0.6], image_std=[0.2, 0.3, 0.4]
+    ).save_pretrained(folder)
+    return net
+
+
+def test_transformers_folder(tmp_path: Path) -> None:
+    net = save_vit(tmp_path, list("abcde"))
+    loaded = load_classifier(str(tmp_path), CLASSES, CPU)
+    x = images(24)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ([0.4, 0.5, 0.6], [0.2, 0.3, 0.4]))
+    with torch.no_grad():
+        logits, features = loaded(x)
+        expected: Any = net((x - mean) / std, output_hidden_states=True)
+        last = net.vit.layernorm(expected.hidden_states[-1])[:, 0]
+        assert torch.allclose(logits, expected.logits, atol=1e-5)
+        assert torch.allclose(features, last, atol=1e-5)
+        assert loaded(images(50))[0].shape == (4, CLASSES)
+
+
+def test_transformers_labels_are_put_into_the_datasets_order(tmp_path: Path) -> None:
+    save_vit(tmp_path, list("ecabd"))
+    plain = load_classifier(str(tmp_path), CLASSES, CPU)
+    sorted_ = load_classifier(str(tmp_path), CLASSES, CPU, names=list("abcde"))
+    with torch.no_grad():
+        assert torch.equal(sorted_(images())[0], plain(images())[0][:, [2, 3, 1, 4, 0]])
+
+
+def test_transformers_convolutional_features_are_pooled(tmp_path: Path) -> None:
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic")
+    config.num_labels = CLASSES
+    ResNetForImageClassification(config).save_pretrained(tmp_path)
+    ViTImageProcessor(do_resize=False).save_pretrained(tmp_path)
+    assert load_classifier(str(tmp_path), CLASSES, CPU)(images())[1].shape == (4, 12)
+
+
+def test_a_classifier_of_elixirs_own(tmp_path: Path) -> None:
+    file = tmp_path / "reference.safetensors"
+    net = SmallResNet(CLASSES, widths=(8, 8)).eval()
+    save_classifier(net, file, list("abcde"))
+    with torch.no_grad():
+        assert torch.allclose(load_classifier(str(file), CLASSES, CPU)(images())[0], net(images())[0], atol=1e-4)
+    with pytest.raises(ElixirError, match="5 classes apart, but the dataset has 7"):
+        load_classifier(str(file), 7, CPU)
+
+
+def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
+    save_vit(tmp_path / "vit", list("abcde"))
+    weights = tmp_path / "net.safetensors"
+    safetensors.torch.save_file(timm.create_model("test_resnet", num_classes=CLASSES).state_dict(), weights)
+    script = export(build(), tmp_path / "net.pt")
+    for spec in (str(tmp_path / "vit"), f"timm:test_resnet@{weights}", str(script)):
+        with pytest.raises(ElixirError, match="5 classes apart, but the dataset has 7"):
+            load_classifier(spec, 7, CPU)
+    with pytest.raises(ElixirError, match="1000 classes apart"):
+        load_classifier("test_resnet", 7, CPU)
+
+
+def test_bad_files_and_names_are_refused(tmp_path: Path) -> None:
+    state = tmp_path / "state.pth"
+    torch.save(build().state_dict(), state)
+    whole = tmp_path / "model.pkl"
+    torch.save(build(), whole)
+    text = tmp_path / "text.pt"
+    text.write_text("hello")
+    script = export(build(), tmp_path / "net.pt")
+    truncated = tmp_path / "truncated.pt"
+    truncated.write_bytes(script.read_bytes()[:500])
+    foreign = tmp_path / "foreign.safetensors"
+    safetensors.torch.save_file({"a": torch.ones(1)}, foreign)
+    save_vit(tmp_path / "vit", list("abcde"))
+    (tmp_path / "vit" / "model.safetensors").rename(tmp_path / "vit" / "pytorch_model.bin")
+    save_vit(tmp_path / "unprocessed", list("abcde"))
+    (tmp_path / "unprocessed" / "preprocessor_config.json").unlink()
+    expected = {
+        str(state): "safetensors",
+        str(whole): "TorchScript",
+        str(text): "not a TorchScript file",
+        str(truncated): "not a TorchScript file",
+        str(foreign): "no classifier of elixir's",
+        str(tmp_path / "missing.safetensors"): "no weight file",
+        f"timm:test_resnet@{foreign}": "does not fit the timm model",
+        f"timm:test_resnet@{state}": "pickle",
+        "no_such_model": "no timm model",
+        str(tmp_path / "vit"): "no safetensors file",
+        str(tmp_path / "unprocessed"): "image processor",
+    }
+    for spec, message in expected.items():
+        with pytest.raises(ElixirError, match=message):
+            load_classifier(spec, CLASSES, CPU)
+
+
+@pytest.mark.parametrize(("package", "spec"), [("timm", "timm:resnet18"), ("transformers", "someone/net")])
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, package: str, spec: str) -> None:
+    monkeypatch.setitem(__import__("sys").modules, package, None)
+    with pytest.raises(
+        ElixirError, match=rf"{package}, which is not installed: pip install 'dataset-elixir\[models\]'"
+    ):
+        load_classifier(spec, CLASSES, CPU)

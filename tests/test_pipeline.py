@@ -1,0 +1,116 @@
+"""Recipes, settings and refusals: everything that is decided before a stage runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import FAST
+
+from elixir.errors import ElixirError
+from elixir.pipeline import Pipeline
+from elixir.registry import find, names, register
+from elixir.stages.base import ReduceStage, build_stage
+
+
+def test_every_shipped_recipe_can_be_built():
+    for name in ("dataelixir", "dataelixir-paper"):
+        pipeline = Pipeline.from_recipe(name)
+        assert pipeline.stages[0].name == "index"
+        assert pipeline.stages[-1].name == "emit"
+        json.dumps(pipeline.describe())
+
+
+def test_settings_reach_their_stage():
+    pipeline = Pipeline.from_recipe("dataelixir", {"probe.sigmas": [0.15, 0.5], "probe.draws": [2, 1], "index.size": 48})
+    assert pipeline["probe"].sigmas == (0.15, 0.5)
+    assert pipeline["index"].size == 48
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"probe.sigma": [0.1]}, "no setting 'sigma'"),
+        ({"prob.sigmas": [0.1]}, "did you mean 'probe'"),
+        ({"sigmas": [0.1]}, "STAGE.KEY"),
+        ({"probe.sigmas": "high"}, "wrong type"),
+        ({"probe.hosts": 1.5}, "wrong type"),
+        ({"probe.hosts": True}, "wrong type"),
+        ({"probe.sigmas": [0.1, "x"]}, "wrong type"),
+        ({"probe.sigmas": [0.1]}, "one positive number for each"),
+        ({"index.size": 3}, "between 16 and 512"),
+        ({"purifier": "priro"}, "did you mean 'prior'"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(ElixirError, match=message):
+        Pipeline.from_recipe("dataelixir", settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stages = [", "not valid TOML"),
+        ("", "needs `stages"),
+        ('stages = ["index"]\n[indx]\nsize = 32', "unknown entry 'indx'"),
+        ('stages = ["indx"]', "did you mean 'index'"),
+        ('stages = ["index"]\npurifer = "prior"', "unknown entry 'purifer'"),
+    ],
+)
+def test_typos_in_recipes_are_named(tmp_path: Path, text, message):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(text)
+    with pytest.raises(ElixirError, match=message):
+        Pipeline.from_recipe(recipe)
+
+
+def test_unknown_recipe_names_the_nearest():
+    with pytest.raises(ElixirError, match="did you mean 'dataelixir'"):
+        Pipeline.from_recipe("dataelixr")
+
+
+def test_plugins_are_found_by_name():
+    @register("stages", "mine")
+    class Mine(ReduceStage):
+        name = "mine"
+
+    assert "mine" in names("stages")
+    assert find("stages", "mine") is Mine
+    assert isinstance(build_stage(Mine, {}), Mine)
+
+
+def refused(src: Path, dst: Path, message: str, **options: object) -> None:
+    with pytest.raises(ElixirError, match=message):
+        Pipeline.from_recipe("dataelixir", FAST).run(src, dst, **options)
+
+
+def test_destination_must_not_touch_the_source(shapes: Path, tmp_path: Path):
+    refused(shapes, shapes, "are the same")
+    refused(shapes, shapes / "out", "lies inside the source")
+    refused(shapes, shapes.parent, "lies inside the destination")
+    link = tmp_path / "link"
+    link.symlink_to(shapes)
+    refused(shapes, link, "are the same")
+    refused(link, shapes / "bar" / "out", "lies inside the source")
+
+
+def test_destination_in_use_is_kept(shapes: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("mine")
+    refused(shapes, tmp_path, "not empty")
+    refused(shapes, tmp_path / "file", "not empty")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_unusable_options(shapes: Path, tmp_path: Path):
+    refused(shapes, tmp_path / "out", "policy 'burn'", policy="burn")
+    refused(shapes, tmp_path / "out", "output kind 'zip'", to="zip")
+    refused(shapes, tmp_path / "out", "device 'abacus'", device="abacus")
+    refused(tmp_path / "nowhere", tmp_path / "out", "does not exist")
+    assert not (tmp_path / "out").exists()
+
+
+def test_pickles_are_refused_as_models(shapes: Path, tmp_path: Path):
+    pickle = tmp_path / "model.pt"
+    pickle.write_bytes(b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix.")
+    refused(shapes, tmp_path / "out", "model.pt", reference=str(pickle))
+    with pytest.raises(ElixirError, match="pickle"):
+        Pipeline.from_recipe("dataelixir", FAST | {"purifier": "prior"}).run(shapes, tmp_path / "b", prior=str(pickle))
