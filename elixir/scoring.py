@@ -19,7 +19,7 @@ from elixir.models.inference import classify
 from elixir.models.train_classifier import ClassifierTraining, train_classifier
 from elixir.progress import Progress
 
-FRESH = ClassifierTraining(epochs=12, anneal=4)
+FRESH = ClassifierTraining(epochs=10)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def train_and_attack(
         outcomes: list[Outcome] = []
         for seed in seeds:
             settings = ClassifierTraining(**(asdict(FRESH) | {"seed": seed}))
-            with progress.task(f"training {seed}", settings.epochs) as advance:
+            with progress.task(f"training {seed}", settings.passes(len(rows))) as advance:
                 net = train_classifier(
                     store.read,
                     np.arange(len(rows)),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elixir.data.files import writing
 from elixir.errors import ElixirError
 
 
@@ -21,13 +22,17 @@ class PixelStore:
     Args:
         path: of the file; made when missing.
         size: height and width of a record.
+
+    Raises:
+        ElixirError: the file cannot be made.
     """
 
     def __init__(self, path: Path, size: int) -> None:
         self.path = path
         self.shape = (3, size, size)
         self._record = 3 * size * size
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        with writing(path):
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
     def __len__(self) -> int:
         """Records up to the last one written."""
@@ -41,15 +46,16 @@ class PixelStore:
             images: uint8 (n, 3, size, size).
 
         Raises:
-            OSError: the disk is full or read-only.
+            ElixirError: the disk is full or read-only.
         """
         if images.dtype != np.uint8 or images.shape[1:] != self.shape:
             raise ValueError(f"records must be uint8 {self.shape}, not {images.dtype} {images.shape[1:]}")
         rest = np.ascontiguousarray(images).reshape(-1).data
         offset = start * self._record
-        while rest:
-            written = os.pwrite(self._file, rest, offset)
-            rest, offset = rest[written:], offset + written
+        with writing(self.path):
+            while rest:
+                written = os.pwrite(self._file, rest, offset)
+                rest, offset = rest[written:], offset + written
 
     def read(self, indices: Tensor | np.ndarray) -> Tensor:
         """Read records in the order asked for, neighbours in one go.

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
-from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F
 
+from elixir.models.checkpoint import load_checkpoint, save_checkpoint
 from elixir.models.classifier import SmallResNet
 from elixir.models.precision import fast_dtype
 from elixir.randomness import generator
@@ -26,28 +24,38 @@ class ClassifierTraining:
     """Settings of one training.
 
     Args:
-        epochs: passes over the data at most.
-        anneal: passes at the end over which the learning rate falls to zero; they begin early once `fitted` is reached.
-        fitted: share of (augmented) training images that are predicted right, at which the annealing begins.
+        epochs: passes over the data at most; more where that is fewer than `least_steps`.
+        least_steps: of the optimizer, so that a small set is learned as well.
+        fitted: share of (augmented) training images predicted right in one pass at which the training stops early.
         batch: images per step.
-        learning_rate: of SGD with Nesterov momentum 0.9.
-        weight_decay: of SGD.
+        learning_rate: of AdamW at its peak; it rises over the first `warmup` of all steps and then falls to zero.
+        warmup: share of the steps.
+        weight_decay: of AdamW.
         shift: largest random translation, as a fraction of the image side.
         flip: mirror half of the images.
         balance: 0 weighs every sample alike, 1 every class alike; in between, a class counts as size^(1 - balance).
         seed: decides initial weights, order and augmentation.
     """
 
-    epochs: int = 12
-    anneal: int = 4
-    fitted: float = 0.995
-    batch: int = 128
-    learning_rate: float = 0.1
-    weight_decay: float = 5e-4
+    epochs: int = 8
+    least_steps: int = 600
+    fitted: float = 0.9995
+    batch: int = 64
+    learning_rate: float = 2e-3
+    warmup: float = 0.15
+    weight_decay: float = 0.05
     shift: float = 1 / 16
     flip: bool = False
     balance: float = 0.5
     seed: int = 0
+
+    def passes(self, count: int) -> int:
+        """Passes over `count` images."""
+        return max(self.epochs, -(-self.least_steps // self.steps(count)))
+
+    def steps(self, count: int) -> int:
+        """Steps of one pass over `count` images."""
+        return -(-count // self.batch)
 
 
 def train_classifier(
@@ -83,20 +91,16 @@ def train_classifier(
     net = SmallResNet(classes).to(device, memory_format=torch.channels_last)
     if initial is not None:
         net.load_state_dict(initial.state_dict())
-    velocity = {name: torch.zeros_like(p) for name, p in net.named_parameters()}
-    epoch, annealing_from = 0, settings.epochs - settings.anneal
+    optimizer = torch.optim.AdamW(net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    epoch, done = 0, False
     if checkpoint.exists():
-        epoch, annealing_from = _load(checkpoint, net, velocity)
-    optimizer = torch.optim.SGD(
-        net.parameters(), settings.learning_rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
-    )
-    for name, parameter in net.named_parameters():
-        optimizer.state[parameter]["momentum_buffer"] = velocity[name]
+        counters = load_checkpoint(checkpoint, {"net": net}, optimizer)
+        epoch, done = counters["epoch"], bool(counters["done"])
     counts = np.bincount(labels, minlength=classes).clip(1)
     class_weight = torch.from_numpy((counts.mean() / counts) ** settings.balance).float().to(device)
-    steps = -(-len(rows) // settings.batch)
+    steps, epochs = settings.steps(len(rows)), settings.passes(len(rows))
     net.train()
-    while epoch < annealing_from + settings.anneal:
+    while epoch < epochs and not done:
         rng = generator(settings.seed, "epoch", epoch)
         order = rng.permutation(len(rows))
         right = 0
@@ -106,9 +110,8 @@ def train_classifier(
                 continue
             x = augment(read(rows[chosen]), settings, rng).to(device).float() / 255
             y = torch.from_numpy(labels[chosen]).to(device)
-            progress = epoch + step / steps
-            warmup = (progress * steps + 1) / (steps + 1)
-            rate = min(1.0, warmup, (annealing_from + settings.anneal - progress) / settings.anneal)
+            progress = (epoch + (step + 1) / (steps + 1)) / epochs
+            rate = min(progress / settings.warmup, (1 - progress) / (1 - settings.warmup))
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * rate
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -119,10 +122,9 @@ def train_classifier(
             optimizer.step()
             right += int((logits.argmax(1) == y).sum())
         epoch += 1
-        if right >= settings.fitted * len(rows):
-            annealing_from = min(annealing_from, epoch)
+        done = right >= settings.fitted * len(rows)
         on_epoch(epoch, right / len(rows))
-        _save(checkpoint, net, velocity, epoch, annealing_from)
+        save_checkpoint(checkpoint, {"net": net}, optimizer, {"epoch": epoch, "done": int(done)})
     checkpoint.unlink(missing_ok=True)
     return net.eval()
 
@@ -138,22 +140,3 @@ def augment(images: Tensor, settings: ClassifierTraining, rng: np.random.Generat
         mirrored = torch.from_numpy(rng.random(number) < 0.5)
         shifted[mirrored] = shifted[mirrored].flip(-1)
     return shifted
-
-
-def _save(path: Path, net: SmallResNet, velocity: dict[str, Tensor], epoch: int, annealing_from: int) -> None:
-    tensors = {f"net.{name}": t for name, t in net.state_dict().items()}
-    tensors |= {f"velocity.{name}": t for name, t in velocity.items()}
-    tensors = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
-    partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    safetensors.torch.save_file(tensors, partial, {"epoch": str(epoch), "annealing_from": str(annealing_from)})
-    os.replace(partial, path)
-
-
-def _load(path: Path, net: SmallResNet, velocity: dict[str, Tensor]) -> tuple[int, int]:
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-        net.load_state_dict({n.removeprefix("net."): file.get_tensor(n) for n in file.keys() if n.startswith("net.")})
-        for name, tensor in velocity.items():
-            tensor.copy_(file.get_tensor(f"velocity.{name}"))
-    return int(metadata["epoch"]), int(metadata["annealing_from"])

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.data.cache import cache_pixels
 from elixir.data.source import Source
 from elixir.errors import ElixirError
+from elixir.models.checkpoint import load_checkpoint, save_checkpoint
 from elixir.models.denoiser import DenoiserNet
 from elixir.progress import Progress
 
@@ -74,7 +74,8 @@ def train_prior(
     average.load_state_dict(net.state_dict())
     optimizer = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=1e-4, fused=True)
     checkpoint = out.with_name(out.name + ".checkpoint")
-    step = _load_checkpoint(checkpoint, net, average, optimizer) if checkpoint.exists() else 0
+    nets = {"net": net, "average": average}
+    step = load_checkpoint(checkpoint, nets, optimizer)["step"] if checkpoint.exists() else 0
     while step < settings.steps:
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         clean = sample_batch(read, count, size, settings, generator)
@@ -96,7 +97,7 @@ def train_prior(
             torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
         on_step(step, loss.item())
         if step % checkpoint_every == 0:
-            _save_checkpoint(checkpoint, net, average, optimizer, step)
+            save_checkpoint(checkpoint, nets, optimizer, {"step": step})
             save_prior(average, out, settings, step)
     save_prior(average, out, settings, step)
 
@@ -170,34 +171,5 @@ def save_prior(net: DenoiserNet, out: Path, settings: PriorTraining, step: int) 
     tensors = {name: tensor.half().contiguous() for name, tensor in net.state_dict().items()}
     metadata = {"kind": "elixir.prior", "training": json.dumps({**asdict(settings), "steps_done": step})}
     partial = out.with_name(out.name + ".partial")
-    safetensors.torch.save_file(tensors, partial, metadata)
+    save_file(tensors, partial, metadata)
     os.replace(partial, out)
-
-
-def _save_checkpoint(path: Path, net: DenoiserNet, average: DenoiserNet, optimizer: torch.optim.Optimizer, step: int) -> None:
-    tensors = {f"net.{name}": t for name, t in net.state_dict().items()}
-    tensors |= {f"average.{name}": t for name, t in average.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": t for name, t in state.items()}
-    partial = path.with_name(path.name + ".partial")
-    tensors = {name: t.clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
-    safetensors.torch.save_file(tensors, partial, {"step": str(step)})
-    os.replace(partial, path)
-
-
-def _load_checkpoint(path: Path, net: DenoiserNet, average: DenoiserNet, optimizer: torch.optim.Optimizer) -> int:
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-        step = int(file.metadata()["step"])
-    net.load_state_dict(_below(tensors, "net."))
-    average.load_state_dict(_below(tensors, "average."))
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _below(tensors, "optimizer.").items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    return step
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

@@ -1,17 +1,17 @@
 """Which labels behave unlike the others: DataElixir's distribution discrepancy, as published and repaired.
 
-Both rules see, for each label i, the predictions left of the anomalous samples with that training label; q_i is the share
-of them that still says i, and KL(onehot_i || q) = -log q_i the metric (arXiv 2312.11057, section 4.2).
+Both rules see, for each label i, the predictions left of the anomalous samples with that training label; q_i is the
+share of them that still says i, and KL(onehot_i || q) = -log q_i the metric (arXiv 2312.11057).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import norm
 
+RULES = ("published", "repaired")
 CONSISTENCY = 1.4826  # times the median absolute deviation is the standard deviation of a Gaussian
 PUBLISHED_THRESHOLD = 2.0
 REPAIRED_THRESHOLD = 3.5
@@ -35,14 +35,15 @@ class Discrepancy:
     confidence: np.ndarray
 
 
-Rule = Callable[[np.ndarray, np.ndarray, np.ndarray, int], Discrepancy]
-
-
-def published(own: np.ndarray, total: np.ndarray, samples: np.ndarray, minimum: int) -> Discrepancy:
-    """The rule as published: no smoothing, both sides, threshold 2; `samples` and `minimum` are not looked at.
+def published(own: np.ndarray, total: np.ndarray) -> Discrepancy:
+    """The rule as published: no smoothing, both sides, threshold 2.
 
     A label without anomalous samples makes every score NaN, and then silently nothing is flagged. On clean data with
     Gaussian metrics it flags at least one label with probability 0.52 (10 labels), 0.84 (43), 0.97 (100).
+
+    Args:
+        own: predictions left that equal the label, (k,).
+        total: all predictions left, (k,).
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         metric = -np.log(own / total)
@@ -80,6 +81,3 @@ def repaired_score(metric: np.ndarray) -> np.ndarray:
     """(metric - median) / max(1.4826 MAD, 0.1), signed."""
     away = metric - np.median(metric)
     return away / max(CONSISTENCY * float(np.median(np.abs(away))), LEAST_DEVIATION)
-
-
-RULES: dict[str, Rule] = {"published": published, "repaired": repaired}

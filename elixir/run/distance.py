@@ -47,8 +47,8 @@ def intended_ssim(a: Tensor, b: Tensor) -> Tensor:
 def released_ssim(a: Tensor, b: Tensor) -> Tensor:
     """SSIM of the image taken as a volume, with a uniform 3x3x3 window over height, width and channels.
 
-    The authors' code says `multichannel`, which current scikit-image ignores, and so compares volumes. Of three channels
-    only windows around the middle one lie inside.
+    The authors' code says `multichannel`, which current scikit-image ignores, and so compares volumes. Of three
+    channels only windows around the middle one lie inside.
 
     Args:
         a: uint8 (n, 3, h, w), h and w at least 3.

@@ -167,7 +167,7 @@ class Run:
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self.network(), self.progress.task(f"  {name}", settings.epochs) as advance:
+        with self.network(), self.progress.task(f"  {name}", settings.passes(len(rows))) as advance:
             net = train_classifier(
                 read,
                 rows,

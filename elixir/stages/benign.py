@@ -15,13 +15,15 @@ class BenignStage(ReduceStage):
 
     Args:
         epochs: passes over the data at most.
+        least_steps: of the optimizer; a small set is passed more often.
     """
 
     name = "benign"
-    epochs: int = 12
+    epochs: int = 10
+    least_steps: int = 600
 
     def reduce(self, run: Run) -> Columns:
         rows = run.readable_rows()[~run.columns("refine")["suspect"]]
-        training = ClassifierTraining(self.epochs, seed=run.seed + 100)
+        training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 100)
         run.train("benign", run.pixels.read, rows, run.labels[rows], training)
         return {}

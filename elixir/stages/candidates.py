@@ -79,12 +79,12 @@ class CandidatesStage(MapStage):
         ids, shape = run.ids(rows), tuple(raw.shape[1:])
         calls = len(rows) * self.steps * run.purifier.calls_per_draw
         x = raw.float() / 255
-        for round in range(self.rounds):
+        for turn in range(self.rounds):
             with run.network(calls):
                 states = ddpm_reverse(
                     run.purifier.denoise,
                     x,
-                    lambda step, round=round: noise(run.seed, ids, ("candidates", round, step), shape),
+                    lambda step, turn=turn: noise(run.seed, ids, ("candidates", turn, step), shape),
                     sigmas,
                     self.keep,
                 )

@@ -13,7 +13,7 @@ from elixir.stages.replacement import replace_images
 
 @dataclass
 class ConsensusStage(MapStage):
-    """Compares the first benign model's label of the raw image with the candidates' most common one; -1 if they differ."""
+    """The candidates' most common label if the first benign model reads it in the raw image too, else -1."""
 
     name = "consensus"
 

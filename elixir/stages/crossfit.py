@@ -20,11 +20,13 @@ class CrossfitStage(ReduceStage):
     Args:
         folds: parts of the data; a sample is read by the model that was trained on all other parts.
         epochs: passes of each training at most.
+        least_steps: of the optimizer; a small set is passed more often.
     """
 
     name = "crossfit"
     folds: int = 2
-    epochs: int = 10
+    epochs: int = 8
+    least_steps: int = 600
 
     def check(self) -> None:
         if self.folds < 2:
@@ -38,7 +40,7 @@ class CrossfitStage(ReduceStage):
         logp = np.empty((len(rows), len(run.classes)), np.float16)
         for index in range(self.folds):
             name = f"crossfit-{index}"
-            training = ClassifierTraining(self.epochs, seed=run.seed + 1 + index)
+            training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 1 + index)
             seen = positions[fold != index]
             run.train(name, run.purified.read, seen, labels[seen], training)
             for batch in np.array_split(positions[fold == index], max(1, (fold == index).sum() // 1024)):

@@ -20,8 +20,8 @@ class EmitStage(ReduceStage):
 
     Args:
         dataset: also write the images, not the manifest alone.
-        verdicts: stage that has judged the suspects: columns `row`, `verdict` (poisoned, benign, undecided) and `label`.
-            New images of poisoned ones lie at `Run.selected_path`.
+        verdicts: stage that has judged the suspects: columns `verdict` (poisoned, benign, undecided) and `label`. New
+            images of poisoned ones lie at `Run.selected_path`.
         scores: stage that has given every readable sample a `suspicion` in [0,1].
     """
 
@@ -87,4 +87,6 @@ class EmitStage(ReduceStage):
         if run.policy == "quarantine" or verdict == "undecided":
             return Decision("quarantined", given), "poisoned" if verdict != "undecided" else "poisoned, label uncertain"
         data = run.selected_path(row).read_bytes() if self.dataset else None
-        return Decision("relabelled" if label != given else "purified", label, data), "poisoned"
+        if label == given:
+            return Decision("purified", label, data), "suspected, and the benign model confirms its label"
+        return Decision("relabelled", label, data), "poisoned"

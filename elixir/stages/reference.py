@@ -18,17 +18,19 @@ class ReferenceStage(ReduceStage):
 
     Args:
         epochs: passes over the data at most.
+        least_steps: of the optimizer; a small set is passed more often.
     """
 
     name = "reference"
-    epochs: int = 8
+    epochs: int = 6
+    least_steps: int = 600
 
     def reduce(self, run: Run) -> Columns:
         rows = run.readable_rows()
         if not len(rows):
             raise ElixirError(f"{run.source.location} holds no readable, labelled image; see the list of problems")
         if run.reference is None:
-            run.train("reference", run.pixels.read, rows, run.labels[rows], ClassifierTraining(self.epochs, seed=run.seed))
+            run.train("reference", run.pixels.read, rows, run.labels[rows], ClassifierTraining(self.epochs, self.least_steps, seed=run.seed))
         predicted = np.empty(len(rows), np.int16)
         logp = np.empty(len(rows), np.float32)
         features: list[np.ndarray] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from elixir.errors import ElixirError
-from elixir.run.discrepancy import RULES
+from elixir.run.discrepancy import RULES, published, repaired
 from elixir.run.run import Run
 from elixir.stages.base import Columns, ReduceStage
 
@@ -38,7 +38,7 @@ class TransitionsStage(ReduceStage):
         predicted = run.columns("candidates")["predicted"]
         found = label_transitions(predicted, self.tau)
         own, total, samples = pooled_predictions(predicted, found, given, len(run.classes))
-        discrepancy = RULES[self.rule](own, total, samples, self.minimum)
+        discrepancy = published(own, total) if self.rule == "published" else repaired(own, total, samples, self.minimum)
         suspect = found.anomalous & discrepancy.flagged[given]
         run.findings["targets"] = [
             {

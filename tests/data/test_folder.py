@@ -54,7 +54,7 @@ def test_tree(tree: Path) -> None:
 
 def test_run_folder_is_left_out(tree: Path) -> None:
     make_tree(tree, {".elixir/originals/cat/x.png": PNG})
-    assert not any(".elixir" in path for path in open_source(tree).others)
+    assert not any(".elixir" in path for path in FolderSource(tree).others)
 
 
 def test_fingerprint_changes_with_the_input(tree: Path) -> None:

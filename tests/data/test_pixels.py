@@ -52,3 +52,15 @@ def test_wrong_shape_or_type(tmp_path, images) -> None:
             store.append(0, images)
         with pytest.raises(ValueError, match="records must be"):
             store.append(0, images[..., :4, :4].astype(np.float32))
+
+
+def test_full_disk(tmp_path, images, monkeypatch) -> None:
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ElixirError, match="cannot write"):
+        PixelStore(tmp_path / "missing/pixels", 5)
+    with PixelStore(tmp_path / "pixels", 5) as store:
+        monkeypatch.setattr("os.pwrite", full)
+        with pytest.raises(ElixirError, match="no space left on device"):
+            store.append(0, images)

@@ -1,0 +1,51 @@
+"""State of a training between interruptions: networks and optimizer in one safetensors file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+
+def save_checkpoint(
+    path: Path, nets: dict[str, nn.Module], optimizer: torch.optim.Optimizer, counters: dict[str, int]
+) -> None:
+    """Write the state through a temporary name.
+
+    Args:
+        path: of the checkpoint.
+        nets: networks by name.
+        optimizer: its state.
+        counters: what else to remember, e.g. the number of steps done.
+    """
+    tensors = {f"{name}.{key}": t for name, net in nets.items() for key, t in net.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": t for key, t in state.items()}
+    tensors = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    safetensors.torch.save_file(tensors, partial, {name: str(value) for name, value in counters.items()})
+    os.replace(partial, path)
+
+
+def load_checkpoint(path: Path, nets: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, int]:
+    """Put the state back; returns the counters."""
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        counters = {name: int(value) for name, value in file.metadata().items()}
+    for name, net in nets.items():
+        net.load_state_dict(_below(tensors, f"{name}."))
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _below(tensors, "optimizer.").items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    return counters
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
