@@ -182,6 +182,37 @@ def poison(
         out.print(f"{done.poisoned} of {done.samples} samples poisoned in {done.out}; the truth is in {done.truth}")
 
 
+@app.command()
+def score(
+    dst: Annotated[Path, typer.Argument(metavar="DST", help="What `elixir sanitize` has written.")],
+    truth: Annotated[Path | None, typer.Option(metavar="FILE", help="The truth that `elixir poison` wrote.")] = None,
+    test: Annotated[str | None, typer.Option(metavar="SRC", help="Clean test set to train for.")] = None,
+    attack: Annotated[str | None, typer.Option(help="Attack on the test set.")] = None,
+    target: Annotated[str | None, typer.Option(help="Class that the trigger stands for.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Fresh classifiers to train.")] = 3,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the attack.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compare a result with the truth, and train fresh classifiers on it (DST may be any dataset for that)."""
+    from elixir.data.source import open_source
+    from elixir.registry import find
+    from elixir.result import read_result
+    from elixir.scoring import read_truth, recovery, train_and_attack
+
+    report: dict[str, Any] = {"dataset": str(dst)}
+    if truth is not None:
+        report |= vars(recovery(read_result(dst).table, read_truth(truth)))
+    if test is not None:
+        if attack is None or target is None:
+            raise ElixirError("--test needs --attack and --target as well")
+        made = find("attacks", attack).configure(parse_settings(settings or []))
+        outcomes = train_and_attack(open_source(dst), open_source(test), made, target, list(range(seeds)), quiet=quiet)
+        report["outcomes"] = [vars(outcome) for outcome in outcomes]
+    sys.stdout.write(json.dumps(report, indent=2) + "\n")
+
+
 @app.command("train-prior")
 def train_prior(
     src: Source,

@@ -7,13 +7,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from elixir.api import sanitize
 from elixir.data.source import open_source
 from elixir.errors import ElixirError
 from elixir.registry import find
-from elixir.scoring import recovery, train_and_attack
+from elixir.scoring import read_truth, recovery, train_and_attack
 
 SAMPLE = Path(__file__).parent / "sample"
 TARGET = "stop"
@@ -42,7 +40,7 @@ def demo(folder: Path | None, seed: int, quiet: bool, say: Callable[[str], None]
         say(f"{done.samples} traffic signs, {done.poisoned} of them with a small patch and the label {TARGET!r}")
         result = sanitize(done.out, home / "clean", seed=seed, quiet=quiet)
         say(result.summary())
-        score = recovery(result.table, pq.read_table(done.truth))
+        score = recovery(result.table, read_truth(done.truth))
         say(
             f"found {score.found:.1%} of the poisoned samples, gave {score.recovered:.1%} their true label back, "
             f"changed {score.disturbed:.2%} of the clean ones\n"

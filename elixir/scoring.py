@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from elixir.data.cache import cache_pixels
@@ -77,6 +78,18 @@ def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
         share(gone, poisoned),
         share(changed, clean),
     )
+
+
+def read_truth(path: Path) -> pa.Table:
+    """The truth that `elixir poison` wrote.
+
+    Raises:
+        ElixirError: no such file, or another kind of file.
+    """
+    try:
+        return pq.read_table(path, columns=["output", "truth", "class"])
+    except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        raise ElixirError(f"{path} is not the truth file that `elixir poison` writes beside its output: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from copy import deepcopy
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from elixir.errors import ElixirError
 from elixir.models.base import Classifier
@@ -62,11 +64,21 @@ class SmallResNet(Classifier):
         return self.head(features).float(), features.float()
 
 
+def fused(net: SmallResNet) -> SmallResNet:
+    """A copy in evaluation mode with the batch normalisations folded into the convolutions; same function, half the time."""
+    copy = deepcopy(net).eval()
+    for block in copy.modules():
+        if isinstance(block, nn.Sequential) and len(block) > 1 and isinstance(block[1], nn.BatchNorm2d):
+            block[0] = fuse_conv_bn_eval(block[0], block[1])  # type: ignore[arg-type]
+            block[1] = nn.Identity()
+    return copy.to(memory_format=torch.channels_last)
+
+
 def save_classifier(net: SmallResNet, path: Path, labels: list[str]) -> None:
     """Write a classifier as safetensors, with its label names as metadata, through a temporary name."""
     tensors = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in net.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, {"kind": KIND, "labels": json.dumps(labels)})
+    save_file(tensors, partial, {KIND: json.dumps({"labels": labels})})  # one entry: their order in the file is random
     os.replace(partial, path)
 
 
@@ -77,7 +89,7 @@ def load_small_classifier(path: Path) -> SmallResNet:
         ElixirError: the file is missing, damaged, a pickle, or holds something else.
     """
     tensors, metadata = read_weights(path)
-    if metadata.get("kind") != KIND:
+    if KIND not in metadata:
         raise ElixirError(f"{str(path)!r} holds no classifier of elixir's")
     first, last, head = tensors["body.0.0.weight"], tensors["body.2.0.weight"], tensors["head.weight"]
     net = SmallResNet(len(head), first.shape[1] // 4, (first.shape[0], last.shape[0]))

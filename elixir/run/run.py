@@ -22,7 +22,7 @@ from elixir.data.pixels import PixelStore
 from elixir.data.source import Kind, Source
 from elixir.errors import ElixirError
 from elixir.models.base import Classifier
-from elixir.models.classifier import load_small_classifier, save_classifier
+from elixir.models.classifier import fused, load_small_classifier, save_classifier
 from elixir.models.inference import classify
 from elixir.models.train_classifier import ClassifierTraining, ReadPixels, train_classifier
 from elixir.purifiers.base import Purifier
@@ -163,7 +163,7 @@ class Run:
             settings: of the training.
             initial: name of the kept classifier whose weights it starts from; random ones by default.
         """
-        path = self.folder / "models" / f"{name}.safetensors"
+        path = self._model(name)
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,6 +181,13 @@ class Run:
             )
         save_classifier(net, path, self.classes)
 
+    def _model(self, name: str) -> Path:
+        return self.folder / "models" / f"{name}.safetensors"
+
+    def copy_model(self, name: str, to: str) -> None:
+        """Keep a classifier under another name as well."""
+        save_classifier(load_small_classifier(self._model(name)), self._model(to), self.classes)
+
     def classify(self, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Log-probabilities (n, k) and features (n, d) of uint8 images, float32, by the classifier of that name."""
         if name not in self._classifiers:
@@ -189,7 +196,7 @@ class Run:
 
                 model = load_classifier(self.reference, len(self.classes), self.device)
             else:
-                model = load_small_classifier(self.folder / "models" / f"{name}.safetensors").to(self.device)
+                model = fused(load_small_classifier(self._model(name))).to(self.device)
             self._classifiers[name] = model
         logp, features = classify(self._classifiers[name], images, self.device)
         return logp.numpy(), features.numpy()

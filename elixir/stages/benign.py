@@ -13,6 +13,8 @@ from elixir.stages.base import Columns, ReduceStage
 class BenignStage(ReduceStage):
     """Trains the model that names the suspects' true labels, and that is handed out with the result.
 
+    Without suspects it is the reference model, unless that is the user's own.
+
     Args:
         epochs: passes over the data at most.
         least_steps: of the optimizer; a small set is passed more often.
@@ -23,7 +25,11 @@ class BenignStage(ReduceStage):
     least_steps: int = 600
 
     def reduce(self, run: Run) -> Columns:
-        rows = run.readable_rows()[~run.columns("refine")["suspect"]]
+        suspect = run.columns("refine")["suspect"]
+        if not suspect.any() and run.reference is None:
+            run.copy_model("reference", "benign")
+            return {}
+        rows = run.readable_rows()[~suspect]
         training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 100)
         run.train("benign", run.pixels.read, rows, run.labels[rows], training)
         return {}

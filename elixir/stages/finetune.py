@@ -16,15 +16,18 @@ class FinetuneStage(ReduceStage):
 
     Args:
         epochs: passes over the data at most.
+        least_steps: of the optimizer; a small set is passed more often.
         learning_rate: a fifth of the first training's, as the authors have it.
     """
 
     name = "finetune"
-    epochs: int = 6
-    learning_rate: float = 0.02
+    epochs: int = 5
+    least_steps: int = 300
+    learning_rate: float = 4e-4
 
     def reduce(self, run: Run) -> Columns:
         read, rows, labels = purified_set(run, "settle", "consensus")
-        training = ClassifierTraining(self.epochs, learning_rate=self.learning_rate, seed=run.seed + 101)
+        seed = run.seed + 101
+        training = ClassifierTraining(self.epochs, self.least_steps, learning_rate=self.learning_rate, seed=seed)
         run.train("benign", read, rows, labels, training, initial="benign-first")
         return {}

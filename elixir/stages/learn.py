@@ -18,14 +18,17 @@ class LearnStage(ReduceStage):
 
     Args:
         epochs: passes over the data at most.
+        least_steps: of the optimizer; a small set is passed more often.
     """
 
     name = "learn"
-    epochs: int = 12
+    epochs: int = 10
+    least_steps: int = 600
 
     def reduce(self, run: Run) -> Columns:
         read, rows, labels = purified_set(run, "settle")
-        run.train("benign-first", read, rows, labels, ClassifierTraining(self.epochs, seed=run.seed + 100))
+        training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 100)
+        run.train("benign-first", read, rows, labels, training)
         return {}
 
 

@@ -1,1 +1,68 @@
-"""Which labels are under attack; says "none" on clean data."""
+"""Which labels are under attack; on clean data, none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from elixir.errors import ElixirError
+from elixir.run.evidence import sharpen, trigger_evidence
+from elixir.run.run import Run
+from elixir.stages.base import Columns, ReduceStage
+
+
+@dataclass
+class TargetStage(ReduceStage):
+    """A label is under attack if a coherent group of its samples carries both kinds of evidence.
+
+    For each label, samples with much evidence are marked, the reference model's features turn the marks into a group,
+    and the label's score is the group's mean product of both kinds (see `elixir.run.evidence`).
+
+    Args:
+        mark: mean evidence from which a sample is marked.
+        threshold: score from which a label is under attack.
+        smallest: a group of fewer samples is no attack.
+        strength: inverse regularisation of the regression on features.
+    """
+
+    name = "target"
+    mark: float = 0.5
+    threshold: float = 0.3
+    smallest: int = 10
+    strength: float = 0.01
+
+    def check(self) -> None:
+        if not 0 < self.mark < 1 or not 0 < self.threshold < 1:
+            raise ElixirError("target.mark and target.threshold must lie between 0 and 1")
+
+    def reduce(self, run: Run) -> Columns:
+        labels = run.labels[run.readable_rows()]
+        own = np.arange(len(labels)), labels
+        transplant, contradiction = trigger_evidence(
+            run.columns("probe")["transplant"], run.columns("crossfit")["logp"][own]
+        )
+        features = run.columns("reference")["features"]
+        suspicion = np.zeros(len(labels), np.float32)
+        scores: dict[str, float] = {}
+        targets: list[dict[str, object]] = []
+        for label, name in enumerate(run.classes):
+            members = np.flatnonzero(labels == label)
+            noisy = (transplant[members] + contradiction[members]) / 2 > self.mark
+            suspicion[members] = sharpen(features[members], noisy, self.strength, run.seed)
+            group = members[suspicion[members] > 0.5]
+            if len(group) < self.smallest:
+                continue
+            score = float((transplant[group] * contradiction[group]).mean())
+            scores[name] = round(score, 4)
+            if score >= self.threshold:
+                evidence = {
+                    "transplant": round(float(transplant[group].mean()), 4),
+                    "contradiction": round(float(contradiction[group].mean()), 4),
+                }
+                targets.append(
+                    {"label": label, "name": name, "confidence": scores[name], "suspects": len(group), "evidence": evidence}
+                )
+        run.findings["scores"] = dict(sorted(scores.items(), key=lambda item: -item[1]))
+        run.findings["targets"] = targets
+        return {"suspicion": suspicion}

@@ -17,7 +17,7 @@ LABELS = np.arange(24) % 3
 def finetune(
     folder: Path, epochs: int, initial: SmallResNet, on_epoch: Callable[[int, float], None] = lambda epoch, right: None
 ) -> SmallResNet:
-    settings = ClassifierTraining(epochs, anneal=min(2, epochs), fitted=2, batch=12, learning_rate=0.02)
+    settings = ClassifierTraining(epochs, least_steps=0, fitted=2, batch=12, learning_rate=4e-4)
     rows = np.arange(24)
     return train_classifier(
         lambda wanted: IMAGES[wanted], rows, LABELS, 3, settings, folder / "checkpoint", on_epoch, initial=initial

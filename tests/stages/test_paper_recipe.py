@@ -28,14 +28,14 @@ COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40), 
 SETTINGS: dict[str, object] = {
     "purifier": "test-blocks",
     "index.size": 16,
-    "reference.epochs": 40,
+    "reference.least_steps": 80,
     "candidates.steps": 12,
     "candidates.of": 40,
     "candidates.rounds": 2,
     "candidates.keep": 6,
     "transitions.minimum": 4,
-    "learn.epochs": 24,
-    "finetune.epochs": 6,
+    "learn.least_steps": 60,
+    "finetune.least_steps": 20,
 }
 
 
@@ -135,7 +135,8 @@ def test_interrupted_after_every_stage_and_with_another_batch_size_it_writes_the
 
 
 def test_nothing_changes_when_no_label_is_under_attack(poisoned: Path, tmp_path: Path) -> None:
-    quick = {"reference.epochs": 1, "learn.epochs": 1, "finetune.epochs": 1, "transitions.minimum": 1000}
+    trainings = [f"{stage}.{key}" for stage in ("reference", "learn", "finetune") for key in ("epochs", "least_steps")]
+    quick = dict.fromkeys(trainings, 1) | {"transitions.minimum": 1000}
     result = Pipeline.from_recipe("dataelixir-paper", SETTINGS | quick).run(poisoned, tmp_path / "out")
     assert result.targets == []
     assert result.counts == {"kept": 68}

@@ -1,0 +1,60 @@
+"""The evidence of one label's samples, and the group that it points at."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+LEAST = 5
+
+
+def trigger_evidence(transplant: np.ndarray, own_logp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two independent kinds of evidence for each sample, float64 (n,) in [0,1], high for poisoned ones.
+
+    The first is causal: what purification takes away makes the reference model see this label in other images. The
+    second is contradiction: models that could not learn the trigger do not see this label in the raw image. Hard benign
+    samples show the second, samples typical of their class sometimes the first, triggers both.
+
+    Args:
+        transplant: mean probability of the label on hosts, (n, levels); see the probe stage.
+        own_logp: log-probability of the label by the cross-fitted models, (n,).
+    """
+    return transplant.max(1).astype(np.float64), 1 - np.exp(own_logp.astype(np.float64))
+
+
+def sharpen(features: np.ndarray, noisy: np.ndarray, strength: float, seed: int) -> np.ndarray:
+    """Probability of belonging to the group that a noisy mark points at, by features alone.
+
+    Poisoned samples of one label lie together in the features of a model that has learned the trigger. A logistic
+    regression learns the mark from other samples' features and so corrects it for each sample (cross-fitted).
+
+    Args:
+        features: of the reference model, (n, d).
+        noisy: bool (n,), the mark.
+        strength: inverse regularisation; small values ask for a simple boundary.
+        seed: of the folds.
+
+    Returns:
+        float64 (n,) in [0,1]; zeros where too few samples are marked, or too few are not, to learn from.
+    """
+    folds = min(5, int(noisy.sum()), int((~noisy).sum()))
+    if min(noisy.sum(), (~noisy).sum()) < LEAST:
+        return np.zeros(len(noisy))
+    unit = features.astype(np.float64)
+    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+    probability = np.empty(len(noisy))
+    for seen, unseen in StratifiedKFold(folds, shuffle=True, random_state=seed).split(unit, noisy):
+        model = make_pipeline(
+            StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=1000, tol=1e-6)
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(unit[seen], noisy[seen])
+        probability[unseen] = model.predict_proba(unit[unseen])[:, 1]
+    return probability

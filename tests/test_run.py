@@ -1,0 +1,98 @@
+"""Whole runs on a small world: what lies at the destination, and that nothing but the input decides it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import FAST
+
+from elixir.api import sanitize, scan
+from elixir.data.restore import restore
+from elixir.errors import ElixirError
+from elixir.result import Result
+
+CLOCK = ".elixir/timings.json"
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def without_clock(root: Path) -> dict[str, bytes]:
+    return {name: data for name, data in contents(root).items() if name != CLOCK}
+
+
+@pytest.fixture(scope="module")
+def run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return sanitize(shapes, tmp_path_factory.mktemp("run") / "clean", settings=FAST)
+
+
+def test_every_sample_is_accounted_for(run: Result, shapes: Path):
+    table = run.table.to_pylist()
+    assert {row["id"] for row in table} == {str(p.relative_to(shapes)) for p in shapes.rglob("*.png")}
+    for row in table:
+        if row["action"] == "kept":
+            assert (run.path / row["output"]).read_bytes() == (shapes / row["id"]).read_bytes()
+            assert row["sha256_in"] == row["sha256_out"]
+        else:
+            assert (run.path / row["original"]).read_bytes() == (shapes / row["id"]).read_bytes()
+
+
+def test_the_work_folder_is_gone(run: Result):
+    assert [path.name for path in run.path.parent.iterdir()] == ["clean"]
+
+
+def test_restore_gives_the_input_back(run: Result, shapes: Path, tmp_path: Path):
+    assert restore(run.path, tmp_path / "back") == run.table.num_rows
+    assert contents(tmp_path / "back") == contents(shapes)
+
+
+def test_result_is_complete(run: Result):
+    assert len(run.dataset()) == sum(row["output"] != "" for row in run.table.to_pylist())
+    json.dumps(run.as_dict())
+    assert "network calls a sample" in run.summary()
+
+
+def test_batch_size_changes_no_byte(run: Result, shapes: Path, tmp_path: Path):
+    sanitize(shapes, tmp_path / "clean", settings=FAST, batch_size=16)
+    assert without_clock(tmp_path / "clean") == without_clock(run.path)
+
+
+def test_an_interrupted_run_goes_on(run: Result, shapes: Path, tmp_path: Path):
+    pairs = [item for key, value in FAST.items() for item in ("--set", f"{key}={json.dumps(value)}")]
+    script = "import conftest; from elixir.cli import main; main()"
+    command = [sys.executable, "-c", script, "sanitize", str(shapes), "-o", str(tmp_path / "clean"), "--quiet", *pairs]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    work = tmp_path / ".clean.elixir-partial"
+    for marker in ("done/index.json", "models/reference.checkpoint", "columns/probe", "models/benign.checkpoint"):
+        process = subprocess.Popen([*command, *(["--resume"] if work.exists() else [])], env=environment)
+        while process.poll() is None and not (work / marker).exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (tmp_path / "clean").exists()
+    with pytest.raises(ElixirError, match="--resume to go on"):
+        sanitize(shapes, tmp_path / "clean", settings=FAST)
+    with pytest.raises(ElixirError, match="other settings \\(seed\\)"):
+        sanitize(shapes, tmp_path / "clean", settings=FAST, seed=1, resume=True)
+    sanitize(shapes, tmp_path / "clean", settings=FAST, resume=True)
+    assert without_clock(tmp_path / "clean") == without_clock(run.path)
+
+
+def test_scan_writes_no_images(shapes: Path, tmp_path: Path):
+    result = scan(shapes, tmp_path / "findings", settings=FAST)
+    assert {Path(name).parts[0] for name in contents(tmp_path / "findings")} == {".elixir"}
+    assert result.table.num_rows == len(pq.read_table(tmp_path / "findings/.elixir/manifest.parquet"))
+
+
+def test_overwrite_replaces_a_result(run: Result, shapes: Path, tmp_path: Path):
+    (tmp_path / "clean").mkdir()
+    (tmp_path / "clean" / "old").write_text("old")
+    sanitize(shapes, tmp_path / "clean", settings=FAST, overwrite=True)
+    assert without_clock(tmp_path / "clean") == without_clock(run.path)
