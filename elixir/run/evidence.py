@@ -14,18 +14,27 @@ from sklearn.preprocessing import StandardScaler
 LEAST = 5
 
 
-def trigger_evidence(transplant: np.ndarray, own_logp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two independent kinds of evidence for each sample, float64 (n,) in [0,1], high for poisoned ones.
+def trigger_evidence(
+    transplant: np.ndarray, tile_transplant: np.ndarray, own: np.ndarray, erased_own: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two kinds of evidence for each sample, float64 (n,) in [0,1], both high for poisoned ones.
 
-    The first is causal: what purification takes away makes the reference model see this label in other images. The
-    second is contradiction: models that could not learn the trigger do not see this label in the raw image. Hard benign
-    samples show the second, samples typical of their class sometimes the first, triggers both.
+    The first is causal: what purification takes away, or one tile, makes the reference model see this label in other
+    images. The second is contradiction: models that could not learn the trigger do not see this label in the raw
+    image, or in what is left of it without the tile, whichever the first kind rests on. Hard benign samples show the
+    second, samples typical of their class sometimes the first, triggers both.
 
     Args:
-        transplant: mean probability of the label on hosts, (n, levels); see the probe stage.
-        own_logp: log-probability of the label by the cross-fitted models, (n,).
+        transplant: see the probe stage, (n, levels).
+        tile_transplant: see the probe stage, (n,).
+        own: probability of the label by the cross-fitted models on the raw image, (n,).
+        erased_own: the same without the tile, (n,).
     """
-    return transplant.max(1).astype(np.float64), 1 - np.exp(own_logp.astype(np.float64))
+    residual = transplant.max(1)
+    local = tile_transplant > residual
+    causal = np.where(local, tile_transplant, residual)
+    seen = np.where(local, np.minimum(own, erased_own), own)
+    return causal.astype(np.float64), 1 - seen.astype(np.float64)
 
 
 def sharpen(features: np.ndarray, noisy: np.ndarray, strength: float, seed: int) -> np.ndarray:

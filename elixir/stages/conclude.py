@@ -24,10 +24,10 @@ class ConcludeStage(MapStage):
 
     def process(self, run: Run, rows: np.ndarray) -> Columns:
         label = decided(run, "settle", "consensus")[rows]
-        still_open = rows[label < 0]
-        if len(still_open):
+        undecided = label < 0
+        if undecided.any():
             with run.network():
-                logp, _ = run.classify("benign", run.pixels.read(still_open))
-            label[label < 0] = logp.argmax(1)
-            replace_images(run, still_open, label[np.isin(rows, still_open)])
+                logp, _ = run.classify("benign", run.pixels.read(rows[undecided]))
+            label[undecided] = logp.argmax(1)
+            replace_images(run, rows[undecided], label[undecided])
         return {"label": label.astype(np.int16), "verdict": np.full(len(rows), "poisoned", object)}

@@ -10,12 +10,16 @@ from elixir.errors import ElixirError
 from elixir.models.train_classifier import ClassifierTraining
 from elixir.randomness import generator
 from elixir.run.run import Run
+from elixir.run.tiles import erased
 from elixir.stages.base import Columns, ReduceStage
 
 
 @dataclass
 class CrossfitStage(ReduceStage):
     """A trigger that does not survive purification cannot be learned from purified images, whatever their labels.
+
+    One that does survive is a patch; without the tile that carries it these models see what else is in the image. Both
+    readings are kept: of the raw image, and of the raw image without the tile that the probe stage has found.
 
     Args:
         folds: parts of the data; a sample is read by the model that was trained on all other parts.
@@ -37,13 +41,18 @@ class CrossfitStage(ReduceStage):
         labels = run.labels[rows]
         positions = np.arange(len(rows))
         fold = generator(run.seed, "folds").permutation(len(rows)) % self.folds
+        tile = run.columns("probe")["tile"]
         logp = np.empty((len(rows), len(run.classes)), np.float16)
+        erased_logp = np.empty_like(logp)
         for index in range(self.folds):
             name = f"crossfit-{index}"
             training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 1 + index)
             seen = positions[fold != index]
             run.train(name, run.purified.read, seen, labels[seen], training)
             for batch in np.array_split(positions[fold == index], max(1, (fold == index).sum() // 1024)):
+                raw = run.pixels.read(rows[batch])
+                without = erased(raw.float() / 255, tile[batch])
                 with run.network():
-                    logp[batch] = run.classify(name, run.pixels.read(rows[batch]))[0]
-        return {"opinion": logp.argmax(1).astype(np.int16), "logp": logp}
+                    logp[batch] = run.classify(name, raw)[0]
+                    erased_logp[batch] = run.classify(name, without)[0]
+        return {"logp": logp, "erased_logp": erased_logp}

@@ -12,6 +12,7 @@ from elixir.errors import ElixirError
 from elixir.randomness import generator, noise
 from elixir.run.distance import cosine
 from elixir.run.run import Run
+from elixir.run.tiles import erased, grid, pasted
 from elixir.stages.base import Columns, MapStage
 
 
@@ -21,20 +22,26 @@ class ProbeStage(MapStage):
 
     Different triggers die at different noise, and a chain of purifications moves benign samples more than
     independent draws do; hence a ladder, and no chain. For each draw it notes the reference model's label, the drop in
-    log-probability of the given label, and the feature shift 1 - cos. What the first draw of a level took away is also
-    added to a few images of other labels: if that makes the reference model give them this sample's label, the
-    sample carries a trigger ("transplant": mean probability of its label on these hosts).
+    log-probability of the given label, and the feature shift 1 - cos.
+
+    It also asks for a cause. What the first draw of a level took away is added to a few images of other labels, the
+    hosts: if that makes the reference model give them this sample's label, the sample carries a trigger ("transplant",
+    the mean probability of its label). A small bright patch survives noise; therefore each tile of the image is pasted
+    into a host as well, and the one that carries the label best is erased from the image ("tile_transplant", the mean
+    probability of the label on the hosts times its loss without the tile).
 
     Args:
         sigmas: noise levels in [0,1] pixel units.
         draws: draws at each level.
-        hosts: images of other labels that receive a sample's residual.
+        transplant_from: smallest level whose residual is transplanted.
+        hosts: images of other labels that receive a sample's residual or tile.
         keep: the level whose first draw is kept for the cross-fitted models to train on.
     """
 
     name = "probe"
     sigmas: tuple[float, ...] = (0.075, 0.15, 0.26, 0.4)
     draws: tuple[int, ...] = (1, 2, 1, 1)
+    transplant_from: float = 0.26
     hosts: int = 4
     keep: float = 0.15
 
@@ -45,6 +52,8 @@ class ProbeStage(MapStage):
             raise ElixirError(f"probe.sigmas = {list(self.sigmas)} must lie in (0, 1], in [0,1] pixel units")
         if self.keep not in self.sigmas:
             raise ElixirError(f"probe.keep = {self.keep} must be one of probe.sigmas = {list(self.sigmas)}")
+        if self.transplant_from > max(self.sigmas):
+            raise ElixirError(f"probe.transplant_from = {self.transplant_from} is above all of probe.sigmas")
         if self.hosts < 1:
             raise ElixirError(f"probe.hosts = {self.hosts} must be at least 1")
 
@@ -65,15 +74,20 @@ class ProbeStage(MapStage):
                 predicted.append(logp.argmax(1).astype(np.int16))
                 drops.append(raw_logp[own] - logp[own])
                 shifts.append(1 - cosine(raw_features, features))
-                if draw == 0:
-                    transplants.append(self._transplant(run, x - purified.float() / 255, hosts, own[1]))
-                    if sigma == self.keep:
-                        run.purified.append(run.positions(rows)[0], purified.numpy())
+                if draw == 0 and sigma >= self.transplant_from:
+                    residual = x - purified.float() / 255
+                    received = [(host.float() / 255 + residual).clamp(0, 1) for host in hosts]
+                    transplants.append(self._own_probability(run, received, own[1]))
+                if draw == 0 and sigma == self.keep:
+                    run.purified.append(run.positions(rows)[0], purified.numpy())
+        tile, tile_transplant = self._best_tile(run, x, np.exp(raw_logp[own]), hosts, own[1])
         return {
             "predicted": np.stack(predicted, 1),
             "drop": np.stack(drops, 1).astype(np.float32),
             "shift": np.stack(shifts, 1).astype(np.float32),
             "transplant": np.stack(transplants, 1),
+            "tile": tile.astype(np.int16),
+            "tile_transplant": tile_transplant,
         }
 
     def _hosts(self, run: Run, rows: np.ndarray) -> Tensor:
@@ -86,11 +100,27 @@ class ProbeStage(MapStage):
             chosen[:, index] = np.resize(other if len(other) else drawn, self.hosts)
         return torch.stack([run.pixels.read(host_rows) for host_rows in chosen])
 
-    def _transplant(self, run: Run, residual: Tensor, hosts: Tensor, labels: np.ndarray) -> np.ndarray:
-        """Mean probability of each sample's label over its hosts with its residual added, float32 (n,)."""
+    def _best_tile(
+        self, run: Run, x: Tensor, own: np.ndarray, hosts: Tensor, labels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The tile that carries each sample's label best, (n,), and its evidence in [0,1], float32 (n,)."""
+        carried = np.stack(
+            [
+                self._own_probability(run, [pasted(hosts[0].float() / 255, x, np.full(len(x), tile))], labels)
+                for tile in range(len(grid(x.shape[-1])))
+            ],
+            1,
+        )
+        best = carried.argmax(1)
+        sufficient = self._own_probability(run, [pasted(host.float() / 255, x, best) for host in hosts], labels)
+        necessary = own - self._own_probability(run, [erased(x, best)], labels)
+        return best, (sufficient * necessary.clip(0)).astype(np.float32)
+
+    def _own_probability(self, run: Run, images: list[Tensor], labels: np.ndarray) -> np.ndarray:
+        """Mean probability that the reference model gives each sample's label over variants, float32 (n,)."""
         total = np.zeros(len(labels), np.float32)
-        for host in hosts:
+        for variant in images:
             with run.network():
-                logp, _ = run.classify("reference", (host.float() / 255 + residual).clamp(0, 1))
+                logp, _ = run.classify("reference", variant)
             total += np.exp(logp[np.arange(len(labels)), labels])
-        return total / len(hosts)
+        return total / len(images)

@@ -1,0 +1,50 @@
+"""A grid of overlapping tiles: which part of an image a label hangs on."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def grid(size: int) -> list[tuple[int, int, int]]:
+    """Tiles (top, left, side) of a square image: a quarter of its side, aligned, and shifted by half a tile."""
+    side = size // 4
+    aligned = [(i, j, side) for i in range(0, size - side + 1, side) for j in range(0, size - side + 1, side)]
+    half = side // 2
+    last = size - side - half
+    return aligned + [(i, j, side) for i in range(half, last + 1, side) for j in range(half, last + 1, side)]
+
+
+def pasted(hosts: Tensor, images: Tensor, tiles: np.ndarray) -> Tensor:
+    """Hosts with one tile of each image in its place.
+
+    Args:
+        hosts: (n, 3, s, s).
+        images: (n, 3, s, s).
+        tiles: index into `grid(s)` for each image, (n,).
+    """
+    result = hosts.clone()
+    layout = grid(images.shape[-1])
+    for index, tile in enumerate(tiles.tolist()):
+        i, j, side = layout[tile]
+        result[index, :, i : i + side, j : j + side] = images[index, :, i : i + side, j : j + side]
+    return result
+
+
+def erased(images: Tensor, tiles: np.ndarray) -> Tensor:
+    """Images with one tile of each filled with the mean colour of the pixels around it.
+
+    Args:
+        images: float (n, 3, s, s).
+        tiles: index into `grid(s)` for each image, (n,).
+    """
+    result = images.clone()
+    layout = grid(images.shape[-1])
+    for index, tile in enumerate(tiles.tolist()):
+        i, j, side = layout[tile]
+        ring = torch.zeros(images.shape[-2:], dtype=torch.bool)
+        ring[max(0, i - 1) : i + side + 1, max(0, j - 1) : j + side + 1] = True
+        ring[i : i + side, j : j + side] = False
+        result[index, :, i : i + side, j : j + side] = images[index][:, ring].mean(1)[:, None, None]
+    return result
