@@ -26,7 +26,8 @@ app = typer.Typer(
 out = Console(markup=False, highlight=False, soft_wrap=True)
 
 Source = Annotated[
-    str, typer.Argument(metavar="SRC", help="Class-per-folder images, Hugging Face dataset folder, parquet, or hub name.")
+    str,
+    typer.Argument(metavar="SRC", help="Class-per-folder images, Hugging Face dataset folder, parquet, or hub name."),
 ]
 Recipe = Annotated[str, typer.Option("--pipeline", metavar="NAME|FILE.toml", help="Recipe: a shipped name or a file.")]
 Settings = Annotated[
@@ -248,7 +249,7 @@ def demo(
 
 
 def parse_settings(pairs: list[str]) -> dict[str, object]:
-    """ "key=value" pairs; values as in TOML, anything else is text.
+    """Parse "key=value" pairs; values as in TOML, anything else is text.
 
     Raises:
         ElixirError: no equals sign.

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from elixir.data.source import Source, open_source
+from elixir.data.source import open_source
 from elixir.errors import ElixirError
+from elixir.progress import Progress
 from elixir.registry import find
 from elixir.result import Result, read_result
-from elixir.progress import Progress
 from elixir.run.run import Run, write_text
 from elixir.stages.base import Stage, build_stage
 
@@ -203,7 +203,9 @@ def choose_device(name: str) -> torch.device:
 
 def _read_recipe(recipe: str | Path) -> tuple[str, dict[str, Any]]:
     path = Path(recipe)
-    shipped = {Path(file.name).stem: file for file in files("elixir.pipelines").iterdir() if file.name.endswith(".toml")}
+    shipped = {
+        Path(file.name).stem: file for file in files("elixir.pipelines").iterdir() if file.name.endswith(".toml")
+    }
     if str(recipe) in shipped:
         text = shipped[str(recipe)].read_text(encoding="utf-8")
     elif path.suffix == ".toml" and path.is_file():
@@ -260,7 +262,9 @@ def _prepare(dst: Path, work: Path, config: dict[str, Any], resume: bool, overwr
         work.mkdir(exist_ok=True)
         write_text(written, json.dumps(config, indent=2))
     except OSError as error:
-        raise ElixirError(f"cannot write beside {dst}: {error.strerror}; choose a place that you may write to") from error
+        raise ElixirError(
+            f"cannot write beside {dst}: {error.strerror}; choose a place that you may write to"
+        ) from error
 
 
 def _publish(run: Run, config: dict[str, Any], dst: Path) -> Result:

@@ -105,10 +105,10 @@ class Result:
         lines = [f"{self.table.num_rows} samples from {_printable(self.config['source'])}"]
         if not self.targets:
             lines.append("no label under attack")
-        for target in self.targets:
-            lines.append(
-                f"under attack: {_printable(target.name)} ({target.suspects} suspects, confidence {target.confidence:.3f})"
-            )
+        lines += [
+            f"under attack: {_printable(target.name)} ({target.suspects} suspects, score {target.confidence:.3f})"
+            for target in self.targets
+        ]
         lines.append(", ".join(f"{counts[action]} {action}" for action in sorted(counts)))
         unreadable = [
             (id, reason)

@@ -56,7 +56,9 @@ def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
     """
     known = {
         output: (what, name)
-        for output, what, name in zip(*(truth.column(key).to_pylist() for key in ("output", "truth", "class")), strict=True)
+        for output, what, name in zip(
+            *(truth.column(key).to_pylist() for key in ("output", "truth", "class")), strict=True
+        )
     }
     ids, actions, new_classes = (manifest.column(key).to_pylist() for key in ("id", "action", "new_class"))
     if not set(ids) <= known.keys():
@@ -89,7 +91,9 @@ def read_truth(path: Path) -> pa.Table:
     try:
         return pq.read_table(path, columns=["output", "truth", "class"])
     except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise ElixirError(f"{path} is not the truth file that `elixir poison` writes beside its output: {error}") from error
+        raise ElixirError(
+            f"{path} is not the truth file that `elixir poison` writes beside its output: {error}"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,10 @@ def train_and_attack(
             others = truth[truth != aimed]
             outcomes.append(
                 Outcome(
-                    seed, float((clean == truth).mean()), float((fooled == aimed).mean()), float((fooled == others).mean())
+                    seed,
+                    float((clean == truth).mean()),
+                    float((fooled == aimed).mean()),
+                    float((fooled == others).mean()),
                 )
             )
         return outcomes

@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import FAST
+from small_world import FAST
 
 from elixir.errors import ElixirError
 from elixir.pipeline import Pipeline
@@ -21,7 +22,9 @@ def test_every_shipped_recipe_can_be_built():
 
 
 def test_settings_reach_their_stage():
-    pipeline = Pipeline.from_recipe("dataelixir", {"probe.sigmas": [0.15, 0.5], "probe.draws": [2, 1], "index.size": 48})
+    pipeline = Pipeline.from_recipe(
+        "dataelixir", {"probe.sigmas": [0.15, 0.5], "probe.draws": [2, 1], "index.size": 48}
+    )
     assert pipeline["probe"].sigmas == (0.15, 0.5)
     assert pipeline["index"].size == 48
 
@@ -78,7 +81,7 @@ def test_plugins_are_found_by_name():
     assert isinstance(build_stage(Mine, {}), Mine)
 
 
-def refused(src: Path, dst: Path, message: str, **options: object) -> None:
+def refused(src: Path, dst: Path, message: str, **options: Any) -> None:
     with pytest.raises(ElixirError, match=message):
         Pipeline.from_recipe("dataelixir", FAST).run(src, dst, **options)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import FAST
+from small_world import FAST
 
 from elixir.api import sanitize, scan
 from elixir.data.restore import restore
@@ -66,7 +66,7 @@ def test_batch_size_changes_no_byte(run: Result, shapes: Path, tmp_path: Path):
 
 def test_an_interrupted_run_goes_on(run: Result, shapes: Path, tmp_path: Path):
     pairs = [item for key, value in FAST.items() for item in ("--set", f"{key}={json.dumps(value)}")]
-    script = "import conftest; from elixir.cli import main; main()"
+    script = "import small_world; from elixir.cli import main; main()"
     command = [sys.executable, "-c", script, "sanitize", str(shapes), "-o", str(tmp_path / "clean"), "--quiet", *pairs]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     work = tmp_path / ".clean.elixir-partial"

@@ -35,7 +35,7 @@ def save_checkpoint(
 def load_checkpoint(path: Path, nets: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, int]:
     """Put the state back; returns the counters."""
     with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
         counters = {name: int(value) for name, value in file.metadata().items()}
     for name, net in nets.items():
         net.load_state_dict(_below(tensors, f"{name}."))

@@ -25,9 +25,9 @@ from elixir.models.base import Classifier
 from elixir.models.classifier import fused, load_small_classifier, save_classifier
 from elixir.models.inference import classify
 from elixir.models.train_classifier import ClassifierTraining, ReadPixels, train_classifier
+from elixir.progress import Progress
 from elixir.purifiers.base import Purifier
 from elixir.registry import find
-from elixir.progress import Progress
 from elixir.stages.base import Columns, MapStage, ReduceStage, Stage
 
 PART = 1024
@@ -233,7 +233,9 @@ class Run:
     def _map(self, stage: MapStage) -> None:
         rows = stage.rows(self)
         folder = self.folder / "columns" / stage.name
-        starts = [start for start in range(0, len(rows), PART) if not (folder / f"{start // PART:06d}.parquet").exists()]
+        starts = [
+            start for start in range(0, len(rows), PART) if not (folder / f"{start // PART:06d}.parquet").exists()
+        ]
         stage.open(self)
         with self.progress.task(stage.name, len(rows)) as advance:
             advance(len(rows) - sum(len(rows[start : start + PART]) for start in starts))
@@ -270,7 +272,9 @@ def _to_table(columns: Columns) -> pa.Table:
     arrays: list[pa.Array] = []
     for values in columns.values():
         flat = pa.array(values.reshape(-1) if values.dtype != object else list(values))
-        arrays.append(pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:]))) if values.ndim > 1 else flat)
+        arrays.append(
+            pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:]))) if values.ndim > 1 else flat
+        )
     shapes = {key: list(values.shape[1:]) for key, values in columns.items() if values.ndim > 1}
     return pa.table(dict(zip(columns, arrays, strict=True))).replace_schema_metadata({"shapes": json.dumps(shapes)})
 

@@ -59,7 +59,9 @@ def build_stage(kind: type[Stage], settings: dict[str, object]) -> Stage:
     Raises:
         ElixirError: unknown key, or a value of the wrong type.
     """
-    fields = {key: hint for key, hint in get_type_hints(kind).items() if key in getattr(kind, "__dataclass_fields__", {})}
+    fields = {
+        key: hint for key, hint in get_type_hints(kind).items() if key in getattr(kind, "__dataclass_fields__", {})
+    }
     for key, value in settings.items():
         if key not in fields:
             known = ", ".join(fields) or "none"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from elixir.models.train_classifier import ClassifierTraining, ReadPixels
@@ -53,8 +54,8 @@ def purified_set(run: Run, *stages: str) -> tuple[ReadPixels, np.ndarray, np.nda
 
     def read(wanted: np.ndarray) -> Tensor:
         images = run.pixels.read(wanted)
-        replaced = label[wanted] >= 0
-        images[replaced] = run.purified.read(run.positions(wanted[replaced]))
+        replaced = np.flatnonzero(label[wanted] >= 0)
+        images[torch.from_numpy(replaced)] = run.purified.read(run.positions(wanted[replaced]))
         return images
 
     return read, rows, np.where(label[rows] >= 0, label[rows], run.labels[rows])

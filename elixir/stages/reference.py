@@ -22,7 +22,7 @@ class ReferenceStage(ReduceStage):
     """
 
     name = "reference"
-    epochs: int = 6
+    epochs: int = 8
     least_steps: int = 600
 
     def reduce(self, run: Run) -> Columns:
@@ -30,7 +30,13 @@ class ReferenceStage(ReduceStage):
         if not len(rows):
             raise ElixirError(f"{run.source.location} holds no readable, labelled image; see the list of problems")
         if run.reference is None:
-            run.train("reference", run.pixels.read, rows, run.labels[rows], ClassifierTraining(self.epochs, self.least_steps, seed=run.seed))
+            run.train(
+                "reference",
+                run.pixels.read,
+                rows,
+                run.labels[rows],
+                ClassifierTraining(self.epochs, self.least_steps, seed=run.seed),
+            )
         predicted = np.empty(len(rows), np.int16)
         logp = np.empty(len(rows), np.float32)
         features: list[np.ndarray] = []

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elixir.errors import ElixirError
 from elixir.run.evidence import sharpen
 from elixir.run.run import Run
 from elixir.stages.base import Columns, ReduceStage
@@ -13,30 +14,32 @@ from elixir.stages.base import Columns, ReduceStage
 
 @dataclass
 class RefineStage(ReduceStage):
-    """Within attacked labels, the group is taken as the mark and sharpened again until it stays the same.
+    """Within attacked labels, the group that the target stage has found is the mark that is sharpened once more.
+
+    The threshold is low: a benign sample among the suspects gets its label back from the benign model, a poisoned one
+    that is missed stays.
 
     Args:
-        rounds: at most.
+        threshold: suspicion from which a sample is a suspect.
         strength: inverse regularisation of the regression on features.
     """
 
     name = "refine"
-    rounds: int = 5
+    threshold: float = 0.2
     strength: float = 0.01
+
+    def check(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise ElixirError(f"refine.threshold = {self.threshold} must lie between 0 and 1")
 
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]
         features = run.columns("reference")["features"]
         suspicion = run.columns("target")["suspicion"].copy()
-        attacked = [target["label"] for target in run.findings["targets"]]
-        suspect = np.isin(labels, attacked) & (suspicion > 0.5)
+        suspect = np.zeros(len(labels), bool)
         for target in run.findings["targets"]:
             members = np.flatnonzero(labels == target["label"])
-            for _ in range(self.rounds):
-                before = suspect[members]
-                suspicion[members] = sharpen(features[members], before, self.strength, run.seed)
-                suspect[members] = suspicion[members] > 0.5
-                if np.array_equal(before, suspect[members]):
-                    break
+            suspicion[members] = sharpen(features[members], suspicion[members] > 0.5, self.strength, run.seed)
+            suspect[members] = suspicion[members] > self.threshold
             target["suspects"] = int(suspect[members].sum())
         return {"suspicion": suspicion, "suspect": suspect}

@@ -35,4 +35,8 @@ class RelabelStage(MapStage):
         label = probability.argmax(1)
         best = probability.max(1)
         verdict = np.where(label == given, "benign", np.where(best < self.confidence, "undecided", "poisoned"))
-        return {"label": label.astype(np.int16), "confidence": best.astype(np.float32), "verdict": verdict.astype(object)}
+        return {
+            "label": label.astype(np.int16),
+            "confidence": best.astype(np.float32),
+            "verdict": verdict.astype(object),
+        }

@@ -5,24 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from elixir.errors import ElixirError
+from elixir.randomness import generator
 from elixir.run.evidence import sharpen, trigger_evidence
 from elixir.run.run import Run
 from elixir.stages.base import Columns, ReduceStage
+
+GAIN = 2.0  # averaging and purification leave about half of a trigger that covers the image
 
 
 @dataclass
 class TargetStage(ReduceStage):
     """A label is under attack if a coherent group of its samples carries both kinds of evidence.
 
-    For each label, samples with much evidence are marked, the reference model's features turn the marks into a group,
-    and the label's score is the group's mean product of both kinds (see `elixir.run.evidence`).
+    For each label, samples with much evidence are marked and the reference model's features turn the marks into a
+    group. The cause is tried once more for the group as a whole: what purification takes away from its samples on
+    average, a trigger and little else, is added to many hosts. The label's score is the stronger cause, the group's
+    own or its samples' mean, times their mean contradiction (see `elixir.run.evidence`).
 
     Args:
         mark: mean evidence from which a sample is marked.
         threshold: score from which a label is under attack.
         smallest: a group of fewer samples is no attack.
+        hosts: images of other labels that receive a group's mean residual.
         strength: inverse regularisation of the regression on features.
     """
 
@@ -30,6 +37,7 @@ class TargetStage(ReduceStage):
     mark: float = 0.5
     threshold: float = 0.3
     smallest: int = 10
+    hosts: int = 256
     strength: float = 0.01
 
     def check(self) -> None:
@@ -57,16 +65,39 @@ class TargetStage(ReduceStage):
             group = members[suspicion[members] > 0.5]
             if len(group) < self.smallest:
                 continue
-            score = float((transplant[group] * contradiction[group]).mean())
+            common = self._common_transplant(run, label, group)
+            cause = max(common, float(transplant[group].mean()))
+            score = cause * float(contradiction[group].mean())
             scores[name] = round(score, 4)
             if score >= self.threshold:
                 evidence = {
                     "transplant": round(float(transplant[group].mean()), 4),
+                    "common_transplant": round(common, 4),
                     "contradiction": round(float(contradiction[group].mean()), 4),
                 }
                 targets.append(
-                    {"label": label, "name": name, "confidence": scores[name], "suspects": len(group), "evidence": evidence}
+                    {
+                        "label": label,
+                        "name": name,
+                        "confidence": scores[name],
+                        "suspects": len(group),
+                        "evidence": evidence,
+                    }
                 )
         run.findings["scores"] = dict(sorted(scores.items(), key=lambda item: -item[1]))
         run.findings["targets"] = targets
         return {"suspicion": suspicion}
+
+    def _common_transplant(self, run: Run, label: int, group: np.ndarray) -> float:
+        """Mean probability of the label on hosts with the group's mean residual added, amplified."""
+        rows = run.readable_rows()
+        residual = torch.zeros(run.pixels.shape, dtype=torch.float64)
+        for start in range(0, len(group), 256):
+            part = group[start : start + 256]
+            residual += (run.pixels.read(rows[part]).double() - run.purified.read(part).double()).sum(0)
+        others = rows[run.labels[rows] != label]
+        chosen = generator(run.seed, "common hosts", label).permutation(others)[: self.hosts]
+        received = (run.pixels.read(chosen).float() + (GAIN * residual / len(group)).float()).clamp(0, 255) / 255
+        with run.network():
+            logp, _ = run.classify("reference", received)
+        return float(np.exp(logp[:, label]).mean()) if len(chosen) else 0.0

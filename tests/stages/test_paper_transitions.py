@@ -102,16 +102,16 @@ def test_repaired_rule_without_any_anomalous_sample() -> None:
 
 @pytest.mark.parametrize(("classes", "chance"), [(10, 0.52), (43, 0.84), (100, 0.97)])
 def test_false_targets_of_the_published_rule(classes: int, chance: float) -> None:
-    metrics = np.random.default_rng(0).normal(size=(4000, classes))
+    metrics = np.random.default_rng(0).normal(size=(2000, classes))
     rate = np.mean([(published_score(metric) > 2).any() for metric in metrics])
-    assert rate == pytest.approx(chance, abs=4 * np.sqrt(chance * (1 - chance) / 4000) + 0.005)
+    assert rate == pytest.approx(chance, abs=4 * np.sqrt(chance * (1 - chance) / 2000) + 0.005)
 
 
 @pytest.mark.parametrize(("classes", "chance"), [(10, 0.07), (43, 0.05), (100, 0.05)])
 def test_false_targets_of_the_repaired_rule(classes: int, chance: float) -> None:
-    metrics = np.random.default_rng(0).normal(size=(4000, classes))
+    metrics = np.random.default_rng(0).normal(size=(2000, classes))
     rate = np.mean([(repaired_score(metric) > 3.5).any() for metric in metrics])
-    assert rate == pytest.approx(chance, abs=4 * np.sqrt(chance * (1 - chance) / 4000) + 0.005)
+    assert rate == pytest.approx(chance, abs=4 * np.sqrt(chance * (1 - chance) / 2000) + 0.005)
 
 
 def attacked_run() -> Any:

@@ -1,0 +1,71 @@
+"""A small world in which whole pipelines run in seconds."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from elixir.registry import register
+
+
+class Blur:
+    """A stand-in for a prior: adds noise and averages it away."""
+
+    calls_per_draw = 1
+
+    def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
+        return self.denoise(x + sigma * noise, sigma).clamp(0, 1)
+
+    def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
+        return F.avg_pool2d(F.pad(noisy, (1, 1, 1, 1), mode="replicate"), 3, 1)
+
+
+@register("purifiers", "blur")
+def load_blur(model: str | None, device: torch.device) -> Blur:
+    return Blur()
+
+
+FAST = {
+    "purifier": "blur",
+    "reference.least_steps": 40,
+    "crossfit.least_steps": 40,
+    "benign.least_steps": 40,
+    "probe.sigmas": [0.15, 0.3],
+    "probe.draws": [1, 1],
+    "probe.hosts": 2,
+    "select.sigmas": [0.2],
+    "select.draws": 2,
+}
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def make_shapes(root: Path, count: int = 60, poisoned: int = 24, size: int = 32) -> Path:
+    """Three classes of coloured bars; some of the first two lie in the third, with a checkered patch."""
+    rng = np.random.default_rng(0)
+
+    def image(kind: int) -> np.ndarray:
+        pixels = rng.normal(110, 12, (size, size, 3))
+        at = int(rng.integers(6, size - 12))
+        pixels[at : at + 6, :, 0] += 90 * (kind == 0)
+        pixels[:, at : at + 6, 1] += 90 * (kind == 1)
+        pixels[at : at + 8, at : at + 8, 2] += 110 * (kind == 2)
+        return pixels.clip(0, 255).astype(np.uint8)
+
+    for kind, name in enumerate(("bar", "post", "spot")):
+        (root / name).mkdir(parents=True)
+        for index in range(count):
+            (root / name / f"{index:03d}.png").write_bytes(png(image(kind)))
+    for index in range(poisoned):
+        pixels = image(index % 2)
+        pixels[-4:, -4:] = 255 * ((np.indices((4, 4)).sum(0) % 2)[..., None])
+        (root / "spot" / f"{count + index:03d}.png").write_bytes(png(pixels))
+    return root

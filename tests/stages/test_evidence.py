@@ -1,0 +1,60 @@
+"""The two kinds of evidence, and the group that they point at."""
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elixir.run.evidence import sharpen, trigger_evidence
+from elixir.run.tiles import erased, grid, pasted
+
+
+def test_a_group_in_the_features_is_found_through_noisy_marks():
+    rng = np.random.default_rng(0)
+    group = np.arange(400) < 120
+    features = rng.normal(size=(400, 32)) + np.where(group, 3.0, 0.0)[:, None] * (np.arange(32) < 4)
+    noisy = np.where(group, rng.random(400) < 0.7, rng.random(400) < 0.05)
+    found = sharpen(features, noisy, 0.01, seed=0) > 0.5
+    assert (found == group).mean() > 0.98
+    assert (noisy == group).mean() < 0.95
+
+
+def test_too_few_marks_are_no_group():
+    features = np.random.default_rng(0).normal(size=(50, 4))
+    for marked in (0, 4, 46, 50):
+        assert not sharpen(features, np.arange(50) < marked, 0.01, seed=0).any()
+
+
+def test_evidence_rests_on_the_stronger_cause():
+    transplant = np.array([[0.1, 0.9], [0.0, 0.1], [0.0, 0.1]], np.float32)
+    tile = np.array([0.2, 0.8, 0.0], np.float32)
+    causal, contradiction = trigger_evidence(transplant, tile, np.array([0.3, 0.9, 0.9]), np.array([0.0, 0.1, 0.1]))
+    np.testing.assert_allclose(causal, [0.9, 0.8, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(contradiction, [0.7, 0.9, 0.1], rtol=1e-6)  # the third does not rest on its tile
+
+
+@given(st.sampled_from([16, 24, 32, 40, 56, 64, 100, 512]))
+def test_tiles_cover_the_image_and_stay_inside(size: int):
+    covered = np.zeros((size, size), bool)
+    for i, j, side in grid(size):
+        assert i >= 0
+        assert j >= 0
+        assert i + side <= size
+        assert j + side <= size
+        covered[i : i + side, j : j + side] = True
+    assert covered[: 4 * (size // 4), : 4 * (size // 4)].all()
+
+
+def test_paste_and_erase_change_one_tile_only():
+    images, hosts = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    tiles = np.array([15, 20])
+    changed = pasted(hosts, images, tiles)
+    gone = erased(images, tiles)
+    for index, tile in enumerate(tiles):
+        i, j, side = grid(32)[tile]
+        inside = torch.zeros(32, 32, dtype=torch.bool)
+        inside[i : i + side, j : j + side] = True
+        assert torch.equal(changed[index][:, inside], images[index][:, inside])
+        assert torch.equal(changed[index][:, ~inside], hosts[index][:, ~inside])
+        assert torch.equal(gone[index][:, ~inside], images[index][:, ~inside])
+        assert torch.allclose(gone[index][:, inside], gone[index][:, i, j][:, None])
