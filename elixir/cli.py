@@ -214,6 +214,30 @@ def score(
     sys.stdout.write(json.dumps(report, indent=2) + "\n")
 
 
+@app.command()
+def denoise(
+    src: Source,
+    sigmas: Annotated[list[float] | None, typer.Option("--sigma", help="Noise level in [0,1]; repeatable.")] = None,
+    against: Annotated[list[str] | None, typer.Option(help="bm3d or nlm; may be repeated.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 500,
+    purifier: Annotated[str, typer.Option(help="Registered name of the purifier.")] = "prior",
+    prior: Prior = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Measure the purifier's denoising on images of SRC, beside classical denoisers."""
+    from elixir.data.source import open_source
+    from elixir.denoising import compare_denoisers
+    from elixir.models.device import choose_device
+    from elixir.registry import find
+
+    loaded = find("purifiers", purifier)(prior, choose_device(device))
+    levels = sigmas or [0.075, 0.15, 0.26, 0.4]
+    for row in compare_denoisers(open_source(src), loaded, against or [], levels, count, seed, quiet):
+        sys.stdout.write(json.dumps(vars(row)) + "\n")
+
+
 @app.command("train-prior")
 def train_prior(
     src: Source,

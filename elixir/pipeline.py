@@ -13,10 +13,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from elixir.data.source import open_source
 from elixir.errors import ElixirError
+from elixir.models.device import choose_device
 from elixir.progress import Progress
 from elixir.registry import find
 from elixir.result import Result, read_result
@@ -183,22 +182,6 @@ class Pipeline:
         for stage in self.stages:
             run.execute(stage)
         return _publish(run, config, dst)
-
-
-def choose_device(name: str) -> torch.device:
-    """A torch device; "auto" takes CUDA, then MPS, then the CPU.
-
-    Raises:
-        ElixirError: unknown or absent device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ElixirError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
-    return device
 
 
 def _read_recipe(recipe: str | Path) -> tuple[str, dict[str, Any]]:

@@ -22,12 +22,12 @@ class Progress:
         self._console = Console(stderr=True)
 
     @contextmanager
-    def task(self, name: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    def task(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
         """Show a bar while the enclosed work runs; yields a function that advances it.
 
         Args:
             name: what is being done.
-            total: number of steps, or None when it is not known.
+            total: number of steps.
         """
         if self.quiet:
             yield lambda steps: None
@@ -42,5 +42,3 @@ class Progress:
         with RichProgress(*columns, console=self._console) as bars:
             bar = bars.add_task(name, total=total)
             yield lambda steps: bars.advance(bar, steps)
-            if total is None:
-                bars.update(bar, total=1, completed=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ def train_and_attack(
             triggered.append(start, attack.poison(images, ids).transpose(0, 3, 1, 2))
         outcomes: list[Outcome] = []
         for seed in seeds:
-            settings = ClassifierTraining(**(asdict(FRESH) | {"seed": seed}))
+            settings = replace(FRESH, seed=seed)
             with progress.task(f"training {seed}", settings.passes(len(rows))) as advance:
                 net = train_classifier(
                     store.read,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 
 def save_checkpoint(
-    path: Path, nets: dict[str, nn.Module], optimizer: torch.optim.Optimizer, counters: dict[str, int]
+    path: Path, nets: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, counters: dict[str, int]
 ) -> None:
     """Write the state through a temporary name.
 
@@ -32,7 +33,7 @@ def save_checkpoint(
     os.replace(partial, path)
 
 
-def load_checkpoint(path: Path, nets: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, int]:
+def load_checkpoint(path: Path, nets: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, int]:
     """Put the state back; returns the counters."""
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary

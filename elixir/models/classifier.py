@@ -65,7 +65,7 @@ class SmallResNet(Classifier):
 
 
 def fused(net: SmallResNet) -> SmallResNet:
-    """A copy in evaluation mode with batch normalisation folded into the convolutions: the same function in less time."""
+    """A copy in evaluation mode with batch normalisation folded into the convolutions: same function, less time."""
     copy = deepcopy(net).eval()
     for block in copy.modules():
         if isinstance(block, nn.Sequential) and len(block) > 1 and isinstance(block[1], nn.BatchNorm2d):

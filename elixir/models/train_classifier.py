@@ -88,7 +88,7 @@ def train_classifier(
     device = device or torch.device("cpu")
     dtype = torch.float32 if fast_dtype(device) == torch.float32 else torch.bfloat16
     torch.manual_seed(settings.seed)
-    net = SmallResNet(classes).to(device, memory_format=torch.channels_last)
+    net = SmallResNet(classes).to(device).to(memory_format=torch.channels_last)
     if initial is not None:
         net.load_state_dict(initial.state_dict())
     optimizer = torch.optim.AdamW(net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)

@@ -94,7 +94,8 @@ def train_prior(
         step += 1
         decay = min(settings.ema, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
+            for mean, parameter in zip(average.parameters(), net.parameters(), strict=True):
+                mean.lerp_(parameter, 1 - decay)
         on_step(step, loss.item())
         if step % checkpoint_every == 0:
             save_checkpoint(checkpoint, nets, optimizer, {"step": step})

@@ -23,6 +23,7 @@ from elixir.data.source import Kind, Source
 from elixir.errors import ElixirError
 from elixir.models.base import Classifier
 from elixir.models.classifier import fused, load_small_classifier, save_classifier
+from elixir.models.external import load_classifier
 from elixir.models.inference import classify
 from elixir.models.train_classifier import ClassifierTraining, ReadPixels, train_classifier
 from elixir.progress import Progress
@@ -167,7 +168,7 @@ class Run:
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self.network(), self.progress.task(f"  {name}", settings.passes(len(rows))) as advance:
+        with self.network(), self.progress.task(name, settings.passes(len(rows))) as advance:
             net = train_classifier(
                 read,
                 rows,
@@ -192,9 +193,7 @@ class Run:
         """Log-probabilities (n, k) and features (n, d) of uint8 images, float32, by the classifier of that name."""
         if name not in self._classifiers:
             if name == "reference" and self.reference is not None:
-                from elixir.models.external import load_classifier
-
-                model = load_classifier(self.reference, len(self.classes), self.device)
+                model = load_classifier(self.reference, len(self.classes), self.device, self.classes)
             else:
                 model = fused(load_small_classifier(self._model(name))).to(self.device)
             self._classifiers[name] = model
@@ -222,10 +221,9 @@ class Run:
         if isinstance(stage, MapStage):
             self._map(stage)
         elif isinstance(stage, ReduceStage):
-            with self.progress.task(stage.name, None):
-                columns = stage.reduce(self)
-                if columns:
-                    self._write_part(stage.name, 0, self.readable_rows(), columns)
+            columns = stage.reduce(self)
+            if columns:
+                self._write_part(stage.name, 0, self.readable_rows(), columns)
         cost.seconds = time.perf_counter() - start
         record = {"cost": vars(cost), "findings": self.findings}
         write_text(self.folder / "done" / f"{stage.name}.json", json.dumps(record))

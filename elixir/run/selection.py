@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
 from elixir.data.decode import Picture, encode
 from elixir.run.run import Run
+
+BYTES_AT_ONCE = 2**28
 
 
 def select(distance: np.ndarray, quantile: float) -> int:
@@ -31,3 +34,12 @@ def keep_selected(run: Run, row: int, picture: Picture, rgb: np.ndarray) -> None
     partial = path.with_suffix(".partial")
     partial.write_bytes(encode(picture, rgb))
     os.replace(partial, path)
+
+
+def same_size(run: Run, rows: np.ndarray, copies: int) -> Iterator[np.ndarray]:
+    """Indices of rows whose images have the same height and width, as many as fit in memory with all candidates."""
+    shapes = run.columns("index")["shape"][rows]
+    for shape in np.unique(shapes, axis=0):
+        indices = np.flatnonzero((shapes == shape).all(1))
+        size = max(1, BYTES_AT_ONCE // (copies * 3 * int(shape.prod())))
+        yield from (indices[start : start + size] for start in range(0, len(indices), size))

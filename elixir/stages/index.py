@@ -38,6 +38,7 @@ class IndexStage(MapStage):
 
     def open(self, run: Run) -> None:
         run.findings["working_size"] = self.size or self._median_side(run)
+        run.findings["max_pixels"] = self.max_pixels
 
     def _median_side(self, run: Run) -> int:
         rows = self.rows(run)

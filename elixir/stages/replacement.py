@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 
 from elixir.data.decode import decode, resize
 from elixir.run.distance import candidate_distance
 from elixir.run.run import Run
-from elixir.run.selection import keep_selected, select
+from elixir.run.selection import keep_selected, same_size, select
 from elixir.stages.candidates import CandidatesStage
-
-BYTES_AT_ONCE = 2**28
 
 
 def replace_images(run: Run, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -32,13 +28,13 @@ def replace_images(run: Run, rows: np.ndarray, labels: np.ndarray) -> np.ndarray
     """
     candidates = CandidatesStage(**run.findings["candidates"])
     distance = np.empty(len(rows), np.float32)
-    for block in _same_size(run, rows, 1 + candidates.rounds * candidates.keep):
+    for block in same_size(run, rows, 1 + candidates.rounds * candidates.keep):
         distance[block] = _replace(run, candidates, rows[block], labels[block])
     return distance
 
 
 def _replace(run: Run, candidates: CandidatesStage, rows: np.ndarray, labels: np.ndarray) -> list[float]:
-    pictures = [decode(run.source.read(int(row))) for row in rows]
+    pictures = [decode(run.source.read(int(row)), run.findings["max_pixels"]) for row in rows]
     raw = torch.from_numpy(np.stack([picture.rgb for picture in pictures])).permute(0, 3, 1, 2)
     small_raw = run.pixels.read(rows)
     with run.network():
@@ -70,12 +66,3 @@ def _replace(run: Run, candidates: CandidatesStage, rows: np.ndarray, labels: np
         run.purified.append(int(run.positions(rows)[index]), smalls[usable[best]][index][None].numpy())
         distances.append(float(distance[best]))
     return distances
-
-
-def _same_size(run: Run, rows: np.ndarray, copies: int) -> Iterator[np.ndarray]:
-    """Indices of rows whose images have the same height and width, as many as fit in memory with all candidates."""
-    shapes = run.columns("index")["shape"][rows]
-    for shape in np.unique(shapes, axis=0):
-        indices = np.flatnonzero((shapes == shape).all(1))
-        size = max(1, BYTES_AT_ONCE // (copies * 3 * int(shape.prod())))
-        yield from (indices[start : start + size] for start in range(0, len(indices), size))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ from elixir.errors import ElixirError
 from elixir.randomness import noise
 from elixir.run.distance import candidate_distance
 from elixir.run.run import Run
-from elixir.run.selection import keep_selected, select
+from elixir.run.selection import keep_selected, same_size, select
 from elixir.stages.base import Columns, MapStage
 
 
@@ -55,17 +54,14 @@ class SelectStage(MapStage):
     def process(self, run: Run, rows: np.ndarray) -> Columns:
         chosen_sigma = np.zeros(len(rows), np.float32)
         distance = np.zeros(len(rows), np.float32)
-        pictures = [decode(run.source.read(int(row))) for row in rows]
-        by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for index, picture in enumerate(pictures):
-            by_shape[picture.rgb.shape].append(index)
-        for indices in by_shape.values():
-            raw = torch.from_numpy(np.stack([pictures[i].rgb for i in indices])).permute(0, 3, 1, 2)
-            labels = np.array([self._labels[int(rows[i])] for i in indices])
+        for indices in same_size(run, rows, copies=4 * (1 + self.draws * len(self.sigmas))):
+            pictures = [decode(run.source.read(int(row)), run.findings["max_pixels"]) for row in rows[indices]]
+            raw = torch.from_numpy(np.stack([picture.rgb for picture in pictures])).permute(0, 3, 1, 2)
+            labels = np.array([self._labels[int(row)] for row in rows[indices]])
             images, sigmas, distances = self._choose(run, rows[indices], raw, labels)
-            for place, image, sigma, far in zip(indices, images, sigmas, distances, strict=True):
-                keep_selected(run, int(rows[place]), pictures[place], image)
-                chosen_sigma[place], distance[place] = sigma, far
+            for picture, row, image in zip(pictures, rows[indices], images, strict=True):
+                keep_selected(run, int(row), picture, image)
+            chosen_sigma[indices], distance[indices] = sigmas, distances
         return {"sigma": chosen_sigma, "distance": distance}
 
     def _choose(

@@ -1,0 +1,117 @@
+"""One-step denoising by a purifier beside classical denoisers: PSNR and time per image."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from elixir.data.decode import decode
+from elixir.data.source import Source
+from elixir.errors import ElixirError, UnreadableSample
+from elixir.progress import Progress
+from elixir.purifiers.base import Purifier
+from elixir.randomness import generator, noise
+
+Denoise = Callable[[np.ndarray, float], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """Mean over the images.
+
+    Attributes:
+        method: purifier, bm3d or nlm.
+        sigma: in [0,1] pixel units.
+        images: number of images.
+        psnr: of the clipped result, in dB, averaged over the images.
+        milliseconds: per image, one image after another for the classical methods, in one batch for the purifier.
+    """
+
+    method: str
+    sigma: float
+    images: int
+    psnr: float
+    milliseconds: float
+
+
+def compare_denoisers(
+    source: Source, purifier: Purifier, methods: list[str], sigmas: list[float], count: int, seed: int, quiet: bool
+) -> list[Denoising]:
+    """Add noise to a random sample of images of the most common size, and remove it.
+
+    Args:
+        source: the images.
+        purifier: always measured.
+        methods: any of "bm3d" (package bm3d) and "nlm" (scikit-image, patch 3, distance 6, h = 0.6 sigma).
+        sigmas: noise levels in [0,1] pixel units.
+        count: number of images.
+        seed: of the choice and the noise.
+        quiet: no progress.
+
+    Raises:
+        ElixirError: unknown method, its package is missing, or no readable image.
+    """
+    clean = _images(source, count, seed)
+    classical = {method: _classical(method) for method in methods}
+    results: list[Denoising] = []
+    ids = [str(index) for index in range(len(clean))]
+    with Progress(quiet).task("denoising", len(sigmas) * (1 + len(methods)) * len(clean)) as advance:
+        for sigma in sigmas:
+            noisy = clean + sigma * noise(seed, ids, ("denoising", sigma), clean.shape[1:]).numpy()
+            start = time.perf_counter()
+            done = purifier.denoise(torch.from_numpy(noisy), sigma).numpy()
+            results.append(_measured("purifier", sigma, clean, done, time.perf_counter() - start))
+            advance(len(clean))
+            for method, denoise in classical.items():
+                start = time.perf_counter()
+                done = np.empty_like(noisy)
+                for index, image in enumerate(noisy):
+                    done[index] = denoise(image.transpose(1, 2, 0), sigma).transpose(2, 0, 1)
+                    advance(1)
+                results.append(_measured(method, sigma, clean, done, time.perf_counter() - start))
+    return results
+
+
+def _measured(method: str, sigma: float, clean: np.ndarray, done: np.ndarray, seconds: float) -> Denoising:
+    error = ((done.clip(0, 1) - clean) ** 2).mean((1, 2, 3))
+    psnr = float((-10 * np.log10(np.maximum(error, 1e-12))).mean())
+    return Denoising(method, sigma, len(clean), round(psnr, 3), round(1000 * seconds / len(clean), 3))
+
+
+def _images(source: Source, count: int, seed: int) -> np.ndarray:
+    """Float32 (n, 3, h, w) in [0,1]."""
+    by_shape: dict[tuple[int, ...], list[np.ndarray]] = {}
+    for row in generator(seed, "denoising").permutation(len(source.samples)).tolist():
+        try:
+            rgb = decode(source.read(row)).rgb
+        except UnreadableSample:
+            continue
+        images = by_shape.setdefault(rgb.shape, [])
+        images.append(rgb)
+        if len(images) == count:
+            break
+    if not by_shape:
+        raise ElixirError(f"{source.location} holds no readable image")
+    most = max(by_shape.values(), key=len)
+    return np.stack(most).transpose(0, 3, 1, 2).astype(np.float32) / 255
+
+
+def _classical(method: str) -> Denoise:
+    try:
+        if method == "bm3d":
+            from bm3d import bm3d_rgb
+
+            return lambda image, sigma: np.asarray(bm3d_rgb(image, sigma))
+        if method == "nlm":
+            from skimage.restoration import denoise_nl_means
+
+            return lambda image, sigma: denoise_nl_means(
+                image, patch_size=3, patch_distance=6, h=0.6 * sigma, sigma=sigma, fast_mode=False, channel_axis=-1
+            )
+    except ImportError as error:
+        raise ElixirError(f"{method} is not installed: pip install 'dataset-elixir[benchmark]'") from error
+    raise ElixirError(f"there is no denoiser {method!r}; known: bm3d, nlm")

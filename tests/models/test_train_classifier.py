@@ -1,0 +1,117 @@
+"""The trainer: deterministic, resumable, early to stop, fair to small classes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from elixir.errors import ElixirError
+from elixir.models.classifier import SmallResNet, fused, load_small_classifier, save_classifier
+from elixir.models.inference import classify
+from elixir.models.train_classifier import ClassifierTraining, train_classifier
+
+CPU = torch.device("cpu")
+SETTINGS = ClassifierTraining(epochs=4, least_steps=1, batch=16, fitted=2)
+
+
+def data(count: int = 96, size: int = 16) -> tuple[torch.Tensor, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % 3
+    images = rng.integers(60, 120, (count, 3, size, size))
+    images[np.arange(count), labels] += 90
+    return torch.from_numpy(images.astype(np.uint8)), labels.astype(np.int64)
+
+
+def train(tmp_path: Path, settings: ClassifierTraining, **options) -> SmallResNet:
+    images, labels = data()
+    return train_classifier(
+        lambda rows: images[rows], np.arange(96), labels, 3, settings, tmp_path / "checkpoint", **options
+    )
+
+
+def same(a: SmallResNet, b: SmallResNet) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_the_seed_decides_the_weights(tmp_path: Path):
+    assert same(train(tmp_path, SETTINGS), train(tmp_path, SETTINGS))
+    assert not same(train(tmp_path, SETTINGS), train(tmp_path, replace(SETTINGS, seed=1)))
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path):
+    class Stop(Exception):
+        pass
+
+    def stop(epoch: int, accuracy: float) -> None:
+        if epoch == 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(tmp_path, SETTINGS, on_epoch=stop)
+    assert (tmp_path / "checkpoint").exists()
+    seen: list[int] = []
+    resumed = train(tmp_path, SETTINGS, on_epoch=lambda epoch, accuracy: seen.append(epoch))
+    assert seen == [3, 4]
+    assert same(resumed, train(tmp_path, SETTINGS))
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_it_learns_and_stops_early(tmp_path: Path):
+    images, labels = data()
+    epochs: list[int] = []
+    settings = replace(SETTINGS, epochs=40, fitted=0.99)
+    net = train(tmp_path, settings, on_epoch=lambda epoch, accuracy: epochs.append(epoch))
+    assert len(epochs) < 40
+    assert (classify(net, images, CPU)[0].argmax(1).numpy() == labels).mean() == 1
+
+
+def test_small_sets_are_passed_more_often():
+    assert ClassifierTraining(epochs=5, least_steps=600, batch=64).passes(640) == 60
+    assert ClassifierTraining(epochs=5, least_steps=600, batch=64).passes(64_000) == 5
+
+
+def test_a_rare_class_is_learned(tmp_path: Path):
+    images, labels = data(192)
+    rows = np.concatenate([np.flatnonzero(labels != 2), np.flatnonzero(labels == 2)[:4]])
+    settings = replace(SETTINGS, epochs=12)
+    net = train_classifier(lambda r: images[r], rows, labels[rows], 3, settings, tmp_path / "checkpoint")
+    found = classify(net, images, CPU)[0].argmax(1).numpy()
+    assert (found[labels == 2] == 2).mean() > 0.9
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("size", [(16, 16), (17, 23), (64, 40)])
+def test_any_size_and_channel_count(channels: int, size: tuple[int, int]):
+    logits, features = SmallResNet(5, channels)(torch.rand(2, channels, *size))
+    assert logits.shape == (2, 5)
+    assert features.shape == (2, 192)
+
+
+def test_classification_does_not_depend_on_the_batch():
+    net = fused(SmallResNet(5).eval())
+    images = torch.randint(0, 256, (70, 3, 32, 32), dtype=torch.uint8)
+    logp, features = classify(net, images, CPU)
+    for rows in (slice(0, 1), slice(3, 20), slice(60, 70)):
+        part = classify(net, images[rows], CPU)
+        assert torch.equal(part[0], logp[rows])
+        assert torch.equal(part[1], features[rows])
+
+
+def test_folding_keeps_the_function(tmp_path: Path):
+    net = train(tmp_path, SETTINGS)
+    x = torch.rand(4, 3, 16, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(fused(net)(x)[0], net(x)[0], atol=1e-4, rtol=1e-4)
+
+
+def test_saved_and_loaded(tmp_path: Path):
+    net = train(tmp_path, SETTINGS)
+    save_classifier(net, tmp_path / "a.safetensors", ["x", "y", "z"])
+    save_classifier(net, tmp_path / "b.safetensors", ["x", "y", "z"])
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert same(load_small_classifier(tmp_path / "a.safetensors"), net)
+    (tmp_path / "c.safetensors").write_bytes((tmp_path / "a.safetensors").read_bytes()[:1000])
+    with pytest.raises(ElixirError, match="truncated"):
+        load_small_classifier(tmp_path / "c.safetensors")

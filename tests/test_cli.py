@@ -1,0 +1,167 @@
+"""The command as a user meets it: exit codes, messages, hostile input, and never a traceback."""
+
+import errno
+import json
+import os
+import shutil
+import zlib
+from pathlib import Path
+
+import pytest
+from small_world import FAST, make_shapes, png
+from typer.testing import CliRunner
+
+from elixir import cli
+from elixir.data.restore import restore
+from elixir.registry import find
+
+PAIRS = [item for key, value in FAST.items() for item in ("--set", f"{key}={json.dumps(value)}")]
+
+
+def elixir(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr("sys.argv", ["elixir", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    return int(exit.value.code or 0)
+
+
+def bomb() -> bytes:
+    """A PNG that says it has 20,000 x 20,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    header = (20000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.fixture
+def hostile(shapes: Path, tmp_path: Path) -> Path:
+    root = Path(shutil.copytree(shapes, tmp_path / "hostile"))
+    image = (root / "bar" / "000.png").read_bytes()
+    (root / "bar" / "empty.png").write_bytes(b"")
+    (root / "bar" / "short.png").write_bytes(image[:100])
+    (root / "bar" / "text.jpg").write_text("no image")
+    (root / "bar" / "bomb.png").write_bytes(bomb())
+    (root / "bar" / "wrong.jpg").write_bytes(image)
+    (root / "bar" / ".hidden").write_text("mine")
+    (root / "bar" / "loop.png").symlink_to("loop.png")
+    (root / "bar" / "out.png").symlink_to("/etc/hostname")
+    (root / "bar" / "a 'b' \"c\"\n<script>\U0001f600.png").write_bytes(image)
+    (root / "bar" / "same.png").write_bytes(image)
+    (root / "bar" / "SAME.png").write_bytes(image)
+    (root / "lonely").mkdir()
+    (root / "lonely" / "one.png").write_bytes(image)
+    (root / "spot" / "dot.png").write_bytes(png_1x1())
+    return root
+
+
+def png_1x1() -> bytes:
+    import numpy as np
+
+    return png(np.full((1, 1, 3), 7, np.uint8))
+
+
+def test_hostile_input_costs_no_sample(hostile: Path, tmp_path: Path, monkeypatch, capsys):
+    assert elixir(monkeypatch, "sanitize", hostile, "-o", tmp_path / "clean", *PAIRS, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["actions"]["quarantined"] >= 6
+    table = {row["id"]: row for row in find_manifest(tmp_path / "clean")}
+    for name in ("empty", "short", "bomb", "loop", "out"):
+        assert table[f"bar/{name}.png"]["action"] == "quarantined", name
+        assert table[f"bar/{name}.png"]["reason"]
+    assert (tmp_path / "clean/.elixir/quarantine/bar/short.png").read_bytes() == (
+        hostile / "bar/short.png"
+    ).read_bytes()
+    for name in ("wrong.jpg", "same.png", "SAME.png", "a 'b' \"c\"\n<script>\U0001f600.png"):
+        assert (tmp_path / "clean" / "bar" / name).read_bytes() == (hostile / "bar" / name).read_bytes()
+    restore(tmp_path / "clean", tmp_path / "back")
+    for path in hostile.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            assert (tmp_path / "back" / path.relative_to(hostile)).read_bytes() == path.read_bytes()
+
+
+def find_manifest(dst: Path) -> list[dict]:
+    from elixir.run.manifest import read_manifest
+
+    return read_manifest(dst / ".elixir" / "manifest.parquet").to_pylist()
+
+
+def test_one_class_only(tmp_path: Path, monkeypatch, capsys):
+    root = make_shapes(tmp_path / "shapes", count=20, poisoned=0)
+    shutil.rmtree(root / "bar")
+    shutil.rmtree(root / "post")
+    assert elixir(monkeypatch, "scan", root, *PAIRS) == 0
+    assert "no label under attack" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sanitize", "{empty}", "-o", "{out}"], "no class folders"),
+        (["sanitize", "{src}", "-o", "{src}"], "are the same"),
+        (["sanitize", "{src}", "-o", "{out}", "--set", "probe.sigma=1"], "no setting 'sigma'"),
+        (["sanitize", "{src}", "-o", "{out}", "--set", "probe"], "STAGE.KEY=VALUE"),
+        (["sanitize", "{src}", "-o", "{out}", "--pipeline", "datelixir"], "did you mean 'dataelixir'"),
+        (["scan", "{empty}/nothing"], "does not exist"),
+        (["restore", "{src}", "-o", "{out}"], "manifest"),
+        (["poison", "{src}", "-o", "{out}", "--attack", "badnet", "--target", "bar"], "did you mean 'badnets'"),
+        (["poison", "{src}", "-o", "{out}", "--attack", "badnets", "--target", "barr"], "did you mean 'bar'"),
+    ],
+)
+def test_mistakes_are_explained(shapes: Path, tmp_path: Path, monkeypatch, capsys, arguments, message):
+    (tmp_path / "empty").mkdir()
+    places = {"src": shapes, "out": tmp_path / "out", "empty": tmp_path / "empty"}
+    assert elixir(monkeypatch, *(argument.format(**places) for argument in arguments)) == 1
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_read_only_place_is_named(shapes: Path, monkeypatch, capsys):
+    assert elixir(monkeypatch, "sanitize", shapes, "-o", "/proc/clean", *PAIRS) == 1
+    assert "cannot write beside /proc/clean" in capsys.readouterr().err
+
+
+def test_a_full_disk_can_be_resumed_from(shapes: Path, tmp_path: Path, monkeypatch, capsys):
+    real = os.pwrite
+
+    def full(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    assert elixir(monkeypatch, "sanitize", shapes, "-o", tmp_path / "clean", *PAIRS, "--quiet") == 1
+    assert "no space left" in capsys.readouterr().err
+    assert not (tmp_path / "clean").exists()
+    monkeypatch.setattr(os, "pwrite", real)
+    assert elixir(monkeypatch, "sanitize", shapes, "-o", tmp_path / "clean", *PAIRS, "--quiet", "--resume") == 0
+
+
+def test_poison_then_score(shapes: Path, tmp_path: Path, monkeypatch, capsys):
+    arguments = ("--attack", "badnets", "--set", "pattern=white", "--rate", "0.1", "--target", "spot")
+    assert elixir(monkeypatch, "poison", shapes, "-o", tmp_path / "poisoned", *arguments) == 0
+    assert (tmp_path / "poisoned.truth.parquet").exists()
+    assert elixir(monkeypatch, "sanitize", tmp_path / "poisoned", "-o", tmp_path / "clean", *PAIRS, "-q") == 0
+    capsys.readouterr()
+    assert elixir(monkeypatch, "score", tmp_path / "clean", "--truth", tmp_path / "poisoned.truth.parquet") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["poisoned"] == 20
+    assert 0 <= report["found"] <= 1
+
+
+def test_help_lists_the_commands():
+    output = CliRunner().invoke(cli.app, ["--help"]).output
+    for command in ("sanitize", "scan", "restore", "poison", "score", "train-prior", "demo"):
+        assert command in output
+
+
+def test_settings_are_parsed_as_toml_or_text():
+    parsed = cli.parse_settings(["a.b=[0.1, 2]", "c.d=white", "e.f=true", "g.h=1e-3", "i.j=x=y"])
+    assert parsed == {"a.b": [0.1, 2], "c.d": "white", "e.f": True, "g.h": 0.001, "i.j": "x=y"}
+
+
+def test_attacks_come_from_the_registry():
+    assert find("attacks", "blended")().name == "blended"

@@ -1,0 +1,37 @@
+"""The main job on real images: the shipped traffic signs, poisoned, cleaned, and judged by training on them."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from elixir.api import sanitize, scan
+from elixir.data.source import open_source
+from elixir.demo import SAMPLE
+from elixir.registry import find
+from elixir.scoring import read_truth, recovery
+
+QUICK = {"reference.least_steps": 400, "crossfit.least_steps": 400, "benign.least_steps": 400}
+
+
+def test_poisoned_signs_come_back_clean(tmp_path: Path):
+    attack = find("attacks", "badnets")()
+    source = open_source(SAMPLE / "signs-train.parquet")
+    done = attack.poison_dataset(source, tmp_path / "poisoned", "stop", rate=0.1, seed=0)
+    result = sanitize(done.out, tmp_path / "clean", settings=QUICK)
+    assert [target.name for target in result.targets] == ["stop"]
+    score = recovery(result.table, read_truth(done.truth))
+    assert score.found >= 0.99
+    assert score.recovered >= 0.95
+    assert score.disturbed <= 0.005
+    assert result.calls_per_sample <= 12
+    assert len(result.dataset()) == result.table.num_rows - round(score.removed * score.poisoned)
+    before = {row["image"]["bytes"] for row in pq.read_table(next(done.out.glob("*.parquet"))).to_pylist()}
+    after = [row["image"]["bytes"] for row in pq.read_table(next(result.path.glob("*.parquet"))).to_pylist()]
+    assert sum(data in before for data in after) == result.counts["kept"]
+
+
+def test_clean_signs_stay_as_they_are(tmp_path: Path):
+    result = scan(SAMPLE / "signs-train.parquet", tmp_path / "findings", settings=QUICK)
+    assert result.targets == []
+    assert result.counts == {"kept": 1700}
+    assert "no label under attack" in result.summary()
