@@ -15,26 +15,29 @@ LEAST = 5
 
 
 def trigger_evidence(
-    transplant: np.ndarray, tile_transplant: np.ndarray, own: np.ndarray, erased_own: np.ndarray
+    transplant: np.ndarray, tile_transplant: np.ndarray, own: np.ndarray, erased_own: np.ndarray, drop: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two kinds of evidence for each sample, float64 (n,) in [0,1], both high for poisoned ones.
 
     The first is causal: what purification takes away, or one tile, makes the reference model see this label in other
     images. The second is contradiction: models that could not learn the trigger do not see this label in the raw
-    image, or in what is left of it without the tile, whichever the first kind rests on. Hard benign samples show the
-    second, samples typical of their class sometimes the first, triggers both.
+    image, or in what is left of it without the tile, whichever the first kind rests on; or the reference model itself
+    stops seeing it when a little noise is removed. Hard benign samples show the second, samples typical of their class
+    sometimes the first, triggers both.
 
     Args:
         transplant: see the probe stage, (n, levels).
         tile_transplant: see the probe stage, (n,).
         own: probability of the label by the cross-fitted models on the raw image, (n,).
         erased_own: the same without the tile, (n,).
+        drop: in log-probability of the label at the lowest noise level, by the reference model, (n,).
     """
     residual = transplant.max(1)
     local = tile_transplant > residual
     causal = np.where(local, tile_transplant, residual)
     seen = np.where(local, np.minimum(own, erased_own), own)
-    return causal.astype(np.float64), 1 - seen.astype(np.float64)
+    contradiction = np.maximum(1 - seen, 1 - np.exp(-drop.clip(0)))
+    return causal.astype(np.float64), contradiction.astype(np.float64)
 
 
 def sharpen(features: np.ndarray, noisy: np.ndarray, strength: float, seed: int) -> np.ndarray:

@@ -14,23 +14,25 @@ from elixir.stages.base import Columns, ReduceStage
 
 @dataclass
 class RefineStage(ReduceStage):
-    """Within attacked labels, the group that the target stage has found is the mark that is sharpened once more.
+    """Within attacked labels, the group that the target stage has found, drawn wider, is sharpened once more.
 
-    The threshold is low: a benign sample among the suspects gets its label back from the benign model, a poisoned one
-    that is missed stays.
+    Both thresholds are low: a benign sample among the suspects gets its label back from the benign model, a poisoned
+    one that is missed stays.
 
     Args:
+        mark: suspicion by the target stage from which a sample counts as one of the group.
         threshold: suspicion from which a sample is a suspect.
         strength: inverse regularisation of the regression on features.
     """
 
     name = "refine"
-    threshold: float = 0.2
+    mark: float = 0.3
+    threshold: float = 0.25
     strength: float = 0.01
 
     def check(self) -> None:
-        if not 0 < self.threshold < 1:
-            raise ElixirError(f"refine.threshold = {self.threshold} must lie between 0 and 1")
+        if not 0 < self.mark < 1 or not 0 < self.threshold < 1:
+            raise ElixirError("refine.mark and refine.threshold must lie between 0 and 1")
 
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]
@@ -39,7 +41,7 @@ class RefineStage(ReduceStage):
         suspect = np.zeros(len(labels), bool)
         for target in run.findings["targets"]:
             members = np.flatnonzero(labels == target["label"])
-            suspicion[members] = sharpen(features[members], suspicion[members] > 0.5, self.strength, run.seed)
+            suspicion[members] = sharpen(features[members], suspicion[members] > self.mark, self.strength, run.seed)
             suspect[members] = suspicion[members] > self.threshold
             target["suspects"] = int(suspect[members].sum())
         return {"suspicion": suspicion, "suspect": suspect}

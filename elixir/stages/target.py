@@ -53,6 +53,7 @@ class TargetStage(ReduceStage):
             probe["tile_transplant"],
             np.exp(crossfit["logp"][own], dtype=np.float32),
             np.exp(crossfit["erased_logp"][own], dtype=np.float32),
+            probe["drop"][:, 0],
         )
         features = run.columns("reference")["features"]
         suspicion = np.zeros(len(labels), np.float32)
