@@ -145,6 +145,8 @@ class Pipeline:
             raise ElixirError(f"policy {policy!r} is none of {', '.join(POLICIES)}")
         if to is not None and to not in KINDS:
             raise ElixirError(f"output kind {to!r} is none of {', '.join(KINDS)}")
+        for stage in self.stages:
+            stage.check()
         if dst is None:
             raise ElixirError("give a destination folder: sanitize never changes its input in place")
         dst = Path(os.path.abspath(Path(dst).expanduser()))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from elixir.data.files import RUN_FOLDER
 from elixir.models.classifier import SmallResNet, load_small_classifier
 from elixir.run.manifest import read_manifest
 from elixir.run.run import Cost
@@ -83,7 +84,7 @@ class Result:
             loaded = datasets.load_from_disk(str(self.path))
             return loaded["train"] if isinstance(loaded, datasets.DatasetDict) else loaded
         if kind == "parquet":
-            files = sorted(map(str, self.path.glob("**/[!.]*.parquet")))
+            files = sorted(str(path) for path in self.path.rglob("*.parquet") if path.parent.name != RUN_FOLDER)
             return datasets.load_dataset("parquet", data_files=files, split="train")
         return datasets.load_dataset("imagefolder", data_dir=str(self.path), split="train")
 
