@@ -103,7 +103,7 @@ def _images(source: Source, count: int, seed: int) -> np.ndarray:
 def _classical(method: str) -> Denoise:
     try:
         if method == "bm3d":
-            from bm3d import bm3d_rgb
+            from bm3d import bm3d_rgb  # pyright: ignore[reportMissingImports]
 
             return lambda image, sigma: np.asarray(bm3d_rgb(image, sigma))
         if method == "nlm":

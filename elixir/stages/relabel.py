@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elixir.run.residual import mean_residual
 from elixir.run.run import Run
 from elixir.stages.base import Columns, MapStage
 
@@ -14,26 +15,38 @@ from elixir.stages.base import Columns, MapStage
 class RelabelStage(MapStage):
     """Its own label back means a false alarm, another label a poisoned sample, no clear answer quarantine.
 
-    The benign model sees the raw image and its purified draw; their mean probability decides.
+    The benign model has not learned the trigger, but a trigger that covers the image disturbs its reading. So it reads
+    the raw image less what purification takes away from the suspects of this label on average.
 
     Args:
         confidence: smallest probability of a new label; below it the sample is undecided.
+        gain: times which the mean residual is taken away; purification leaves a part of the trigger behind.
     """
 
     name = "relabel"
     confidence: float = 0.5
+    gain: float = 1.25
 
     def rows(self, run: Run) -> np.ndarray:
         return run.readable_rows()[run.columns("refine")["suspect"]]
 
+    def open(self, run: Run) -> None:
+        rows = self.rows(run)
+        given = run.labels[rows]
+        self._residuals = {
+            int(label): self.gain * mean_residual(run, run.positions(rows[given == label]))
+            for label in np.unique(given)
+        }
+
     def process(self, run: Run, rows: np.ndarray) -> Columns:
         given = run.labels[rows]
+        images = run.pixels.read(rows).float()
+        for index, label in enumerate(given.tolist()):
+            images[index] -= self._residuals[label]
         with run.network():
-            raw, _ = run.classify("benign", run.pixels.read(rows))
-            purified, _ = run.classify("benign", run.purified.read(run.positions(rows)))
-        probability = (np.exp(raw) + np.exp(purified)) / 2
-        label = probability.argmax(1)
-        best = probability.max(1)
+            logp, _ = run.classify("benign", images.clamp(0, 255) / 255)
+        label = logp.argmax(1)
+        best = np.exp(logp.max(1))
         verdict = np.where(label == given, "benign", np.where(best < self.confidence, "undecided", "poisoned"))
         return {
             "label": label.astype(np.int16),

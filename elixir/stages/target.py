@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from elixir.errors import ElixirError
 from elixir.randomness import generator
 from elixir.run.evidence import sharpen, trigger_evidence
+from elixir.run.residual import mean_residual
 from elixir.run.run import Run
 from elixir.stages.base import Columns, ReduceStage
 
@@ -92,13 +92,9 @@ class TargetStage(ReduceStage):
     def _common_transplant(self, run: Run, label: int, group: np.ndarray) -> float:
         """Mean probability of the label on hosts with the group's mean residual added, amplified."""
         rows = run.readable_rows()
-        residual = torch.zeros(run.pixels.shape, dtype=torch.float64)
-        for start in range(0, len(group), 256):
-            part = group[start : start + 256]
-            residual += (run.pixels.read(rows[part]).double() - run.purified.read(part).double()).sum(0)
         others = rows[run.labels[rows] != label]
         chosen = generator(run.seed, "common hosts", label).permutation(others)[: self.hosts]
-        received = (run.pixels.read(chosen).float() + (GAIN * residual / len(group)).float()).clamp(0, 255) / 255
+        received = (run.pixels.read(chosen).float() + GAIN * mean_residual(run, group)).clamp(0, 255) / 255
         with run.network():
             logp, _ = run.classify("reference", received)
         return float(np.exp(logp[:, label]).mean()) if len(chosen) else 0.0
