@@ -100,6 +100,11 @@ class Run:
         return np.flatnonzero(self.columns("index")["readable"])
 
     @cached_property
+    def shapes(self) -> np.ndarray:
+        """Height and width of every sample in pixels, int32 (n, 2); 0 where it could not be decoded."""
+        return self.columns("index")["shape"]
+
+    @cached_property
     def labels(self) -> np.ndarray:
         """Given label of every sample, int64, -1 where there is none."""
         return np.array([sample.label for sample in self.source.samples], np.int64)

@@ -38,7 +38,7 @@ def keep_selected(run: Run, row: int, picture: Picture, rgb: np.ndarray) -> None
 
 def same_size(run: Run, rows: np.ndarray, copies: int) -> Iterator[np.ndarray]:
     """Indices of rows whose images have the same height and width, as many as fit in memory with all candidates."""
-    shapes = run.columns("index")["shape"][rows]
+    shapes = run.shapes[rows]
     for shape in np.unique(shapes, axis=0):
         indices = np.flatnonzero((shapes == shape).all(1))
         size = max(1, BYTES_AT_ONCE // (copies * 3 * int(shape.prod())))

@@ -26,9 +26,10 @@ def pasted(hosts: Tensor, images: Tensor, tiles: np.ndarray) -> Tensor:
     """
     result = hosts.clone()
     layout = grid(images.shape[-1])
-    for index, tile in enumerate(tiles.tolist()):
+    for tile in np.unique(tiles).tolist():
         i, j, side = layout[tile]
-        result[index, :, i : i + side, j : j + side] = images[index, :, i : i + side, j : j + side]
+        at = torch.from_numpy(np.flatnonzero(tiles == tile))
+        result[at, :, i : i + side, j : j + side] = images[at, :, i : i + side, j : j + side]
     return result
 
 

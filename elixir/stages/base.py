@@ -25,10 +25,6 @@ class Stage:
     def check(self) -> None:
         """Raise `ElixirError` when a setting makes no sense; called before anything runs."""
 
-    def kept_files(self) -> list[str]:
-        """Models and other files that this stage leaves in the run folder and that belong in the result."""
-        return []
-
 
 class MapStage(Stage):
     """Sees one batch of samples at a time and writes columns for it; resumed by part."""

@@ -19,7 +19,8 @@ class CrossfitStage(ReduceStage):
     """A trigger that does not survive purification cannot be learned from purified images, whatever their labels.
 
     One that does survive is a patch; without the tile that carries it these models see what else is in the image. Both
-    readings are kept: of the raw image, and of the raw image without the tile that the probe stage has found.
+    readings of the given label are kept: of the raw image, and of the raw image without the tile that the probe stage
+    has found.
 
     Args:
         folds: parts of the data; a sample is read by the model that was trained on all other parts.
@@ -42,7 +43,7 @@ class CrossfitStage(ReduceStage):
         positions = np.arange(len(rows))
         fold = generator(run.seed, "folds").permutation(len(rows)) % self.folds
         tile = run.columns("probe")["tile"]
-        logp = np.empty((len(rows), len(run.classes)), np.float16)
+        logp = np.empty(len(rows), np.float16)
         erased_logp = np.empty_like(logp)
         for index in range(self.folds):
             name = f"crossfit-{index}"
@@ -52,7 +53,8 @@ class CrossfitStage(ReduceStage):
             for batch in np.array_split(positions[fold == index], max(1, (fold == index).sum() // 1024)):
                 raw = run.pixels.read(rows[batch])
                 without = erased(raw.float() / 255, tile[batch])
+                own = np.arange(len(batch)), labels[batch]
                 with run.network():
-                    logp[batch] = run.classify(name, raw)[0]
-                    erased_logp[batch] = run.classify(name, without)[0]
+                    logp[batch] = run.classify(name, raw)[0][own]
+                    erased_logp[batch] = run.classify(name, without)[0][own]
         return {"logp": logp, "erased_logp": erased_logp}

@@ -76,7 +76,7 @@ class ProbeStage(MapStage):
                 shifts.append(1 - cosine(raw_features, features))
                 if draw == 0 and sigma >= self.transplant_from:
                     residual = x - purified.float() / 255
-                    received = [(host.float() / 255 + residual).clamp(0, 1) for host in hosts]
+                    received = [(host + residual).clamp(0, 1) for host in hosts]
                     transplants.append(self._own_probability(run, received, own[1]))
                 if draw == 0 and sigma == self.keep:
                     run.purified.append(run.positions(rows)[0], purified.numpy())
@@ -91,14 +91,14 @@ class ProbeStage(MapStage):
         }
 
     def _hosts(self, run: Run, rows: np.ndarray) -> Tensor:
-        """Images of other labels for each row, uint8 (hosts, n, 3, h, w); any images if there is one label only."""
+        """Images of other labels for each row, float32 (hosts, n, 3, h, w) in [0,1]; any if there is one label only."""
         readable = run.readable_rows()
         chosen = np.empty((self.hosts, len(rows)), np.int64)
         for index, (row, id) in enumerate(zip(rows, run.ids(rows), strict=True)):
             drawn = readable[generator(run.seed, id, "hosts").integers(0, len(readable), 16 * self.hosts)]
             other = drawn[run.labels[drawn] != run.labels[row]]
             chosen[:, index] = np.resize(other if len(other) else drawn, self.hosts)
-        return torch.stack([run.pixels.read(host_rows) for host_rows in chosen])
+        return torch.stack([run.pixels.read(host_rows) for host_rows in chosen]).float() / 255
 
     def _best_tile(
         self, run: Run, x: Tensor, own: np.ndarray, hosts: Tensor, labels: np.ndarray
@@ -106,13 +106,13 @@ class ProbeStage(MapStage):
         """The tile that carries each sample's label best, (n,), and its evidence in [0,1], float32 (n,)."""
         carried = np.stack(
             [
-                self._own_probability(run, [pasted(hosts[0].float() / 255, x, np.full(len(x), tile))], labels)
+                self._own_probability(run, [pasted(hosts[0], x, np.full(len(x), tile))], labels)
                 for tile in range(len(grid(x.shape[-1])))
             ],
             1,
         )
         best = carried.argmax(1)
-        sufficient = self._own_probability(run, [pasted(host.float() / 255, x, best) for host in hosts], labels)
+        sufficient = self._own_probability(run, [pasted(host, x, best) for host in hosts], labels)
         necessary = own - self._own_probability(run, [erased(x, best)], labels)
         return best, (sufficient * necessary.clip(0)).astype(np.float32)
 

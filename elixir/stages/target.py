@@ -46,13 +46,12 @@ class TargetStage(ReduceStage):
 
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]
-        own = np.arange(len(labels)), labels
         probe, crossfit = run.columns("probe"), run.columns("crossfit")
         transplant, contradiction = trigger_evidence(
             probe["transplant"],
             probe["tile_transplant"],
-            np.exp(crossfit["logp"][own], dtype=np.float32),
-            np.exp(crossfit["erased_logp"][own], dtype=np.float32),
+            np.exp(crossfit["logp"], dtype=np.float32),
+            np.exp(crossfit["erased_logp"], dtype=np.float32),
             probe["drop"][:, 0],
         )
         features = run.columns("reference")["features"]
