@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 
 from elixir.attacks.names import renamed
 from elixir.attacks.plan import Plan, RateOf, Select
+from elixir.data.decision import Decision
 from elixir.data.decode import Picture, decode, encode
 from elixir.data.files import RUN_FOLDER, replacing, writing
 from elixir.data.folder import FolderSource
 from elixir.data.names import unescape
-from elixir.data.sink import Decision, open_sink
+from elixir.data.sink import open_sink
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
 

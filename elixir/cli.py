@@ -244,6 +244,7 @@ def train_prior(
     weights: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.safetensors", help="Weights to write.")],
     steps: Annotated[int, typer.Option(min=1, help="Training steps; resumes from FILE's checkpoint.")] = 16000,
     size: Annotated[int, typer.Option(min=32, help="Side in pixels at which the images are read.")] = 64,
+    device: Device = "auto",
     seed: Seed = 0,
     image: Image = None,
     label: Label = None,
@@ -252,10 +253,11 @@ def train_prior(
 ) -> None:
     """Train the embedded diffusion prior on the images of SRC."""
     from elixir.data.source import open_source
+    from elixir.models.device import choose_device
     from elixir.models.train_prior import PriorTraining, train_prior_on
 
     source = open_source(src, image=image, label=label, split=split)
-    train_prior_on(source, size, weights, PriorTraining(steps=steps, seed=seed), quiet)
+    train_prior_on(source, size, weights, PriorTraining(steps=steps, seed=seed), choose_device(device), quiet)
     if not quiet:
         out.print(f"prior written to {weights}")
 

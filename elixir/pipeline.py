@@ -21,6 +21,7 @@ from elixir.registry import find
 from elixir.result import Result, read_result
 from elixir.run.run import Run, write_text
 from elixir.stages.base import Stage, build_stage
+from elixir.stages.execute import execute
 
 POLICIES = ("relabel", "drop", "quarantine")
 KINDS = ("folder", "hf", "parquet")
@@ -182,7 +183,7 @@ class Pipeline:
             progress=Progress(quiet),
         )
         for stage in self.stages:
-            run.execute(stage)
+            execute(run, stage)
         return _publish(run, config, dst)
 
 

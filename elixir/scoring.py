@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from sklearn.metrics import roc_auc_score
 
 from elixir.data.cache import cache_pixels
 from elixir.data.pixels import PixelStore
@@ -34,6 +35,7 @@ class Recovery:
         recovered: share of poisoned samples with their true label in the output.
         removed: share of poisoned samples that are not in the output.
         disturbed: share of clean samples changed in any way (FPR).
+        auc: area under the ROC curve of the suspicion, poisoned against clean; None without one of them.
     """
 
     poisoned: int
@@ -42,6 +44,7 @@ class Recovery:
     recovered: float
     removed: float
     disturbed: float
+    auc: float | None
 
 
 def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
@@ -68,6 +71,9 @@ def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
     right = np.array([new == known[id][1] for id, new in zip(ids, new_classes, strict=True)])
     gone = np.array([not new for new in new_classes])
     poisoned, clean = what == "poisoned", what == "clean"
+    suspicion = np.nan_to_num(manifest.column("suspicion").to_numpy())
+    judged = poisoned | clean
+    both = poisoned.any() and clean.any()
 
     def share(mask: np.ndarray, of: np.ndarray) -> float:
         return float(mask[of].mean()) if of.any() else 0.0
@@ -79,6 +85,7 @@ def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
         share(right, poisoned),
         share(gone, poisoned),
         share(changed, clean),
+        float(roc_auc_score(poisoned[judged], suspicion[judged])) if both else None,
     )
 
 

@@ -81,8 +81,9 @@ def test_an_interrupted_run_goes_on(run: Result, shapes: Path, tmp_path: Path):
         sanitize(shapes, tmp_path / "clean", settings=FAST)
     with pytest.raises(ElixirError, match="other settings \\(seed\\)"):
         sanitize(shapes, tmp_path / "clean", settings=FAST, seed=1, resume=True)
-    sanitize(shapes, tmp_path / "clean", settings=FAST, resume=True)
+    resumed = sanitize(shapes, tmp_path / "clean", settings=FAST, resume=True)
     assert without_clock(tmp_path / "clean") == without_clock(run.path)
+    assert resumed.calls_per_sample >= run.calls_per_sample
 
 
 def test_scan_writes_no_images(shapes: Path, tmp_path: Path):

@@ -29,15 +29,15 @@ TRUTH = table(
 def test_recovery_counts_by_hand():
     manifest = table(
         [
-            ("a", "relabelled", "cat"),
-            ("b", "relabelled", "dog"),
-            ("c", "quarantined", ""),
-            ("d", "kept", "cat"),
-            ("e", "purified", "cat"),
-            ("f", "kept", "dog"),
-            ("g", "relabelled", "cat"),
+            ("a", "relabelled", "cat", 0.9),
+            ("b", "relabelled", "dog", 0.8),
+            ("c", "quarantined", "", 0.7),
+            ("d", "kept", "cat", 0.1),
+            ("e", "purified", "cat", 0.5),
+            ("f", "kept", "dog", float("nan")),
+            ("g", "relabelled", "cat", 1.0),
         ],
-        ["id", "action", "new_class"],
+        ["id", "action", "new_class", "suspicion"],
     )
     score = recovery(manifest, TRUTH)
     assert (score.poisoned, score.clean) == (4, 2)
@@ -45,9 +45,10 @@ def test_recovery_counts_by_hand():
     assert score.recovered == 0.25
     assert score.removed == 0.25
     assert score.disturbed == 0.5
+    assert score.auc == 7 / 8  # one of eight pairs is the wrong way round; what could not be judged counts as 0
 
 
 def test_foreign_truth_is_refused():
-    manifest = table([("z", "kept", "cat")], ["id", "action", "new_class"])
+    manifest = table([("z", "kept", "cat", 0.0)], ["id", "action", "new_class", "suspicion"])
     with pytest.raises(ElixirError, match="another dataset"):
         recovery(manifest, TRUTH)

@@ -7,12 +7,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from elixir.data.decision import Decision
 from elixir.data.decode import extension
 from elixir.data.files import RUN_FOLDER, copy, replacing, writing
 from elixir.data.folder import IMAGE_NAME, FolderSource
 from elixir.data.names import escape, file_name, folded, shortened, unescape
 from elixir.data.originals import FileOriginals, open_originals, write_facts
-from elixir.data.sink import Decision
 from elixir.data.source import Source
 from elixir.data.table_writer import ROW, ParquetWriter, numbered, with_image
 from elixir.data.tables import TableSource

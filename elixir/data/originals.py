@@ -10,11 +10,11 @@ import stat
 from pathlib import Path
 from typing import Any, Protocol
 
+from elixir.data.decision import Decision
 from elixir.data.files import RUN_FOLDER, copy, empty_folder, replacing, writing
 from elixir.data.folder import FolderSource
 from elixir.data.names import unescape
 from elixir.data.rows import ParquetRows
-from elixir.data.sink import Decision
 from elixir.data.source import Kind, Source
 from elixir.data.table_writer import ROW, ParquetWriter, numbered
 from elixir.data.tables import TableSource

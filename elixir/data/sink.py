@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
+from elixir.data.decision import Decision
+from elixir.data.folder_sink import FolderSink
 from elixir.data.source import Kind, Source
-
-Action = Literal["kept", "purified", "relabelled", "dropped", "quarantined"]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What becomes of one sample.
-
-    Attributes:
-        action: a "kept", "purified" or "relabelled" sample is in the output, the others are not.
-        label: its class there, an index into the source's classes.
-        data: the new image as PNG, where its pixels change.
-    """
-
-    action: Action
-    label: int
-    data: bytes | None = None
-
-    @property
-    def written(self) -> bool:
-        """Whether the sample is in the output."""
-        return self.action not in ("dropped", "quarantined")
+from elixir.data.table_sink import HfSink, ParquetSink
 
 
 class Sink(Protocol):
@@ -79,7 +59,4 @@ def open_sink(kind: Kind, folder: Path, source: Source) -> Sink:
     Raises:
         ElixirError: the folder is not empty or cannot be written.
     """
-    from elixir.data.folder_sink import FolderSink
-    from elixir.data.table_sink import HfSink, ParquetSink
-
     return {"folder": FolderSink, "hf": HfSink, "parquet": ParquetSink}[kind](folder, source)

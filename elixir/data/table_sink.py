@@ -10,10 +10,10 @@ from typing import Any, Literal
 import datasets
 import pyarrow as pa
 
+from elixir.data.decision import Decision
 from elixir.data.files import RUN_FOLDER, copy, writing
 from elixir.data.names import unescape
 from elixir.data.originals import ORIGINALS, FileOriginals, open_originals, table_files, write_facts
-from elixir.data.sink import Decision
 from elixir.data.source import Source
 from elixir.data.table_writer import ArrowWriter, ParquetWriter, TableWriter, conform, with_image, with_value
 from elixir.data.tables import TableSource

@@ -45,6 +45,10 @@ def load_checkpoint(path: Path, nets: Mapping[str, nn.Module], optimizer: torch.
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    for parameter, values in optimizer.state.items():  # fused kernels take it for granted that strides agree
+        for key, t in values.items():
+            if t.shape == parameter.shape:
+                values[key] = torch.empty_like(parameter).copy_(t)
     return counters
 
 

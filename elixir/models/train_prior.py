@@ -22,8 +22,10 @@ from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.models.checkpoint import load_checkpoint, save_checkpoint
 from elixir.models.denoiser import DenoiserNet
+from elixir.models.precision import fast_dtype
 from elixir.progress import Progress
 
+KIND = "elixir.prior"
 ReadPixels = Callable[[Tensor], Tensor]
 
 
@@ -55,6 +57,7 @@ def train_prior(
     out: Path,
     settings: PriorTraining,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
+    device: torch.device | None = None,
     checkpoint_every: int = 500,
 ) -> None:
     """Train a denoiser and write its averaged weights to `out`; resumes from `out` + '.checkpoint' if that exists.
@@ -68,9 +71,14 @@ def train_prior(
         size: height and width of those images, at least twice `settings.crop`.
         out: the safetensors file (fp16) to write; its metadata holds the architecture and the settings.
         on_step: called after every step with the number of steps done and the loss.
+        device: where to train; the CPU by default.
+        checkpoint_every: steps.
     """
-    net = DenoiserNet().to(memory_format=torch.channels_last)
-    average = DenoiserNet().requires_grad_(False)
+    device = device or torch.device("cpu")
+    dtype = torch.float32 if fast_dtype(device) == torch.float32 else torch.bfloat16
+    torch.manual_seed(settings.seed)
+    net = DenoiserNet().to(device).to(memory_format=torch.channels_last)
+    average = DenoiserNet().to(device).requires_grad_(False)
     average.load_state_dict(net.state_dict())
     optimizer = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=1e-4, fused=True)
     checkpoint = out.with_name(out.name + ".checkpoint")
@@ -82,9 +90,9 @@ def train_prior(
         span = math.log(settings.sigma_max / settings.sigma_min)
         sigma = settings.sigma_min * torch.exp(span * torch.rand(len(clean), generator=generator))
         noisy = clean + sigma.view(-1, 1, 1, 1) * torch.randn(clean.shape, generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            denoised = net(noisy, sigma)
-        loss = ((denoised - clean) ** 2).mean((1, 2, 3)).add(1e-6).log().mean()
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            denoised = net(noisy.to(device), sigma.to(device))
+        loss = ((denoised - clean.to(device)) ** 2).mean((1, 2, 3)).add(1e-6).log().mean()
         for group in optimizer.param_groups:
             group["lr"] = settings.rate_at(step)
         optimizer.zero_grad()
@@ -103,7 +111,9 @@ def train_prior(
     save_prior(average, out, settings, step)
 
 
-def train_prior_on(source: Source, size: int, out: Path, settings: PriorTraining, quiet: bool) -> None:
+def train_prior_on(
+    source: Source, size: int, out: Path, settings: PriorTraining, device: torch.device, quiet: bool
+) -> None:
     """Train on the images of a source; labels do not matter, samples without one are left out.
 
     The images are cached in `out` + '.pixels' until the training is done.
@@ -113,6 +123,7 @@ def train_prior_on(source: Source, size: int, out: Path, settings: PriorTraining
         size: side in pixels at which they are read, at least twice `settings.crop`.
         out: see `train_prior`.
         settings: of the training.
+        device: where to train.
         quiet: no progress.
 
     Raises:
@@ -126,7 +137,7 @@ def train_prior_on(source: Source, size: int, out: Path, settings: PriorTraining
     with progress.task("reading", len(source.samples)) as advance:
         store, rows = cache_pixels(source, cache, size, advance)
     with progress.task("training", settings.steps) as advance:
-        train_prior(store.read, len(rows), size, out, settings, lambda step, loss: advance(1))
+        train_prior(store.read, len(rows), size, out, settings, lambda step, loss: advance(1), device)
     store.close()
     cache.unlink()
 
@@ -169,8 +180,8 @@ def sample_batch(
 
 def save_prior(net: DenoiserNet, out: Path, settings: PriorTraining, step: int) -> None:
     """Write fp16 weights with their settings as metadata, through a temporary name."""
-    tensors = {name: tensor.half().contiguous() for name, tensor in net.state_dict().items()}
-    metadata = {"kind": "elixir.prior", "training": json.dumps({**asdict(settings), "steps_done": step})}
+    tensors = {name: tensor.half().cpu().contiguous() for name, tensor in net.state_dict().items()}
     partial = out.with_name(out.name + ".partial")
-    save_file(tensors, partial, metadata)
+    training = json.dumps({**asdict(settings), "steps_done": step})
+    save_file(tensors, partial, {KIND: training})  # one entry: their order in the file is random
     os.replace(partial, out)

@@ -10,6 +10,7 @@ from torch import Tensor
 from elixir.errors import ElixirError
 from elixir.models.denoiser import DenoiserNet
 from elixir.models.precision import fast_dtype
+from elixir.models.train_prior import KIND
 from elixir.models.weights import read_weights
 from elixir.purifiers.base import Purifier
 from elixir.purifiers.batching import batch_size, in_fixed_batches, in_tiles
@@ -64,7 +65,7 @@ def load(model: str | None, device: torch.device) -> Purifier:
     """
     path = Path(model) if model is not None else SHIPPED
     tensors, metadata = read_weights(path)
-    if metadata.get("kind") != "elixir.prior":
+    if KIND not in metadata:
         raise ElixirError(f"{str(path)!r} holds no prior of elixir's: give a file written by `elixir train-prior`")
     try:
         net = DenoiserNet(*_architecture(tensors))

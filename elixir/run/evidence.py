@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import StratifiedKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-LEAST = 5
+LEAST = 5  # samples on either side, and folds
+SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
 
 
 def trigger_evidence(
@@ -32,41 +28,39 @@ def trigger_evidence(
         erased_own: the same without the tile, (n,).
         drop: in log-probability of the label at the lowest noise level, by the reference model, (n,).
     """
-    residual = transplant.max(1)
-    local = tile_transplant > residual
-    causal = np.where(local, tile_transplant, residual)
-    seen = np.where(local, np.minimum(own, erased_own), own)
+    causal = np.maximum(tile_transplant, transplant.max(1))
+    seen = np.where(local(transplant, tile_transplant), np.minimum(own, erased_own), own)
     contradiction = np.maximum(1 - seen, 1 - np.exp(-drop.clip(0)))
     return causal.astype(np.float64), contradiction.astype(np.float64)
 
 
-def sharpen(features: np.ndarray, noisy: np.ndarray, strength: float, seed: int) -> np.ndarray:
+def local(transplant: np.ndarray, tile_transplant: np.ndarray) -> np.ndarray:
+    """Whether one tile carries the label better than what purification takes away, bool (n,)."""
+    return tile_transplant > transplant.max(1)
+
+
+def sharpen(features: np.ndarray, noisy: np.ndarray, seed: int) -> np.ndarray:
     """Probability of belonging to the group that a noisy mark points at, by features alone.
 
-    Poisoned samples of one label lie together in the features of a model that has learned the trigger. A logistic
-    regression learns the mark from other samples' features and so corrects it for each sample (cross-fitted).
+    Poisoned samples of one label lie together in the features of a model that has learned the trigger. Linear
+    discriminant analysis learns the mark from other samples' features and so corrects it for each sample
+    (cross-fitted). Both sides count alike, however few samples are marked.
 
     Args:
         features: of the reference model, (n, d).
         noisy: bool (n,), the mark.
-        strength: inverse regularisation; small values ask for a simple boundary.
         seed: of the folds.
 
     Returns:
         float64 (n,) in [0,1]; zeros where too few samples are marked, or too few are not, to learn from.
     """
-    folds = min(5, int(noisy.sum()), int((~noisy).sum()))
     if min(noisy.sum(), (~noisy).sum()) < LEAST:
         return np.zeros(len(noisy))
     unit = features.astype(np.float64)
     unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
     probability = np.empty(len(noisy))
-    for seen, unseen in StratifiedKFold(folds, shuffle=True, random_state=seed).split(unit, noisy):
-        model = make_pipeline(
-            StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=1000, tol=1e-6)
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(unit[seen], noisy[seen])
+    for seen, unseen in StratifiedKFold(LEAST, shuffle=True, random_state=seed).split(unit, noisy):
+        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE, priors=[0.5, 0.5])
+        model.fit(unit[seen], noisy[seen])
         probability[unseen] = model.predict_proba(unit[unseen])[:, 1]
     return probability

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -29,9 +27,7 @@ from elixir.models.train_classifier import ClassifierTraining, ReadPixels, train
 from elixir.progress import Progress
 from elixir.purifiers.base import Purifier
 from elixir.registry import find
-from elixir.stages.base import Columns, MapStage, ReduceStage, Stage
-
-PART = 1024
+from elixir.run.columns import Columns, read_columns, write_columns
 
 
 @dataclass
@@ -79,7 +75,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._stage = ""
+        self._stage, self._start = "", 0.0
         self._classifiers: dict[str, Classifier] = {}
         for path in sorted((self.folder / "done").glob("*.json")):
             record = json.loads(path.read_text())
@@ -97,12 +93,12 @@ class Run:
 
     @cached_property
     def _readable(self) -> np.ndarray:
-        return np.flatnonzero(self.columns("index")["readable"])
+        return np.flatnonzero(self.column("index", "readable"))
 
     @cached_property
     def shapes(self) -> np.ndarray:
         """Height and width of every sample in pixels, int32 (n, 2); 0 where it could not be decoded."""
-        return self.columns("index")["shape"]
+        return self.column("index", "shape")
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -186,6 +182,7 @@ class Run:
                 None if initial is None else load_small_classifier(path.with_name(f"{initial}.safetensors")),
             )
         save_classifier(net, path, self.classes)
+        self.note_cost()
 
     def _model(self, name: str) -> Path:
         return self.folder / "models" / f"{name}.safetensors"
@@ -206,61 +203,62 @@ class Run:
         return logp.numpy(), features.numpy()
 
     def columns(self, stage: str) -> Columns:
-        """All columns that a finished stage has written, in order of its rows, with the column `row`."""
-        paths = sorted((self.folder / "columns" / stage).glob("*.parquet"))
+        """All columns that a finished stage has written, in order of its rows, with the column `row`.
+
+        Raises:
+            ElixirError: the stage has not run.
+        """
+        return read_columns(self._parts(stage))
+
+    def column(self, stage: str, name: str) -> np.ndarray:
+        """One of the columns that a finished stage has written.
+
+        Raises:
+            ElixirError: the stage has not run.
+        """
+        return read_columns(self._parts(stage), name)[name]
+
+    def has_part(self, stage: str, part: int) -> bool:
+        """Whether columns of that part are written."""
+        return (self._columns(stage) / f"{part:06d}.parquet").exists()
+
+    def write_part(self, stage: str, part: int, rows: np.ndarray, columns: Columns) -> None:
+        """Keep a stage's columns for some rows (int64), the number `part` of the pieces that it works in."""
+        write_columns(self._columns(stage) / f"{part:06d}.parquet", {"row": rows.astype(np.int64), **columns})
+
+    def _parts(self, stage: str) -> list[Path]:
+        paths = sorted(self._columns(stage).glob("*.parquet"))
         if not paths:
             raise ElixirError(f"stage {stage!r} has left no columns; it must come earlier in the pipeline")
-        return _to_arrays(pa.concat_tables([pq.read_table(path, use_threads=False) for path in paths]))
+        return paths
+
+    def _columns(self, stage: str) -> Path:
+        return self.folder / "columns" / stage
+
+    def started(self, stage: str) -> None:
+        """Begin to count what a stage costs, on top of what an interrupted run has spent on it."""
+        self._stage = stage
+        self.costs[stage] = Cost(**json.loads(self._spent.read_text())) if self._spent.exists() else Cost()
+        self._start = time.perf_counter() - self.costs[stage].seconds
+
+    def note_cost(self) -> None:
+        """Remember what the stage at work has cost so far, should the run be interrupted."""
+        self.costs[self._stage].seconds = time.perf_counter() - self._start
+        write_text(self._spent, json.dumps(vars(self.costs[self._stage])))
+
+    def finished(self, stage: str) -> None:
+        """Remember that a stage is done, with its cost and all findings."""
+        self.note_cost()
+        record = {"cost": vars(self.costs[stage]), "findings": self.findings}
+        write_text(self.folder / "done" / f"{stage}.json", json.dumps(record))
 
     def has(self, stage: str) -> bool:
         """Whether a stage has finished."""
         return (self.folder / "done" / f"{stage}.json").exists()
 
-    def execute(self, stage: Stage) -> None:
-        """Run one stage, or skip it (or its finished parts) when an earlier run has done them."""
-        if self.has(stage.name):
-            return
-        self._stage = stage.name
-        cost = self.costs[stage.name] = Cost()
-        start = time.perf_counter()
-        if isinstance(stage, MapStage):
-            self._map(stage)
-        elif isinstance(stage, ReduceStage):
-            columns = stage.reduce(self)
-            if columns:
-                self._write_part(stage.name, 0, self.readable_rows(), columns)
-        cost.seconds = time.perf_counter() - start
-        record = {"cost": vars(cost), "findings": self.findings}
-        write_text(self.folder / "done" / f"{stage.name}.json", json.dumps(record))
-
-    def _map(self, stage: MapStage) -> None:
-        rows = stage.rows(self)
-        folder = self.folder / "columns" / stage.name
-        starts = [
-            start for start in range(0, len(rows), PART) if not (folder / f"{start // PART:06d}.parquet").exists()
-        ]
-        stage.open(self)
-        with self.progress.task(stage.name, len(rows)) as advance:
-            advance(len(rows) - sum(len(rows[start : start + PART]) for start in starts))
-            for start in starts:
-                part = rows[start : start + PART]
-                batches: list[Columns] = []
-                for offset in range(0, len(part), self.batch_size):
-                    batch = part[offset : offset + self.batch_size]
-                    batches.append(stage.process(self, batch))
-                    advance(len(batch))
-                merged = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
-                self._write_part(stage.name, start // PART, part, merged)
-        if not len(rows):
-            self._write_part(stage.name, 0, rows, {})
-
-    def _write_part(self, stage: str, part: int, rows: np.ndarray, columns: Columns) -> None:
-        table = _to_table({"row": rows.astype(np.int64), **columns})
-        path = self.folder / "columns" / stage / f"{part:06d}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        pq.write_table(table, partial)
-        os.replace(partial, path)
+    @property
+    def _spent(self) -> Path:
+        return self.folder / "spent" / f"{self._stage}.json"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -269,26 +267,3 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text)
     os.replace(partial, path)
-
-
-def _to_table(columns: Columns) -> pa.Table:
-    arrays: list[pa.Array] = []
-    for values in columns.values():
-        flat = pa.array(values.reshape(-1) if values.dtype != object else list(values))
-        arrays.append(
-            pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:]))) if values.ndim > 1 else flat
-        )
-    shapes = {key: list(values.shape[1:]) for key, values in columns.items() if values.ndim > 1}
-    return pa.table(dict(zip(columns, arrays, strict=True))).replace_schema_metadata({"shapes": json.dumps(shapes)})
-
-
-def _to_arrays(table: pa.Table) -> Columns:
-    shapes: dict[str, Sequence[int]] = json.loads((table.schema.metadata or {}).get(b"shapes", b"{}"))
-    columns: Columns = {}
-    for key in table.column_names:
-        column = table.column(key).combine_chunks()
-        if key in shapes:
-            columns[key] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, *shapes[key])
-        else:
-            columns[key] = column.to_numpy(zero_copy_only=False)
-    return columns

@@ -42,10 +42,32 @@ def erased(images: Tensor, tiles: np.ndarray) -> Tensor:
     """
     result = images.clone()
     layout = grid(images.shape[-1])
-    for index, tile in enumerate(tiles.tolist()):
+    for tile in np.unique(tiles).tolist():
         i, j, side = layout[tile]
         ring = torch.zeros(images.shape[-2:], dtype=torch.bool)
         ring[max(0, i - 1) : i + side + 1, max(0, j - 1) : j + side + 1] = True
         ring[i : i + side, j : j + side] = False
-        result[index, :, i : i + side, j : j + side] = images[index][:, ring].mean(1)[:, None, None]
+        at = torch.from_numpy(np.flatnonzero(tiles == tile))
+        result[at, :, i : i + side, j : j + side] = images[at][:, :, ring].mean(2)[:, :, None, None]
+    return result
+
+
+def mask(tiles: np.ndarray, size: int, height: int, width: int) -> Tensor:
+    """Where a tile lies in images of another size, rounded outwards.
+
+    Args:
+        tiles: index into `grid(size)` for each image, (n,).
+        size: side of the squares that the tiles were cut from.
+        height: of the images.
+        width: of the images.
+
+    Returns:
+        bool (n, 1, height, width).
+    """
+    result = torch.zeros(len(tiles), 1, height, width, dtype=torch.bool)
+    for index, tile in enumerate(tiles.tolist()):
+        i, j, side = grid(size)[tile]
+        rows = slice(i * height // size, -(-(i + side) * height // size))
+        columns = slice(j * width // size, -(-(j + side) * width // size))
+        result[index, :, rows, columns] = True
     return result

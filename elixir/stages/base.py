@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, get_type_hints
+from typing import ClassVar, get_type_hints
 
 import numpy as np
 
 from elixir.errors import ElixirError
-
-if TYPE_CHECKING:
-    from elixir.run.run import Run
-
-Columns = dict[str, np.ndarray]
+from elixir.run.columns import Columns
+from elixir.run.run import Run
 
 
 class Stage:

@@ -5,31 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from elixir.models.train_classifier import ClassifierTraining
+from elixir.run.columns import Columns
 from elixir.run.run import Run
-from elixir.stages.base import Columns, ReduceStage
+from elixir.stages.base import ReduceStage
 
 
 @dataclass
 class BenignStage(ReduceStage):
     """Trains the model that names the suspects' true labels, and that is handed out with the result.
 
-    Without suspects it is the reference model, unless that is the user's own.
+    If the cross-fitted models name the labels of mirrored images almost as well as those of the images themselves, it
+    learns from mirrored ones too. Without suspects it is the reference model, unless that is the user's own.
 
     Args:
         epochs: passes over the data at most.
         least_steps: of the optimizer; a small set is passed more often.
+        mirror_from: accuracy on mirrored images, as a share of that on the images, from which to mirror.
     """
 
     name = "benign"
     epochs: int = 10
     least_steps: int = 600
+    mirror_from: float = 0.95
 
     def reduce(self, run: Run) -> Columns:
-        suspect = run.columns("refine")["suspect"]
+        suspect = run.column("refine", "suspect")
         if not suspect.any() and run.reference is None:
             run.copy_model("reference", "benign")
             return {}
         rows = run.readable_rows()[~suspect]
-        training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 100)
+        accuracy = run.findings["accuracy"]
+        flip = accuracy["mirrored"] >= self.mirror_from * accuracy["raw"]
+        training = ClassifierTraining(self.epochs, self.least_steps, flip=flip, seed=run.seed + 100)
         run.train("benign", run.pixels.read, rows, run.labels[rows], training)
         return {}

@@ -12,9 +12,10 @@ from torch import Tensor
 from elixir.errors import ElixirError
 from elixir.purifiers.chain import ddpm_reverse, ddpm_sigmas
 from elixir.randomness import noise
+from elixir.run.columns import Columns
 from elixir.run.distance import SSIM
 from elixir.run.run import Run
-from elixir.stages.base import Columns, MapStage
+from elixir.stages.base import MapStage
 
 
 @dataclass

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elixir.run.columns import Columns
 from elixir.run.run import Run
-from elixir.stages.base import Columns, MapStage
+from elixir.stages.base import MapStage
 from elixir.stages.learn import decided
 from elixir.stages.replacement import replace_images
 

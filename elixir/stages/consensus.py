@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elixir.run.columns import Columns
 from elixir.run.run import Run
-from elixir.stages.base import Columns, MapStage
+from elixir.stages.base import MapStage
 from elixir.stages.replacement import replace_images
 
 
@@ -22,7 +23,7 @@ class ConsensusStage(MapStage):
         return found["row"][found["suspect"] & ~found["single"]]
 
     def process(self, run: Run, rows: np.ndarray) -> Columns:
-        majority = run.columns("transitions")["label"][run.positions(rows)]
+        majority = run.column("transitions", "label")[run.positions(rows)]
         with run.network():
             logp, _ = run.classify("benign-first", run.pixels.read(rows))
         agreed = logp.argmax(1) == majority

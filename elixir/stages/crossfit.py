@@ -9,9 +9,10 @@ import numpy as np
 from elixir.errors import ElixirError
 from elixir.models.train_classifier import ClassifierTraining
 from elixir.randomness import generator
+from elixir.run.columns import Columns
 from elixir.run.run import Run
 from elixir.run.tiles import erased
-from elixir.stages.base import Columns, ReduceStage
+from elixir.stages.base import ReduceStage
 
 
 @dataclass
@@ -20,7 +21,7 @@ class CrossfitStage(ReduceStage):
 
     One that does survive is a patch; without the tile that carries it these models see what else is in the image. Both
     readings of the given label are kept: of the raw image, and of the raw image without the tile that the probe stage
-    has found.
+    has found. The models read mirrored images too: if they do so as well as the others, mirroring keeps labels.
 
     Args:
         folds: parts of the data; a sample is read by the model that was trained on all other parts.
@@ -42,9 +43,10 @@ class CrossfitStage(ReduceStage):
         labels = run.labels[rows]
         positions = np.arange(len(rows))
         fold = generator(run.seed, "folds").permutation(len(rows)) % self.folds
-        tile = run.columns("probe")["tile"]
+        tile = run.column("probe", "tile")
         logp = np.empty(len(rows), np.float16)
         erased_logp = np.empty_like(logp)
+        right = mirrored = 0
         for index in range(self.folds):
             name = f"crossfit-{index}"
             training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 1 + index)
@@ -55,6 +57,10 @@ class CrossfitStage(ReduceStage):
                 without = erased(raw.float() / 255, tile[batch])
                 own = np.arange(len(batch)), labels[batch]
                 with run.network():
-                    logp[batch] = run.classify(name, raw)[0][own]
+                    opinion = run.classify(name, raw)[0]
                     erased_logp[batch] = run.classify(name, without)[0][own]
+                    mirrored += int((run.classify(name, raw.flip(-1))[0].argmax(1) == labels[batch]).sum())
+                logp[batch] = opinion[own]
+                right += int((opinion.argmax(1) == labels[batch]).sum())
+        run.findings["accuracy"] = {"raw": right / len(rows), "mirrored": mirrored / len(rows)}
         return {"logp": logp, "erased_logp": erased_logp}

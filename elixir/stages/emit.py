@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elixir.data.sink import Decision, open_sink
+from elixir.data.decision import Decision
+from elixir.data.sink import open_sink
+from elixir.run.columns import Columns
 from elixir.run.manifest import ManifestRow, write_manifest
 from elixir.run.run import Run
-from elixir.stages.base import Columns, ReduceStage
+from elixir.stages.base import ReduceStage
 
 
 @dataclass

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from elixir.models.train_classifier import ClassifierTraining
+from elixir.run.columns import Columns
 from elixir.run.run import Run
-from elixir.stages.base import Columns, ReduceStage
+from elixir.stages.base import ReduceStage
 from elixir.stages.learn import purified_set
 
 

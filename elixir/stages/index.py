@@ -9,8 +9,9 @@ import numpy as np
 
 from elixir.data.decode import decode, resize
 from elixir.errors import ElixirError, UnreadableSample
+from elixir.run.columns import Columns
 from elixir.run.run import Run
-from elixir.stages.base import Columns, MapStage
+from elixir.stages.base import MapStage
 
 LOOKED_AT = 256
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from elixir.models.train_classifier import ClassifierTraining, ReadPixels
+from elixir.run.columns import Columns
 from elixir.run.run import Run
-from elixir.stages.base import Columns, ReduceStage
+from elixir.stages.base import ReduceStage
 
 
 @dataclass
@@ -50,7 +51,7 @@ def purified_set(run: Run, *stages: str) -> tuple[ReadPixels, np.ndarray, np.nda
     """
     label = decided(run, *stages)
     rows = run.readable_rows()
-    rows = rows[~run.columns("transitions")["suspect"] | (label[rows] >= 0)]
+    rows = rows[~run.column("transitions", "suspect") | (label[rows] >= 0)]
 
     def read(wanted: np.ndarray) -> Tensor:
         images = run.pixels.read(wanted)

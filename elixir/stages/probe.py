@@ -10,10 +10,11 @@ from torch import Tensor
 
 from elixir.errors import ElixirError
 from elixir.randomness import generator, noise
+from elixir.run.columns import Columns
 from elixir.run.distance import cosine
 from elixir.run.run import Run
 from elixir.run.tiles import erased, grid, pasted
-from elixir.stages.base import Columns, MapStage
+from elixir.stages.base import MapStage
 
 
 @dataclass

@@ -8,8 +8,9 @@ import numpy as np
 
 from elixir.errors import ElixirError
 from elixir.models.train_classifier import ClassifierTraining
+from elixir.run.columns import Columns
 from elixir.run.run import Run
-from elixir.stages.base import Columns, ReduceStage
+from elixir.stages.base import ReduceStage
 
 
 @dataclass

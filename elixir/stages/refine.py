@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from elixir.errors import ElixirError
+from elixir.run.columns import Columns
 from elixir.run.evidence import sharpen
 from elixir.run.run import Run
-from elixir.stages.base import Columns, ReduceStage
+from elixir.stages.base import ReduceStage
 
 
 @dataclass
@@ -22,13 +23,11 @@ class RefineStage(ReduceStage):
     Args:
         mark: suspicion by the target stage from which a sample counts as one of the group.
         threshold: suspicion from which a sample is a suspect.
-        strength: inverse regularisation of the regression on features.
     """
 
     name = "refine"
-    mark: float = 0.3
-    threshold: float = 0.25
-    strength: float = 0.01
+    mark: float = 0.01
+    threshold: float = 0.01
 
     def check(self) -> None:
         if not 0 < self.mark < 1 or not 0 < self.threshold < 1:
@@ -36,12 +35,12 @@ class RefineStage(ReduceStage):
 
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]
-        features = run.columns("reference")["features"]
-        suspicion = run.columns("target")["suspicion"].copy()
+        features = run.column("reference", "features")
+        suspicion = run.column("target", "suspicion").copy()
         suspect = np.zeros(len(labels), bool)
         for target in run.findings["targets"]:
             members = np.flatnonzero(labels == target["label"])
-            suspicion[members] = sharpen(features[members], suspicion[members] > self.mark, self.strength, run.seed)
+            suspicion[members] = sharpen(features[members], suspicion[members] > self.mark, run.seed)
             suspect[members] = suspicion[members] > self.threshold
             target["suspects"] = int(suspect[members].sum())
         return {"suspicion": suspicion, "suspect": suspect}

@@ -6,33 +6,39 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elixir.run.columns import Columns
 from elixir.run.residual import mean_residual
 from elixir.run.run import Run
-from elixir.stages.base import Columns, MapStage
+from elixir.stages.base import MapStage
 
 
 @dataclass
 class RelabelStage(MapStage):
     """Its own label back means a false alarm, another label a poisoned sample, no clear answer quarantine.
 
+    Nor is it clear what a sample is that the refine stage is sure about, when the benign model gives it its own label.
+
     The benign model has not learned the trigger, but a trigger that covers the image disturbs its reading. So it reads
     the raw image less what purification takes away from the suspects of this label on average.
 
     Args:
         confidence: smallest probability of a new label; below it the sample is undecided.
+        sure: suspicion from which the sample's own label is no answer.
         gain: times which the mean residual is taken away; purification leaves a part of the trigger behind.
     """
 
     name = "relabel"
     confidence: float = 0.5
+    sure: float = 0.9
     gain: float = 1.25
 
     def rows(self, run: Run) -> np.ndarray:
-        return run.readable_rows()[run.columns("refine")["suspect"]]
+        return run.readable_rows()[run.column("refine", "suspect")]
 
     def open(self, run: Run) -> None:
         rows = self.rows(run)
         given = run.labels[rows]
+        self._suspicion = run.column("refine", "suspicion")
         self._residuals = {
             int(label): self.gain * mean_residual(run, run.positions(rows[given == label]))
             for label in np.unique(given)
@@ -47,9 +53,12 @@ class RelabelStage(MapStage):
             logp, _ = run.classify("benign", images.clamp(0, 255) / 255)
         label = logp.argmax(1)
         best = np.exp(logp.max(1))
-        verdict = np.where(label == given, "benign", np.where(best < self.confidence, "undecided", "poisoned"))
+        sure = self._suspicion[run.positions(rows)] > self.sure
+        verdict = np.where(best < self.confidence, "undecided", "poisoned").astype(object)
+        verdict[label == given] = "benign"
+        verdict[(label == given) & sure] = "undecided"
         return {
             "label": label.astype(np.int16),
             "confidence": best.astype(np.float32),
-            "verdict": verdict.astype(object),
+            "verdict": verdict,
         }

@@ -10,11 +10,15 @@ from torch import Tensor
 
 from elixir.data.decode import decode, resize
 from elixir.errors import ElixirError
+from elixir.purifiers.repaint import SIGMAS, repaint
 from elixir.randomness import noise
+from elixir.run.columns import Columns
 from elixir.run.distance import candidate_distance
+from elixir.run.evidence import local
 from elixir.run.run import Run
 from elixir.run.selection import keep_selected, same_size, select
-from elixir.stages.base import Columns, MapStage
+from elixir.run.tiles import mask
+from elixir.stages.base import MapStage
 
 
 @dataclass
@@ -49,6 +53,8 @@ class SelectStage(MapStage):
 
     def open(self, run: Run) -> None:
         verdicts = run.columns("relabel")
+        probe = run.columns("probe")
+        self._tile = np.where(local(probe["transplant"], probe["tile_transplant"]), probe["tile"], -1)
         self._labels = dict(zip(verdicts["row"].tolist(), verdicts.get("label", verdicts["row"]).tolist(), strict=True))
 
     def process(self, run: Run, rows: np.ndarray) -> Columns:
@@ -68,7 +74,7 @@ class SelectStage(MapStage):
         self, run: Run, rows: np.ndarray, raw: Tensor, labels: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The chosen image (uint8 (n, h, w, 3)), its sigma and its distance from the raw image, for each row."""
-        x = raw.float() / 255
+        x = self._without_tile(run, rows, raw.float() / 255)
         small_raw = run.pixels.read(rows)
         levels = [(sigma, draw) for sigma in self.sigmas for draw in range(self.draws)]
         candidates, distances, fits = [], [], []
@@ -91,6 +97,22 @@ class SelectStage(MapStage):
         chosen = np.array([self._pick(distance[i], fit[i]) for i in range(len(rows))], np.int64)
         at = np.arange(len(rows))
         return np.stack(candidates, 1)[at, chosen], np.array([s for s, _ in levels])[chosen], distance[at, chosen]
+
+    def _without_tile(self, run: Run, rows: np.ndarray, x: Tensor) -> Tensor:
+        """The images, float32 (n, 3, h, w), with the tile repainted that the label hangs on, if it hangs on one."""
+        tile = self._tile[run.positions(rows)]
+        at = np.flatnonzero(tile >= 0)
+        if not len(at):
+            return x
+        where = mask(tile[at], run.pixels.shape[-1], *x.shape[2:])
+        ids = run.ids(rows[at])
+
+        def draw(sigma: float) -> Tensor:
+            return noise(run.seed, ids, ("repaint", sigma), tuple(x.shape[1:]))
+
+        with run.network(calls=len(at) * len(SIGMAS) * run.purifier.calls_per_draw):
+            x[at] = repaint(run.purifier, x[at], where, draw)
+        return x
 
     def _pick(self, distance: np.ndarray, fit: np.ndarray) -> int:
         usable = np.flatnonzero(fit)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elixir.run.columns import Columns
 from elixir.run.run import Run
-from elixir.stages.base import Columns, MapStage
+from elixir.stages.base import MapStage
 from elixir.stages.replacement import replace_images
 
 
@@ -22,5 +23,5 @@ class SettleStage(MapStage):
         return found["row"][found["suspect"] & found["single"]]
 
     def process(self, run: Run, rows: np.ndarray) -> Columns:
-        label = run.columns("transitions")["label"][run.positions(rows)]
+        label = run.column("transitions", "label")[run.positions(rows)]
         return {"label": label, "distance": replace_images(run, rows, label)}

@@ -8,10 +8,11 @@ import numpy as np
 
 from elixir.errors import ElixirError
 from elixir.randomness import generator
+from elixir.run.columns import Columns
 from elixir.run.evidence import sharpen, trigger_evidence
 from elixir.run.residual import mean_residual
 from elixir.run.run import Run
-from elixir.stages.base import Columns, ReduceStage
+from elixir.stages.base import ReduceStage
 
 GAIN = 2.0  # averaging and purification leave about half of a trigger that covers the image
 
@@ -30,7 +31,6 @@ class TargetStage(ReduceStage):
         threshold: score from which a label is under attack.
         smallest: a group of fewer samples is no attack.
         hosts: images of other labels that receive a group's mean residual.
-        strength: inverse regularisation of the regression on features.
     """
 
     name = "target"
@@ -38,7 +38,6 @@ class TargetStage(ReduceStage):
     threshold: float = 0.3
     smallest: int = 10
     hosts: int = 256
-    strength: float = 0.01
 
     def check(self) -> None:
         if not 0 < self.mark < 1 or not 0 < self.threshold < 1:
@@ -54,14 +53,14 @@ class TargetStage(ReduceStage):
             np.exp(crossfit["erased_logp"], dtype=np.float32),
             probe["drop"][:, 0],
         )
-        features = run.columns("reference")["features"]
+        features = run.column("reference", "features")
         suspicion = np.zeros(len(labels), np.float32)
         scores: dict[str, float] = {}
         targets: list[dict[str, object]] = []
         for label, name in enumerate(run.classes):
             members = np.flatnonzero(labels == label)
             noisy = (transplant[members] + contradiction[members]) / 2 > self.mark
-            suspicion[members] = sharpen(features[members], noisy, self.strength, run.seed)
+            suspicion[members] = sharpen(features[members], noisy, run.seed)
             group = members[suspicion[members] > 0.5]
             if len(group) < self.smallest:
                 continue

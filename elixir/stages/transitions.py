@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from elixir.errors import ElixirError
+from elixir.run.columns import Columns
 from elixir.run.discrepancy import RULES, published, repaired
 from elixir.run.run import Run
-from elixir.stages.base import Columns, ReduceStage
+from elixir.stages.base import ReduceStage
 
 
 @dataclass
@@ -35,7 +36,7 @@ class TransitionsStage(ReduceStage):
 
     def reduce(self, run: Run) -> Columns:
         given = run.labels[run.readable_rows()]
-        predicted = run.columns("candidates")["predicted"]
+        predicted = run.column("candidates", "predicted")
         found = label_transitions(predicted, self.tau)
         own, total, samples = pooled_predictions(predicted, found, given, len(run.classes))
         discrepancy = published(own, total) if self.rule == "published" else repaired(own, total, samples, self.minimum)

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from elixir.data.decision import Decision
 from elixir.data.decode import decode, encode
-from elixir.data.sink import Decision, open_sink
+from elixir.data.sink import open_sink
 from elixir.data.source import Kind, Source, open_source
 from elixir.data.tables import TableSource
 from elixir.errors import UnreadableSample

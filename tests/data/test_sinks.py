@@ -8,8 +8,9 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 
+from elixir.data.decision import Decision
 from elixir.data.decode import decode
-from elixir.data.sink import Decision, open_sink
+from elixir.data.sink import open_sink
 from elixir.data.source import open_source
 from elixir.errors import ElixirError
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from elixir.errors import ElixirError
 from elixir.models.denoiser import DenoiserNet
-from elixir.models.train_prior import PriorTraining, save_prior
+from elixir.models.train_prior import KIND, PriorTraining, save_prior
 from elixir.purifiers import prior
 from elixir.purifiers.base import Purifier
 from elixir.registry import find
@@ -102,7 +102,7 @@ def test_other_files_are_refused(file: Path, tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.safetensors"
     safetensors.torch.save_file({"a": torch.ones(1)}, foreign)
     hollow = tmp_path / "hollow.safetensors"
-    safetensors.torch.save_file({"head.bias": torch.ones(8)}, hollow, {"kind": "elixir.prior"})
+    safetensors.torch.save_file({"head.bias": torch.ones(8)}, hollow, {KIND: "{}"})
     expected = {
         pickle: "pickle.*convert it to safetensors",
         truncated: "truncated",

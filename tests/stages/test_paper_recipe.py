@@ -19,13 +19,15 @@ from elixir.purifiers.chain import ddpm_reverse, ddpm_sigmas
 from elixir.randomness import noise
 from elixir.registry import register
 from elixir.result import Result
+from elixir.run.columns import Columns
 from elixir.run.distance import candidate_distance
 from elixir.run.run import Run
 from elixir.run.selection import select
-from elixir.stages.base import Columns, ReduceStage, Stage
+from elixir.stages.base import ReduceStage, Stage
 from elixir.stages.candidates import CandidatesStage
 from elixir.stages.conclude import ConcludeStage
 from elixir.stages.consensus import ConsensusStage
+from elixir.stages.execute import execute
 from elixir.stages.index import IndexStage
 from elixir.stages.learn import purified_set
 from elixir.stages.replacement import replace_images
@@ -161,7 +163,7 @@ def test_nothing_changes_when_no_label_is_under_attack(poisoned: Path, tmp_path:
 @pytest.fixture
 def run(poisoned: Path, tmp_path: Path) -> Iterator[Any]:
     run = Run(tmp_path / "run", open_source(poisoned), purifier_name="test-blocks")
-    run.execute(IndexStage(size=16))
+    execute(run, IndexStage(size=16))
     run._stage = "index"
     yield run
     run.pixels.close()
@@ -219,7 +221,7 @@ def settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     monkeypatch.setattr(run, "classify", nearest_colour)
     run.findings["candidates"] = {"steps": 4, "of": 40, "rounds": 2, "keep": 3}
     for stage in (IndexStage(size=16), Decided(), SettleStage(), ConsensusStage(), ConcludeStage()):
-        run.execute(stage)
+        execute(run, stage)
     yield run
     run.pixels.close()
     run.purified.close()

@@ -1,0 +1,61 @@
+"""Columns: what a stage has found out about each sample, kept in parquet files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Columns = dict[str, np.ndarray]
+
+
+def write_columns(path: Path, columns: Columns) -> None:
+    """Write columns of equal length through a temporary name.
+
+    Args:
+        path: of the file; its folder is made if missing.
+        columns: arrays (n, ...) of numbers, or of objects of one kind (n,).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    pq.write_table(_to_table(columns), partial)
+    os.replace(partial, path)
+
+
+def read_columns(paths: Sequence[Path], only: str | None = None) -> Columns:
+    """Read columns of several files, one after the other.
+
+    Args:
+        paths: of the files.
+        only: the one column that is wanted; all by default.
+    """
+    names = None if only is None else [only]
+    return _to_arrays(pa.concat_tables([pq.read_table(path, columns=names, use_threads=False) for path in paths]))
+
+
+def _to_table(columns: Columns) -> pa.Table:
+    arrays: list[pa.Array] = []
+    for values in columns.values():
+        flat = pa.array(values.reshape(-1) if values.dtype != object else list(values))
+        arrays.append(
+            pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:]))) if values.ndim > 1 else flat
+        )
+    shapes = {key: list(values.shape[1:]) for key, values in columns.items() if values.ndim > 1}
+    return pa.table(dict(zip(columns, arrays, strict=True))).replace_schema_metadata({"shapes": json.dumps(shapes)})
+
+
+def _to_arrays(table: pa.Table) -> Columns:
+    shapes: dict[str, Sequence[int]] = json.loads((table.schema.metadata or {}).get(b"shapes", b"{}"))
+    columns: Columns = {}
+    for key in table.column_names:
+        column = table.column(key).combine_chunks()
+        if key in shapes:
+            columns[key] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, *shapes[key])
+        else:
+            columns[key] = column.to_numpy(zero_copy_only=False)
+    return columns

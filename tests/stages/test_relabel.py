@@ -1,0 +1,41 @@
+"""What the benign model's reading of a suspect means."""
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from elixir.stages.relabel import RelabelStage
+
+
+def judged(probabilities: list[list[float]], suspicion: list[float]) -> Any:
+    """Verdict columns of suspects labelled 0, given what the benign model makes of them."""
+    count = len(suspicion)
+    store = SimpleNamespace(read=lambda rows: torch.zeros(len(rows), 3, 4, 4, dtype=torch.uint8), shape=(3, 4, 4))
+    columns = {"suspect": np.ones(count, bool), "suspicion": np.array(suspicion)}
+    run: Any = SimpleNamespace(
+        readable_rows=lambda: np.arange(count),
+        positions=lambda rows: rows,
+        labels=np.zeros(count, np.int64),
+        column=lambda stage, name: columns[name],
+        pixels=store,
+        purified=store,
+        network=nullcontext,
+        classify=lambda name, images: (np.log(np.array(probabilities)), np.zeros((count, 1))),
+    )
+    stage = RelabelStage()
+    stage.open(run)
+    return stage.process(run, stage.rows(run))
+
+
+def test_another_label_counts_when_it_is_clear():
+    columns = judged([[0.1, 0.8, 0.1], [0.3, 0.45, 0.25]], [0.2, 0.2])
+    assert columns["verdict"].tolist() == ["poisoned", "undecided"]
+    assert columns["label"].tolist() == [1, 1]
+
+
+def test_its_own_label_clears_a_suspect_unless_suspicion_is_strong():
+    columns = judged([[0.8, 0.1, 0.1], [0.4, 0.3, 0.3], [0.8, 0.1, 0.1]], [0.2, 0.2, 0.95])
+    assert columns["verdict"].tolist() == ["benign", "benign", "undecided"]
