@@ -173,7 +173,7 @@ def poison(
     quiet: Quiet = False,
 ) -> None:
     """Write a poisoned copy of SRC to DST, for experiments, and the truth beside it."""
-    from elixir.data.source import open_source
+    from elixir.data.opening import open_source
     from elixir.registry import find
 
     made = find("attacks", attack).configure(parse_settings(settings or []))
@@ -197,7 +197,7 @@ def score(
     quiet: Quiet = False,
 ) -> None:
     """Compare a result with the truth, and train fresh classifiers on it (DST may be any dataset for that)."""
-    from elixir.data.source import open_source
+    from elixir.data.opening import open_source
     from elixir.registry import find
     from elixir.result import read_result
     from elixir.scoring import read_truth, recovery, train_and_attack
@@ -227,7 +227,7 @@ def denoise(
     quiet: Quiet = False,
 ) -> None:
     """Measure the purifier's denoising on images of SRC, beside classical denoisers."""
-    from elixir.data.source import open_source
+    from elixir.data.opening import open_source
     from elixir.denoising import compare_denoisers
     from elixir.models.device import choose_device
     from elixir.registry import find
@@ -252,7 +252,7 @@ def train_prior(
     quiet: Quiet = False,
 ) -> None:
     """Train the embedded diffusion prior on the images of SRC."""
-    from elixir.data.source import open_source
+    from elixir.data.opening import open_source
     from elixir.models.device import choose_device
     from elixir.models.train_prior import PriorTraining, train_prior_on
 

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from elixir.api import sanitize
-from elixir.data.source import open_source
+from elixir.data.opening import open_source
 from elixir.errors import ElixirError
 from elixir.registry import find
 from elixir.scoring import read_truth, recovery, train_and_attack

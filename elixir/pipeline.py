@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from elixir.data.source import open_source
+from elixir.data.opening import open_source
 from elixir.errors import ElixirError
 from elixir.models.device import choose_device
 from elixir.progress import Progress
@@ -123,7 +123,7 @@ class Pipeline:
         stage (see `scan`) the result holds the findings and no images.
 
         Args:
-            src: see `elixir.data.source.open_source`.
+            src: see `elixir.data.opening.open_source`.
             dst: folder to make; must not exist or be empty, unless `overwrite`.
             to: "folder", "hf" or "parquet"; the kind of `src` by default.
             image: image column of a table, where it cannot be told.

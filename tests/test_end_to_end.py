@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from elixir.api import sanitize, scan
-from elixir.data.source import open_source
+from elixir.data.opening import open_source
 from elixir.demo import SAMPLE
 from elixir.registry import find
 from elixir.scoring import read_truth, recovery

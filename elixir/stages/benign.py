@@ -15,7 +15,8 @@ class BenignStage(ReduceStage):
     """Trains the model that names the suspects' true labels, and that is handed out with the result.
 
     If the cross-fitted models name the labels of mirrored images almost as well as those of the images themselves, it
-    learns from mirrored ones too. Without suspects it is the reference model, unless that is the user's own.
+    learns from mirrored ones too, in twice as many passes. Without suspects it is the reference model, unless that is
+    the user's own.
 
     Args:
         epochs: passes over the data at most.
@@ -30,12 +31,14 @@ class BenignStage(ReduceStage):
 
     def reduce(self, run: Run) -> Columns:
         suspect = run.column("refine", "suspect")
+        accuracy = run.findings["accuracy"]
+        run.findings["mirrored"] = accuracy["mirrored"] >= self.mirror_from * accuracy["raw"]
         if not suspect.any() and run.reference is None:
             run.copy_model("reference", "benign")
             return {}
         rows = run.readable_rows()[~suspect]
-        accuracy = run.findings["accuracy"]
-        flip = accuracy["mirrored"] >= self.mirror_from * accuracy["raw"]
-        training = ClassifierTraining(self.epochs, self.least_steps, flip=flip, seed=run.seed + 100)
+        flip = run.findings["mirrored"]
+        epochs = 2 * self.epochs if flip else self.epochs
+        training = ClassifierTraining(epochs, self.least_steps, flip=flip, seed=run.seed + 100)
         run.train("benign", run.pixels.read, rows, run.labels[rows], training)
         return {}

@@ -19,7 +19,8 @@ class RelabelStage(MapStage):
     Nor is it clear what a sample is that the refine stage is sure about, when the benign model gives it its own label.
 
     The benign model has not learned the trigger, but a trigger that covers the image disturbs its reading. So it reads
-    the raw image less what purification takes away from the suspects of this label on average.
+    the raw image less what purification takes away from the suspects of this label on average, and the mirror image of
+    that too, if it has learned from mirrored ones.
 
     Args:
         confidence: smallest probability of a new label; below it the sample is undecided.
@@ -49,10 +50,12 @@ class RelabelStage(MapStage):
         images = run.pixels.read(rows).float()
         for index, label in enumerate(given.tolist()):
             images[index] -= self._residuals[label]
+        images = images.clamp(0, 255) / 255
+        readings = [images, images.flip(-1)] if run.findings["mirrored"] else [images]
         with run.network():
-            logp, _ = run.classify("benign", images.clamp(0, 255) / 255)
-        label = logp.argmax(1)
-        best = np.exp(logp.max(1))
+            probability = np.mean([np.exp(run.classify("benign", reading)[0]) for reading in readings], axis=0)
+        label = probability.argmax(1)
+        best = probability.max(1)
         sure = self._suspicion[run.positions(rows)] > self.sure
         verdict = np.where(best < self.confidence, "undecided", "poisoned").astype(object)
         verdict[label == given] = "benign"

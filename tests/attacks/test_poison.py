@@ -14,7 +14,7 @@ from PIL import Image
 
 from elixir.attacks.badnets import BadNets
 from elixir.attacks.blended import Blended
-from elixir.data.source import open_source
+from elixir.data.opening import open_source
 from elixir.errors import ElixirError
 
 CLASSES = ("give way", "no entry", "stop")

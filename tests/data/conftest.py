@@ -16,8 +16,9 @@ from PIL import Image
 
 from elixir.data.decision import Decision
 from elixir.data.decode import decode, encode
+from elixir.data.opening import open_source
 from elixir.data.sink import open_sink
-from elixir.data.source import Kind, Source, open_source
+from elixir.data.source import Kind, Source
 from elixir.data.tables import TableSource
 from elixir.errors import UnreadableSample
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from elixir.data.decode import decode
 from elixir.data.folder import FolderSource
 from elixir.data.names import LONGEST, escape, file_name, unescape
-from elixir.data.source import open_source
+from elixir.data.opening import open_source
 from elixir.errors import ElixirError, UnreadableSample
 
 from .conftest import image_bytes, make_tree

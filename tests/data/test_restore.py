@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elixir.data.folder import FolderSource
+from elixir.data.opening import open_source
 from elixir.data.restore import restore
-from elixir.data.source import open_source
 from elixir.data.tables import TableSource
 from elixir.errors import ElixirError
 

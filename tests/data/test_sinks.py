@@ -10,8 +10,8 @@ import pytest
 
 from elixir.data.decision import Decision
 from elixir.data.decode import decode
+from elixir.data.opening import open_source
 from elixir.data.sink import open_sink
-from elixir.data.source import open_source
 from elixir.errors import ElixirError
 
 from .conftest import change_some, emit, image_bytes, keep, make_tree, read_tree, table

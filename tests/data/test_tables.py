@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from elixir.data.decode import decode
+from elixir.data.opening import open_source
 from elixir.data.rows import ParquetRows
-from elixir.data.source import open_source
 from elixir.data.tables import TableSource
 from elixir.errors import ElixirError, UnreadableSample
 

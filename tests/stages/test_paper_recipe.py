@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.data.source import open_source
+from elixir.data.opening import open_source
 from elixir.pipeline import Pipeline
 from elixir.purifiers.chain import ddpm_reverse, ddpm_sigmas
 from elixir.randomness import noise

@@ -20,6 +20,7 @@ def judged(probabilities: list[list[float]], suspicion: list[float]) -> Any:
         positions=lambda rows: rows,
         labels=np.zeros(count, np.int64),
         column=lambda stage, name: columns[name],
+        findings={"mirrored": False},
         pixels=store,
         purified=store,
         network=nullcontext,

@@ -1,0 +1,64 @@
+"""Finds out where labelled images come from: folders, tables and torch datasets."""
+
+from __future__ import annotations
+
+import glob
+import re
+from pathlib import Path
+from typing import Any
+
+from elixir.data import tables
+from elixir.data.folder import FolderSource
+from elixir.data.source import Source
+from elixir.errors import ElixirError
+
+
+def open_source(src: Any, *, image: str | None = None, label: str | None = None, split: str | None = None) -> Source:
+    """Find out what `src` is and open it.
+
+    Args:
+        src: a class-per-folder tree, a folder written by `save_to_disk`, a parquet file, a folder or glob of parquet
+            files, the name of a dataset on the Hugging Face hub, a `datasets.Dataset` or `DatasetDict`, or a torch
+            dataset of (image, label) with images as PIL, uint8 or float [0,1] tensors (c, h, w), or arrays (h, w, c).
+        image: column of a table with the images, where it cannot be told from the types.
+        label: column of a table with the labels, likewise.
+        split: part of a dataset with several; "train" unless given. Only this part is read.
+
+    Raises:
+        ElixirError: there is no such thing, or no labelled images in it.
+    """
+    columns = tables.Columns(image, label, split)
+    if not isinstance(src, str | Path):
+        return tables.open_object(src, columns)
+    path = Path(src).expanduser()
+    if path.is_dir():
+        if any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
+            return tables.open_saved(path, columns)
+        if files := _parquet_files(path):
+            return tables.open_parquet(files, columns, str(path))
+        if columns.given:
+            raise ElixirError(
+                f"{path} is a folder of images; leave out --image, --label and --split, which are for tables"
+            )
+        return FolderSource(path)
+    if path.is_file():
+        if path.suffix != ".parquet":
+            raise ElixirError(f"{path} is a file; give a folder of images, a dataset folder or a .parquet file")
+        return tables.open_parquet([path], columns, str(path))
+    if glob.has_magic(str(path)):
+        names = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+        files = sorted(Path(name) for name in names if name.endswith(".parquet"))
+        if not files:
+            raise ElixirError(f"no parquet file matches {path}; check the pattern")
+        return tables.open_parquet(files, columns, str(path))
+    if isinstance(src, str) and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", src) and path.suffix != ".parquet":
+        return tables.open_hub(src, columns)
+    raise ElixirError(f"{path} does not exist (or cannot be seen from here); check the path")
+
+
+def _parquet_files(folder: Path) -> list[Path]:
+    """The parquet files of a folder that holds a table, in itself or in "data"; none if it also has class folders."""
+    files = sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
+    if any(child.is_dir() and not child.name.startswith(".") and child.name != "data" for child in folder.iterdir()):
+        return []
+    return [file for file in files if not file.name.startswith(".")]
