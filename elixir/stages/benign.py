@@ -27,7 +27,7 @@ class BenignStage(ReduceStage):
     name = "benign"
     epochs: int = 10
     least_steps: int = 600
-    mirror_from: float = 0.95
+    mirror_from: float = 0.75
 
     def reduce(self, run: Run) -> Columns:
         suspect = run.column("refine", "suspect")
