@@ -37,8 +37,7 @@ FAST = {
     "probe.sigmas": [0.15, 0.3],
     "probe.draws": [1, 1],
     "probe.hosts": 2,
-    "select.sigmas": [0.2],
-    "select.draws": 2,
+    "select.sigmas": [0.1, 0.2],
 }
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from elixir.run.columns import Columns
-from elixir.run.residual import mean_residual
+from elixir.run.residual import triggers
 from elixir.run.run import Run
 from elixir.stages.base import MapStage
 
@@ -19,38 +20,29 @@ class RelabelStage(MapStage):
     Nor is it clear what a sample is that the refine stage is sure about, when the benign model gives it its own label.
 
     The benign model has not learned the trigger, but a trigger that covers the image disturbs its reading. So it reads
-    the raw image less what purification takes away from the suspects of this label on average, and the mirror image of
-    that too, if it has learned from mirrored ones.
+    the raw image less the estimated trigger of its label, and the mirror image of that too, if it has learned from
+    mirrored ones.
 
     Args:
         confidence: smallest probability of a new label; below it the sample is undecided.
         sure: suspicion from which the sample's own label is no answer.
-        gain: times which the mean residual is taken away; purification leaves a part of the trigger behind.
     """
 
     name = "relabel"
     confidence: float = 0.5
     sure: float = 0.9
-    gain: float = 1.25
 
     def rows(self, run: Run) -> np.ndarray:
         return run.readable_rows()[run.column("refine", "suspect")]
 
     def open(self, run: Run) -> None:
-        rows = self.rows(run)
-        given = run.labels[rows]
         self._suspicion = run.column("refine", "suspicion")
-        self._residuals = {
-            int(label): self.gain * mean_residual(run, run.positions(rows[given == label]))
-            for label in np.unique(given)
-        }
+        self._triggers = triggers(run, self.rows(run))
 
     def process(self, run: Run, rows: np.ndarray) -> Columns:
         given = run.labels[rows]
-        images = run.pixels.read(rows).float()
-        for index, label in enumerate(given.tolist()):
-            images[index] -= self._residuals[label]
-        images = images.clamp(0, 255) / 255
+        trigger = torch.stack([self._triggers[label] for label in given.tolist()])
+        images = (run.pixels.read(rows).float() / 255 - trigger).clamp(0, 1)
         readings = [images, images.flip(-1)] if run.findings["mirrored"] else [images]
         with run.network():
             probability = np.mean([np.exp(run.classify("benign", reading)[0]) for reading in readings], axis=0)

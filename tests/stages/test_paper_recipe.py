@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -133,15 +133,13 @@ def test_every_network_call_is_counted(result: Result) -> None:
 def test_interrupted_after_every_stage_and_with_another_batch_size_it_writes_the_same(
     poisoned: Path, result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    execute: Callable[[Run, Stage], None] = Run.execute
-
     def stop_after(run: Run, stage: Stage) -> None:
         done = run.has(stage.name)
         execute(run, stage)
         if not done:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "execute", stop_after)
+    monkeypatch.setattr("elixir.pipeline.execute", stop_after)
     for number in range(len(recipe().stages)):
         with pytest.raises(KeyboardInterrupt):
             recipe().run(poisoned, tmp_path / "out", batch_size=2, resume=number > 0)
