@@ -188,8 +188,8 @@ def score(
     dst: Annotated[Path, typer.Argument(metavar="DST", help="What `elixir sanitize` has written.")],
     truth: Annotated[Path | None, typer.Option(metavar="FILE", help="The truth that `elixir poison` wrote.")] = None,
     test: Annotated[str | None, typer.Option(metavar="SRC", help="Clean test set to train for.")] = None,
-    attack: Annotated[str | None, typer.Option(help="Attack on the test set.")] = None,
-    target: Annotated[str | None, typer.Option(help="Class that the trigger stands for.")] = None,
+    attack: Annotated[str | None, typer.Option(help="Attack on the test set; that of the truth by default.")] = None,
+    target: Annotated[str | None, typer.Option(help="Class that the trigger stands for, likewise.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fresh classifiers to train.")] = 3,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the attack.")
@@ -200,15 +200,18 @@ def score(
     from elixir.data.opening import open_source
     from elixir.registry import find
     from elixir.result import read_result
-    from elixir.scoring import read_truth, recovery, train_and_attack
+    from elixir.scoring import attack_of, read_truth, recovery, train_and_attack
 
     report: dict[str, Any] = {"dataset": str(dst)}
     if truth is not None:
         report |= vars(recovery(read_result(dst).table, read_truth(truth)))
     if test is not None:
+        chosen = parse_settings(settings or [])
+        if attack is None and truth is not None:
+            attack, chosen, target = attack_of(truth)
         if attack is None or target is None:
-            raise ElixirError("--test needs --attack and --target as well")
-        made = find("attacks", attack).configure(parse_settings(settings or []))
+            raise ElixirError("--test needs --truth, or --attack and --target")
+        made = find("attacks", attack).configure(chosen)
         outcomes = train_and_attack(open_source(dst), open_source(test), made, target, list(range(seeds)), quiet=quiet)
         report["outcomes"] = [vars(outcome) for outcome in outcomes]
     sys.stdout.write(json.dumps(report, indent=2) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,6 +102,19 @@ def read_truth(path: Path) -> pa.Table:
         raise ElixirError(
             f"{path} is not the truth file that `elixir poison` writes beside its output: {error}"
         ) from error
+
+
+def attack_of(path: Path) -> tuple[str, dict[str, Any], str]:
+    """Name, settings and target class of the attack whose truth this is.
+
+    Raises:
+        ElixirError: no such file, or another kind of file.
+    """
+    record = json.loads((read_truth(path).schema.metadata or {}).get(b"elixir", b"{}"))
+    try:
+        return record["attack"], record["settings"], record["target"]
+    except KeyError:
+        raise ElixirError(f"{path} does not say which attack it is about: give --attack and --target") from None
 
 
 @dataclass(frozen=True)

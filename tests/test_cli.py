@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from elixir import cli
 from elixir.data.restore import restore
 from elixir.registry import find
+from elixir.scoring import attack_of
 
 PAIRS = [item for key, value in FAST.items() for item in ("--set", f"{key}={json.dumps(value)}")]
 
@@ -150,6 +151,8 @@ def test_poison_then_score(shapes: Path, tmp_path: Path, monkeypatch, capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["poisoned"] == 20
     assert 0 <= report["found"] <= 1
+    attack, settings, target = attack_of(tmp_path / "poisoned.truth.parquet")
+    assert (attack, settings["pattern"], target) == ("badnets", "white", "spot")
 
 
 def test_help_lists_the_commands():
