@@ -26,7 +26,7 @@ class RefineStage(ReduceStage):
     """
 
     name = "refine"
-    mark: float = 0.01
+    mark: float = 0.05
     threshold: float = 0.01
 
     def check(self) -> None:
