@@ -27,8 +27,8 @@ from elixir.stages.base import MapStage
 class SelectStage(MapStage):
     """Takes away the estimated trigger, purifies at growing noise, and keeps the nearest picture that is free of it.
 
-    Where the probe stage has found that the label hangs on one tile, that tile is repainted, as a small bright patch
-    survives noise; elsewhere the mean residual of the label's suspects is subtracted. A candidate is free of the
+    Where the probe stage has found that the label hangs on one tile of most of its suspects, that tile is repainted, as
+    a small bright patch survives noise; else the suspects' mean residual is subtracted. A candidate is free of the
     trigger if the reference model, which knows it, no longer sees the given label, and the benign model sees the new
     one. Of those the nearest by pixel and feature distance is kept (DataElixir's SELECT takes a far one, at the 0.8
     quantile, as it cannot tell); if there is none, the one in which the reference model sees the given label least.
@@ -52,9 +52,13 @@ class SelectStage(MapStage):
 
     def open(self, run: Run) -> None:
         verdicts = run.columns("relabel")
+        rows = self.rows(run)
+        self._triggers = triggers(run, rows)
         probe = run.columns("probe")
-        self._tile = np.where(local(probe["transplant"], probe["tile_transplant"]), probe["tile"], -1)
-        self._triggers = triggers(run, self.rows(run))
+        at = run.positions(rows)
+        by_tile = local(probe["transplant"], probe["tile_transplant"])[at]
+        tiles = tiles_to_repaint(run.labels[rows], by_tile, probe["tile"][at])
+        self._tile = dict(zip(rows.tolist(), tiles.tolist(), strict=True))
         self._labels = dict(zip(verdicts["row"].tolist(), verdicts.get("label", verdicts["row"]).tolist(), strict=True))
 
     def process(self, run: Run, rows: np.ndarray) -> Columns:
@@ -99,7 +103,7 @@ class SelectStage(MapStage):
 
     def _repaired(self, run: Run, rows: np.ndarray, x: Tensor) -> Tensor:
         """The images, float32 (n, 3, h, w) in [0,1], less the trigger as far as it is known."""
-        tile = self._tile[run.positions(rows)]
+        tile = np.array([self._tile[row] for row in rows.tolist()])
         spread, at = np.flatnonzero(tile < 0), np.flatnonzero(tile >= 0)
         for index in spread.tolist():
             trigger = self._triggers[int(run.labels[rows[index]])]
@@ -114,6 +118,26 @@ class SelectStage(MapStage):
             with run.network(calls=len(at) * len(SIGMAS) * run.purifier.calls_per_draw):
                 x[at] = repaint(run.purifier, x[at], mask(tile[at], run.pixels.shape[-1], *x.shape[2:]), draw)
         return x
+
+
+def tiles_to_repaint(labels: np.ndarray, by_tile: np.ndarray, tiles: np.ndarray) -> np.ndarray:
+    """The tile of each poisoned sample that is to be repainted, -1 for none, int64 (n,).
+
+    Decided for all samples of a label together: if for most of them the label hangs on a tile, each has its own
+    repainted, or the most common one where its own is not known.
+
+    Args:
+        labels: given labels, (n,).
+        by_tile: whether the label hangs on the tile, bool (n,).
+        tiles: the tile that carries the label best, (n,).
+    """
+    chosen = np.full(len(labels), -1, np.int64)
+    for label in np.unique(labels):
+        here = labels == label
+        known = tiles[here & by_tile]
+        if 2 * len(known) > here.sum():
+            chosen[here] = np.where(by_tile[here], tiles[here], np.bincount(known).argmax())
+    return chosen
 
 
 def nearest_free(distance: np.ndarray, free: np.ndarray, seen: np.ndarray) -> np.ndarray:
