@@ -38,7 +38,7 @@ class SelectStage(MapStage):
     """
 
     name = "select"
-    sigmas: tuple[float, ...] = (0.075, 0.15, 0.26, 0.4)
+    sigmas: tuple[float, ...] = (0.075, 0.15, 0.26)
 
     def check(self) -> None:
         if not self.sigmas or not all(0 < sigma <= 1 for sigma in self.sigmas):
