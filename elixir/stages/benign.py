@@ -31,13 +31,12 @@ class BenignStage(ReduceStage):
 
     def reduce(self, run: Run) -> Columns:
         suspect = run.column("refine", "suspect")
-        accuracy = run.findings["accuracy"]
-        run.findings["mirrored"] = accuracy["mirrored"] >= self.mirror_from * accuracy["raw"]
+        accuracy = run.findings.get("accuracy", {"raw": 1.0, "mirrored": 0.0})
+        flip = run.findings["mirrored"] = accuracy["mirrored"] >= self.mirror_from * accuracy["raw"]
         if not suspect.any() and run.reference is None:
             run.copy_model("reference", "benign")
             return {}
         rows = run.readable_rows()[~suspect]
-        flip = run.findings["mirrored"]
         epochs = 2 * self.epochs if flip else self.epochs
         training = ClassifierTraining(epochs, self.least_steps, flip=flip, seed=run.seed + 100)
         run.train("benign", run.pixels.read, rows, run.labels[rows], training)

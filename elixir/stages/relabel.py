@@ -43,7 +43,7 @@ class RelabelStage(MapStage):
         given = run.labels[rows]
         trigger = torch.stack([self._triggers[label] for label in given.tolist()])
         images = (run.pixels.read(rows).float() / 255 - trigger).clamp(0, 1)
-        readings = [images, images.flip(-1)] if run.findings["mirrored"] else [images]
+        readings = [images, images.flip(-1)] if run.findings.get("mirrored") else [images]
         with run.network():
             probability = np.mean([np.exp(run.classify("benign", reading)[0]) for reading in readings], axis=0)
         label = probability.argmax(1)
