@@ -259,8 +259,9 @@ def _publish(run: Run, config: dict[str, Any], dst: Path) -> Result:
     evidence = dataset / ".elixir"
     evidence.mkdir(parents=True, exist_ok=True)
     write_text(evidence / "run.json", json.dumps(config, indent=2))
-    if (run.folder / "models").exists():
-        shutil.copytree(run.folder / "models", evidence / "models", dirs_exist_ok=True)
+    (evidence / "models").mkdir(exist_ok=True)
+    for model in (run.folder / "models").glob("*.safetensors"):  # a killed run leaves other files beside them
+        shutil.copyfile(model, evidence / "models" / model.name)
     write_text(evidence / "findings.json", json.dumps(run.findings, indent=2))
     costs = {name: asdict(cost) for name, cost in run.costs.items()}
     write_text(evidence / "timings.json", json.dumps(costs, indent=2))

@@ -77,6 +77,7 @@ def test_an_interrupted_run_goes_on(run: Result, shapes: Path, tmp_path: Path):
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not (tmp_path / "clean").exists()
+    (work / "models" / ".tmp0000").write_text("left by a killed run")
     with pytest.raises(ElixirError, match="--resume to go on"):
         sanitize(shapes, tmp_path / "clean", settings=FAST)
     with pytest.raises(ElixirError, match="other settings \\(seed\\)"):
