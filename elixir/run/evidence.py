@@ -39,28 +39,31 @@ def local(transplant: np.ndarray, tile_transplant: np.ndarray) -> np.ndarray:
     return tile_transplant > transplant.max(1)
 
 
-def sharpen(features: np.ndarray, noisy: np.ndarray, seed: int) -> np.ndarray:
-    """Probability of belonging to the group that a noisy mark points at, by features alone.
+def sharpen(features: np.ndarray, group: np.ndarray, others: np.ndarray, seed: int) -> np.ndarray:
+    """Probability of belonging to the group that noisy marks point at, by features alone.
 
     Poisoned samples of one label lie together in the features of a model that has learned the trigger. Linear
-    discriminant analysis learns the mark from other samples' features and so corrects it for each sample
+    discriminant analysis learns the marks from other samples' features and so corrects them for each sample
     (cross-fitted). Both sides count alike, however few samples are marked.
 
     Args:
         features: of the reference model, (n, d).
-        noisy: bool (n,), the mark.
+        group: bool (n,), samples marked as belonging to it.
+        others: bool (n,), samples marked as not belonging to it; what is on neither side is judged, not learned from.
         seed: of the folds.
 
     Returns:
-        float64 (n,) in [0,1]; zeros where too few samples are marked, or too few are not, to learn from.
+        float64 (n,) in [0,1]; zeros where either side is too small to learn from.
     """
-    if min(noisy.sum(), (~noisy).sum()) < LEAST:
-        return np.zeros(len(noisy))
+    if min(group.sum(), others.sum()) < LEAST:
+        return np.zeros(len(group))
     unit = features.astype(np.float64)
     unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
-    probability = np.empty(len(noisy))
-    for seen, unseen in StratifiedKFold(LEAST, shuffle=True, random_state=seed).split(unit, noisy):
+    side = np.where(group, 1, np.where(others, 0, -1))
+    probability = np.empty(len(group))
+    for seen, unseen in StratifiedKFold(LEAST, shuffle=True, random_state=seed).split(unit, side):
+        marked = seen[side[seen] >= 0]
         model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE, priors=[0.5, 0.5])
-        model.fit(unit[seen], noisy[seen])
+        model.fit(unit[marked], side[marked])
         probability[unseen] = model.predict_proba(unit[unseen])[:, 1]
     return probability

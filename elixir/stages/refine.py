@@ -8,30 +8,33 @@ import numpy as np
 
 from elixir.errors import ElixirError
 from elixir.run.columns import Columns
-from elixir.run.evidence import sharpen
+from elixir.run.evidence import LEAST, sharpen
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 
 
 @dataclass
 class RefineStage(ReduceStage):
-    """Within attacked labels, the group that the target stage has found, drawn wider, is sharpened once more.
+    """Within attacked labels, the group that the target stage has found is sharpened once more.
 
-    Both thresholds are low: a benign sample among the suspects gets its label back from the benign model, a poisoned
-    one that is missed stays.
+    It learns from the samples that the target stage is sure about, on either side, and judges all. The threshold is
+    low: a benign sample among the suspects gets its label back from the benign model, a poisoned one that is missed
+    stays.
 
     Args:
         mark: suspicion by the target stage from which a sample counts as one of the group.
+        clear: suspicion by the target stage below which it counts as none.
         threshold: suspicion from which a sample is a suspect.
     """
 
     name = "refine"
-    mark: float = 0.05
+    mark: float = 0.2
+    clear: float = 0.005
     threshold: float = 0.01
 
     def check(self) -> None:
-        if not 0 < self.mark < 1 or not 0 < self.threshold < 1:
-            raise ElixirError("refine.mark and refine.threshold must lie between 0 and 1")
+        if not 0 < self.clear <= self.mark < 1 or not 0 < self.threshold < 1:
+            raise ElixirError("refine.clear, refine.mark and refine.threshold must lie in (0, 1), clear below mark")
 
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]
@@ -40,7 +43,10 @@ class RefineStage(ReduceStage):
         suspect = np.zeros(len(labels), bool)
         for target in run.findings["targets"]:
             members = np.flatnonzero(labels == target["label"])
-            suspicion[members] = sharpen(features[members], suspicion[members] > self.mark, run.seed)
+            group, others = suspicion[members] > self.mark, suspicion[members] < self.clear
+            if others.sum() < LEAST:
+                others = ~group
+            suspicion[members] = sharpen(features[members], group, others, run.seed)
             suspect[members] = suspicion[members] > self.threshold
             target["suspects"] = int(suspect[members].sum())
         return {"suspicion": suspicion, "suspect": suspect}

@@ -60,7 +60,7 @@ class TargetStage(ReduceStage):
         for label, name in enumerate(run.classes):
             members = np.flatnonzero(labels == label)
             noisy = (transplant[members] + contradiction[members]) / 2 > self.mark
-            suspicion[members] = sharpen(features[members], noisy, run.seed)
+            suspicion[members] = sharpen(features[members], noisy, ~noisy, run.seed)
             group = members[suspicion[members] > 0.5]
             if len(group) < self.smallest:
                 continue

@@ -15,15 +15,28 @@ def test_a_group_in_the_features_is_found_through_noisy_marks():
     group = np.arange(400) < 120
     features = rng.normal(size=(400, 32)) + np.where(group, 3.0, 0.0)[:, None] * (np.arange(32) < 4)
     noisy = np.where(group, rng.random(400) < 0.7, rng.random(400) < 0.05)
-    found = sharpen(features, noisy, seed=0)
+    found = sharpen(features, noisy, ~noisy, seed=0)
     assert roc_auc_score(group, found) > 0.98
     assert roc_auc_score(group, noisy) < 0.9
+
+
+def test_doubtful_samples_are_judged_and_not_learned_from():
+    rng = np.random.default_rng(1)
+    group = np.arange(400) < 120
+    features = rng.normal(size=(400, 8)) + np.where(group, 6.0, 0.0)[:, None] * (np.arange(8) < 2)
+    sure = rng.random(400) < 0.3
+    found = sharpen(features, group & sure, ~group & sure, seed=0)
+    assert ((found > 0.5) == group)[~sure].mean() > 0.95
+    scrambled = np.where(sure[:, None], features, rng.normal(size=(400, 8)))
+    same = sharpen(scrambled, group & sure, ~group & sure, seed=0)
+    np.testing.assert_array_equal(same[sure], found[sure])
 
 
 def test_too_few_marks_are_no_group():
     features = np.random.default_rng(0).normal(size=(50, 4))
     for marked in (0, 4, 46, 50):
-        assert not sharpen(features, np.arange(50) < marked, seed=0).any()
+        group = np.arange(50) < marked
+        assert not sharpen(features, group, ~group, seed=0).any()
 
 
 def test_evidence_rests_on_the_stronger_cause():
