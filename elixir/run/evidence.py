@@ -60,6 +60,8 @@ def sharpen(features: np.ndarray, group: np.ndarray, others: np.ndarray, seed: i
     unit = features.astype(np.float64)
     unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
     side = np.where(group, 1, np.where(others, 0, -1))
+    if (side < 0).sum() < LEAST:  # too few to spread over the folds
+        side = group.astype(int)
     probability = np.empty(len(group))
     for seen, unseen in StratifiedKFold(LEAST, shuffle=True, random_state=seed).split(unit, side):
         marked = seen[side[seen] >= 0]

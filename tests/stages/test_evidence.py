@@ -32,6 +32,14 @@ def test_doubtful_samples_are_judged_and_not_learned_from():
     np.testing.assert_array_equal(same[sure], found[sure])
 
 
+def test_a_single_doubtful_sample_is_no_trouble():
+    rng = np.random.default_rng(2)
+    group = np.arange(60) < 20
+    features = rng.normal(size=(60, 4)) + 8.0 * group[:, None]
+    found = sharpen(features, group, ~group & (np.arange(60) != 59), seed=0)
+    assert roc_auc_score(group, found) > 0.95
+
+
 def test_too_few_marks_are_no_group():
     features = np.random.default_rng(0).normal(size=(50, 4))
     for marked in (0, 4, 46, 50):
