@@ -19,7 +19,7 @@ class RefineStage(ReduceStage):
 
     It learns from the samples that the target stage is sure about, on either side, and judges all. The threshold is
     low: a benign sample among the suspects gets its label back from the benign model, a poisoned one that is missed
-    stays.
+    stays. In labels that are not under attack the suspicion is weighted by the label's score.
 
     Args:
         mark: suspicion by the target stage from which a sample counts as one of the group.
@@ -41,6 +41,10 @@ class RefineStage(ReduceStage):
         features = run.column("reference", "features")
         suspicion = run.column("target", "suspicion").copy()
         suspect = np.zeros(len(labels), bool)
+        score = run.findings.get("scores", {})
+        weight = np.array([score.get(name, 0.0) for name in run.classes])
+        weight[[target["label"] for target in run.findings["targets"]]] = 1
+        suspicion *= weight[labels]
         for target in run.findings["targets"]:
             members = np.flatnonzero(labels == target["label"])
             group, others = suspicion[members] > self.mark, suspicion[members] < self.clear
