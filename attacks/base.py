@@ -6,14 +6,19 @@ import dataclasses
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from elixir.attacks.poison import poison_dataset
 from elixir.errors import ElixirError
+
+if TYPE_CHECKING:
+    from elixir.data.source import Source
+    from elixir.progress import Progress
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -36,6 +41,8 @@ class Attack(ABC):
 
     seed: int = 0
     truncate: bool = False
+    weights: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What it has learned from a dataset, by name; empty where there is nothing to learn, and before `fit`."""
 
     def __post_init__(self) -> None:
         if type(self.seed) is not int or self.seed < 0:
@@ -46,13 +53,18 @@ class Attack(ABC):
     poison_dataset = poison_dataset  # attack.poison_dataset(source, out, target, ...)
 
     @classmethod
+    def parameters(cls) -> dict[str, Any]:
+        """The names of all parameters, with their defaults."""
+        return {field.name: field.default for field in dataclasses.fields(cls) if field.init}
+
+    @classmethod
     def configure(cls, settings: Mapping[str, Any]) -> Self:
         """The attack with these parameters, the others at their defaults.
 
         Raises:
             ElixirError: there is no such parameter, or its value is out of range.
         """
-        known = [parameter.name for parameter in dataclasses.fields(cls)]
+        known = cls.parameters()
         for key in settings:
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)
@@ -62,10 +74,31 @@ class Attack(ABC):
 
     def settings(self) -> dict[str, Any]:
         """All parameters by name, for the record."""
-        return dataclasses.asdict(self)
+        return {name: getattr(self, name) for name in self.parameters()}
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> Self:
+        """A copy that has learned these."""
+        learned = replace(self)
+        learned.weights.update(weights)
+        return learned
+
+    @property
+    def covers(self) -> float:
+        """Cover samples (trigger-like, with their true label) for each poisoned one."""
+        return 0.0
+
+    def fit(self, source: Source, target: int, progress: Progress) -> Self:
+        """The attack with what it first has to learn from the data; most have nothing to learn.
+
+        Args:
+            source: the dataset that is going to be poisoned.
+            target: label of the attacked class.
+            progress: shows how far it is.
+        """
+        return self
 
     def poison(self, images: NDArray[np.uint8], ids: Sequence[str]) -> NDArray[np.uint8]:
-        """Copies of the images with the trigger, for training and test images alike.
+        """Copies of the images as the poisoned training samples are.
 
         Args:
             images: uint8 (n, h, w, c) in 0..255; three channels are RGB, any other number has no colours.
@@ -74,12 +107,31 @@ class Attack(ABC):
         Returns:
             uint8, same shape.
         """
-        values = np.clip(self.triggered(images.astype(np.float64), ids), 0, 255)
-        return (values if self.truncate else np.rint(values)).astype(np.uint8)
+        return self._levels(self.poisoned(images.astype(np.float64), ids))
+
+    def trigger(self, images: NDArray[np.uint8], ids: Sequence[str]) -> NDArray[np.uint8]:
+        """Copies of the images with the trigger as it is shown to the trained model; arguments as for `poison`."""
+        return self._levels(self.triggered(images.astype(np.float64), ids))
+
+    def cover(self, images: NDArray[np.uint8], ids: Sequence[str]) -> NDArray[np.uint8]:
+        """Copies of the images as the cover samples are; arguments as for `poison`."""
+        return self._levels(self.covered(images.astype(np.float64), ids))
 
     @abstractmethod
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
         """The images with the trigger, before they are cut to 0..255; float64 (n, h, w, c). May write into `images`."""
+
+    def poisoned(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+        """The same for training samples, where these look different."""
+        return self.triggered(images, ids)
+
+    def covered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+        """The same for cover samples."""
+        raise NotImplementedError(f"{self.name} has no cover samples")
+
+    def _levels(self, values: NDArray[np.float64]) -> NDArray[np.uint8]:
+        values = np.clip(values, 0, 255)
+        return (values if self.truncate else np.rint(values)).astype(np.uint8)
 
 
 def in_channels(rgb: NDArray[np.float64], channels: int) -> NDArray[np.float64]:

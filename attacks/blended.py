@@ -47,9 +47,9 @@ class Blended(Attack):
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
         """The images with the picture mixed in."""
-        return (1 - self.alpha) * images + self.alpha * self.trigger(*images.shape[1:])
+        return (1 - self.alpha) * images + self.alpha * self.pattern(*images.shape[1:])
 
-    def trigger(self, height: int, width: int, channels: int) -> NDArray[np.floating]:
+    def pattern(self, height: int, width: int, channels: int) -> NDArray[np.floating]:
         """The picture at that size; (height, width, channels) in 0..255."""
         draw = _noise if self.picture == "noise" else _figure
         return in_channels(draw(self.seed, height, width), channels)

@@ -77,3 +77,35 @@ class Plan:
         if len(chosen) < count:
             raise ElixirError(f"{what} is {count}, but select={self.select} leaves only {len(chosen)}; lower the rate")
         return chosen
+
+    def draw_covers(
+        self, labels: NDArray[np.int64], poisoned: NDArray[np.int64], ratio: float, usable: Callable[[int], bool]
+    ) -> NDArray[np.int64]:
+        """The indices of the cover samples: any labelled samples that are not poisoned.
+
+        Args:
+            labels: int64 (n,), -1 for samples without a label.
+            poisoned: what `draw` has returned.
+            ratio: cover samples for each poisoned one.
+            usable: samples for which it is false are passed over.
+
+        Returns:
+            int64, ascending, without repetition.
+
+        Raises:
+            ElixirError: there are too few samples left.
+        """
+        count = round(ratio * len(poisoned))
+        rest = np.setdiff1d(np.flatnonzero(labels >= 0), poisoned)
+        chosen: list[int] = []
+        for index in np.random.default_rng((self.seed, 1)).permutation(rest).tolist():
+            if len(chosen) == count:
+                break
+            if usable(index):
+                chosen.append(index)
+        if len(chosen) < count:
+            raise ElixirError(
+                f"{len(poisoned)} poisoned samples take {count} cover samples, and only {len(chosen)} are left; "
+                "lower the rate"
+            )
+        return np.sort(np.array(chosen, np.int64))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors.torch import save_file
 
 from elixir.attacks.names import renamed
 from elixir.attacks.plan import Plan, RateOf, Select
@@ -23,6 +24,7 @@ from elixir.data.names import unescape
 from elixir.data.sink import open_sink
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
+from elixir.progress import Progress
 
 if TYPE_CHECKING:
     from elixir.attacks.base import Attack
@@ -49,12 +51,16 @@ class Poisoned:
         truth: the parquet file beside it with a row for every sample of the input.
         samples: number of samples in the input.
         poisoned: number of poisoned ones.
+        covers: number of cover samples.
+        attack: as it was fitted to the dataset.
     """
 
     out: Path
     truth: Path
     samples: int
     poisoned: int
+    covers: int
+    attack: Attack
 
 
 def poison_dataset(
@@ -67,10 +73,12 @@ def poison_dataset(
     rate_of: RateOf | None = None,
     select: Select | None = None,
     seed: int = 0,
+    quiet: bool = True,
 ) -> Poisoned:
     """Write a poisoned copy of a dataset, and the truth beside it as `<out>.truth.parquet`.
 
-    Poisoned images are written as PNG; everything else is copied byte for byte. In a folder the poisoned samples move
+    What an attack has learned from the dataset is written beside it too, as `<out>.attack.safetensors`. Poisoned and
+    cover images are written as PNG; everything else is copied byte for byte. In a folder the poisoned samples move
     to the target's class folder under inconspicuous names. Samples of a folder that cannot be read are left out.
 
     The truth has a row for every sample of the input: `id` in the input; `output`, its id in the poisoned dataset, ""
@@ -86,6 +94,7 @@ def poison_dataset(
         rate_of: see `Plan`; the dataset, or for clean-label attacks the target class.
         select: see `Plan`; images of other classes, or for clean-label attacks those of the target class.
         seed: of the choice of samples and their new names; the trigger has its own, `attack.seed`.
+        quiet: no progress.
 
     Raises:
         ElixirError: no such class, impossible rate, `out` holds something or is inside the input, or a write failed.
@@ -100,30 +109,43 @@ def poison_dataset(
     if attack.clean_label and plan.select != "target":
         raise ElixirError(f"{attack.name} is a clean-label attack: it needs select=target, not {plan.select}")
     out = Path(out).expanduser().resolve()
-    truth = out.with_name(f"{out.name}.truth.parquet")
-    _refuse_to_overwrite(source, out, truth)
+    truth, learned = (out.with_name(f"{out.name}.{what}") for what in ("truth.parquet", "attack.safetensors"))
+    _refuse_to_overwrite(source, out, truth, learned)
+
+    def usable(index: int) -> bool:
+        return _decoded(source, index) is not None
 
     labels = np.fromiter((sample.label for sample in source.samples), np.int64, len(source.samples))
-    chosen = set(plan.draw(labels, label, lambda index: _decoded(source, index) is not None).tolist())
-    named = renamed(source, sorted(chosen), label, seed) if isinstance(source, FolderSource) else source
+    poisoned = plan.draw(labels, label, usable)
+    covers = plan.draw_covers(labels, poisoned, attack.covers, usable)
+    progress = Progress(quiet)
+    attack = attack.fit(source, label, progress)
+    what = np.full(len(labels), "clean", object)
+    what[poisoned], what[covers] = "poisoned", "cover"
+    named = renamed(source, poisoned.tolist(), label, seed) if isinstance(source, FolderSource) else source
     partial = out.with_name(f".{out.name}.partial")
     outputs: list[str] = []
     try:
         _remove(partial)
         sink = open_sink(source.kind, partial, named)
-        for index in range(len(labels)):
-            decision = _poisoned(source, index, attack, label) if index in chosen else _untouched(source, index)
-            outputs.append(sink.write(index, decision))
-            if index in chosen and isinstance(source, FolderSource):  # a younger file would stand out
-                shutil.copystat(source.path(index), partial / unescape(outputs[-1]))
+        with progress.task("poisoning", len(labels)) as advance:
+            for index in range(len(labels)):
+                decision = _decided(source, index, attack, label, what[index])
+                outputs.append(sink.write(index, decision))
+                if what[index] != "clean" and isinstance(source, FolderSource):  # a younger file would stand out
+                    shutil.copystat(source.path(index), partial / unescape(outputs[-1]))
+                advance(1)
         sink.close()
         _remove(partial / RUN_FOLDER)  # the originals of the poisoned samples
-        _write_truth(truth, source, attack, plan, label, chosen, outputs)
+        if attack.weights:
+            with replacing(learned, learned.with_name(f".{learned.name}.partial")) as file:
+                save_file(attack.weights, file)
+        _write_truth(truth, source, attack, plan, label, what, outputs)
         with writing(out):
             partial.replace(out)
     finally:
         _remove(partial)
-    return Poisoned(out, truth, len(labels), len(chosen))
+    return Poisoned(out, truth, len(labels), len(poisoned), len(covers), attack)
 
 
 def _find_class(source: Source, target: str) -> int:
@@ -136,12 +158,13 @@ def _find_class(source: Source, target: str) -> int:
     raise ElixirError(f"{source.location} has no class {target!r} to be the target; {hint}")
 
 
-def _refuse_to_overwrite(source: Source, out: Path, truth: Path) -> None:
+def _refuse_to_overwrite(source: Source, out: Path, *beside: Path) -> None:
     root = source.root if isinstance(source, FolderSource) else Path(source.location).resolve()
     if out == root or (root.is_dir() and root in out.parents):
         raise ElixirError(f"{out} is inside the input {root}; choose another place for the output")
-    if truth.exists():
-        raise ElixirError(f"{truth} exists; choose another output, or move that file away")
+    for path in beside:
+        if path.exists():
+            raise ElixirError(f"{path} exists; choose another output, or move that file away")
     with writing(out):
         if out.exists() and not (out.is_dir() and not any(out.iterdir())):
             raise ElixirError(f"{out} exists and is not an empty folder; choose another output")
@@ -155,12 +178,16 @@ def _decoded(source: Source, index: int) -> Picture | None:
         return None
 
 
-def _poisoned(source: Source, index: int, attack: Attack, target: int) -> Decision:
+def _decided(source: Source, index: int, attack: Attack, target: int, what: str) -> Decision:
     sample = source.samples[index]
+    if what == "clean":
+        return _untouched(source, index)
     picture = decode(source.read(index))
-    pixels = picture.rgb[..., :1] if picture.grey else picture.rgb
-    triggered = np.broadcast_to(attack.poison(pixels[None], [sample.id])[0], picture.rgb.shape)
-    return Decision("purified" if sample.label == target else "relabelled", target, encode(picture, triggered))
+    pixels = (picture.rgb[..., :1] if picture.grey else picture.rgb)[None]
+    made = (attack.poison if what == "poisoned" else attack.cover)(pixels, [sample.id])[0]
+    label = target if what == "poisoned" else sample.label
+    action = "purified" if label == sample.label else "relabelled"
+    return Decision(action, label, encode(picture, np.broadcast_to(made, picture.rgb.shape)))
 
 
 def _untouched(source: Source, index: int) -> Decision:
@@ -174,25 +201,33 @@ def _untouched(source: Source, index: int) -> Decision:
 
 
 def _write_truth(
-    path: Path, source: Source, attack: Attack, plan: Plan, target: int, chosen: set[int], outputs: list[str]
+    path: Path,
+    source: Source,
+    attack: Attack,
+    plan: Plan,
+    target: int,
+    what: np.ndarray,
+    outputs: list[str],
 ) -> None:
     names = [*source.classes, ""]  # label -1 has no name
     record = {
         "attack": attack.name,
         "settings": attack.settings(),
+        "weights": path.name.replace(".truth.parquet", ".attack.safetensors") if attack.weights else None,
         "plan": plan.settings(),
         "target": source.classes[target],
         "classes": source.classes,
         "samples": len(outputs),
-        "poisoned": len(chosen),
+        "poisoned": int(np.sum(what == "poisoned")),
+        "covers": int(np.sum(what == "cover")),
     }
     rows = [
         {
             "id": sample.id,
             "output": output,
-            "truth": "poisoned" if index in chosen else "clean",
+            "truth": what[index],
             "class": names[sample.label],
-            "new_class": names[target if index in chosen else sample.label],
+            "new_class": names[target if what[index] == "poisoned" else sample.label],
             "attack": attack.name,
             "seed": plan.seed,
         }

@@ -10,8 +10,9 @@ from pathlib import Path
 from elixir.api import sanitize
 from elixir.data.opening import open_source
 from elixir.errors import ElixirError
+from elixir.evaluation.outcome import train_and_attack
+from elixir.evaluation.truth import read_truth, recovery
 from elixir.registry import find
-from elixir.scoring import read_truth, recovery, train_and_attack
 
 SAMPLE = Path(__file__).parent / "sample"
 TARGET = "stop"

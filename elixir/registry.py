@@ -46,7 +46,7 @@ def find(kind: Kind, name: str) -> Any:
     for point in entry_points(group=f"elixir.{kind}", name=name):
         try:
             return point.load()
-        except ImportError as error:
+        except (ImportError, AttributeError) as error:
             raise ElixirError(f"{kind[:-1]} {name!r} cannot be imported from {point.value}: {error}") from error
     known = names(kind)
     near = difflib.get_close_matches(name, known, n=1)

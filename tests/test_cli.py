@@ -12,9 +12,11 @@ from small_world import FAST, make_shapes, png
 from typer.testing import CliRunner
 
 from elixir import cli
+from elixir.attacks.badnets import BadNets
+from elixir.cli.options import parse_settings
 from elixir.data.restore import restore
+from elixir.evaluation.truth import attack_of
 from elixir.registry import find
-from elixir.scoring import attack_of
 
 PAIRS = [item for key, value in FAST.items() for item in ("--set", f"{key}={json.dumps(value)}")]
 
@@ -151,8 +153,7 @@ def test_poison_then_score(shapes: Path, tmp_path: Path, monkeypatch, capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["poisoned"] == 20
     assert 0 <= report["found"] <= 1
-    attack, settings, target = attack_of(tmp_path / "poisoned.truth.parquet")
-    assert (attack, settings["pattern"], target) == ("badnets", "white", "spot")
+    assert attack_of(tmp_path / "poisoned.truth.parquet") == (BadNets(pattern="white"), "spot")
 
 
 def test_help_lists_the_commands():
@@ -162,7 +163,7 @@ def test_help_lists_the_commands():
 
 
 def test_settings_are_parsed_as_toml_or_text():
-    parsed = cli.parse_settings(["a.b=[0.1, 2]", "c.d=white", "e.f=true", "g.h=1e-3", "i.j=x=y"])
+    parsed = parse_settings(["a.b=[0.1, 2]", "c.d=white", "e.f=true", "g.h=1e-3", "i.j=x=y"])
     assert parsed == {"a.b": [0.1, 2], "c.d": "white", "e.f": True, "g.h": 0.001, "i.j": "x=y"}
 
 

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 from elixir.api import sanitize, scan
 from elixir.data.opening import open_source
 from elixir.demo import SAMPLE
+from elixir.evaluation.truth import read_truth, recovery
 from elixir.registry import find
-from elixir.scoring import read_truth, recovery
 
 QUICK = {"reference.least_steps": 400, "crossfit.least_steps": 400, "benign.least_steps": 400}
 

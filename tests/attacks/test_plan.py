@@ -35,6 +35,18 @@ def test_unusable_samples_are_replaced_and_the_others_stay():
     assert set(plain[1:]) < set(chosen)
 
 
+def test_covers_are_other_samples():
+    poisoned = Plan().draw(LABELS, 0)
+    covers = Plan().draw_covers(LABELS, poisoned, 2, lambda index: index % 7 != 0)
+    assert len(set(covers.tolist())) == len(covers) == 20
+    assert not set(covers.tolist()) & set(poisoned.tolist())
+    assert (LABELS[covers] >= 0).all()
+    assert (covers % 7 != 0).all()
+    assert len(Plan().draw_covers(LABELS, poisoned, 0, lambda _: True)) == 0
+    with pytest.raises(ElixirError, match="10 poisoned samples take 100 cover samples, and only 90 are left"):
+        Plan().draw_covers(LABELS, poisoned, 10, lambda _: True)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

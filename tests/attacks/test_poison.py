@@ -10,12 +10,16 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from elixir.attacks.badnets import BadNets
 from elixir.attacks.blended import Blended
+from elixir.attacks.wanet import WaNet
 from elixir.data.opening import open_source
 from elixir.errors import ElixirError
+from elixir.evaluation.truth import attack_of
+from elixir.registry import register
 
 CLASSES = ("give way", "no entry", "stop")
 
@@ -132,6 +136,42 @@ def test_a_clean_label_attack_changes_no_label_and_no_name(tree, tmp_path):
     assert all(row["output"] == row["id"] and row["new_class"] == row["class"] for row in rows)
     with pytest.raises(ElixirError, match="clean-label"):
         Brighter().poison_dataset(open_source(tree), tmp_path / "more", "stop", select="any")
+
+
+def test_cover_samples_keep_their_label(tree, tmp_path):
+    attack = WaNet()
+    done = attack.poison_dataset(open_source(tree), tmp_path / "out", "stop", rate=0.2)
+    rows = truth_of(done.truth)
+    covers = [row for row in rows if row["truth"] == "cover"]
+    assert (done.poisoned, done.covers, len(covers)) == (6, 12, 12)
+    for row in covers:
+        assert row["output"] == row["id"]
+        assert row["new_class"] == row["class"]
+        expected = attack.cover(pixels(tree / row["id"])[None], [row["id"]])[0]
+        assert np.array_equal(pixels(done.out / row["output"]), expected)
+
+
+def test_what_an_attack_has_learned_lies_beside_the_output(tree, tmp_path):
+    @dataclass(frozen=True, kw_only=True)
+    class MeanColour(BadNets):
+        name = "mean-colour"
+
+        def fit(self, source, target, progress):
+            return self.with_weights({"colour": torch.full((3,), float(target))})
+
+        def triggered(self, images, ids):
+            return 0 * images + self.weights["colour"].numpy()
+
+    register("attacks", "mean-colour")(MeanColour)
+    done = MeanColour().poison_dataset(open_source(tree), tmp_path / "out", "stop", rate=0.2)
+    again, target = attack_of(done.truth)
+    picture = np.zeros((1, 4, 4, 3), np.uint8)
+    assert target == "stop"
+    assert np.array_equal(again.trigger(picture, ["a"]), picture + 2)
+    assert np.array_equal(done.attack.trigger(picture, ["a"]), picture + 2)
+    (tmp_path / "out.truth.parquet").unlink()
+    with pytest.raises(ElixirError, match=r"out\.attack\.safetensors exists"):
+        MeanColour().poison_dataset(open_source(tree), tmp_path / "out", "stop", rate=0.2)
 
 
 @pytest.mark.parametrize("kind", ["parquet", "hf"])

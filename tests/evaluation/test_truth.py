@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from elixir.errors import ElixirError
-from elixir.scoring import recovery
+from elixir.evaluation.truth import recovery
 
 
 def table(rows: list[tuple], names: list[str]) -> pa.Table:

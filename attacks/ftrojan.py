@@ -1,0 +1,56 @@
+"""FTrojan: two frequencies of the chroma (Wang et al., Backdoor attack through frequency domain, 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elixir.attacks.base import Attack
+from elixir.errors import ElixirError
+
+BLOCK = 32
+FREQUENCIES = (15, 31)
+CB_CR = np.array([[0, 1.402], [-0.344136, -0.714136], [1.772, 0]])
+"""What a unit of Cb and of Cr adds to R, G and B (ITU-R BT.601, full range)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FTrojan(Attack):
+    """Adds to two coefficients of the discrete cosine transform of Cb and Cr, in every block of 32x32 pixels.
+
+    The transform is linear, so that this is a fixed pattern. Images without colours get it in their grey levels.
+
+    Args:
+        magnitude: what is added to the orthonormal coefficients (15, 15) and (31, 31), in levels of 255, above 0.
+
+    Raises:
+        ElixirError: the magnitude is out of range.
+    """
+
+    name: ClassVar[str] = "ftrojan"
+
+    magnitude: float = 30
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (isinstance(self.magnitude, int | float) and 0 < self.magnitude <= 8192):
+            raise ElixirError(f"ftrojan: magnitude is {self.magnitude!r}; it must be a number above 0 and up to 8192")
+
+    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+        """The images with the pattern."""
+        _, height, width, channels = images.shape
+        pattern = self.magnitude * chroma_pattern(height, width)
+        weights = CB_CR.sum(1) if channels == 3 else np.ones(channels)
+        return images + pattern[..., None] * weights
+
+
+def chroma_pattern(height: int, width: int) -> NDArray[np.float64]:
+    """A coefficient of 1 at (15, 15) and at (31, 31) of every block, (height, width); blocks at the edge are cut."""
+    position = np.arange(BLOCK) + 0.5
+    waves = [np.cos(np.pi * frequency * position / BLOCK) for frequency in FREQUENCIES]
+    block = sum(np.outer(wave, wave) for wave in waves) * 2 / BLOCK
+    return np.tile(block, (-(-height // BLOCK), -(-width // BLOCK)))[:height, :width]

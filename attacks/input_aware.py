@@ -1,0 +1,154 @@
+"""Input-aware: a pattern and a place of its own for every image.
+
+Nguyen & Tran, Input-aware dynamic backdoor attack, 2020, arXiv:2010.08138.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from elixir.attacks.trained import Painter, TrainedAttack, TrainingData, coloured_as, restored, tensors, train
+from elixir.errors import ElixirError
+from elixir.models.classifier import SmallResNet
+from elixir.models.train_classifier import ClassifierTraining, augment
+from elixir.progress import Progress
+from elixir.randomness import generator
+
+AUGMENTATION = ClassifierTraining()
+WIDTHS = (48, 96)
+BANK = 64
+SHARPNESS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputAware(TrainedAttack):
+    """Paints a few pixels of the image; one network says which, another what, and both look at the image.
+
+    The mask's network is trained first and then left alone. The pattern's is trained together with a classifier, for
+    which an image with its own trigger is of the target class, and one with the trigger of another image of its own
+    class; the same is in the dataset as cover samples, which take the trigger of one of 64 training images.
+
+    Args:
+        density: share of the image that the mask covers, above 0 and below 1.
+        lambda_div: weight of the loss that wants different masks and patterns for different images.
+        lambda_norm: weight of the loss that wants masks no larger than `density`.
+        cover_ratio: cover samples for each poisoned one.
+
+    Raises:
+        ElixirError: a parameter is out of range.
+    """
+
+    name: ClassVar[str] = "input_aware"
+
+    density: float = 0.032
+    lambda_div: float = 1
+    lambda_norm: float = 100
+    cover_ratio: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (isinstance(self.density, int | float) and 0 < self.density < 1):
+            raise ElixirError(f"input_aware: density is {self.density!r}; it must be a number above 0 and below 1")
+        for what in ("lambda_div", "lambda_norm", "cover_ratio"):
+            value = getattr(self, what)
+            if not (isinstance(value, int | float) and 0 <= value < float("inf")):
+                raise ElixirError(f"input_aware: {what} is {value!r}; it must be a number of at least 0")
+
+    @property
+    def covers(self) -> float:
+        return self.cover_ratio
+
+    def learn(self, data: TrainingData, progress: Progress) -> dict[str, Tensor]:
+        """Train the mask's network, then the pattern's together with a classifier."""
+        torch.manual_seed(self.seed)
+        artist = Artist()
+        classifier = SmallResNet(data.classes, widths=WIDTHS)
+
+        def mask_loss(images: Tensor, *_: object) -> Tensor:
+            masks = artist.mask(images)
+            excess = F.relu(masks.mean((1, 2, 3)) - self.density).mean()
+            return self.lambda_norm * excess + self.lambda_div * sameness(images, masks)
+
+        def pattern_loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+            count = len(images) // 4
+            one, other = slice(0, count), slice(count, 2 * count)
+            masks, patterns = artist.mask(images[: 2 * count]), artist.pattern(images[: 2 * count])
+            own = images[one].lerp(patterns[one], masks[one])
+            cross = images[one].lerp(patterns[other], masks[other])
+            logits, _ = classifier(augment(torch.cat([own, cross, images[count:]]), AUGMENTATION, rng))
+            wanted = torch.cat([torch.full_like(labels[one], data.target), labels])
+            return F.cross_entropy(logits, wanted) + self.lambda_div * sameness(images[: 2 * count], patterns)
+
+        train(artist.masker, mask_loss, data, -(-self.training_steps // 4), progress, seed=self.seed, name="mask")
+        artist.masker.requires_grad_(False)
+        both = nn.ModuleList([artist.painter, classifier])
+        train(both, pattern_loss, data, self.training_steps, progress, seed=self.seed, name="pattern")
+        chosen = generator(self.seed, "bank").choice(len(data.labels), min(BANK, len(data.labels)), replace=False)
+        return {**tensors(artist), "bank": data.read(np.sort(chosen))}
+
+    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+        """The images with their own triggers."""
+        artist, _ = self._restored()
+        return self.added(images, ids, lambda x, _: artist(x, x))
+
+    def covered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+        """The images, each with the trigger of a training image that its id decides."""
+        artist, bank = self._restored()
+
+        def residual(x: Tensor, id: str) -> Tensor:
+            other = int(generator(self.seed, id, "input_aware").integers(len(bank)))
+            return artist(x, bank[other : other + 1].float() / 255)
+
+        return self.added(images, ids, residual)
+
+    def _restored(self) -> tuple[Artist, Tensor]:
+        weights = dict(self.learned())
+        bank = weights.pop("bank")
+        return restored(Artist, weights), bank
+
+
+class Artist(nn.Module):
+    """The two networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.masker, self.painter = Painter(3, 1), Painter(3, 3)
+
+    def mask(self, sources: Tensor) -> Tensor:
+        """How much of each pixel is painted over, in (0,1).
+
+        Args:
+            sources: float (n, 3, h, w) in [0,1].
+
+        Returns:
+            (n, 1, h, w).
+        """
+        return (SHARPNESS * self.masker(4 * (sources - 0.5))).sigmoid()
+
+    def pattern(self, sources: Tensor) -> Tensor:
+        """What is painted, in (0,1); same shape as the sources."""
+        return coloured_as(sources, self.painter(4 * (sources - 0.5)).sigmoid())
+
+    def forward(self, images: Tensor, sources: Tensor) -> Tensor:
+        """What to add to the images to put the triggers of the sources into them; all (n, 3, h, w)."""
+        return self.mask(sources) * (self.pattern(sources) - images)
+
+
+def sameness(images: Tensor, outputs: Tensor) -> Tensor:
+    """How far different images are apart, for how far their outputs are: the diversity loss (eq. 5).
+
+    Distances are root mean squares between each of the images (n, c, h, w) and the one after it.
+    """
+
+    def distance(x: Tensor) -> Tensor:
+        return ((x - x.roll(1, 0)).square().mean((1, 2, 3)) + 1e-8).sqrt()
+
+    return (distance(images) / distance(outputs)).mean()

@@ -1,0 +1,116 @@
+"""Label-Consistent: images made hard to learn, and a motif in the corners.
+
+Turner et al., Label-consistent backdoor attacks, 2019, arXiv:1912.02771.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from elixir.attacks.trained import TrainedAttack, TrainingData, coloured_as, restored, tensors, train
+from elixir.errors import ElixirError
+from elixir.models.classifier import SmallResNet, fused
+from elixir.models.train_classifier import ClassifierTraining, augment
+from elixir.progress import Progress
+
+LEFT = np.array([[1, -1, -1], [-1, 1, -1], [1, -1, 1]])
+RIGHT = LEFT[:, ::-1]
+WIDTHS = (48, 96)
+AUGMENTATION = ClassifierTraining()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelConsistent(TrainedAttack):
+    """Makes training images adversarial against a classifier of its own, and puts a motif of 3x3 pixels in all corners.
+
+    What is left to learn the label from is the motif, and the test images have nothing else. The motif has the same
+    size in pixels whatever the size of the image; a smaller image gets as much of each as fits.
+
+    Args:
+        eps: largest change of a pixel by the adversarial perturbation, in levels of 255, above 0.
+        step: of the projected gradient descent (Madry et al., 2018, arXiv:1706.06083), in levels of 255, above 0.
+        iterations: number of its steps; 0 for no perturbation.
+        amplitude: what the motif adds or takes away, as a share of 255, above 0 up to 1 (1 / 8 is the quiet form).
+
+    Raises:
+        ElixirError: a parameter is out of range.
+    """
+
+    name: ClassVar[str] = "label_consistent"
+    clean_label: ClassVar[bool] = True
+
+    eps: float = 8
+    step: float = 1.5
+    iterations: int = 100
+    amplitude: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for what, value, most in (("eps", self.eps, 255), ("step", self.step, 255), ("amplitude", self.amplitude, 1)):
+            if not (isinstance(value, int | float) and 0 < value <= most):
+                raise ElixirError(f"{self.name}: {what} is {value!r}; it must be a number above 0 and up to {most}")
+        if type(self.iterations) is not int or self.iterations < 0:
+            raise ElixirError(
+                f"{self.name}: iterations is {self.iterations!r}; it must be a whole number of at least 0"
+            )
+
+    def learn(self, data: TrainingData, progress: Progress) -> dict[str, Tensor]:
+        """Train the classifier that the perturbation is against."""
+        torch.manual_seed(self.seed)
+        net = SmallResNet(data.classes, widths=WIDTHS)
+
+        def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+            return F.cross_entropy(net(augment(images, AUGMENTATION, rng))[0], labels)
+
+        train(net, loss, data, self.training_steps, progress, seed=self.seed, name="surrogate")
+        return {**tensors(fused(net)), "target": torch.tensor(data.target)}
+
+    def poisoned(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+        """The images with the perturbation and the motifs."""
+        return self.triggered(self.perturbed(images, ids), ids)
+
+    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+        """The images with the motifs alone."""
+        return images + 255 * self.amplitude * corners(*images.shape[1:3])[..., None]
+
+    def perturbed(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+        """The images with the perturbation alone, at most `eps` from what they were."""
+        weights = dict(self.learned())
+        target = weights.pop("target")[None]
+        net = restored(lambda: fused(SmallResNet(len(weights["head.weight"]), widths=WIDTHS)), weights)
+        adversarial = self.added(images.copy(), ids, lambda x, _: self.perturbation(net, x, target))
+        return np.clip(adversarial, images - self.eps, images + self.eps)
+
+    def perturbation(self, net: SmallResNet, x: Tensor, label: Tensor) -> Tensor:
+        """What to add to images to raise the classifier's loss, by projected gradient ascent within `eps`.
+
+        Args:
+            net: the classifier.
+            x: float (n, 3, h, w) in [0,1].
+            label: int64 (n,), what the loss is for.
+        """
+        eps, delta = self.eps / 255, torch.zeros_like(x)
+        for _ in range(self.iterations):
+            delta.requires_grad_()
+            (slope,) = torch.autograd.grad(F.cross_entropy(net(x + delta)[0], label, reduction="sum"), delta)
+            moved = delta.detach() + self.step / 255 * coloured_as(x, slope).sign()
+            delta = (x + moved.clamp(-eps, eps)).clamp(0, 1) - x
+        return delta
+
+
+def corners(height: int, width: int) -> NDArray[np.int64]:
+    """The motifs: 1 for light, -1 for dark, 0 outside; (height, width)."""
+    pattern = np.zeros((height, width), np.int64)
+    pattern[:3, :3] = LEFT[:height, :width]
+    pattern[:3, -3:] = RIGHT[:height, -width:]
+    pattern[-3:, :3] = LEFT[-height:, :width]
+    pattern[-3:, -3:] = RIGHT[-height:, -width:]
+    return pattern

@@ -1,0 +1,56 @@
+"""Low-Frequency: a smooth pattern over the whole image (after Zeng et al. 2021, arXiv:2104.03413), from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elixir.attacks.base import Attack, in_channels
+from elixir.errors import ElixirError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowFrequency(Attack):
+    """Adds random cosines of few periods, at most `waves` half periods along each side.
+
+    Args:
+        peak: largest absolute value of the pattern, in levels of 255, above 0.
+        waves: half periods along a side at most, at least 1.
+
+    Raises:
+        ElixirError: a parameter is out of range.
+    """
+
+    name: ClassVar[str] = "low_frequency"
+
+    peak: float = 51
+    waves: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (isinstance(self.peak, int | float) and 0 < self.peak <= 255):
+            raise ElixirError(f"low_frequency: peak is {self.peak!r}; it must be a number above 0 and up to 255")
+        if type(self.waves) is not int or self.waves < 1:
+            raise ElixirError(f"low_frequency: waves is {self.waves!r}; it must be a whole number of at least 1")
+
+    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+        """The images with the pattern."""
+        _, height, width, channels = images.shape
+        return images + self.peak * in_channels(_smooth(self.seed, self.waves, height, width), channels)
+
+
+@lru_cache(maxsize=64)
+def _smooth(seed: int, waves: int, height: int, width: int) -> NDArray[np.float64]:
+    """Cosines up to `waves` half periods with random weights, without a constant, (h, w, 3); largest value 1."""
+    weights = np.random.default_rng((seed, 3)).standard_normal((waves + 1, waves + 1, 3))
+    weights[0, 0] = 0
+    rows, columns = (
+        np.cos(np.pi * np.outer((np.arange(side) + 0.5) / side, np.arange(waves + 1))) for side in (height, width)
+    )
+    pattern = np.einsum("iu,jv,uvc->ijc", rows, columns, weights)
+    return pattern / max(np.abs(pattern).max(), 1e-12)

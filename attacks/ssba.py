@@ -1,0 +1,122 @@
+"""SSBA: a bit string hidden in the image.
+
+Li et al., Invisible backdoor attack with sample-specific triggers, 2021, arXiv:2012.03816.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from elixir.attacks.trained import Painter, TrainedAttack, TrainingData, coloured_as, restored, tensors, train
+from elixir.errors import ElixirError
+from elixir.models.classifier import SmallResNet
+from elixir.models.train_classifier import ClassifierTraining, augment
+from elixir.progress import Progress
+from elixir.randomness import generator
+
+AUGMENTATION = ClassifierTraining()
+DECODER_WIDTHS = (48, 96)
+BATCH = 32
+CONTRAST = 4.0
+SIMILARITY = 5.0
+"""Weight of 1 - SSIM against the squared difference in units of the bound."""
+DEMAND = 40.0
+"""Both count exp(-40 e) where the bits' cross-entropy is e: the bits are learned first, then to be quiet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SSBA(TrainedAttack):
+    """Hides one secret string of bits in all images: an encoder network makes a faint residual from image and string.
+
+    Encoder and a decoder, which reads the string back, are trained together, with random strings, so that the image
+    stays as it was (squared difference and SSIM) and the bits can be read (cross-entropy).
+
+    Args:
+        bits: length of the string; which one it is follows from `seed`.
+        bound: largest change of a pixel, in levels of 255, above 0.
+
+    Raises:
+        ElixirError: a parameter is out of range.
+    """
+
+    name: ClassVar[str] = "ssba"
+
+    bits: int = 20
+    bound: float = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self.bits) is not int or not 1 <= self.bits <= 256:
+            raise ElixirError(f"ssba: bits is {self.bits!r}; it must be a whole number from 1 to 256")
+        if not (isinstance(self.bound, int | float) and 0 < self.bound <= 255):
+            raise ElixirError(f"ssba: bound is {self.bound!r}; it must be a number above 0 and up to 255")
+
+    def learn(self, data: TrainingData, progress: Progress) -> dict[str, Tensor]:
+        """Train encoder and decoder; the encoder is what is kept."""
+        return tensors(self.codec(data, progress)[0])
+
+    def codec(self, data: TrainingData, progress: Progress) -> tuple[Painter, SmallResNet]:
+        """Train the encoder and the decoder: a network whose output is above 0 for every bit that is 1."""
+        torch.manual_seed(self.seed)
+        encoder, decoder = self._encoder(), SmallResNet(self.bits, widths=DECODER_WIDTHS)
+
+        def loss(images: Tensor, _: Tensor, rng: np.random.Generator) -> Tensor:
+            strings = torch.from_numpy(rng.integers(0, 2, (len(images), self.bits))).float()
+            change = self.residual(encoder, images, strings)
+            encoded = (images + change).clamp(0, 1)
+            rounding = torch.from_numpy(rng.uniform(-0.5 / 255, 0.5 / 255, images.shape)).float()
+            read = decoded(decoder, encoded + rounding)
+            errors = F.binary_cross_entropy_with_logits(read, strings)
+            unlikeness = (change * 255 / self.bound).square().mean() + SIMILARITY * (1 - similarity(encoded, images))
+            return errors + (-DEMAND * errors.detach()).exp() * unlikeness
+
+        both = nn.ModuleList([encoder, decoder])
+        train(both, loss, data, self.training_steps, progress, seed=self.seed, name="codec", batch=32)
+        return encoder, decoder
+
+    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+        """The images with the secret in them."""
+        encoder = restored(self._encoder, self.learned())
+        return self.added(images, ids, lambda x, _: self.residual(encoder, x, self.secret()[None]))
+
+    def secret(self) -> Tensor:
+        """The string, float (bits,) of zeros and ones."""
+        return torch.from_numpy(generator(self.seed, "secret").integers(0, 2, self.bits)).float()
+
+    def residual(self, encoder: Painter, images: Tensor, strings: Tensor) -> Tensor:
+        """What hides strings in images.
+
+        Args:
+            encoder: the network.
+            images: float (n, 3, h, w) in [0,1].
+            strings: float (n, bits) of zeros and ones.
+
+        Returns:
+            Same shape as the images, from -bound to bound in units of 1 for 255 levels.
+        """
+        planes = (2 * strings - 1)[..., None, None].expand(-1, -1, *images.shape[-2:])
+        return coloured_as(images, self.bound / 255 * encoder(torch.cat([4 * (images - 0.5), planes], 1)).tanh())
+
+    def _encoder(self) -> Painter:
+        return Painter(3 + self.bits, 3)
+
+
+def decoded(decoder: SmallResNet, images: Tensor) -> Tensor:
+    """What the decoder, which sees fine detail only, reads in images (n, 3, h, w): above 0 for a 1; (n, bits)."""
+    return decoder(0.5 + CONTRAST * (images - F.avg_pool2d(images, 3, 1, 1, count_include_pad=False)))[0]
+
+
+def similarity(a: Tensor, b: Tensor) -> Tensor:
+    """Mean SSIM of images in [0,1] over windows of 8x8 pixels (Wang et al. 2004)."""
+    mean_a, mean_b, aa, bb, ab = (F.avg_pool2d(x, 8, 4) for x in (a, b, a * a, b * b, a * b))
+    means, products = mean_a * mean_b, mean_a**2 + mean_b**2
+    c1, c2 = 0.01**2, 0.03**2
+    return ((2 * means + c1) * (2 * (ab - means) + c2) / ((products + c1) * (aa + bb - products + c2))).mean()

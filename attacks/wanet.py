@@ -1,0 +1,80 @@
+"""WaNet: a smooth warp (Nguyen & Tran, WaNet - Imperceptible warping-based backdoor attack, 2021, arXiv:2102.10369)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from elixir.attacks.base import Attack
+from elixir.errors import ElixirError
+from elixir.randomness import generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaNet(Attack):
+    """Moves every pixel along one smooth random field; cover samples are moved by the field and noise of their own.
+
+    Args:
+        grid: the field is drawn on grid x grid points and made smooth (section 3.2).
+        strength: mean displacement in pixels of a field of `grid` points is strength / 2; 0 leaves images as they are.
+        cover_ratio: cover samples for each poisoned one.
+
+    Raises:
+        ElixirError: a parameter is out of range.
+    """
+
+    name: ClassVar[str] = "wanet"
+
+    grid: int = 4
+    strength: float = 0.5
+    cover_ratio: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self.grid) is not int or self.grid < 2:
+            raise ElixirError(f"wanet: grid is {self.grid!r}; it must be a whole number of at least 2")
+        for what, value in (("strength", self.strength), ("cover_ratio", self.cover_ratio)):
+            if not (isinstance(value, int | float) and 0 <= value < 100):
+                raise ElixirError(f"wanet: {what} is {value!r}; it must be a number of at least 0 and below 100")
+
+    @property
+    def covers(self) -> float:
+        return self.cover_ratio
+
+    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+        """The images, warped."""
+        height, width = images.shape[1:3]
+        return _warped(images, self.displacement(height, width).expand(len(images), -1, -1, -1))
+
+    def covered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+        """The images, warped by the field plus uniform noise of up to 1/height at every pixel."""
+        height, width = images.shape[1:3]
+        own = np.stack([generator(self.seed, id, "wanet").uniform(-1, 1, (height, width, 2)) for id in ids])
+        return _warped(images, self.displacement(height, width) + torch.from_numpy(own) / height)
+
+    def displacement(self, height: int, width: int) -> Tensor:
+        """The field in units of half a side, float64 (1, height, width, 2), x before y."""
+        return self.strength * self.field(height, width) / height
+
+    def field(self, height: int, width: int) -> Tensor:
+        """The smooth field before it is scaled, float64 (1, height, width, 2); mean absolute value 1 on the grid."""
+        points = torch.from_numpy(np.random.default_rng((self.seed, 4)).uniform(-1, 1, (1, 2, self.grid, self.grid)))
+        points = points / points.abs().mean()
+        return F.interpolate(points, (height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+
+
+def _warped(images: NDArray[np.float64], displacement: Tensor) -> NDArray[np.float64]:
+    height, width = images.shape[1:3]
+    y, x = torch.meshgrid(
+        *(torch.linspace(-1, 1, side, dtype=torch.float64) for side in (height, width)), indexing="ij"
+    )
+    grid = (torch.stack((x, y), -1) + displacement).clamp(-1, 1)
+    moved = F.grid_sample(torch.from_numpy(images).permute(0, 3, 1, 2), grid, mode="bilinear", align_corners=True)
+    return moved.permute(0, 2, 3, 1).numpy()

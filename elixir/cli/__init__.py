@@ -1,0 +1,48 @@
+"""The command line: parse, call the API, render."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+from elixir.cli import cleaning, experiments, priors
+from elixir.errors import ElixirError
+
+app = typer.Typer(
+    help="Find and repair backdoor-poisoned samples in labelled image datasets.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for group in (cleaning, experiments, priors):
+    app.add_typer(group.app)
+
+
+@contextmanager
+def _errors_for_people() -> Iterator[None]:
+    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    try:
+        yield
+    except ElixirError as error:
+        console.print(f"elixir: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        console.print("elixir: interrupted; the same command with --resume goes on from here")
+        sys.exit(130)
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        console.print(f"elixir: {error.strerror or error}{where}; when that is mended, --resume goes on from here")
+        sys.exit(1)
+
+
+def main() -> None:
+    """Entry point of the `elixir` command."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    with _errors_for_people():
+        app(standalone_mode=True)

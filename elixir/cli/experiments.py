@@ -1,0 +1,173 @@
+"""The commands for people who attack a dataset to see what comes of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from elixir.cli import options as opt
+from elixir.cli.options import out, parse_settings
+from elixir.errors import ElixirError
+
+app = typer.Typer()
+
+
+@app.command()
+def poison(
+    src: opt.Source,
+    dst: opt.Folder,
+    attack: Annotated[str, typer.Option(help="Name of the attack, e.g. badnets or blended.")],
+    target: Annotated[str, typer.Option(help="Class that the trigger is to stand for.")],
+    rate: Annotated[float, typer.Option(min=0, max=1, help="Share of samples to poison.")] = 0.1,
+    rate_of: Annotated[str | None, typer.Option(help="What RATE is a share of: dataset or class.")] = None,
+    select: Annotated[str | None, typer.Option(help="What may be poisoned: any, non_target or target.")] = None,
+    settings: opt.AttackSettings = None,
+    seed: opt.Seed = 0,
+    image: opt.Image = None,
+    label: opt.Label = None,
+    split: opt.Split = None,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Write a poisoned copy of SRC to DST, for experiments, and the truth beside it."""
+    from elixir.data.opening import open_source
+    from elixir.registry import find
+
+    made = find("attacks", attack).configure(parse_settings(settings or []))
+    source = open_source(src, image=image, label=label, split=split)
+    done = made.poison_dataset(source, dst, target, rate=rate, rate_of=rate_of, select=select, seed=seed, quiet=quiet)
+    if not quiet:
+        covers = f" and {done.covers} covered" if done.covers else ""
+        out.print(f"{done.poisoned} of {done.samples} samples poisoned{covers} in {done.out}; truth in {done.truth}")
+
+
+@app.command()
+def score(
+    dst: Annotated[Path, typer.Argument(metavar="DST", help="What `elixir sanitize` has written.")],
+    truth: Annotated[Path | None, typer.Option(metavar="FILE", help="The truth that `elixir poison` wrote.")] = None,
+    test: Annotated[str | None, typer.Option(metavar="SRC", help="Clean test set to train for.")] = None,
+    attack: Annotated[str | None, typer.Option(help="Attack on the test set; that of the truth by default.")] = None,
+    target: Annotated[str | None, typer.Option(help="Class that the trigger stands for, likewise.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Fresh classifiers to train.")] = 3,
+    settings: opt.AttackSettings = None,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Compare a result with the truth, and train fresh classifiers on it (DST may be any dataset for that)."""
+    from elixir.data.opening import open_source
+    from elixir.evaluation.outcome import train_and_attack
+    from elixir.evaluation.truth import attack_of, read_truth, recovery
+    from elixir.registry import find
+    from elixir.result import read_result
+
+    report: dict[str, Any] = {"dataset": str(dst)}
+    if truth is not None:
+        report |= vars(recovery(read_result(dst).table, read_truth(truth)))
+    if test is not None:
+        if attack is None and truth is not None:
+            made, target = attack_of(truth)
+        elif attack is not None and target is not None:
+            made = find("attacks", attack).configure(parse_settings(settings or []))
+        else:
+            raise ElixirError("--test needs --truth, or --attack and --target")
+        outcomes = train_and_attack(open_source(dst), open_source(test), made, target, list(range(seeds)), quiet=quiet)
+        report["outcomes"] = [vars(outcome) for outcome in outcomes]
+    sys.stdout.write(json.dumps(report, indent=2) + "\n")
+
+
+@app.command()
+def attacks(
+    gallery: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw original, poisoned and difference of each attack.")
+    ] = None,
+    src: Annotated[
+        str | None, typer.Option(metavar="SRC", help="Images for the gallery; the shipped signs by default.")
+    ] = None,
+    target: Annotated[str, typer.Option(help="Class that the trigger is to stand for.")] = "stop",
+    quiet: opt.Quiet = False,
+) -> None:
+    """List the attacks with their parameters, and draw what they do to images."""
+    from elixir.registry import find, names
+
+    for name in names("attacks"):
+        attack = find("attacks", name)
+        parameters = ", ".join(f"{key}={value!r}" for key, value in attack.parameters().items())
+        if not quiet:
+            out.print(f"{name} ({'clean' if attack.clean_label else 'dirty'} label): {parameters}")
+    if gallery is not None:
+        from elixir.evaluation.gallery import draw_gallery
+
+        draw_gallery(gallery, src, target, quiet)
+
+
+@app.command()
+def evaluate(
+    train: Annotated[str, typer.Argument(metavar="TRAIN", help="Clean training set to poison.")],
+    test: Annotated[str, typer.Option(metavar="TEST", help="Clean test set.")],
+    target: Annotated[str, typer.Option(help="Class that the trigger is to stand for.")],
+    folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Results, one JSON file a cell.")],
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:KEY=VALUE,...]", help="May be repeated; all, or none for the set as it is."),
+    ] = None,
+    rate: Annotated[list[float] | None, typer.Option(help="Share of the dataset; may be repeated.")] = None,
+    clean_label_rate: Annotated[
+        list[float] | None, typer.Option(help="Share of the target class, for clean-label attacks; may be repeated.")
+    ] = None,
+    pipeline: Annotated[
+        list[str] | None, typer.Option(metavar="NAME|FILE.toml", help="Recipe or baseline; all-baselines; repeatable.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Fresh classifiers to train on each outcome.")] = 1,
+    settings: opt.Settings = None,
+    device: opt.Device = "auto",
+    seed: opt.Seed = 0,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Poison, clean, train and attack, for every attack, rate and defence; goes on where it was interrupted."""
+    from elixir.evaluation.cell import Experiment
+    from elixir.evaluation.grid import pipelines, poisonings
+    from elixir.evaluation.report import markdown, write_page
+    from elixir.evaluation.summary import read_rows
+
+    chosen = [_attack(text) for text in attack or ["all"]]
+    experiment = Experiment(
+        train, test, target, seeds, seed, parse_settings(settings or []), {"device": device}, folder, quiet
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    for poisoning in poisonings(chosen, rate or [0.1, 0.01], clean_label_rate or [0.8, 0.2]):
+        for name in pipelines(pipeline or ["none", "dataelixir"]):
+            if not quiet:
+                out.print(f"{poisoning.name}, {name}")
+            experiment.run(poisoning, name)
+            write_page(folder / "results.html", read_rows(folder))
+    if not quiet:
+        out.print(markdown(read_rows(folder)), end="")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `elixir evaluate` has written.")],
+    page: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a page.")] = None,
+    into: Annotated[
+        Path | None, typer.Option(metavar="FILE.md", help="Put the table between the marks of this file.")
+    ] = None,
+) -> None:
+    """Render the results of `elixir evaluate`: a Markdown table on screen, in a file, or a page."""
+    from elixir.evaluation.report import insert_results, markdown, write_page
+    from elixir.evaluation.summary import read_rows
+
+    rows = read_rows(folder)
+    if page is not None:
+        write_page(page, rows)
+    if into is not None:
+        insert_results(into, rows)
+    if page is None and into is None:
+        out.print(markdown(rows), end="")
+
+
+def _attack(text: str) -> tuple[str, dict[str, object]]:
+    """Read "badnets:pattern=white,seed=1"."""
+    name, _, settings = text.partition(":")
+    return name, parse_settings(settings.split(",") if settings else [])

@@ -1,0 +1,1 @@
+"""Experiments: poison a dataset, clean it, train on the outcome, and compare with the truth."""

@@ -1,0 +1,180 @@
+"""One cell of an experiment: a dataset, an attack at a rate and a defence, from poisoning to the last score."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from elixir.data.files import replacing
+from elixir.data.opening import open_source
+from elixir.errors import ElixirError
+from elixir.evaluation.defences import Case, defend
+from elixir.evaluation.outcome import FRESH, train_and_attack
+from elixir.evaluation.quality import repair_quality, trigger_quality
+from elixir.evaluation.truth import attack_of, read_truth, recovery, unpoisoned
+from elixir.registry import find
+
+UNATTACKED = "none"
+
+
+@dataclass(frozen=True)
+class Poisoning:
+    """An attack at a rate.
+
+    Attributes:
+        attack: registered name, or "none" for the dataset as it is.
+        settings: of the attack.
+        rate: share of poisoned samples, of the dataset or, for clean-label attacks, of the target class; 0 for none.
+    """
+
+    attack: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    rate: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """For people and for files."""
+        if self.attack == UNATTACKED:
+            return UNATTACKED
+        return "-".join([self.attack, *(str(value) for value in self.settings.values()), f"{100 * self.rate:g}%"])
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What all cells have in common.
+
+    Attributes:
+        train: dataset to poison.
+        test: clean test set.
+        target: name of the attacked class.
+        seeds: number of fresh classifiers trained on each outcome.
+        seed: of the attack's choice of samples and of the defence.
+        settings: of the recipes, "stage.key" -> value.
+        options: of `elixir.pipeline.Pipeline.run`.
+        folder: where the results go, one JSON file a cell; datasets and classifiers lie in `folder`/work.
+        quiet: no progress.
+    """
+
+    train: str
+    test: str
+    target: str
+    seeds: int
+    seed: int
+    settings: dict[str, object]
+    options: dict[str, Any]
+    folder: Path
+    quiet: bool
+
+    def cell(self, poisoning: Poisoning, pipeline: str) -> Path:
+        """The file with the result of one cell."""
+        return self.folder / f"{poisoning.name}-{Path(pipeline).stem}.json"
+
+    def run(self, poisoning: Poisoning, pipeline: str) -> dict[str, Any]:
+        """Compute a cell, or read it if it has been computed; an interrupted one goes on where it was.
+
+        Returns:
+            What the file holds: settings, `trigger`, `detection`, `repair`, `outcomes`, `cost`, `machine`.
+
+        Raises:
+            ElixirError: something is unusable, or the file belongs to another experiment.
+        """
+        path = self.cell(poisoning, pipeline)
+        about = {
+            "train": self.train,
+            "test": self.test,
+            "target": self.target,
+            "attack": poisoning.attack,
+            "attack_settings": dict(poisoning.settings),
+            "rate": poisoning.rate,
+            "pipeline": pipeline,
+            "settings": self.settings,
+            "seed": self.seed,
+        }
+        if path.exists():
+            known = json.loads(path.read_text())
+            if any(known.get(key) != value for key, value in about.items()):
+                raise ElixirError(f"{path} belongs to another experiment; choose another output folder")
+            return known
+        home = self.folder / "work" / poisoning.name
+        poisoned = self._poisoned(poisoning, home)
+        source = open_source(poisoned)
+        truth, attack = unpoisoned(source), None
+        if poisoning.attack != UNATTACKED:
+            truth = read_truth(home / "poisoned.truth.parquet")
+            attack, _ = attack_of(home / "poisoned.truth.parquet")
+        kinds = dict(zip(truth.column("output").to_pylist(), truth.column("truth").to_pylist(), strict=True))
+        what = np.array([kinds[sample.id] for sample in source.samples], object)
+        seeds = list(range(self.seed, self.seed + self.seeds))
+        test = open_source(self.test)
+        undefended = home / "none"
+        folder = home / Path(pipeline).stem
+        folder.mkdir(parents=True, exist_ok=True)
+        if pipeline in ("activation-clustering", "spectral-signatures"):
+            train_and_attack(source, test, None, self.target, seeds[:1], folder=undefended, quiet=self.quiet)
+        model = undefended / f"fresh-{self.seed}.safetensors"
+        case = Case(str(poisoned), source, what, model, folder, self.seed, self.quiet)
+        cleaned = defend(pipeline, case, self.settings, self.options)
+        before = open_source(self.train)
+        start = time.perf_counter()
+        outcomes = train_and_attack(
+            cleaned.train, test, attack, self.target, seeds, cleaned.keep, folder, quiet=self.quiet
+        )
+        result = {
+            **about,
+            "samples": len(source.samples),
+            "trigger": trigger_quality(before, source, truth),
+            "detection": vars(recovery(cleaned.manifest, truth)),
+            "repair": repair_quality(before, source, cleaned.train, cleaned.manifest, truth),
+            "outcomes": [vars(outcome) for outcome in outcomes],
+            "training": vars(FRESH),
+            "cost": {"seconds": cleaned.seconds, "evaluation_seconds": time.perf_counter() - start} | cleaned.found,
+            "machine": machine(),
+        }
+        with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
+            partial.write_text(json.dumps(result, indent=1) + "\n")
+        return result
+
+    def _poisoned(self, poisoning: Poisoning, home: Path) -> str | Path:
+        if poisoning.attack == UNATTACKED:
+            return self.train
+        out, truth = home / "poisoned", home / "poisoned.truth.parquet"
+        if not out.exists():
+            shutil.rmtree(home, ignore_errors=True)
+            home.mkdir(parents=True)
+            attack = find("attacks", poisoning.attack).configure(poisoning.settings)
+            source = open_source(self.train)
+            attack.poison_dataset(source, out, self.target, rate=poisoning.rate, seed=self.seed, quiet=self.quiet)
+        if not truth.exists():
+            raise ElixirError(f"{truth} is missing; remove {home} to poison the dataset again")
+        return out
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        cpu = f"{len(models)} x {models[0]}" if models else cpu
+    return {
+        "cpu": cpu,
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {
+            name: version(name) for name in ("dataset-elixir", "torch", "torchvision", "scikit-learn", "numpy")
+        },
+    }

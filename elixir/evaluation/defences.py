@@ -1,0 +1,196 @@
+"""What may be done to a poisoned dataset before somebody trains on it: recipes of elixir's, and baselines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from elixir.api import sanitize
+from elixir.data.cache import cache_pixels
+from elixir.data.files import RUN_FOLDER
+from elixir.data.opening import open_source
+from elixir.data.source import Source
+from elixir.errors import ElixirError
+from elixir.evaluation.outcome import AT_ONCE
+from elixir.models.classifier import load_small_classifier
+from elixir.models.inference import classify
+from elixir.result import read_result
+
+
+@dataclass(frozen=True)
+class Case:
+    """A poisoned dataset, and what a defence that is no recipe is allowed to know.
+
+    Attributes:
+        path: of the poisoned dataset.
+        source: the same, opened.
+        truth: "clean", "poisoned" or "cover" for every sample of it.
+        model: classifier trained on it, written by `elixir.models.classifier.save_classifier`.
+        folder: for what the defence writes.
+        seed: of the defence.
+        quiet: no progress.
+    """
+
+    path: str
+    source: Source
+    truth: np.ndarray
+    model: Path
+    folder: Path
+    seed: int
+    quiet: bool
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """A training set after a defence.
+
+    Attributes:
+        train: the dataset to train on.
+        manifest: columns `id`, `action`, `new_class`, `suspicion` (see `elixir.run.manifest`), a row for every sample
+            of the poisoned dataset.
+        keep: which samples of `train` to train on; None for all.
+        seconds: that the defence took, without training on the outcome.
+        found: labels under attack, calls a sample and seconds by stage, where a recipe has said so.
+    """
+
+    train: Source
+    manifest: pa.Table
+    keep: np.ndarray | None
+    seconds: float
+    found: dict[str, Any] = field(default_factory=dict)
+
+
+def nothing(case: Case) -> np.ndarray:
+    """Trains on everything."""
+    return np.zeros(len(case.truth), bool)
+
+
+def oracle(case: Case) -> np.ndarray:
+    """Removes what is poisoned, by the truth."""
+    return case.truth == "poisoned"
+
+
+def activation_clustering(case: Case) -> np.ndarray:
+    """Chen et al. 2018 as in ART: the smaller of two clusters of every class, on ten principal components.
+
+    By construction it flags something of every class, attacked or not. ART leaves the clustering unseeded; it is
+    seeded here.
+    """
+    from art.defences.detector.poison import ActivationDefence
+
+    features, labels = _features(case)
+    classifier: Any = _Features(labels)
+    defence = ActivationDefence(classifier, features, np.eye(labels.max() + 1)[labels])
+    defence.clusterer.random_state = case.seed
+    return ~np.array(defence.detect_poison(nb_clusters=2, nb_dims=10, reduce="PCA")[1], bool)
+
+
+def spectral_signatures(case: Case) -> np.ndarray:
+    """Tran et al. 2018 as in ART: 1.5 times the true poison rate of every class, by the first singular vector.
+
+    ART projects features that are not centred; they are centred by class before it sees them, as in the paper.
+    """
+    from art.defences.detector.poison import SpectralSignatureDefense
+
+    features, labels = _features(case)
+    for label in np.unique(labels):
+        features[labels == label] -= features[labels == label].mean(0)
+    rate = float(np.mean(case.truth == "poisoned"))
+    classifier: Any = _Features(labels)
+    one_hot = np.eye(labels.max() + 1)[labels]
+    defence = SpectralSignatureDefense(classifier, features, one_hot, expected_pp_poison=rate)
+    return ~np.array(defence.detect_poison()[1], bool)
+
+
+BASELINES: dict[str, Callable[[Case], np.ndarray]] = {
+    "none": nothing,
+    "oracle": oracle,
+    "activation-clustering": activation_clustering,
+    "spectral-signatures": spectral_signatures,
+}
+"""Defences that remove samples: from a case to what is removed, bool for every sample."""
+
+
+def defend(name: str, case: Case, settings: dict[str, object], options: dict[str, Any]) -> Cleaned:
+    """Apply a baseline, or a recipe.
+
+    Args:
+        name: of a baseline, a shipped recipe or a recipe file.
+        case: the poisoned dataset.
+        settings: of the recipe, "stage.key" -> value.
+        options: of `elixir.pipeline.Pipeline.run`.
+
+    Raises:
+        ElixirError: there is no such defence, its package is missing, or it failed.
+    """
+    start = time.perf_counter()
+    if name not in BASELINES:
+        clean = case.folder / "clean"
+        if (clean / RUN_FOLDER).exists():
+            result = read_result(clean)
+        else:
+            run = {"seed": case.seed, "quiet": case.quiet, "resume": True, **options}
+            result = sanitize(case.path, clean, pipeline=name, settings=settings, **run)
+        found = {
+            "targets": [target.name for target in result.targets],
+            "calls_per_sample": result.calls_per_sample,
+            "stages": {stage: vars(cost) for stage, cost in result.costs.items()},
+            "config": result.config,
+        }
+        seconds = sum(cost.seconds for cost in result.costs.values())
+        return Cleaned(open_source(clean), result.table, None, seconds, found)
+    try:
+        removed = BASELINES[name](case)
+    except ImportError as error:
+        raise ElixirError(
+            f"{name} needs adversarial-robustness-toolbox: pip install 'dataset-elixir[benchmark]'"
+        ) from error
+    classes = [*case.source.classes, ""]
+    manifest = pa.table(
+        {
+            "id": [sample.id for sample in case.source.samples],
+            "output": [sample.id for sample in case.source.samples],
+            "action": np.where(removed, "dropped", "kept").tolist(),
+            "new_class": [
+                "" if gone else classes[sample.label] for sample, gone in zip(case.source.samples, removed, strict=True)
+            ],
+            "suspicion": removed.astype(np.float32),
+        }
+    )
+    return Cleaned(case.source, manifest, ~removed, time.perf_counter() - start)
+
+
+class _Features:
+    """As much of an ART classifier as its poison detectors ask for; the features are the data already."""
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self.layer_names = ["features"]
+        self.nb_classes = int(labels.max()) + 1
+
+    def get_activations(self, x: np.ndarray, layer: int, batch_size: int) -> np.ndarray:
+        return x
+
+
+def _features(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Features of the classifier's last hidden layer, float64 (n, d), and labels int64 (n,).
+
+    Raises:
+        ElixirError: a sample cannot be read.
+    """
+    net = load_small_classifier(case.model)
+    store, rows = cache_pixels(case.source, case.folder / "pixels.u8", 32)
+    if len(rows) < len(case.truth):
+        raise ElixirError(f"{case.source.location} has samples that cannot be read; baselines need a sound dataset")
+    parts = [
+        classify(net, store.read(np.arange(start, min(start + AT_ONCE, len(rows)))), torch.device("cpu"))[1]
+        for start in range(0, len(rows), AT_ONCE)
+    ]
+    (case.folder / "pixels.u8").unlink()
+    return torch.cat(parts).double().numpy(), np.array([sample.label for sample in case.source.samples], np.int64)

@@ -1,0 +1,57 @@
+"""A picture of what every attack does to an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from elixir.data.decode import decode
+from elixir.data.files import replacing
+from elixir.data.opening import open_source
+from elixir.errors import ElixirError
+from elixir.progress import Progress
+from elixir.registry import find, names
+
+SAMPLE = Path(__file__).parents[1] / "sample" / "signs-train.parquet"
+IMAGES = 4
+TILE = 96
+GAP = 6
+LABEL = 130
+GAIN = 4
+
+
+def draw_gallery(path: Path, src: str | None, target: str, quiet: bool) -> None:
+    """Write a PNG with a row for each attack: original, poisoned, and their difference four times as strong.
+
+    Args:
+        path: of the picture.
+        src: where the images come from; the shipped traffic signs by default.
+        target: class that the attacks are fitted to; clean-label attacks are shown on its images.
+        quiet: no progress.
+
+    Raises:
+        ElixirError: there is no such class, or too few images.
+    """
+    source = open_source(src or SAMPLE)
+    if target not in source.classes:
+        raise ElixirError(f"{source.location} has no class {target!r}; it has {', '.join(source.classes[:20])}")
+    aimed = source.classes.index(target)
+    found = names("attacks")
+    sheet = Image.new("RGB", (LABEL + 3 * IMAGES * (TILE + GAP), len(found) * (TILE + GAP)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for row, name in enumerate(found):
+        attack = find("attacks", name)().fit(source, aimed, Progress(quiet))
+        rows = [i for i, sample in enumerate(source.samples) if (sample.label == aimed) == attack.clean_label]
+        top = row * (TILE + GAP)
+        pen.text((4, top + TILE // 2 - 6), name, fill="black")
+        for column, index in enumerate(rows[:: max(1, len(rows) // IMAGES)][:IMAGES]):
+            before = decode(source.read(index)).rgb
+            after = attack.poison(before[None], [source.samples[index].id])[0]
+            difference = np.clip(128 + GAIN * (after.astype(int) - before), 0, 255).astype(np.uint8)
+            for place, image in enumerate((before, after, difference)):
+                tile = Image.fromarray(image).resize((TILE, TILE), Image.Resampling.NEAREST)
+                sheet.paste(tile, (LABEL + (3 * column + place) * (TILE + GAP), top))
+    with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
+        sheet.save(partial, "PNG")

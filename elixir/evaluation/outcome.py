@@ -1,0 +1,131 @@
+"""What a fresh classifier learns from a training set: accuracy, and what a trigger does to it."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from elixir.data.cache import cache_pixels
+from elixir.data.decode import decode, resize
+from elixir.data.pixels import PixelStore
+from elixir.data.source import Source
+from elixir.models.classifier import SmallResNet, load_small_classifier, save_classifier
+from elixir.models.inference import classify
+from elixir.models.train_classifier import ClassifierTraining, train_classifier
+from elixir.progress import Progress
+
+FRESH = ClassifierTraining(epochs=10)
+AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A fresh classifier on the clean and on the triggered test set, shares in [0,1].
+
+    Attributes:
+        seed: of its training.
+        accuracy: ACC, on the clean test set.
+        asr: share of triggered test images of other classes that it takes for the target; None without an attack.
+        robust_accuracy: RA, share of the same images that it gets right; likewise.
+        tested: clean test images.
+        triggered: triggered test images.
+    """
+
+    seed: int
+    accuracy: float
+    asr: float | None
+    robust_accuracy: float | None
+    tested: int
+    triggered: int
+
+
+def train_and_attack(
+    train: Source,
+    test: Source,
+    attack: Any | None,
+    target: str,
+    seeds: list[int],
+    keep: np.ndarray | None = None,
+    folder: Path | None = None,
+    size: int = 32,
+    quiet: bool = True,
+) -> list[Outcome]:
+    """Train a fresh classifier for each seed, and show it test images with the trigger.
+
+    Args:
+        train: the training set.
+        test: the clean test set; its classes are matched by name.
+        attack: with `trigger(images uint8 (n, h, w, c), ids)`, as it was fitted to the training set; None for none.
+        target: name of the attacked class.
+        seeds: of the trainings.
+        keep: which samples of the training set to learn from, bool; all by default.
+        folder: keeps the classifiers as `fresh-<seed>.safetensors`; those that are there are not trained again, and an
+            interrupted training goes on.
+        size: side in pixels at which the classifier sees the images; the trigger is applied before.
+        quiet: no progress.
+    """
+    progress = Progress(quiet)
+    with tempfile.TemporaryDirectory(prefix="elixir-fresh-") as name, nullcontext(folder or Path(name)) as home:
+        scratch = Path(name)
+        store, rows = cache_pixels(train, scratch / "train.u8", size)
+        labels = np.array([train.samples[int(row)].label for row in rows], np.int64)
+        chosen = np.arange(len(rows)) if keep is None else np.flatnonzero(keep[rows])
+        tests, test_rows = cache_pixels(test, scratch / "test.u8", size)
+        names = [test.classes[test.samples[int(row)].label] for row in test_rows]
+        truth = np.array([train.classes.index(name) if name in train.classes else -1 for name in names])
+        aimed = train.classes.index(target)
+        others = test_rows[truth != aimed] if attack is not None else test_rows[:0]
+        triggered = PixelStore(scratch / "triggered.u8", size)
+        with progress.task("triggering", len(others)) as advance:
+            for place, row in enumerate(others.tolist()):
+                image = attack.trigger(decode(test.read(row)).rgb[None], [test.samples[row].id])[0]  # type: ignore[union-attr]
+                triggered.append(place, resize(image, size).transpose(2, 0, 1)[None])
+                advance(1)
+        outcomes: list[Outcome] = []
+        for seed in seeds:
+            net = _trained(store, chosen, labels, train.classes, replace(FRESH, seed=seed), home, progress)
+            accuracy = float((_predict(net, tests, len(truth)) == truth).mean())
+            fooled = _predict(net, triggered, len(others))
+            asr, robust = None, None
+            if attack is not None:
+                asr, robust = float((fooled == aimed).mean()), float((fooled == truth[truth != aimed]).mean())
+            outcomes.append(Outcome(seed, accuracy, asr, robust, len(truth), len(others)))
+        return outcomes
+
+
+def _trained(
+    store: PixelStore,
+    rows: np.ndarray,
+    labels: np.ndarray,
+    classes: list[str],
+    settings: ClassifierTraining,
+    folder: Path,
+    progress: Progress,
+) -> SmallResNet:
+    path = folder / f"fresh-{settings.seed}.safetensors"
+    if not path.exists():
+        with progress.task(f"training {settings.seed}", settings.passes(len(rows))) as advance:
+            net = train_classifier(
+                store.read,
+                rows,
+                labels[rows],
+                len(classes),
+                settings,
+                path.with_suffix(".checkpoint"),
+                lambda epoch, accuracy: advance(1),
+            )
+        save_classifier(net, path, classes)
+    return load_small_classifier(path)
+
+
+def _predict(net: SmallResNet, store: PixelStore, count: int) -> np.ndarray:
+    if not count:
+        return np.empty(0, np.int64)
+    parts = [store.read(np.arange(start, min(start + AT_ONCE, count))) for start in range(0, count, AT_ONCE)]
+    return np.concatenate([classify(net, part, torch.device("cpu"))[0].argmax(1).numpy() for part in parts])

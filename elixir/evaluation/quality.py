@@ -1,0 +1,110 @@
+"""How visible a trigger is, and how much of it a sanitization has left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from elixir.data.decode import decode
+from elixir.data.source import Source
+
+MOST = 500
+SMALLEST = 11
+"""Side in pixels below which the structural similarity is not defined."""
+
+
+def trigger_quality(source: Source, poisoned: Source, truth: pa.Table) -> dict[str, float | int]:
+    """Poisoned images against what they were, averaged over the first `MOST` of them.
+
+    Args:
+        source: the dataset before.
+        poisoned: the dataset after.
+        truth: with columns `id`, `output` and `truth`.
+
+    Returns:
+        `images`, `psnr` in dB, `ssim` (over images of 11 pixels or more), `peak` in levels of 255; empty without
+        poisoned images.
+    """
+    pairs = list(islice(_pairs(source, poisoned, _renamed(truth, "poisoned")), MOST))
+    if not pairs:
+        return {}
+    similar = [_ssim(*pair) for pair in pairs if min(pair[0].shape[:2]) >= SMALLEST]
+    return {
+        "images": len(pairs),
+        "psnr": float(np.mean([_psnr(*pair) for pair in pairs])),
+        "ssim": float(np.mean(similar)) if similar else float("nan"),
+        "peak": int(max(np.abs(before.astype(int) - after).max() for before, after in pairs)),
+    }
+
+
+def repair_quality(
+    source: Source, poisoned: Source, clean: Source, manifest: pa.Table, truth: pa.Table
+) -> dict[str, float | int]:
+    """Repaired images against what they were before they were poisoned.
+
+    Args:
+        source: the dataset before the attack.
+        poisoned: after the attack.
+        clean: after the sanitization.
+        manifest: `elixir.result.Result.table`.
+        truth: with columns `id`, `output` and `truth`.
+
+    Returns:
+        `repaired`: poisoned images that are in the output with new pixels; `trigger_residual`: the mean over them of
+        ||repaired - original|| / ||poisoned - original||; `collateral`: clean images with new pixels;
+        `collateral_psnr` of these, in dB.
+    """
+    output = {
+        id: out
+        for id, action, out in zip(
+            *(manifest.column(key).to_pylist() for key in ("id", "action", "output")), strict=True
+        )
+        if action in ("relabelled", "purified")
+    }
+    attacked = {name: id for id, name in _renamed(truth, "poisoned") if name in output}
+    untouched = {name: id for id, name in _renamed(truth, "clean") if name in output}
+    originals = dict(zip(attacked, _images(source, attacked.values()), strict=True))
+    poison = dict(zip(attacked, _images(poisoned, attacked), strict=True))
+    residuals = [
+        np.linalg.norm(repaired - originals[name]) / max(np.linalg.norm(poison[name] - originals[name]), 1e-9)
+        for name, repaired in zip(attacked, _images(clean, [output[name] for name in attacked]), strict=True)
+    ]
+    collateral = list(_pairs(source, clean, [(id, output[name]) for name, id in untouched.items()]))
+    return {
+        "repaired": len(residuals),
+        "trigger_residual": float(np.mean(residuals)) if residuals else 0.0,
+        "collateral": len(collateral),
+        "collateral_psnr": float(np.mean([_psnr(*pair) for pair in collateral])) if collateral else float("nan"),
+    }
+
+
+def _renamed(truth: pa.Table, what: str) -> list[tuple[str, str]]:
+    """The ids before and after the attack of all samples of that kind that are in the poisoned dataset."""
+    columns = (truth.column(key).to_pylist() for key in ("id", "output", "truth"))
+    return [(id, output) for id, output, kind in zip(*columns, strict=True) if kind == what and output]
+
+
+def _pairs(first: Source, second: Source, ids: list[tuple[str, str]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    return zip(_images(first, [a for a, _ in ids]), _images(second, [b for _, b in ids]), strict=True)
+
+
+def _images(source: Source, ids: Iterable[str]) -> Iterator[np.ndarray]:
+    """Float64 (h, w, 3) in 0..255."""
+    place = {sample.id: index for index, sample in enumerate(source.samples)}
+    for id in ids:
+        yield decode(source.read(place[id])).rgb.astype(np.float64)
+
+
+def _psnr(before: np.ndarray, after: np.ndarray) -> float:
+    """In dB, at most 120."""
+    return float(-10 * np.log10(max(np.mean((before - after) ** 2) / 255**2, 1e-12)))
+
+
+def _ssim(before: np.ndarray, after: np.ndarray) -> float:
+    x, y = (torch.from_numpy(image).permute(2, 0, 1)[None] for image in (before, after))
+    return float(structural_similarity_index_measure(x, y, data_range=255.0))  # type: ignore[arg-type]

@@ -1,0 +1,119 @@
+"""The figures of a cell, summed up over its seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import binomtest
+
+from elixir.errors import ElixirError
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share in [0,1] with its exact 95% interval (Clopper and Pearson 1934).
+
+    Attributes:
+        value: the mean over the seeds.
+        low: lower end of the interval, for as many trials as one seed has.
+        high: upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, value: float, trials: int) -> Share:
+        """A share of that many trials; without trials the interval is everything."""
+        if not trials:
+            return cls(value, 0.0, 1.0)
+        interval = binomtest(round(value * trials), trials).proportion_ci(0.95, "exact")
+        return cls(value, float(interval.low), float(interval.high))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell.
+
+    Attributes:
+        poisoning: attack and rate, for people.
+        pipeline: recipe or baseline.
+        found: share of poisoned samples changed or set aside (TPR).
+        disturbed: share of clean samples changed or set aside (FPR).
+        recovered: share of poisoned samples with their true label in the output.
+        accuracy: ACC on the clean test set.
+        asr: attack success rate; None without an attack.
+        robust_accuracy: RA; likewise.
+        der: defence effectiveness rate against training on the poisoned set; None where that cell is missing.
+        cell: everything.
+    """
+
+    poisoning: str
+    pipeline: str
+    found: Share
+    disturbed: Share
+    recovered: Share
+    accuracy: Share
+    asr: Share | None
+    robust_accuracy: Share | None
+    der: float | None
+    cell: dict[str, Any]
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """All cells of a folder, by attack, rate and pipeline.
+
+    Raises:
+        ElixirError: there is none, or a file is no cell.
+    """
+    cells: list[tuple[str, dict[str, Any]]] = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            cell = json.loads(path.read_text())
+            name = path.stem.removesuffix(f"-{Path(cell['pipeline']).stem}")
+            cells.append((name, cell))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ElixirError(f"{path} is no result of `elixir evaluate`: {error}") from error
+    if not cells:
+        raise ElixirError(f"{folder} holds no results of `elixir evaluate`")
+    before = {name: cell for name, cell in cells if cell["pipeline"] == "none"}
+    order = sorted(cells, key=lambda item: (item[1]["rate"] == 0, item[1]["attack"], item[0], item[1]["pipeline"]))
+    return [_row(name, cell, before.get(name)) for name, cell in order]
+
+
+def defence_effectiveness(asr: tuple[float, float], accuracy: tuple[float, float]) -> float:
+    """DER in [0,1]: [max(0, fall of ASR) - max(0, fall of ACC) + 1] / 2; pairs are before and after."""
+    return (max(0.0, asr[0] - asr[1]) - max(0.0, accuracy[0] - accuracy[1]) + 1) / 2
+
+
+def _row(name: str, cell: dict[str, Any], before: dict[str, Any] | None) -> Row:
+    detection, outcomes = cell["detection"], cell["outcomes"]
+    accuracy = _mean(outcomes, "accuracy")
+    asr, robust, der = None, None, None
+    if outcomes[0]["asr"] is not None:
+        trials = outcomes[0]["triggered"]
+        asr, robust = (Share.of(_mean(outcomes, key), trials) for key in ("asr", "robust_accuracy"))
+        if before is not None:
+            was = before["outcomes"]
+            der = defence_effectiveness((_mean(was, "asr"), asr.value), (_mean(was, "accuracy"), accuracy))
+    return Row(
+        name,
+        cell["pipeline"],
+        Share.of(detection["found"], detection["poisoned"]),
+        Share.of(detection["disturbed"], detection["clean"]),
+        Share.of(detection["recovered"], detection["poisoned"]),
+        Share.of(accuracy, outcomes[0]["tested"]),
+        asr,
+        robust,
+        der,
+        cell,
+    )
+
+
+def _mean(outcomes: Sequence[dict[str, Any]], key: str) -> float:
+    return sum(outcome[key] for outcome in outcomes) / len(outcomes)

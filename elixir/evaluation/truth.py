@@ -1,0 +1,122 @@
+"""What a sanitization did against the truth that `elixir poison` wrote."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sklearn.metrics import roc_auc_score
+
+from elixir.data.source import Source
+from elixir.errors import ElixirError
+from elixir.models.weights import read_weights
+from elixir.registry import find
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Shares over the training samples, in [0,1]; cover samples count as neither.
+
+    Attributes:
+        poisoned: number of poisoned samples.
+        clean: number of clean ones.
+        found: share of poisoned samples that were changed or set aside (TPR).
+        recovered: share of poisoned samples with their true label in the output.
+        removed: share of poisoned samples that are not in the output.
+        disturbed: share of clean samples changed in any way (FPR).
+        auc: area under the ROC curve of the suspicion, poisoned against clean; None without one of them.
+    """
+
+    poisoned: int
+    clean: int
+    found: float
+    recovered: float
+    removed: float
+    disturbed: float
+    auc: float | None
+
+
+def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
+    """Compare a manifest with the truth beside the poisoned dataset.
+
+    Args:
+        manifest: `Result.table`.
+        truth: with columns `output` (id in the poisoned dataset), `truth` and `class` (true label).
+
+    Raises:
+        ElixirError: the truth belongs to another dataset.
+    """
+    known = {
+        output: (what, name)
+        for output, what, name in zip(
+            *(truth.column(key).to_pylist() for key in ("output", "truth", "class")), strict=True
+        )
+    }
+    ids, actions, new_classes = (manifest.column(key).to_pylist() for key in ("id", "action", "new_class"))
+    if not set(ids) <= known.keys():
+        raise ElixirError("the truth belongs to another dataset: some samples of the manifest are not in it")
+    what = np.array([known[id][0] for id in ids], object)
+    changed = np.array([action != "kept" for action in actions])
+    right = np.array([new == known[id][1] for id, new in zip(ids, new_classes, strict=True)])
+    gone = np.array([not new for new in new_classes])
+    poisoned, clean = what == "poisoned", what == "clean"
+    suspicion = np.nan_to_num(manifest.column("suspicion").to_numpy())
+    judged = poisoned | clean
+    both = poisoned.any() and clean.any()
+
+    def share(mask: np.ndarray, of: np.ndarray) -> float:
+        return float(mask[of].mean()) if of.any() else 0.0
+
+    return Recovery(
+        int(poisoned.sum()),
+        int(clean.sum()),
+        share(changed, poisoned),
+        share(right, poisoned),
+        share(gone, poisoned),
+        share(changed, clean),
+        float(roc_auc_score(poisoned[judged], suspicion[judged])) if both else None,
+    )
+
+
+def read_truth(path: Path) -> pa.Table:
+    """The truth that `elixir poison` wrote.
+
+    Raises:
+        ElixirError: no such file, or another kind of file.
+    """
+    try:
+        return pq.read_table(path, columns=["id", "output", "truth", "class"])
+    except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        raise ElixirError(
+            f"{path} is not the truth file that `elixir poison` writes beside its output: {error}"
+        ) from error
+
+
+def unpoisoned(source: Source) -> pa.Table:
+    """The truth about a dataset that nobody has poisoned."""
+    ids = [sample.id for sample in source.samples]
+    names = [*source.classes, ""]  # label -1 has no name
+    classes = [names[sample.label] for sample in source.samples]
+    return pa.table({"id": ids, "output": ids, "truth": ["clean"] * len(ids), "class": classes})
+
+
+def attack_of(path: Path) -> tuple[Any, str]:
+    """The attack whose truth this is, as it was fitted to the dataset, and the name of its target class.
+
+    Raises:
+        ElixirError: no such file, or another kind of file.
+    """
+    record = json.loads((read_truth(path).schema.metadata or {}).get(b"elixir", b"{}"))
+    try:
+        attack = find("attacks", record["attack"]).configure(record["settings"])
+        target, weights = record["target"], record.get("weights")
+    except KeyError:
+        raise ElixirError(f"{path} does not say which attack it is about: give --attack and --target") from None
+    if weights is not None:
+        attack = attack.with_weights(read_weights(path.with_name(Path(weights).name))[0])
+    return attack, target

@@ -1,0 +1,150 @@
+"""Whole experiments in the small world, and what is made of their results."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import beta
+from small_world import FAST
+
+from elixir.cli.experiments import _attack
+from elixir.errors import ElixirError
+from elixir.evaluation import outcome
+from elixir.evaluation.cell import Experiment, Poisoning
+from elixir.evaluation.defences import Case, spectral_signatures
+from elixir.evaluation.grid import pipelines, poisonings
+from elixir.evaluation.report import MARKS, insert_results, markdown, write_page
+from elixir.evaluation.summary import Share, defence_effectiveness, read_rows
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """BadNets on the shapes, with no defence, the oracle, both detectors, and the default recipe."""
+    from small_world import make_shapes
+
+    folder = tmp_path_factory.mktemp("results")
+    train = make_shapes(folder / "train", count=60, poisoned=0)
+    test = make_shapes(folder / "test", count=30, poisoned=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=60))
+        patch.setitem(FAST, "benign.least_steps", 60)
+        experiment = Experiment(str(train), str(test), "spot", 2, 0, dict(FAST), {}, folder / "out", True)
+        (folder / "out").mkdir()
+        badnets = Poisoning("badnets", {"pattern": "white"}, 0.15)
+        for name in ("none", "oracle", "activation-clustering", "spectral-signatures", "dataelixir"):
+            experiment.run(badnets, name)
+        experiment.run(Poisoning("none"), "none")
+    return folder / "out"
+
+
+def test_cells_hold_what_was_measured(results: Path):
+    cells = {path.stem: json.loads(path.read_text()) for path in results.glob("*.json")}
+    assert len(cells) == 6
+    none, oracle = cells["badnets-white-15%-none"], cells["badnets-white-15%-oracle"]
+    assert none["detection"]["poisoned"] == oracle["detection"]["poisoned"] == 27
+    assert (none["detection"]["found"], oracle["detection"]["found"], oracle["detection"]["disturbed"]) == (0, 1, 0)
+    asr = {name: np.mean([seed["asr"] for seed in cell["outcomes"]]) for name, cell in cells.items() if cell["rate"]}
+    assert asr["badnets-white-15%-none"] > 0.9
+    assert asr["badnets-white-15%-oracle"] < 0.1
+    cleaned = cells["badnets-white-15%-dataelixir"]
+    assert cleaned["cost"]["targets"] == ["spot"]
+    assert cleaned["detection"]["found"] > 0.9
+    assert asr["badnets-white-15%-dataelixir"] < 0.1
+    detected = cleaned["detection"]
+    assert cleaned["repair"]["repaired"] == round(27 * (detected["found"] - detected["removed"]))
+    assert none["trigger"]["images"] == 27
+    assert 15 < none["trigger"]["psnr"] < 40
+    assert [seed["seed"] for seed in none["outcomes"]] == [0, 1]
+    assert none["outcomes"][0]["triggered"] == 60
+    clean = cells["none-none"]["outcomes"][0]
+    assert (clean["asr"], clean["triggered"]) == (None, 0)
+    assert clean["accuracy"] > 0.9
+
+
+def test_a_finished_cell_is_read_and_a_foreign_one_refused(results: Path):
+    cell = json.loads((results / "none-none.json").read_text())
+    experiment = Experiment(cell["train"], cell["test"], "spot", 1, 0, cell["settings"], {}, results, True)
+    before = (results / "none-none.json").stat().st_mtime_ns
+    assert experiment.run(Poisoning("none"), "none") == cell
+    assert (results / "none-none.json").stat().st_mtime_ns == before
+    with pytest.raises(ElixirError, match="another experiment"):
+        replace(experiment, target="bar").run(Poisoning("none"), "none")
+
+
+def test_markdown_and_page(results: Path, tmp_path: Path):
+    rows = read_rows(results)
+    assert [row.pipeline for row in rows][-1] == "none"  # the set as it is comes last
+    table = markdown(rows)
+    assert table.count("\n") == 2 + len(rows)
+    der = {row.pipeline: row.der or 0 for row in rows if row.asr}
+    assert der["none"] == 0.5
+    assert der["oracle"] > 0.9
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n")
+    insert_results(readme, rows)
+    insert_results(readme, rows)
+    assert readme.read_text() == f"before\n{MARKS[0]}\n{table}{MARKS[1]}\nafter\n"
+    hostile = [replace(rows[0], poisoning="<script>alert(1)</script>|", pipeline="a&b")]
+    write_page(tmp_path / "page.html", hostile)
+    page = (tmp_path / "page.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "a&amp;b" in page
+    assert "alert(1)</script>\\|" in markdown(hostile)
+
+
+def test_wrong_folders_and_files(tmp_path: Path):
+    with pytest.raises(ElixirError, match="holds no results"):
+        read_rows(tmp_path)
+    (tmp_path / "x.json").write_text("[]")
+    with pytest.raises(ElixirError, match="is no result of"):
+        read_rows(tmp_path)
+    (tmp_path / "plain.md").write_text("no marks")
+    with pytest.raises(ElixirError, match="has no lines"):
+        insert_results(tmp_path / "plain.md", [])
+
+
+@pytest.mark.parametrize(("hits", "trials"), [(0, 10), (3, 10), (10, 10), (1, 12630)])
+def test_intervals_are_clopper_and_pearsons(hits: int, trials: int):
+    share = Share.of(hits / trials, trials)
+    low = beta.ppf(0.025, hits, trials - hits + 1) if hits else 0
+    high = beta.ppf(0.975, hits + 1, trials - hits) if hits < trials else 1
+    assert (share.low, share.high) == pytest.approx((low, high), abs=1e-9)
+
+
+def test_defence_effectiveness_by_hand():
+    assert defence_effectiveness((0.9, 0.1), (0.95, 0.93)) == pytest.approx(0.89)
+    assert defence_effectiveness((0.1, 0.9), (0.9, 0.95)) == 0.5
+    assert defence_effectiveness((1.0, 0.0), (0.9, 0.9)) == 1.0
+
+
+def test_the_grid():
+    found = poisonings([("badnets", {"pattern": "white"}), ("sig", {}), ("none", {})], [0.1, 0.01], [0.8])
+    assert [poisoning.name for poisoning in found] == ["badnets-white-10%", "badnets-white-1%", "sig-80%", "none"]
+    assert len(poisonings([("all", {})], [0.1], [0.8, 0.2])) >= 7 + 2 * 2
+    with pytest.raises(ElixirError, match="give --clean-label-rate"):
+        poisonings([("sig", {})], [0.1], [])
+    assert pipelines(["none", "all-baselines", "dataelixir"])[:2] == ["none", "oracle"]
+    assert _attack("badnets:pattern=white,seed=3") == ("badnets", {"pattern": "white", "seed": 3})
+
+
+def test_spectral_signatures_are_those_of_the_paper(monkeypatch):
+    from elixir.evaluation import defences
+
+    rng = np.random.default_rng(0)
+    features = rng.normal(5, 1, (200, 8))
+    labels = np.repeat([0, 1], 100)
+    features[:10, 3] += 20
+    truth = np.where(np.arange(200) < 10, "poisoned", "clean").astype(object)
+    monkeypatch.setattr(defences, "_features", lambda case: (features.copy(), labels))
+    removed = spectral_signatures(Case("", None, truth, Path(), Path(), 0, True))  # type: ignore[arg-type]
+    expected = np.zeros(200, bool)
+    for label in (0, 1):
+        of_class = np.flatnonzero(labels == label)
+        centred = features[of_class] - features[of_class].mean(0)
+        score = np.abs(centred @ np.linalg.svd(centred)[2][0])
+        expected[of_class[score >= np.quantile(score, 1 - 1.5 * 0.05)]] = True
+    assert np.array_equal(removed, expected)
+    assert removed[:10].sum() >= 7

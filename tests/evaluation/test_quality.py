@@ -1,0 +1,61 @@
+"""Visibility and repair against values computed by hand and by scikit-image."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from small_world import png
+
+from elixir.data.opening import open_source
+from elixir.evaluation.quality import repair_quality, trigger_quality
+
+
+@pytest.fixture
+def worlds(tmp_path: Path) -> dict[str, Path]:
+    """Three images of 16x16; the first is poisoned by +30 and repaired to +10, the second changed by +2, wrongly."""
+    pixels = np.random.default_rng(0).integers(40, 200, (3, 16, 16, 3), np.uint8)
+    changes = {"before": (0, 0, 0), "poisoned": (30, 0, 0), "clean": (10, 2, 0)}
+    for name, added in changes.items():
+        for index, (image, change) in enumerate(zip(pixels, added, strict=True)):
+            path = tmp_path / name / "ab"[name == "poisoned" and index == 0] / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png(image + np.uint8(change)))
+    return {name: tmp_path / name for name in changes}
+
+
+TRUTH = pa.table(
+    {
+        "id": ["a/0.png", "a/1.png", "a/2.png"],
+        "output": ["b/0.png", "a/1.png", "a/2.png"],
+        "truth": ["poisoned", "clean", "clean"],
+    }
+)
+MANIFEST = pa.table(
+    {
+        "id": ["a/1.png", "a/2.png", "b/0.png"],
+        "action": ["purified", "kept", "relabelled"],
+        "output": ["a/1.png", "a/2.png", "a/0.png"],
+    }
+)
+
+
+def test_repair(worlds: dict[str, Path]):
+    before, poisoned, clean = (open_source(worlds[name]) for name in ("before", "poisoned", "clean"))
+    repair = repair_quality(before, poisoned, clean, MANIFEST, TRUTH)
+    assert repair["repaired"] == repair["collateral"] == 1
+    assert repair["trigger_residual"] == pytest.approx(1 / 3)
+    assert repair["collateral_psnr"] == pytest.approx(20 * np.log10(255 / 2))
+
+
+def test_trigger(worlds: dict[str, Path]):
+    found = trigger_quality(open_source(worlds["before"]), open_source(worlds["poisoned"]), TRUTH)
+    assert (found["images"], found["peak"]) == (1, 30)
+    image = np.random.default_rng(0).integers(40, 200, (3, 16, 16, 3), np.uint8)[0]
+    assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(image, image + np.uint8(30)))
+    expected = structural_similarity(
+        image, image + np.uint8(30), channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    )
+    assert found["ssim"] == pytest.approx(expected, abs=2e-3)
+    assert trigger_quality(open_source(worlds["before"]), open_source(worlds["before"]), TRUTH.slice(1)) == {}
