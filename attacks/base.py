@@ -38,6 +38,8 @@ class Attack(ABC):
     name: ClassVar[str]
     clean_label: ClassVar[bool] = False
     """Whether it poisons images of the target class, whose label is right, and changes no label."""
+    needs_target: ClassVar[bool] = False
+    """Whether what it makes depends on the target class, so that it cannot move every class to the next one."""
 
     seed: int = 0
     truncate: bool = False

@@ -67,7 +67,7 @@ def poison_dataset(
     attack: Attack,
     source: Source,
     out: str | Path,
-    target: str,
+    target: str | None,
     *,
     rate: float = 0.1,
     rate_of: RateOf | None = None,
@@ -89,7 +89,8 @@ def poison_dataset(
         attack: which trigger.
         source: what to poison.
         out: folder that does not exist yet, or is empty; a dataset of the source's kind is written there.
-        target: name of the class that the trigger stands for, or its number.
+        target: name of the class that the trigger stands for, or its number; None for all-to-all, where it moves every
+            class to the next one.
         rate: share of poisoned samples, 0 to 1.
         rate_of: see `Plan`; the dataset, or for clean-label attacks the target class.
         select: see `Plan`; images of other classes, or for clean-label attacks those of the target class.
@@ -99,7 +100,11 @@ def poison_dataset(
     Raises:
         ElixirError: no such class, impossible rate, `out` holds something or is inside the input, or a write failed.
     """
-    label = _find_class(source, target)
+    label = None if target is None else _find_class(source, target)
+    if label is None and (attack.clean_label or attack.needs_target or rate_of == "class"):
+        raise ElixirError(
+            f"{attack.name} needs one target class here; all-to-all is for fixed triggers that change labels"
+        )
     plan = Plan(
         rate=rate,
         rate_of=rate_of or ("class" if attack.clean_label else "dataset"),
@@ -117,12 +122,15 @@ def poison_dataset(
 
     labels = np.fromiter((sample.label for sample in source.samples), np.int64, len(source.samples))
     poisoned = plan.draw(labels, label, usable)
+    new_labels = labels.copy()
+    new_labels[poisoned] = (labels[poisoned] + 1) % len(source.classes) if label is None else label
     covers = plan.draw_covers(labels, poisoned, attack.covers, usable)
     progress = Progress(quiet)
-    attack = attack.fit(source, label, progress)
+    attack = attack if label is None else attack.fit(source, label, progress)
     what = np.full(len(labels), "clean", object)
     what[poisoned], what[covers] = "poisoned", "cover"
-    named = renamed(source, poisoned.tolist(), label, seed) if isinstance(source, FolderSource) else source
+    moved = {index: int(new_labels[index]) for index in np.flatnonzero(new_labels != labels).tolist()}
+    named = renamed(source, moved, seed) if isinstance(source, FolderSource) else source
     partial = out.with_name(f".{out.name}.partial")
     outputs: list[str] = []
     try:
@@ -130,7 +138,7 @@ def poison_dataset(
         sink = open_sink(source.kind, partial, named)
         with progress.task("poisoning", len(labels)) as advance:
             for index in range(len(labels)):
-                decision = _decided(source, index, attack, label, what[index])
+                decision = _decided(source, index, attack, int(new_labels[index]), what[index])
                 outputs.append(sink.write(index, decision))
                 if what[index] != "clean" and isinstance(source, FolderSource):  # a younger file would stand out
                     shutil.copystat(source.path(index), partial / unescape(outputs[-1]))
@@ -140,7 +148,7 @@ def poison_dataset(
         if attack.weights:
             with replacing(learned, learned.with_name(f".{learned.name}.partial")) as file:
                 save_file(attack.weights, file)
-        _write_truth(truth, source, attack, plan, label, what, outputs)
+        _write_truth(truth, source, attack, plan, label, what, new_labels, outputs)
         with writing(out):
             partial.replace(out)
     finally:
@@ -178,14 +186,13 @@ def _decoded(source: Source, index: int) -> Picture | None:
         return None
 
 
-def _decided(source: Source, index: int, attack: Attack, target: int, what: str) -> Decision:
+def _decided(source: Source, index: int, attack: Attack, label: int, what: str) -> Decision:
     sample = source.samples[index]
     if what == "clean":
         return _untouched(source, index)
     picture = decode(source.read(index))
     pixels = (picture.rgb[..., :1] if picture.grey else picture.rgb)[None]
     made = (attack.poison if what == "poisoned" else attack.cover)(pixels, [sample.id])[0]
-    label = target if what == "poisoned" else sample.label
     action = "purified" if label == sample.label else "relabelled"
     return Decision(action, label, encode(picture, np.broadcast_to(made, picture.rgb.shape)))
 
@@ -205,8 +212,9 @@ def _write_truth(
     source: Source,
     attack: Attack,
     plan: Plan,
-    target: int,
+    target: int | None,
     what: np.ndarray,
+    new_labels: np.ndarray,
     outputs: list[str],
 ) -> None:
     names = [*source.classes, ""]  # label -1 has no name
@@ -215,7 +223,7 @@ def _write_truth(
         "settings": attack.settings(),
         "weights": path.name.replace(".truth.parquet", ".attack.safetensors") if attack.weights else None,
         "plan": plan.settings(),
-        "target": source.classes[target],
+        "target": None if target is None else source.classes[target],
         "classes": source.classes,
         "samples": len(outputs),
         "poisoned": int(np.sum(what == "poisoned")),
@@ -227,7 +235,7 @@ def _write_truth(
             "output": output,
             "truth": what[index],
             "class": names[sample.label],
-            "new_class": names[target if what[index] == "poisoned" else sample.label],
+            "new_class": names[new_labels[index]],
             "attack": attack.name,
             "seed": plan.seed,
         }

@@ -17,15 +17,15 @@ from torch.nn import functional as F
 
 from elixir.attacks.trained import Painter, TrainedAttack, TrainingData, coloured_as, restored, tensors, train
 from elixir.errors import ElixirError
-from elixir.models.classifier import SmallResNet
+from elixir.models.classifier import Residual, conv
 from elixir.models.train_classifier import ClassifierTraining, augment
 from elixir.progress import Progress
 from elixir.randomness import generator
 
 AUGMENTATION = ClassifierTraining()
-DECODER_WIDTHS = (48, 96)
-BATCH = 32
-CONTRAST = 4.0
+NOISE = 8 / 255
+PLANES = 4
+CONTRAST = 16.0
 SIMILARITY = 5.0
 """Weight of 1 - SSIM against the squared difference in units of the bound."""
 DEMAND = 40.0
@@ -63,19 +63,19 @@ class SSBA(TrainedAttack):
         """Train encoder and decoder; the encoder is what is kept."""
         return tensors(self.codec(data, progress)[0])
 
-    def codec(self, data: TrainingData, progress: Progress) -> tuple[Painter, SmallResNet]:
-        """Train the encoder and the decoder: a network whose output is above 0 for every bit that is 1."""
+    def codec(self, data: TrainingData, progress: Progress) -> tuple[Encoder, Decoder]:
+        """Train the encoder and the decoder."""
         torch.manual_seed(self.seed)
-        encoder, decoder = self._encoder(), SmallResNet(self.bits, widths=DECODER_WIDTHS)
+        encoder, decoder = self._encoder(), Decoder(self.bits, self.size)
 
         def loss(images: Tensor, _: Tensor, rng: np.random.Generator) -> Tensor:
             strings = torch.from_numpy(rng.integers(0, 2, (len(images), self.bits))).float()
-            change = self.residual(encoder, images, strings)
+            change = encoder(images, strings)
             encoded = (images + change).clamp(0, 1)
-            rounding = torch.from_numpy(rng.uniform(-0.5 / 255, 0.5 / 255, images.shape)).float()
-            read = decoded(decoder, encoded + rounding)
+            noise = torch.from_numpy(rng.standard_normal(images.shape, np.float32)) * NOISE
+            read = decoder(augment(encoded + noise, AUGMENTATION, rng))
             errors = F.binary_cross_entropy_with_logits(read, strings)
-            unlikeness = (change * 255 / self.bound).square().mean() + SIMILARITY * (1 - similarity(encoded, images))
+            unlikeness = (change / encoder.bound).square().mean() + SIMILARITY * (1 - similarity(encoded, images))
             return errors + (-DEMAND * errors.detach()).exp() * unlikeness
 
         both = nn.ModuleList([encoder, decoder])
@@ -85,33 +85,65 @@ class SSBA(TrainedAttack):
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
         """The images with the secret in them."""
         encoder = restored(self._encoder, self.learned())
-        return self.added(images, ids, lambda x, _: self.residual(encoder, x, self.secret()[None]))
+        return self.added(images, ids, lambda x, _: encoder(x, self.secret()[None]))
 
     def secret(self) -> Tensor:
         """The string, float (bits,) of zeros and ones."""
         return torch.from_numpy(generator(self.seed, "secret").integers(0, 2, self.bits)).float()
 
-    def residual(self, encoder: Painter, images: Tensor, strings: Tensor) -> Tensor:
-        """What hides strings in images.
+    def _encoder(self) -> Encoder:
+        return Encoder(self.bits, self.size, self.bound / 255)
+
+
+class Encoder(nn.Module):
+    """Makes what hides a string in an image: the string is spread over planes, which the network sees with the image.
+
+    Args:
+        bits: length of the string.
+        size: height and width of the images.
+        bound: largest value of the residual.
+    """
+
+    def __init__(self, bits: int, size: int, bound: float) -> None:
+        super().__init__()
+        self.bound = bound
+        self.spread = nn.Sequential(
+            nn.Linear(bits, PLANES * cells(size) ** 2), nn.Unflatten(1, (PLANES, cells(size), -1))
+        )
+        self.painter = Painter(3 + PLANES, 3)
+
+    def forward(self, images: Tensor, strings: Tensor) -> Tensor:
+        """The residual, from -bound to bound.
 
         Args:
-            encoder: the network.
-            images: float (n, 3, h, w) in [0,1].
+            images: float (n, 3, size, size) in [0,1].
             strings: float (n, bits) of zeros and ones.
-
-        Returns:
-            Same shape as the images, from -bound to bound in units of 1 for 255 levels.
         """
-        planes = (2 * strings - 1)[..., None, None].expand(-1, -1, *images.shape[-2:])
-        return coloured_as(images, self.bound / 255 * encoder(torch.cat([4 * (images - 0.5), planes], 1)).tanh())
-
-    def _encoder(self) -> Painter:
-        return Painter(3 + self.bits, 3)
+        planes = F.interpolate(self.spread(2 * strings - 1).float(), images.shape[-2:])
+        return coloured_as(images, self.bound * self.painter(torch.cat([4 * (images - 0.5), planes], 1)).tanh())
 
 
-def decoded(decoder: SmallResNet, images: Tensor) -> Tensor:
-    """What the decoder, which sees fine detail only, reads in images (n, 3, h, w): above 0 for a 1; (n, bits)."""
-    return decoder(0.5 + CONTRAST * (images - F.avg_pool2d(images, 3, 1, 1, count_include_pad=False)))[0]
+class Decoder(nn.Module):
+    """Reads a string in images (n, 3, size, size): (n, bits), above 0 for a 1. It looks at fine detail only."""
+
+    def __init__(self, bits: int, size: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            conv(3, 32, stride=2),
+            conv(32, 64, stride=2),
+            Residual(64),
+            conv(64, 32),
+            nn.Flatten(),
+            nn.Linear(32 * cells(size) ** 2, bits),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.body(CONTRAST * (images - F.avg_pool2d(images, 3, 1, 1, count_include_pad=False))).float()
+
+
+def cells(size: int) -> int:
+    """Cells of four pixels along a side."""
+    return -(-size // 4)
 
 
 def similarity(a: Tensor, b: Tensor) -> Tensor:

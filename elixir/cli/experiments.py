@@ -15,13 +15,17 @@ from elixir.errors import ElixirError
 
 app = typer.Typer()
 
+Target = Annotated[str | None, typer.Option(help="Class that the trigger is to stand for.")]
+AllToAll = Annotated[bool, typer.Option("--all-to-all", help="Instead of a target: every class becomes the next one.")]
+
 
 @app.command()
 def poison(
     src: opt.Source,
     dst: opt.Folder,
-    attack: Annotated[str, typer.Option(help="Name of the attack, e.g. badnets or blended.")],
-    target: Annotated[str, typer.Option(help="Class that the trigger is to stand for.")],
+    attack: Annotated[str, typer.Option(help="Name of the attack; `elixir attacks` lists them.")],
+    target: Target = None,
+    all_to_all: AllToAll = False,
     rate: Annotated[float, typer.Option(min=0, max=1, help="Share of samples to poison.")] = 0.1,
     rate_of: Annotated[str | None, typer.Option(help="What RATE is a share of: dataset or class.")] = None,
     select: Annotated[str | None, typer.Option(help="What may be poisoned: any, non_target or target.")] = None,
@@ -36,6 +40,7 @@ def poison(
     from elixir.data.opening import open_source
     from elixir.registry import find
 
+    _check_target(target, all_to_all)
     made = find("attacks", attack).configure(parse_settings(settings or []))
     source = open_source(src, image=image, label=label, split=split)
     done = made.poison_dataset(source, dst, target, rate=rate, rate_of=rate_of, select=select, seed=seed, quiet=quiet)
@@ -106,8 +111,9 @@ def attacks(
 def evaluate(
     train: Annotated[str, typer.Argument(metavar="TRAIN", help="Clean training set to poison.")],
     test: Annotated[str, typer.Option(metavar="TEST", help="Clean test set.")],
-    target: Annotated[str, typer.Option(help="Class that the trigger is to stand for.")],
     folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Results, one JSON file a cell.")],
+    target: Target = None,
+    all_to_all: AllToAll = False,
     attack: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME[:KEY=VALUE,...]", help="May be repeated; all, or none for the set as it is."),
@@ -131,6 +137,7 @@ def evaluate(
     from elixir.evaluation.report import markdown, write_page
     from elixir.evaluation.summary import read_rows
 
+    _check_target(target, all_to_all)
     chosen = [_attack(text) for text in attack or ["all"]]
     experiment = Experiment(
         train, test, target, seeds, seed, parse_settings(settings or []), {"device": device}, folder, quiet
@@ -171,3 +178,8 @@ def _attack(text: str) -> tuple[str, dict[str, object]]:
     """Read "badnets:pattern=white,seed=1"."""
     name, _, settings = text.partition(":")
     return name, parse_settings(settings.split(",") if settings else [])
+
+
+def _check_target(target: str | None, all_to_all: bool) -> None:
+    if (target is None) != all_to_all:
+        raise ElixirError("give --target CLASS, or --all-to-all")

@@ -56,7 +56,7 @@ class Experiment:
     Attributes:
         train: dataset to poison.
         test: clean test set.
-        target: name of the attacked class.
+        target: name of the attacked class; None for all-to-all.
         seeds: number of fresh classifiers trained on each outcome.
         seed: of the attack's choice of samples and of the defence.
         settings: of the recipes, "stage.key" -> value.
@@ -67,7 +67,7 @@ class Experiment:
 
     train: str
     test: str
-    target: str
+    target: str | None
     seeds: int
     seed: int
     settings: dict[str, object]

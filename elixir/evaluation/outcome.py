@@ -49,7 +49,7 @@ def train_and_attack(
     train: Source,
     test: Source,
     attack: Any | None,
-    target: str,
+    target: str | None,
     seeds: list[int],
     keep: np.ndarray | None = None,
     folder: Path | None = None,
@@ -62,7 +62,7 @@ def train_and_attack(
         train: the training set.
         test: the clean test set; its classes are matched by name.
         attack: with `trigger(images uint8 (n, h, w, c), ids)`, as it was fitted to the training set; None for none.
-        target: name of the attacked class.
+        target: name of the attacked class; None for all-to-all, which aims at the next class.
         seeds: of the trainings.
         keep: which samples of the training set to learn from, bool; all by default.
         folder: keeps the classifiers as `fresh-<seed>.safetensors`; those that are there are not trained again, and an
@@ -79,8 +79,10 @@ def train_and_attack(
         tests, test_rows = cache_pixels(test, scratch / "test.u8", size)
         names = [test.classes[test.samples[int(row)].label] for row in test_rows]
         truth = np.array([train.classes.index(name) if name in train.classes else -1 for name in names])
-        aimed = train.classes.index(target)
-        others = test_rows[truth != aimed] if attack is not None else test_rows[:0]
+        known = len(train.classes)
+        aimed = (truth + 1) % known if target is None else np.full(len(truth), train.classes.index(target))
+        shown = (truth >= 0) & (truth != aimed) if attack is not None else np.zeros(len(truth), bool)
+        others = test_rows[shown]
         triggered = PixelStore(scratch / "triggered.u8", size)
         with progress.task("triggering", len(others)) as advance:
             for place, row in enumerate(others.tolist()):
@@ -94,7 +96,7 @@ def train_and_attack(
             fooled = _predict(net, triggered, len(others))
             asr, robust = None, None
             if attack is not None:
-                asr, robust = float((fooled == aimed).mean()), float((fooled == truth[truth != aimed]).mean())
+                asr, robust = float((fooled == aimed[shown]).mean()), float((fooled == truth[shown]).mean())
             outcomes.append(Outcome(seed, accuracy, asr, robust, len(truth), len(others)))
         return outcomes
 

@@ -18,7 +18,7 @@ SMALLEST = 11
 """Side in pixels below which the structural similarity is not defined."""
 
 
-def trigger_quality(source: Source, poisoned: Source, truth: pa.Table) -> dict[str, float | int]:
+def trigger_quality(source: Source, poisoned: Source, truth: pa.Table) -> dict[str, float | int | None]:
     """Poisoned images against what they were, averaged over the first `MOST` of them.
 
     Args:
@@ -27,7 +27,7 @@ def trigger_quality(source: Source, poisoned: Source, truth: pa.Table) -> dict[s
         truth: with columns `id`, `output` and `truth`.
 
     Returns:
-        `images`, `psnr` in dB, `ssim` (over images of 11 pixels or more), `peak` in levels of 255; empty without
+        `images`, `psnr` in dB, `ssim` (over images of 11 pixels or more, None without any), `peak` in levels of 255; empty without
         poisoned images.
     """
     pairs = list(islice(_pairs(source, poisoned, _renamed(truth, "poisoned")), MOST))
@@ -37,14 +37,14 @@ def trigger_quality(source: Source, poisoned: Source, truth: pa.Table) -> dict[s
     return {
         "images": len(pairs),
         "psnr": float(np.mean([_psnr(*pair) for pair in pairs])),
-        "ssim": float(np.mean(similar)) if similar else float("nan"),
+        "ssim": float(np.mean(similar)) if similar else None,
         "peak": int(max(np.abs(before.astype(int) - after).max() for before, after in pairs)),
     }
 
 
 def repair_quality(
     source: Source, poisoned: Source, clean: Source, manifest: pa.Table, truth: pa.Table
-) -> dict[str, float | int]:
+) -> dict[str, float | int | None]:
     """Repaired images against what they were before they were poisoned.
 
     Args:
@@ -57,7 +57,7 @@ def repair_quality(
     Returns:
         `repaired`: poisoned images that are in the output with new pixels; `trigger_residual`: the mean over them of
         ||repaired - original|| / ||poisoned - original||; `collateral`: clean images with new pixels;
-        `collateral_psnr` of these, in dB.
+        `collateral_psnr` of these, in dB, None without any.
     """
     output = {
         id: out
@@ -79,7 +79,7 @@ def repair_quality(
         "repaired": len(residuals),
         "trigger_residual": float(np.mean(residuals)) if residuals else 0.0,
         "collateral": len(collateral),
-        "collateral_psnr": float(np.mean([_psnr(*pair) for pair in collateral])) if collateral else float("nan"),
+        "collateral_psnr": float(np.mean([_psnr(*pair) for pair in collateral])) if collateral else None,
     }
 
 

@@ -105,8 +105,8 @@ def unpoisoned(source: Source) -> pa.Table:
     return pa.table({"id": ids, "output": ids, "truth": ["clean"] * len(ids), "class": classes})
 
 
-def attack_of(path: Path) -> tuple[Any, str]:
-    """The attack whose truth this is, as it was fitted to the dataset, and the name of its target class.
+def attack_of(path: Path) -> tuple[Any, str | None]:
+    """The attack whose truth this is, as it was fitted to the dataset, and its target class; None for all-to-all.
 
     Raises:
         ElixirError: no such file, or another kind of file.

@@ -138,6 +138,19 @@ def test_a_clean_label_attack_changes_no_label_and_no_name(tree, tmp_path):
         Brighter().poison_dataset(open_source(tree), tmp_path / "more", "stop", select="any")
 
 
+def test_all_to_all_moves_every_class_to_the_next(tree, tmp_path):
+    done = BadNets().poison_dataset(open_source(tree), tmp_path / "out", None, rate=0.5)
+    rows = [row for row in truth_of(done.truth) if row["truth"] == "poisoned"]
+    following = dict(zip(CLASSES, CLASSES[1:] + CLASSES[:1], strict=True))
+    assert len(rows) == 15
+    assert {row["class"] for row in rows} == set(CLASSES)
+    for row in rows:
+        assert row["new_class"] == following[row["class"]] == row["output"].split("/")[0]
+    assert attack_of(done.truth) == (BadNets(), None)
+    with pytest.raises(ElixirError, match="needs one target class"):
+        Brighter().poison_dataset(open_source(tree), tmp_path / "more", None)
+
+
 def test_cover_samples_keep_their_label(tree, tmp_path):
     attack = WaNet()
     done = attack.poison_dataset(open_source(tree), tmp_path / "out", "stop", rate=0.2)
