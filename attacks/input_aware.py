@@ -92,7 +92,7 @@ class InputAware(TrainedAttack):
         both = nn.ModuleList([artist.painter, classifier])
         train(both, pattern_loss, data, self.training_steps, progress, seed=self.seed, name="pattern")
         chosen = generator(self.seed, "bank").choice(len(data.labels), min(BANK, len(data.labels)), replace=False)
-        return {**tensors(artist), "bank": data.read(np.sort(chosen))}
+        return {**tensors(artist), "bank": data.read(np.sort(chosen)).contiguous()}
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
         """The images with their own triggers."""

@@ -28,6 +28,7 @@ class Target:
         name: of the class.
         confidence: how sure, in [0,1].
         suspects: samples of this label that carry the trigger.
+        witness: which kind of evidence has decided (see `elixir.stages.target.TargetStage`).
         evidence: what the decision rests on, by name.
     """
 
@@ -35,6 +36,7 @@ class Target:
     name: str
     confidence: float
     suspects: int
+    witness: str
     evidence: dict[str, float]
 
 
@@ -107,7 +109,7 @@ class Result:
         if not self.targets:
             lines.append("no label under attack")
         lines += [
-            f"under attack: {_printable(target.name)} ({target.suspects} suspects, score {target.confidence:.3f})"
+            f"under attack: {_printable(target.name)} ({target.suspects} suspects, score {target.confidence:.3f}, {target.witness})"
             for target in self.targets
         ]
         lines.append(", ".join(f"{counts[action]} {action}" for action in sorted(counts)))

@@ -27,8 +27,8 @@ def trigger_quality(source: Source, poisoned: Source, truth: pa.Table) -> dict[s
         truth: with columns `id`, `output` and `truth`.
 
     Returns:
-        `images`, `psnr` in dB, `ssim` (over images of 11 pixels or more, None without any), `peak` in levels of 255; empty without
-        poisoned images.
+        `images`, `psnr` in dB, `ssim` (over images of 11 pixels or more, None without any), `peak` in levels of 255;
+        empty without poisoned images.
     """
     pairs = list(islice(_pairs(source, poisoned, _renamed(truth, "poisoned")), MOST))
     if not pairs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import StratifiedKFold
@@ -57,15 +59,31 @@ def sharpen(features: np.ndarray, group: np.ndarray, others: np.ndarray, seed: i
     """
     if min(group.sum(), others.sum()) < LEAST:
         return np.zeros(len(group))
-    unit = features.astype(np.float64)
-    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
     side = np.where(group, 1, np.where(others, 0, -1))
     if (side < 0).sum() < LEAST:  # too few to spread over the folds
         side = group.astype(int)
     probability = np.empty(len(group))
-    for seen, unseen in StratifiedKFold(LEAST, shuffle=True, random_state=seed).split(unit, side):
+    for seen, unseen in StratifiedKFold(LEAST, shuffle=True, random_state=seed).split(side, side):
         marked = seen[side[seen] >= 0]
-        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE, priors=[0.5, 0.5])
-        model.fit(unit[marked], side[marked])
-        probability[unseen] = model.predict_proba(unit[unseen])[:, 1]
+        probability[unseen] = resembling(features[marked], side[marked] == 1)(features[unseen])
     return probability
+
+
+def resembling(features: np.ndarray, group: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Linear discriminant analysis of the directions of features: both sides count alike.
+
+    Args:
+        features: (n, d).
+        group: bool (n,), with at least one sample on either side.
+
+    Returns:
+        A function from features (m, d) to the probability of belonging to the group, float64 (m,).
+    """
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE, priors=[0.5, 0.5])
+    model.fit(_directions(features), group)
+    return lambda others: model.predict_proba(_directions(others))[:, 1]
+
+
+def _directions(features: np.ndarray) -> np.ndarray:
+    unit = features.astype(np.float64)
+    return unit / np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)

@@ -88,7 +88,10 @@ class EmitStage(ReduceStage):
             return Decision("dropped", given), "poisoned"
         if run.policy == "quarantine" or verdict == "undecided":
             return Decision("quarantined", given), "poisoned" if verdict != "undecided" else "poisoned, label uncertain"
-        data = run.selected_path(row).read_bytes() if self.dataset else None
+        path = run.selected_path(row)
+        if self.dataset and label == given and not path.exists():
+            return Decision("quarantined", given), "poisoned, and the trigger could not be taken out"
+        data = path.read_bytes() if self.dataset else None
         if label == given:
             return Decision("purified", label, data), "suspected, and the benign model confirms its label"
         return Decision("relabelled", label, data), "poisoned"

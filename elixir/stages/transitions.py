@@ -47,6 +47,7 @@ class TransitionsStage(ReduceStage):
                 "name": run.classes[label],
                 "confidence": float(discrepancy.confidence[label]),
                 "suspects": int((suspect & (given == label)).sum()),
+                "witness": "discrepancy",
                 "evidence": {
                     "discrepancy": float(np.nan_to_num(discrepancy.metric[label])),
                     "deviations": float(np.nan_to_num(discrepancy.score[label])),

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from elixir.attacks.input_aware import Artist, InputAware
 from elixir.attacks.label_consistent import WIDTHS, LabelConsistent, corners
-from elixir.attacks.ssba import SSBA, similarity
-from elixir.attacks.trained import Painter, TrainedAttack, TrainingData, restored
+from elixir.attacks.ssba import SSBA, Decoder, Encoder, similarity
+from elixir.attacks.trained import Painter, TrainedAttack, TrainingData, restored, tensors
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, fused
 from elixir.progress import Progress
@@ -29,7 +29,7 @@ QUIET = Progress(quiet=True)
 GREY = np.full((1, 32, 32, 3), 128, np.uint8)
 SMALL: list[TrainedAttack] = [
     LabelConsistent(size=SIZE, training_steps=40, iterations=12),
-    SSBA(size=SIZE, training_steps=300, bits=4, bound=24),
+    SSBA(size=SIZE, training_steps=200, bits=4, bound=24),
     InputAware(size=SIZE, training_steps=60),
 ]
 batches = arrays(
@@ -59,9 +59,16 @@ def training_data(colours: bool = True) -> TrainingData:
 
 
 @cache
+def codec() -> tuple[Encoder, Decoder]:
+    attack = SMALL[1]
+    assert isinstance(attack, SSBA)
+    return attack.codec(training_data(), QUIET)
+
+
+@cache
 def learned(name: str) -> TrainedAttack:
     attack = next(attack for attack in SMALL if attack.name == name)
-    return attack.with_weights(attack.learn(training_data(), QUIET))
+    return attack.with_weights(tensors(codec()[0]) if name == "ssba" else attack.learn(training_data(), QUIET))
 
 
 def in_planes(images: np.ndarray) -> Tensor:
@@ -69,7 +76,7 @@ def in_planes(images: np.ndarray) -> Tensor:
 
 
 @pytest.mark.parametrize("name", [attack.name for attack in SMALL])
-@settings(max_examples=6)
+@settings(max_examples=5)
 @given(batch=batches)
 def test_what_holds_for_every_trained_attack(name, batch):
     attack, before, ids = learned(name), batch.copy(), [str(i) for i in range(len(batch))]
@@ -135,7 +142,7 @@ def test_label_consistent_golden_values(amplitude, digest):
 
 def test_label_consistent_motifs_in_small_images():
     assert corners(1, 1).tolist() == [[1]]
-    assert corners(2, 7).tolist() == [[1, -1, -1, 0, -1, -1, 1], [1, -1, 1, 0, 1, -1, 1]]
+    assert corners(2, 7).tolist() == [[-1, 1, -1, 0, -1, 1, -1], [1, -1, 1, 0, 1, -1, 1]]
     whole, small = corners(32, 32), corners(6, 6)
     assert np.array_equal(small, whole[[0, 1, 2, -3, -2, -1]][:, [0, 1, 2, -3, -2, -1]])
 
@@ -166,15 +173,12 @@ def test_label_consistent_perturbation_raises_the_loss_of_the_target():
 
 
 def test_ssba_secret_can_be_read_from_poisoned_images():
-    attack = SMALL[1]
+    attack, decoder = learned("ssba"), codec()[1]
     assert isinstance(attack, SSBA)
-    encoder, decoder = attack.codec(training_data(), QUIET)
-    fitted = learned("ssba")
-    assert all(torch.equal(t, fitted.weights[name]) for name, t in encoder.state_dict().items())
     with torch.no_grad():
         hidden, plain = (
             (decoder(in_planes(images))[0] > 0) == (attack.secret() > 0)
-            for images in (fitted.poison(IMAGES, IDS), IMAGES)
+            for images in (attack.poison(IMAGES, IDS), IMAGES)
         )
     assert hidden.float().mean() > 0.99
     assert plain.float().mean() < 0.9
@@ -197,21 +201,18 @@ def test_ssba_hides_the_secret_in_grey_levels_where_there_are_no_colours():
     attack = replace(SMALL[1], training_steps=3)
     assert isinstance(attack, SSBA)
     encoder, _ = attack.codec(training_data(colours=False), QUIET)
-    change = attack.residual(encoder, in_planes(IMAGES[..., :1].repeat(3, -1)), torch.ones(len(IMAGES), 4))
+    change = encoder(in_planes(IMAGES[..., :1].repeat(3, -1)), torch.ones(len(IMAGES), 4))
     assert torch.equal(change, change[:, :1].expand_as(change))
 
 
-def test_similarity_is_that_of_scikit_image():
-    metrics = pytest.importorskip("skimage.metrics")
+def test_similarity_of_one_window_is_the_formula():
     rng = np.random.default_rng(0)
-    a = rng.uniform(size=(8, 8))
-    b = (a + rng.normal(0, 0.1, a.shape)).clip(0, 1)
-    wide = metrics.structural_similarity(
-        *(np.pad(x, 4, "wrap")[:15, :15] for x in (a, b)), win_size=7, data_range=1, use_sample_covariance=False
-    )
-    ours = similarity(*(torch.from_numpy(x)[None, None] for x in (a, b))).item()
-    assert similarity(torch.ones(1, 1, 8, 8), torch.ones(1, 1, 8, 8)).item() == pytest.approx(1)
-    assert ours == pytest.approx(wide, abs=0.1)
+    a, b = rng.uniform(size=(2, 8, 8))
+    covariance = np.cov(a.ravel(), b.ravel(), bias=True)
+    luminance = (2 * a.mean() * b.mean() + 0.01**2) / (a.mean() ** 2 + b.mean() ** 2 + 0.01**2)
+    structure = (2 * covariance[0, 1] + 0.03**2) / (np.trace(covariance) + 0.03**2)
+    measured = similarity(*(torch.from_numpy(x)[None, None] for x in (a, b)))
+    assert measured.item() == pytest.approx(luminance * structure)
 
 
 def test_input_aware_masks_are_small_and_each_image_has_its_own():

@@ -13,7 +13,15 @@ from elixir.stages.relabel import RelabelStage
 def judged(probabilities: list[list[float]], suspicion: list[float]) -> Any:
     """Verdict columns of suspects labelled 0, given what the benign model makes of them."""
     count = len(suspicion)
-    store = SimpleNamespace(read=lambda rows: torch.zeros(len(rows), 3, 4, 4, dtype=torch.uint8), shape=(3, 4, 4))
+
+    def read(rows: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(rows.astype(np.uint8))[:, None, None, None].expand(-1, 3, 4, 4)
+
+    def classify(name: str, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        rows = (255 * images[:, 0, 0, 0]).round().long().numpy()
+        return np.log(np.array(probabilities))[rows], np.zeros((len(rows), 1))
+
+    store = SimpleNamespace(read=read, shape=(3, 4, 4))
     columns = {"suspect": np.ones(count, bool), "suspicion": np.array(suspicion)}
     run: Any = SimpleNamespace(
         readable_rows=lambda: np.arange(count),
@@ -24,7 +32,7 @@ def judged(probabilities: list[list[float]], suspicion: list[float]) -> Any:
         pixels=store,
         purified=store,
         network=nullcontext,
-        classify=lambda name, images: (np.log(np.array(probabilities)), np.zeros((count, 1))),
+        classify=classify,
     )
     stage = RelabelStage()
     stage.open(run)
@@ -38,5 +46,13 @@ def test_another_label_counts_when_it_is_clear():
 
 
 def test_its_own_label_clears_a_suspect_unless_suspicion_is_strong():
-    columns = judged([[0.8, 0.1, 0.1], [0.4, 0.3, 0.3], [0.8, 0.1, 0.1]], [0.2, 0.2, 0.95])
-    assert columns["verdict"].tolist() == ["benign", "benign", "undecided"]
+    own, other = [0.8, 0.1, 0.1], [0.1, 0.1, 0.8]
+    columns = judged([own, [0.4, 0.3, 0.3], own, other, other], [0.2, 0.2, 0.95, 0.95, 0.95])
+    assert columns["verdict"].tolist() == ["benign", "benign", "undecided", "poisoned", "poisoned"]
+
+
+def test_where_most_keep_their_label_the_attack_has_left_it_as_it_was():
+    own, other = [0.8, 0.1, 0.1], [0.1, 0.1, 0.8]
+    columns = judged([own, own, own, other, other], [0.2, 0.95, 0.95, 0.95, 0.2])
+    assert columns["verdict"].tolist() == ["benign", "poisoned", "poisoned", "undecided", "undecided"]
+    assert columns["label"].tolist() == [0, 0, 0, 2, 2]

@@ -1,0 +1,75 @@
+"""Three ways to learn that a label is under attack, and none on clean data."""
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from elixir.stages.target import TargetStage
+
+COUNT = 400
+
+
+def judged(poisoned: np.ndarray, *, cause: bool, denied: bool, common: float) -> dict[str, Any]:
+    """Findings about two labels of 400 samples each; those of label 1 that are poisoned lie apart in the features."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], COUNT)
+    attacked = np.concatenate([np.zeros(COUNT, bool), poisoned])
+    features = rng.normal(size=(2 * COUNT, 16)) + 10.0 * attacked[:, None] * (np.arange(16) < 3)
+    noise = rng.random(2 * COUNT) < 0.03
+    columns = {
+        "probe": {
+            "transplant": np.stack([np.where(attacked & cause, 0.9, 0.05)] * 2, 1).astype(np.float32),
+            "tile_transplant": np.zeros(2 * COUNT, np.float32),
+            "drop": np.zeros((2 * COUNT, 5), np.float32),
+        },
+        "crossfit": {"logp": np.log(np.where((attacked & denied) | noise, 0.01, 0.99)), "erased_logp": np.zeros(2 * COUNT)},
+        "reference": {"features": features, "logp": np.full(2 * COUNT, -0.01)},
+    }
+    store = SimpleNamespace(read=lambda rows: torch.zeros(len(rows), 3, 4, 4, dtype=torch.uint8), shape=(3, 4, 4))
+    run: Any = SimpleNamespace(
+        readable_rows=lambda: np.arange(2 * COUNT),
+        labels=labels,
+        classes=["first", "second"],
+        seed=0,
+        columns=lambda stage: columns[stage],
+        column=lambda stage, name: columns[stage][name],
+        findings={},
+        pixels=store,
+        purified=store,
+        network=nullcontext,
+        classify=lambda name, images: (np.log(np.tile([1 - common, common], (len(images), 1))), None),
+    )
+    suspicion = TargetStage().reduce(run)["suspicion"]
+    return {**run.findings, "suspicion": suspicion}
+
+
+def test_cause_and_contradiction_of_the_same_samples():
+    poisoned = np.arange(COUNT) < 120
+    found = judged(poisoned, cause=True, denied=True, common=0.01)
+    assert [(target["name"], target["witness"]) for target in found["targets"]] == [("second", "trigger")]
+    assert ((found["suspicion"][COUNT:] > 0.5) == poisoned).mean() > 0.97
+
+
+def test_a_common_cause_without_contradiction():
+    poisoned = np.arange(COUNT) < 240
+    found = judged(poisoned, cause=True, denied=False, common=0.8)
+    assert [(target["name"], target["witness"]) for target in found["targets"]] == [("second", "cause")]
+    assert ((found["suspicion"][COUNT:] > 0.5) == poisoned).mean() > 0.97
+    assert judged(poisoned, cause=True, denied=False, common=0.2)["targets"] == []
+
+
+def test_a_denied_group_without_a_cause():
+    poisoned = np.arange(COUNT) < 120
+    found = judged(poisoned, cause=False, denied=True, common=0.01)
+    assert [(target["name"], target["witness"]) for target in found["targets"]] == [("second", "contradiction")]
+    assert found["targets"][0]["confidence"] > 0.4
+    assert ((found["suspicion"][COUNT:] > 0.5) == poisoned).mean() > 0.97
+
+
+def test_some_hard_samples_are_no_attack():
+    found = judged(np.zeros(COUNT, bool), cause=False, denied=True, common=0.01)
+    assert found["targets"] == []
+    assert max([0.0, *found["scores"].values()]) < 0.2
