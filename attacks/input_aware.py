@@ -143,7 +143,7 @@ class Artist(nn.Module):
 
 
 def sameness(images: Tensor, outputs: Tensor) -> Tensor:
-    """How far different images are apart, for how far their outputs are: the diversity loss (eq. 5).
+    """How far different images are apart, for how far their outputs are: the diversity loss.
 
     Distances are root mean squares between each of the images (n, c, h, w) and the one after it.
     """

@@ -34,6 +34,9 @@ class LabelConsistent(TrainedAttack):
     What is left to learn the label from is the motif, and the test images have nothing else. The motif has the same
     size in pixels whatever the size of the image; a smaller image gets as much of each as fits.
 
+    It needs a target class that is mistaken for others once perturbed, with a few hundred poisoned images: a sign like
+    no other is learned from what is left of it, and the motif is not needed.
+
     Args:
         eps: largest change of a pixel by the adversarial perturbation, in levels of 255, above 0.
         step: of the projected gradient descent (Madry et al., 2018, arXiv:1706.06083), in levels of 255, above 0.
@@ -63,19 +66,12 @@ class LabelConsistent(TrainedAttack):
             )
 
     def learn(self, data: TrainingData, progress: Progress) -> dict[str, Tensor]:
-        """Train the classifier that the perturbation is against, on perturbed images, so that no faint noise fools it.
-
-        A perturbation that it takes to fool this one fools other classifiers as well. Each batch is
-        perturbed by one step from a random start (Wong et al., 2020, arXiv:2001.03994).
-        """
+        """Train the classifier that the perturbation is against."""
         torch.manual_seed(self.seed)
         net = SmallResNet(data.classes, widths=WIDTHS)
 
         def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
-            images = augment(images, AUGMENTATION, rng)
-            start = torch.from_numpy(rng.uniform(-self.eps / 255, self.eps / 255, images.shape)).float()
-            hard = images + self.ascent(net, images, labels, start, 1.25 * self.eps / 255)
-            return F.cross_entropy(net(hard)[0], labels)
+            return F.cross_entropy(net(augment(images, AUGMENTATION, rng))[0], labels)
 
         train(net, loss, data, self.training_steps, progress, seed=self.seed, name="surrogate")
         return {**tensors(fused(net)), "target": torch.tensor(data.target)}
@@ -104,17 +100,13 @@ class LabelConsistent(TrainedAttack):
             x: float (n, 3, h, w) in [0,1].
             label: int64 (n,), what the loss is for.
         """
-        delta = torch.zeros_like(x)
+        eps, delta = self.eps / 255, torch.zeros_like(x)
         for _ in range(self.iterations):
-            delta = self.ascent(net, x, label, delta, self.step / 255)
+            delta.requires_grad_()
+            (slope,) = torch.autograd.grad(F.cross_entropy(net(x + delta)[0], label, reduction="sum"), delta)
+            moved = delta.detach() + self.step / 255 * coloured_as(x, slope).sign()
+            delta = (x + moved.clamp(-eps, eps)).clamp(0, 1) - x
         return delta
-
-    def ascent(self, net: SmallResNet, x: Tensor, label: Tensor, delta: Tensor, step: float) -> Tensor:
-        """One step, of that length for each pixel, from the perturbation `delta` of `x`."""
-        delta = delta.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(F.cross_entropy(net(x + delta)[0], label, reduction="sum"), delta)
-        moved = delta.detach() + step * coloured_as(x, slope).sign()
-        return (x + moved.clamp(-self.eps / 255, self.eps / 255)).clamp(0, 1) - x
 
 
 def corners(height: int, width: int) -> NDArray[np.int64]:

@@ -24,6 +24,7 @@ from elixir.randomness import generator
 
 AUGMENTATION = ClassifierTraining()
 NOISE = 8 / 255
+"""Deviation of the noise through which the bits can be read: it is what keeps the residual from vanishing."""
 PLANES = 4
 CONTRAST = 16.0
 SIMILARITY = 5.0
@@ -37,7 +38,7 @@ class SSBA(TrainedAttack):
     """Hides one secret string of bits in all images: an encoder network makes a faint residual from image and string.
 
     Encoder and a decoder, which reads the string back, are trained together, with random strings, so that the image
-    stays as it was (squared difference and SSIM) and the bits can be read (cross-entropy).
+    stays as it was (squared difference and SSIM) and the bits can be read (cross-entropy) after noise and a shift.
 
     Args:
         bits: length of the string; which one it is follows from `seed`.

@@ -109,7 +109,8 @@ class Result:
         if not self.targets:
             lines.append("no label under attack")
         lines += [
-            f"under attack: {_printable(target.name)} ({target.suspects} suspects, score {target.confidence:.3f}, {target.witness})"
+            f"under attack: {_printable(target.name)} "
+            f"({target.suspects} suspects, score {target.confidence:.3f}, {target.witness})"
             for target in self.targets
         ]
         lines.append(", ".join(f"{counts[action]} {action}" for action in sorted(counts)))

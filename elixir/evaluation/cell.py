@@ -82,6 +82,8 @@ class Experiment:
     def run(self, poisoning: Poisoning, pipeline: str) -> dict[str, Any]:
         """Compute a cell, or read it if it has been computed; an interrupted one goes on where it was.
 
+        A cell with fewer classifiers than there are to be is completed, as long as `folder`/work is there.
+
         Returns:
             What the file holds: settings, `trigger`, `detection`, `repair`, `outcomes`, `cost`, `machine`.
 
@@ -104,7 +106,8 @@ class Experiment:
             known = json.loads(path.read_text())
             if any(known.get(key) != value for key, value in about.items()):
                 raise ElixirError(f"{path} belongs to another experiment; choose another output folder")
-            return known
+            if len(known["outcomes"]) >= self.seeds:
+                return known
         home = self.folder / "work" / poisoning.name
         poisoned = self._poisoned(poisoning, home)
         source = open_source(poisoned)

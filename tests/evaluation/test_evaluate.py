@@ -69,6 +69,11 @@ def test_a_finished_cell_is_read_and_a_foreign_one_refused(results: Path):
     before = (results / "none-none.json").stat().st_mtime_ns
     assert experiment.run(Poisoning("none"), "none") == cell
     assert (results / "none-none.json").stat().st_mtime_ns == before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=60))
+        more = replace(experiment, seeds=3).run(Poisoning("none"), "none")
+    assert more["outcomes"][:2] == cell["outcomes"]
+    assert [seed["seed"] for seed in more["outcomes"]] == [0, 1, 2]
     with pytest.raises(ElixirError, match="another experiment"):
         replace(experiment, target="bar").run(Poisoning("none"), "none")
 

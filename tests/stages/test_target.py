@@ -13,7 +13,7 @@ COUNT = 400
 
 
 def judged(poisoned: np.ndarray, *, cause: bool, denied: bool, common: float) -> dict[str, Any]:
-    """Findings about two labels of 400 samples each; those of label 1 that are poisoned lie apart in the features."""
+    """Findings about two labels of 400 samples; the poisoned ones of the second lie apart in the features."""
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], COUNT)
     attacked = np.concatenate([np.zeros(COUNT, bool), poisoned])
@@ -25,7 +25,10 @@ def judged(poisoned: np.ndarray, *, cause: bool, denied: bool, common: float) ->
             "tile_transplant": np.zeros(2 * COUNT, np.float32),
             "drop": np.zeros((2 * COUNT, 5), np.float32),
         },
-        "crossfit": {"logp": np.log(np.where((attacked & denied) | noise, 0.01, 0.99)), "erased_logp": np.zeros(2 * COUNT)},
+        "crossfit": {
+            "logp": np.log(np.where((attacked & denied) | noise, 0.01, 0.99)),
+            "erased_logp": np.zeros(2 * COUNT),
+        },
         "reference": {"features": features, "logp": np.full(2 * COUNT, -0.01)},
     }
     store = SimpleNamespace(read=lambda rows: torch.zeros(len(rows), 3, 4, 4, dtype=torch.uint8), shape=(3, 4, 4))
