@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elixir.attacks.trained import Painter, TrainedAttack, TrainingData, coloured_as, restored, tensors, train
+from elixir.attacks.networks import Painter, TrainingData, coloured_as, restored, tensors, train
+from elixir.attacks.trained import TrainedAttack
 from elixir.errors import ElixirError
 from elixir.models.classifier import Residual, conv
 from elixir.models.train_classifier import ClassifierTraining, augment

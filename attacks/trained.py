@@ -7,41 +7,20 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self, TypeVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.attacks.base import Attack
+from elixir.attacks.networks import TrainingData
 from elixir.data.cache import cache_pixels
 from elixir.data.source import Source
 from elixir.errors import ElixirError
-from elixir.models.classifier import Residual, conv
-from elixir.models.precision import fast_dtype
 from elixir.progress import Progress
-from elixir.randomness import generator
-
-Net = TypeVar("Net", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The dataset that is going to be poisoned, at the attack's own size.
-
-    Attributes:
-        read: maps int64 indices (n,) to uint8 images (n, 3, size, size).
-        labels: int64 (count,).
-        classes: number of labels.
-        target: label of the attacked class.
-    """
-
-    read: Callable[[np.ndarray], Tensor]
-    labels: NDArray[np.int64]
-    classes: int
-    target: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,93 +88,6 @@ class TrainedAttack(Attack):
             change = _resized(residual(_resized(x, (self.size, self.size)), id), image.shape[:2])[0].double()
             image += 255 * (change if image.shape[2] == 3 else change.mean(0, keepdim=True)).permute(1, 2, 0).numpy()
         return images
-
-
-class Painter(nn.Module):
-    """A small network from images to images of any size, at half and at quarter resolution.
-
-    Args:
-        inputs: channels of the input.
-        outputs: channels of the output.
-        width: channels at half resolution; twice as many at quarter resolution.
-    """
-
-    def __init__(self, inputs: int, outputs: int, width: int = 32) -> None:
-        super().__init__()
-        self.fine = conv(4 * inputs, width)
-        self.coarse = nn.Sequential(
-            conv(width, 2 * width, stride=2), Residual(2 * width), nn.ConvTranspose2d(2 * width, width, 2, stride=2)
-        )
-        self.tail = nn.Sequential(conv(width, width), nn.Conv2d(width, 4 * outputs, 3, padding=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        x = F.pad(x, (0, -width % 4, 0, -height % 4), mode="replicate")
-        fine = self.fine(F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last))
-        painted = self.tail(fine + self.coarse(fine)).float()
-        return F.pixel_shuffle(painted, 2)[..., :height, :width]
-
-
-def train(
-    net: nn.Module,
-    loss: Callable[[Tensor, Tensor, np.random.Generator], Tensor],
-    data: TrainingData,
-    steps: int,
-    progress: Progress,
-    *,
-    seed: int,
-    name: str,
-    batch: int = 64,
-    learning_rate: float = 2e-3,
-) -> None:
-    """Train with AdamW on random batches; the learning rate rises and falls again.
-
-    Args:
-        net: what is trained; left in evaluation mode.
-        loss: of a batch: float images (n, 3, size, size) in [0,1], their int64 labels (n,), and a random generator.
-        data: where the batches come from.
-        steps: number of batches.
-        progress: shows how far it is.
-        seed: of the batches.
-        name: of the training.
-        batch: images in a batch.
-        learning_rate: at its peak.
-    """
-    rng = generator(seed, name)
-    optimizer = torch.optim.AdamW(net.parameters(), learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps + 1, pct_start=0.15)
-    net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    with progress.task(name, steps) as advance:
-        for _ in range(steps):
-            chosen = rng.integers(len(data.labels), size=batch)
-            images, labels = data.read(chosen).float() / 255, torch.from_numpy(data.labels[chosen])
-            with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype(images.device) != torch.float32):
-                value = loss(images, labels, rng)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            schedule.step()
-            advance(1)
-    net.eval()
-
-
-def tensors(net: nn.Module) -> dict[str, Tensor]:
-    """A network's state, to be stored."""
-    return {name: t.detach().contiguous() for name, t in net.state_dict().items()}
-
-
-def restored(build: Callable[[], Net], weights: Mapping[str, Tensor]) -> Net:
-    """The network with that state, in evaluation mode; no random numbers are drawn for it."""
-    with torch.device("meta"):
-        net = build()
-    net.load_state_dict(weights, assign=True)
-    return net.eval().requires_grad_(False)
-
-
-def coloured_as(images: Tensor, values: Tensor) -> Tensor:
-    """The values, or their mean over the channels for images without colours; both (n, 3, h, w)."""
-    grey = (images == images[:, :1]).flatten(1).all(1).view(-1, 1, 1, 1)
-    return torch.where(grey, values.mean(1, keepdim=True), values)
 
 
 def _resized(x: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -18,8 +18,9 @@ from torch.nn import functional as F
 
 from elixir.attacks.input_aware import Artist, InputAware
 from elixir.attacks.label_consistent import WIDTHS, LabelConsistent, corners
+from elixir.attacks.networks import Painter, TrainingData, restored, tensors
 from elixir.attacks.ssba import SSBA, Decoder, Encoder, similarity
-from elixir.attacks.trained import Painter, TrainedAttack, TrainingData, restored, tensors
+from elixir.attacks.trained import TrainedAttack
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, fused
 from elixir.progress import Progress
