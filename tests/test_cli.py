@@ -156,9 +156,47 @@ def test_poison_then_score(shapes: Path, tmp_path: Path, monkeypatch, capsys):
     assert attack_of(tmp_path / "poisoned.truth.parquet") == (BadNets(pattern="white"), "spot")
 
 
+def test_attacks_are_listed_with_their_parameters(monkeypatch, capsys):
+    assert elixir(monkeypatch, "attacks") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "sig (clean label): seed=0, truncate=False, delta=40, frequency=6" in lines
+    assert len(lines) >= 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("evaluate", "TRAIN", "--test", "TRAIN", "-o", "OUT"), "give --target CLASS, or --all-to-all"),
+        (
+            ("evaluate", "TRAIN", "--test", "TRAIN", "-o", "OUT", "--target", "x", "--attack", "badnet"),
+            "mean 'badnets'",
+        ),
+        (("poison", "TRAIN", "-o", "OUT", "--attack", "sig", "--all-to-all"), "sig needs one target class"),
+        (("poison", "TRAIN", "-o", "OUT", "--attack", "ssba", "--target", "spot", "--set", "bit=3"), "mean 'bits'"),
+        (("report", "TRAIN"), "holds no results of `elixir evaluate`"),
+    ],
+)
+def test_wrong_experiments(shapes: Path, tmp_path: Path, monkeypatch, capsys, arguments, message):
+    places = {"TRAIN": shapes, "OUT": tmp_path / "out"}
+    assert elixir(monkeypatch, *(places.get(word, word) for word in arguments)) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
 def test_help_lists_the_commands():
     output = CliRunner().invoke(cli.app, ["--help"]).output
-    for command in ("sanitize", "scan", "restore", "poison", "score", "train-prior", "demo"):
+    for command in (
+        "sanitize",
+        "scan",
+        "restore",
+        "poison",
+        "attacks",
+        "score",
+        "evaluate",
+        "report",
+        "train-prior",
+        "demo",
+    ):
         assert command in output
 
 
