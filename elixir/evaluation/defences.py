@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from elixir.api import sanitize
 from elixir.data.cache import cache_pixels
@@ -18,9 +17,8 @@ from elixir.data.files import RUN_FOLDER
 from elixir.data.opening import open_source
 from elixir.data.source import Source
 from elixir.errors import ElixirError
-from elixir.evaluation.outcome import AT_ONCE
+from elixir.evaluation.outcome import classified
 from elixir.models.classifier import load_small_classifier
-from elixir.models.inference import classify
 from elixir.result import read_result
 
 
@@ -188,9 +186,6 @@ def _features(case: Case) -> tuple[np.ndarray, np.ndarray]:
     store, rows = cache_pixels(case.source, case.folder / "pixels.u8", 32)
     if len(rows) < len(case.truth):
         raise ElixirError(f"{case.source.location} has samples that cannot be read; baselines need a sound dataset")
-    parts = [
-        classify(net, store.read(np.arange(start, min(start + AT_ONCE, len(rows)))), torch.device("cpu"))[1]
-        for start in range(0, len(rows), AT_ONCE)
-    ]
+    features = classified(net, store, len(rows))[1].double().numpy()
     (case.folder / "pixels.u8").unlink()
-    return torch.cat(parts).double().numpy(), np.array([sample.label for sample in case.source.samples], np.int64)
+    return features, np.array([sample.label for sample in case.source.samples], np.int64)

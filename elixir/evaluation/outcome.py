@@ -126,8 +126,15 @@ def _trained(
     return load_small_classifier(path)
 
 
+def classified(net: SmallResNet, store: PixelStore, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities (count, k) and features (count, d) of the first records of a store, float32."""
+    parts = [
+        classify(net, store.read(np.arange(start, min(start + AT_ONCE, count))), torch.device("cpu"))
+        for start in range(0, count, AT_ONCE)
+    ]
+    logp, features = zip(*parts, strict=True)
+    return torch.cat(logp), torch.cat(features)
+
+
 def _predict(net: SmallResNet, store: PixelStore, count: int) -> np.ndarray:
-    if not count:
-        return np.empty(0, np.int64)
-    parts = [store.read(np.arange(start, min(start + AT_ONCE, count))) for start in range(0, count, AT_ONCE)]
-    return np.concatenate([classify(net, part, torch.device("cpu"))[0].argmax(1).numpy() for part in parts])
+    return classified(net, store, count)[0].argmax(1).numpy() if count else np.empty(0, np.int64)

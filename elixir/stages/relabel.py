@@ -42,7 +42,6 @@ class RelabelStage(MapStage):
     def open(self, run: Run) -> None:
         self._suspicion = run.column("refine", "suspicion")
         self._triggers = triggers(run, self.rows(run))
-
         self._clean_label = {label for label in self._triggers if self._is_clean_label(run, label)}
 
     def process(self, run: Run, rows: np.ndarray) -> Columns:

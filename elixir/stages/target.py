@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,8 +32,8 @@ class Testimony:
 
     witness: str
     suspicion: np.ndarray
-    score: float = 0.0
-    evidence: dict[str, float] = field(default_factory=dict)
+    score: float
+    evidence: dict[str, float]
 
 
 @dataclass
@@ -87,18 +87,8 @@ class TargetStage(ReduceStage):
         for label, name in enumerate(run.classes):
             members = np.flatnonzero(labels == label)
 
-            def group(marked: np.ndarray, members: np.ndarray = members) -> np.ndarray:
-                return sharpen(features[members], marked[members], ~marked[members], run.seed)
-
-            heard = [
-                self._trigger(
-                    run, label, members, group((cause + contradiction) / 2 > self.mark), cause, contradiction
-                ),
-                self._cause(run, label, members, group(cause > self.mark), contradiction),
-                self._contradiction(members, group(denied), denied),
-            ]
-            convinced = [testimony for testimony in heard if testimony.score >= self.threshold]
-            testimony = convinced[0] if convinced else max(heard, key=lambda testimony: testimony.score)
+            testimony = self._heard(run, label, members, features[members], cause, contradiction, denied)
+            convinced = testimony.score >= self.threshold
             suspicion[members] = testimony.suspicion
             if testimony.score:
                 scores[name] = round(testimony.score, 4)
@@ -117,42 +107,46 @@ class TargetStage(ReduceStage):
         run.findings["targets"] = targets
         return {"suspicion": suspicion}
 
-    def _trigger(
+    def _heard(
         self,
         run: Run,
         label: int,
         members: np.ndarray,
-        suspicion: np.ndarray,
+        features: np.ndarray,
         cause: np.ndarray,
         contradiction: np.ndarray,
+        denied: np.ndarray,
     ) -> Testimony:
-        group = members[suspicion > 0.5]
-        if len(group) < self.smallest:
-            return Testimony("trigger", suspicion)
-        evidence = {
-            "transplant": float(cause[group].mean()),
-            "common_transplant": self._common_transplant(run, label, group),
-            "contradiction": float(contradiction[group].mean()),
-        }
-        score = max(evidence["transplant"], evidence["common_transplant"]) * evidence["contradiction"]
-        return Testimony("trigger", suspicion, score, evidence)
+        """The first convinced witness, who spares the others, or the one nearest to it."""
 
-    def _cause(
-        self, run: Run, label: int, members: np.ndarray, suspicion: np.ndarray, contradiction: np.ndarray
-    ) -> Testimony:
-        group = members[suspicion > 0.5]
-        if len(group) < self.smallest:
-            return Testimony("cause", suspicion)
-        common = self._common_transplant(run, label, group)
-        evidence = {"common_transplant": common, "contradiction": float(contradiction[group].mean())}
-        return Testimony("cause", suspicion, common, evidence)
+        def trigger(group: np.ndarray) -> tuple[float, dict[str, float]]:
+            carried, against = float(cause[group].mean()), float(contradiction[group].mean())
+            common = self._common_transplant(run, label, group)
+            evidence = {"transplant": carried, "common_transplant": common, "contradiction": against}
+            return max(carried, common) * against, evidence
 
-    def _contradiction(self, members: np.ndarray, suspicion: np.ndarray, denied: np.ndarray) -> Testimony:
-        group = members[suspicion > 0.5]
-        if len(group) < self.smallest:
-            return Testimony("contradiction", suspicion)
-        evidence = {"denied": float(denied[group].mean()), "share": len(group) / len(members)}
-        return Testimony("contradiction", suspicion, evidence["denied"] * evidence["share"] ** 0.5, evidence)
+        def common_cause(group: np.ndarray) -> tuple[float, dict[str, float]]:
+            common = self._common_transplant(run, label, group)
+            return common, {"common_transplant": common, "contradiction": float(contradiction[group].mean())}
+
+        def denial(group: np.ndarray) -> tuple[float, dict[str, float]]:
+            precision, share = float(denied[group].mean()), len(group) / len(members)
+            return precision * share**0.5, {"denied": precision, "share": share}
+
+        witnesses = (
+            ("trigger", (cause + contradiction) / 2 > self.mark, trigger),
+            ("cause", cause > self.mark, common_cause),
+            ("contradiction", denied, denial),
+        )
+        heard: list[Testimony] = []
+        for witness, marked, judge in witnesses:
+            suspicion = sharpen(features, marked[members], ~marked[members], run.seed)
+            group = members[suspicion > 0.5]
+            score, evidence = judge(group) if len(group) >= self.smallest else (0.0, {})
+            heard.append(Testimony(witness, suspicion, score, evidence))
+            if score >= self.threshold:
+                return heard[-1]
+        return max(heard, key=lambda testimony: testimony.score)
 
     def _common_transplant(self, run: Run, label: int, group: np.ndarray) -> float:
         """Mean probability of the label on hosts with the group's mean residual added, amplified."""
