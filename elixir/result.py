@@ -30,6 +30,7 @@ class Target:
         suspects: samples of this label that carry the trigger.
         witness: which kind of evidence has decided (see `elixir.stages.target.TargetStage`).
         evidence: what the decision rests on, by name.
+        clean_label: whether the suspects' labels are right and only the trigger is wrong.
     """
 
     label: int
@@ -38,6 +39,7 @@ class Target:
     suspects: int
     witness: str
     evidence: dict[str, float]
+    clean_label: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What purification takes away from a group of samples on average: of a fixed trigger, the trigger."""
+"""What a group of samples has in common beside its content: of a fixed trigger, the trigger."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elixir.data.pixels import PixelStore
 from elixir.run.run import Run
 
 AT_ONCE = 256
-GAIN = 1.25  # purification leaves a part of a trigger behind
 
 
 def mean_residual(run: Run, positions: np.ndarray) -> Tensor:
     """Mean of raw minus purified image over some readable samples, in grey levels.
+
+    Faint and fine triggers come out clean, of smooth ones purification leaves the most part in the image.
 
     Args:
         run: whose probe stage has finished.
@@ -22,25 +24,35 @@ def mean_residual(run: Run, positions: np.ndarray) -> Tensor:
     Returns:
         float32 (3, s, s) in [-255, 255], at the working size.
     """
-    rows = run.readable_rows()
-    total = torch.zeros(run.pixels.shape, dtype=torch.float64)
-    for start in range(0, len(positions), AT_ONCE):
-        part = positions[start : start + AT_ONCE]
-        total += (run.pixels.read(rows[part]).double() - run.purified.read(part).double()).sum(0)
-    return (total / len(positions)).float()
+    return (_mean(run.pixels, run.readable_rows()[positions]) - _mean(run.purified, positions)).float()
 
 
-def triggers(run: Run, rows: np.ndarray) -> dict[int, Tensor]:
-    """An estimate of the trigger in the samples of each label, from suspects.
+def mean_difference(run: Run, rows: np.ndarray, labels: np.ndarray, benign: np.ndarray) -> Tensor:
+    """Mean of some samples less the mean of benign ones of the same true labels, in grey levels.
+
+    Needs no purification, but many samples: the contents average out.
 
     Args:
-        run: whose probe stage has finished.
-        rows: suspects, int64 (n,).
+        run: whose index stage has finished.
+        rows: int64 (n,); those of a label without benign samples are left out.
+        labels: their true labels, (n,).
+        benign: rows of samples whose given labels are right, int64 (m,).
 
     Returns:
-        Label -> float32 (3, s, s) in [0,1] pixel units, to be subtracted.
+        float32 (3, s, s) in [-255, 255], at the working size.
     """
-    given = run.labels[rows]
-    return {
-        int(label): GAIN / 255 * mean_residual(run, run.positions(rows[given == label])) for label in np.unique(given)
-    }
+    total, count = torch.zeros(run.pixels.shape, dtype=torch.float64), 0
+    for label in np.unique(labels):
+        group, others = rows[labels == label], benign[run.labels[benign] == label]
+        if len(others):
+            total += len(group) * (_mean(run.pixels, group) - _mean(run.pixels, others))
+            count += len(group)
+    return (total / max(count, 1)).float()
+
+
+def _mean(store: PixelStore, records: np.ndarray) -> Tensor:
+    """Float64 (3, s, s)."""
+    total = torch.zeros(store.shape, dtype=torch.float64)
+    for start in range(0, len(records), AT_ONCE):
+        total += store.read(records[start : start + AT_ONCE]).double().sum(0)
+    return total / len(records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from elixir.data.pixels import PixelStore
@@ -24,6 +25,7 @@ from elixir.models.classifier import fused, load_small_classifier, save_classifi
 from elixir.models.external import load_classifier
 from elixir.models.inference import classify
 from elixir.models.train_classifier import ClassifierTraining, ReadPixels, train_classifier
+from elixir.models.weights import read_weights
 from elixir.progress import Progress
 from elixir.purifiers.base import Purifier
 from elixir.registry import find
@@ -127,6 +129,21 @@ class Run:
     def selected_path(self, row: int) -> Path:
         """Where the select stage keeps the new image of a suspect, as PNG."""
         return self.folder / "selected" / f"{row:08d}.png"
+
+    def keep_triggers(self, triggers: Mapping[int, Tensor]) -> None:
+        """Keep estimated triggers: label -> float32 (3, s, s) in [0,1] pixel units, at the working size."""
+        partial = self._triggers.with_suffix(".partial")
+        save_file({str(label): trigger.contiguous() for label, trigger in triggers.items()}, partial)
+        os.replace(partial, self._triggers)
+
+    @cached_property
+    def triggers(self) -> dict[int, Tensor]:
+        """What the trigger stage has kept."""
+        return {int(label): trigger for label, trigger in read_weights(self._triggers)[0].items()}
+
+    @property
+    def _triggers(self) -> Path:
+        return self.folder / "triggers.safetensors"
 
     def positions(self, rows: np.ndarray) -> np.ndarray:
         """Where rows stand among the readable ones, int64."""

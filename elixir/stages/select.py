@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,7 @@ from elixir.purifiers.repaint import SIGMAS, repaint
 from elixir.randomness import noise
 from elixir.run.columns import Columns
 from elixir.run.distance import candidate_distance
-from elixir.run.evidence import local
-from elixir.run.residual import triggers
+from elixir.run.evidence import local, resembling
 from elixir.run.run import Run
 from elixir.run.selection import keep_selected, same_size
 from elixir.run.tiles import mask
@@ -28,10 +28,13 @@ class SelectStage(MapStage):
     """Takes away the estimated trigger, purifies at growing noise, and keeps the nearest picture that is free of it.
 
     Where the probe stage has found that the label hangs on one tile of most of its suspects, that tile is repainted, as
-    a small bright patch survives noise; else the suspects' mean residual is subtracted. A candidate is free of the
-    trigger if the reference model, which knows it, no longer sees the given label, and the benign model sees the new
-    one. Of those the nearest by pixel and feature distance is kept (DataElixir's SELECT takes a far one, at the 0.8
+    a small bright patch survives noise; else what the trigger stage has estimated is subtracted. A candidate is free of
+    the trigger if the reference model, which knows it, no longer sees the given label, and the benign model sees the
+    new one. Of those the nearest by pixel and feature distance is kept (DataElixir's SELECT takes a far one, at the 0.8
     quantile, as it cannot tell); if there is none, the one in which the reference model sees the given label least.
+
+    A sample that keeps its label (clean-label attack) is free if in the features of the reference model it lies with
+    the benign samples of its label and not with the suspects. If no candidate does, nothing is kept.
 
     Args:
         sigmas: noise levels of the candidates, in [0,1] pixel units.
@@ -53,7 +56,13 @@ class SelectStage(MapStage):
     def open(self, run: Run) -> None:
         verdicts = run.columns("relabel")
         rows = self.rows(run)
-        self._triggers = triggers(run, rows)
+        features, suspect = run.column("reference", "features"), run.column("refine", "suspect")
+        given = run.labels[run.readable_rows()]
+        self._resembling: dict[int, Callable[[np.ndarray], np.ndarray]] = {}
+        for target in run.findings["targets"]:
+            members = given == target["label"]
+            if target.get("clean_label") and not suspect[members].all():
+                self._resembling[target["label"]] = resembling(features[members], suspect[members])
         probe = run.columns("probe")
         at = run.positions(rows)
         by_tile = local(probe["transplant"], probe["tile_transplant"])[at]
@@ -68,19 +77,20 @@ class SelectStage(MapStage):
             pictures = [decode(run.source.read(int(row)), run.findings["max_pixels"]) for row in rows[indices]]
             raw = torch.from_numpy(np.stack([picture.rgb for picture in pictures])).permute(0, 3, 1, 2)
             labels = np.array([self._labels[int(row)] for row in rows[indices]])
-            images, sigmas, distances = self._choose(run, rows[indices], raw, labels)
-            for picture, row, image in zip(pictures, rows[indices], images, strict=True):
-                keep_selected(run, int(row), picture, image)
+            images, sigmas, distances, fit = self._choose(run, rows[indices], raw, labels)
+            for index in np.flatnonzero(fit):
+                keep_selected(run, int(rows[indices[index]]), pictures[index], images[index])
             chosen_sigma[indices], distance[indices] = sigmas, distances
         return {"sigma": chosen_sigma, "distance": distance}
 
     def _choose(
         self, run: Run, rows: np.ndarray, raw: Tensor, labels: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The chosen image (uint8 (n, h, w, 3)), its sigma and its distance from the raw image, for each row."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The chosen image (uint8 (n, h, w, 3)), its sigma, its distance from the raw one, and whether it will do."""
         x = self._repaired(run, rows, raw.float() / 255)
         small_raw = run.pixels.read(rows)
         own = np.arange(len(rows)), run.labels[rows]
+        keeps = labels == own[1]
         candidates, distances, free, seen = [], [], [], []
         with run.network():
             _, raw_features = run.classify("reference", small_raw)
@@ -95,18 +105,29 @@ class SelectStage(MapStage):
             candidates.append(image)
             distances.append(candidate_distance(small_raw, small, raw_features, features))
             seen.append(reference[own])
-            free.append((reference.argmax(1) != own[1]) & (benign.argmax(1) == labels))
+            gone = np.where(keeps, ~self._like_suspects(own[1], features), reference.argmax(1) != own[1])
+            free.append(gone & (benign.argmax(1) == labels))
         distance = np.stack(distances, 1)
         chosen = nearest_free(distance, np.stack(free, 1), np.stack(seen, 1))
         at = np.arange(len(rows))
-        return np.stack(candidates, 1)[at, chosen], np.array(self.sigmas)[chosen], distance[at, chosen]
+        fit = ~keeps | np.any(free, 0)
+        return np.stack(candidates, 1)[at, chosen], np.array(self.sigmas)[chosen], distance[at, chosen], fit
+
+    def _like_suspects(self, given: np.ndarray, features: np.ndarray) -> np.ndarray:
+        """Whether images with the features (n, d) lie with the suspects of their given label, bool (n,)."""
+        like = np.ones(len(given), bool)
+        for label, probability in self._resembling.items():
+            here = given == label
+            if here.any():
+                like[here] = probability(features[here]) > 0.5
+        return like
 
     def _repaired(self, run: Run, rows: np.ndarray, x: Tensor) -> Tensor:
         """The images, float32 (n, 3, h, w) in [0,1], less the trigger as far as it is known."""
         tile = np.array([self._tile[row] for row in rows.tolist()])
         spread, at = np.flatnonzero(tile < 0), np.flatnonzero(tile >= 0)
         for index in spread.tolist():
-            trigger = self._triggers[int(run.labels[rows[index]])]
+            trigger = run.triggers[int(run.labels[rows[index]])]
             x[index] -= F.interpolate(trigger[None], x.shape[2:], mode="bilinear", antialias=True)[0]
         x = x.clamp(0, 1)
         if len(at):

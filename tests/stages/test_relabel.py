@@ -10,7 +10,7 @@ import torch
 from elixir.stages.relabel import RelabelStage
 
 
-def judged(probabilities: list[list[float]], suspicion: list[float]) -> Any:
+def judged(probabilities: list[list[float]], suspicion: list[float], clean_label: bool = False) -> Any:
     """Verdict columns of suspects labelled 0, given what the benign model makes of them."""
     count = len(suspicion)
 
@@ -28,9 +28,10 @@ def judged(probabilities: list[list[float]], suspicion: list[float]) -> Any:
         positions=lambda rows: rows,
         labels=np.zeros(count, np.int64),
         column=lambda stage, name: columns[name],
-        findings={"mirrored": False},
+        classes=["a", "b", "c"],
+        findings={"mirrored": False, "targets": [{"label": 0, "clean_label": clean_label}]},
+        triggers={},
         pixels=store,
-        purified=store,
         network=nullcontext,
         classify=classify,
     )
@@ -51,8 +52,8 @@ def test_its_own_label_clears_a_suspect_unless_suspicion_is_strong():
     assert columns["verdict"].tolist() == ["benign", "benign", "undecided", "poisoned", "poisoned"]
 
 
-def test_where_most_keep_their_label_the_attack_has_left_it_as_it_was():
+def test_where_the_attack_has_left_the_labels_as_they_were_their_own_label_stays():
     own, other = [0.8, 0.1, 0.1], [0.1, 0.1, 0.8]
-    columns = judged([own, own, own, other, other], [0.2, 0.95, 0.95, 0.95, 0.2])
+    columns = judged([own, own, own, other, other], [0.2, 0.95, 0.95, 0.95, 0.2], clean_label=True)
     assert columns["verdict"].tolist() == ["benign", "poisoned", "poisoned", "undecided", "undecided"]
     assert columns["label"].tolist() == [0, 0, 0, 2, 2]

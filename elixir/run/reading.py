@@ -1,0 +1,39 @@
+"""The benign model's reading of images that a trigger disturbs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elixir.run.run import Run
+
+AT_ONCE = 1024
+
+
+def benign_reading(run: Run, rows: np.ndarray, triggers: Mapping[int, Tensor]) -> np.ndarray:
+    """Probability of each label by the benign model for images less the trigger of their given label.
+
+    It reads the mirror images too, if it has learned from mirrored ones.
+
+    Args:
+        run: whose benign stage has finished.
+        rows: int64 (n,).
+        triggers: given label -> float32 (3, s, s) in [0,1] pixel units; none for a label that is missing.
+
+    Returns:
+        float32 (n, k).
+    """
+    parts = [np.empty((0, len(run.classes)), np.float32)]
+    for start in range(0, len(rows), AT_ONCE):
+        part = rows[start : start + AT_ONCE]
+        images = run.pixels.read(part).float() / 255
+        for index, label in enumerate(run.labels[part].tolist()):
+            images[index] -= triggers.get(label, torch.zeros(()))
+        images = images.clamp(0, 1)
+        readings = [images, images.flip(-1)] if run.findings.get("mirrored") else [images]
+        with run.network():
+            parts.append(np.mean([np.exp(run.classify("benign", reading)[0]) for reading in readings], axis=0))
+    return np.concatenate(parts)

@@ -1,0 +1,95 @@
+"""What the poisoned samples of each attacked label have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from elixir.errors import ElixirError
+from elixir.randomness import generator
+from elixir.run.columns import Columns
+from elixir.run.reading import benign_reading
+from elixir.run.residual import mean_difference, mean_residual
+from elixir.run.run import Run
+from elixir.stages.base import ReduceStage
+
+GAIN = 1.25  # purification leaves a part of a trigger behind
+
+
+@dataclass
+class TriggerStage(ReduceStage):
+    """Estimates the trigger of each attacked label, so that later stages can take it away.
+
+    There are two estimates from the samples that the refine stage is sure about: what purification takes away from
+    them on average, and their mean less that of benign samples of the same true labels, as the benign model reads them
+    without the first estimate. Kept is the one that makes the reference model see the label in images of other labels
+    (sufficient) and see less of it in the samples without it (necessary).
+
+    A label of whose samples the benign model gives most their own label back is under a clean-label attack: they show
+    the label without the trigger too, and only the first counts.
+
+    Args:
+        sure: suspicion from which a sample is learned from, if there are any.
+        hosts: images that the estimates are tried on, at most.
+    """
+
+    name = "trigger"
+    sure: float = 0.9
+    hosts: int = 256
+
+    def check(self) -> None:
+        if not 0 <= self.sure < 1:
+            raise ElixirError(f"trigger.sure = {self.sure} must lie in [0, 1)")
+        if self.hosts < 1:
+            raise ElixirError(f"trigger.hosts = {self.hosts} must be at least 1")
+
+    def reduce(self, run: Run) -> Columns:
+        rows, suspect = run.readable_rows(), run.column("refine", "suspect")
+        certain = suspect & (run.column("refine", "suspicion") > self.sure)
+        kept: dict[int, Tensor] = {}
+        for target in run.findings["targets"]:
+            label = target["label"]
+            here = run.labels[rows] == label
+            group = np.flatnonzero(here & certain)
+            if not len(group):
+                group = np.flatnonzero(here & suspect)
+            if not len(group):
+                continue
+            residual = GAIN / 255 * mean_residual(run, group)
+            read = benign_reading(run, rows[group], {label: residual}).argmax(1)
+            difference = mean_difference(run, rows[group], read, rows[~suspect]) / 255
+            clean_label = bool((read == label).mean() > 0.5)
+            causes = {
+                name: self._cause(run, label, estimate, None if clean_label else rows[group])
+                for name, estimate in (("residual", residual), ("difference", difference))
+            }
+            best = max(causes, key=lambda name: causes[name])
+            kept[label] = residual if best == "residual" else difference
+            target["evidence"] |= {f"{name}_cause": round(cause, 4) for name, cause in causes.items()}
+            target["clean_label"] = clean_label
+        run.keep_triggers(kept)
+        return {}
+
+    def _cause(self, run: Run, label: int, estimate: Tensor, carriers: np.ndarray | None) -> float:
+        """How far the label hangs on the estimate, in [0,1]; `carriers` are rows of samples that lose it without."""
+        rows = run.readable_rows()
+        hosts = self._some(run, label, rows[run.labels[rows] != label])
+        sufficient = self._seen(run, label, hosts, estimate)
+        if carriers is None:
+            return sufficient
+        some = self._some(run, label, carriers)
+        lost = self._seen(run, label, some, 0 * estimate) - self._seen(run, label, some, -estimate)
+        return sufficient * max(0.0, lost)
+
+    def _some(self, run: Run, label: int, rows: np.ndarray) -> np.ndarray:
+        return generator(run.seed, "trigger hosts", label).permutation(rows)[: self.hosts]
+
+    def _seen(self, run: Run, label: int, rows: np.ndarray, change: Tensor) -> float:
+        """Mean probability of the label by the reference model for changed images."""
+        if not len(rows):
+            return 0.0
+        with run.network():
+            logp, _ = run.classify("reference", (run.pixels.read(rows).float() / 255 + change).clamp(0, 1))
+        return float(np.exp(logp[:, label]).mean())
