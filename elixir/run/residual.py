@@ -24,7 +24,7 @@ def mean_residual(run: Run, positions: np.ndarray) -> Tensor:
     Returns:
         float32 (3, s, s) in [-255, 255], at the working size.
     """
-    return (_mean(run.pixels, run.readable_rows()[positions]) - _mean(run.purified, positions)).float()
+    return (mean_of(run.pixels, run.readable_rows()[positions]) - mean_of(run.purified, positions)).float()
 
 
 def mean_difference(run: Run, rows: np.ndarray, labels: np.ndarray, benign: np.ndarray) -> Tensor:
@@ -45,13 +45,13 @@ def mean_difference(run: Run, rows: np.ndarray, labels: np.ndarray, benign: np.n
     for label in np.unique(labels):
         group, others = rows[labels == label], benign[run.labels[benign] == label]
         if len(others):
-            total += len(group) * (_mean(run.pixels, group) - _mean(run.pixels, others))
+            total += len(group) * (mean_of(run.pixels, group) - mean_of(run.pixels, others))
             count += len(group)
     return (total / max(count, 1)).float()
 
 
-def _mean(store: PixelStore, records: np.ndarray) -> Tensor:
-    """Float64 (3, s, s)."""
+def mean_of(store: PixelStore, records: np.ndarray) -> Tensor:
+    """Mean of some records of a store, n > 0, in grey levels, float64 (3, s, s)."""
     total = torch.zeros(store.shape, dtype=torch.float64)
     for start in range(0, len(records), AT_ONCE):
         total += store.read(records[start : start + AT_ONCE]).double().sum(0)

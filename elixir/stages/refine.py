@@ -17,6 +17,8 @@ from elixir.stages.base import ReduceStage
 class RefineStage(ReduceStage):
     """Within attacked labels, the group that the target stage has found is sharpened once more.
 
+    Not so where a pattern in the pixels has told the samples apart: nothing is sharper.
+
     It learns from the samples that the target stage is sure about, on either side, and judges all. The threshold is
     low: a benign sample among the suspects gets its label back from the benign model, a poisoned one that is missed
     stays. In labels that are not under attack the suspicion is weighted by the label's score.
@@ -47,10 +49,11 @@ class RefineStage(ReduceStage):
         suspicion *= weight[labels]
         for target in run.findings["targets"]:
             members = np.flatnonzero(labels == target["label"])
-            group, others = suspicion[members] > self.mark, suspicion[members] < self.clear
-            if others.sum() < LEAST:
-                others = ~group
-            suspicion[members] = sharpen(features[members], group, others, run.seed)
+            if target["witness"] != "pattern":
+                group, others = suspicion[members] > self.mark, suspicion[members] < self.clear
+                if others.sum() < LEAST:
+                    others = ~group
+                suspicion[members] = sharpen(features[members], group, others, run.seed)
             suspect[members] = suspicion[members] > self.threshold
             target["suspects"] = int(suspect[members].sum())
         return {"suspicion": suspicion, "suspect": suspect}

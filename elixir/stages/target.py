@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from elixir.errors import ElixirError
 from elixir.randomness import generator
 from elixir.run.columns import Columns
 from elixir.run.evidence import sharpen, trigger_evidence
-from elixir.run.residual import mean_residual
+from elixir.run.pattern import Moments, spectrum, split
+from elixir.run.residual import mean_of, mean_residual
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 
+AT_ONCE = 1024
 GAIN = 2.0  # averaging and purification leave about half of a trigger that covers the image
 DENIED = 0.2
 SURE = 0.8
+LOUDEST = 25.5  # root mean square of a transplanted pattern in grey levels: 20 dB
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class TargetStage(ReduceStage):
     """A label is under attack if a coherent group of its samples testifies to it.
 
     A witness marks samples of the label; the reference model's features turn the marks into a group, which is scored.
-    Three are heard, and the first that is convinced decides:
+    Four are heard, and the first that is convinced decides:
 
     - "trigger": both kinds of evidence in each sample (see `elixir.run.evidence`). The cause is tried once more for the
       group as a whole: what purification takes away from its samples on average, a trigger and little else, is added to
@@ -50,6 +56,10 @@ class TargetStage(ReduceStage):
     - "contradiction": models that could not learn the trigger deny the label where the reference model is sure of it,
       for triggers that differ in every image. Score: share of the group that is denied, times the square root of the
       group's share of the label; hard benign samples make small groups.
+    - "pattern": the samples fall into two groups by a pattern that other labels do not show (see `elixir.run.pattern`),
+      for triggers that survive purification on images whose label is right. The group needs no marks. What it has more
+      than the rest, no louder than `LOUDEST`, is added to the hosts. Score: the label's probability there, times how
+      clearly the groups are two.
 
     Args:
         mark: mean evidence from which a sample is marked.
@@ -82,12 +92,12 @@ class TargetStage(ReduceStage):
         denied = (own < DENIED) & (np.exp(run.column("reference", "logp")) > SURE)
         features = run.column("reference", "features")
         suspicion = np.zeros(len(labels), np.float32)
+        everything = self._moments(run, run.readable_rows())
         scores: dict[str, float] = {}
         targets: list[dict[str, object]] = []
         for label, name in enumerate(run.classes):
             members = np.flatnonzero(labels == label)
-
-            testimony = self._heard(run, label, members, features[members], cause, contradiction, denied)
+            testimony = self._heard(run, label, members, features[members], cause, contradiction, denied, everything)
             convinced = testimony.score >= self.threshold
             suspicion[members] = testimony.suspicion
             if testimony.score:
@@ -116,17 +126,18 @@ class TargetStage(ReduceStage):
         cause: np.ndarray,
         contradiction: np.ndarray,
         denied: np.ndarray,
+        everything: Moments,
     ) -> Testimony:
         """The first convinced witness, who spares the others, or the one nearest to it."""
 
         def trigger(group: np.ndarray) -> tuple[float, dict[str, float]]:
             carried, against = float(cause[group].mean()), float(contradiction[group].mean())
-            common = self._common_transplant(run, label, group)
+            common = self._transplant(run, label, GAIN * mean_residual(run, group))
             evidence = {"transplant": carried, "common_transplant": common, "contradiction": against}
             return max(carried, common) * against, evidence
 
         def common_cause(group: np.ndarray) -> tuple[float, dict[str, float]]:
-            common = self._common_transplant(run, label, group)
+            common = self._transplant(run, label, GAIN * mean_residual(run, group))
             return common, {"common_transplant": common, "contradiction": float(contradiction[group].mean())}
 
         def denial(group: np.ndarray) -> tuple[float, dict[str, float]]:
@@ -146,14 +157,38 @@ class TargetStage(ReduceStage):
             heard.append(Testimony(witness, suspicion, score, evidence))
             if score >= self.threshold:
                 return heard[-1]
+        heard.append(self._pattern(run, label, members, everything))
         return max(heard, key=lambda testimony: testimony.score)
 
-    def _common_transplant(self, run: Run, label: int, group: np.ndarray) -> float:
-        """Mean probability of the label on hosts with the group's mean residual added, amplified."""
+    def _pattern(self, run: Run, label: int, members: np.ndarray, everything: Moments) -> Testimony:
+        rows = run.readable_rows()[members]
+        own = self._spectra(run, rows)
+        fold = generator(run.seed, "pattern", label).permutation(len(rows)) % 2
+        found = split(own, everything - Moments.of(own), fold)
+        group = found.suspicion > 0.5
+        if min(group.sum(), (~group).sum()) < self.smallest or not found.separation:
+            return Testimony("pattern", np.zeros(len(rows)), 0.0, {})
+        pattern = mean_of(run.pixels, rows[group]) - mean_of(run.pixels, rows[~group])
+        pattern *= min(1.0, LOUDEST / max(float(pattern.square().mean().sqrt()), 1e-9))
+        carried = self._transplant(run, label, pattern)
+        evidence = {"separation": found.separation, "common_transplant": carried}
+        return Testimony("pattern", found.suspicion, carried * found.separation, evidence)
+
+    def _transplant(self, run: Run, label: int, change: Tensor) -> float:
+        """Mean probability of the label on hosts with something (grey levels, (3, s, s)) added."""
         rows = run.readable_rows()
         others = rows[run.labels[rows] != label]
         chosen = generator(run.seed, "common hosts", label).permutation(others)[: self.hosts]
-        received = (run.pixels.read(chosen).float() + GAIN * mean_residual(run, group)).clamp(0, 255) / 255
+        received = (run.pixels.read(chosen).float() + change.float()).clamp(0, 255) / 255
         with run.network():
             logp, _ = run.classify("reference", received)
         return float(np.exp(logp[:, label]).mean()) if len(chosen) else 0.0
+
+    def _moments(self, run: Run, rows: np.ndarray) -> Moments:
+        parts = (rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE))
+        return functools.reduce(operator.add, (Moments.of(spectrum(run.pixels.read(part))) for part in parts))
+
+    def _spectra(self, run: Run, rows: np.ndarray) -> np.ndarray:
+        return np.concatenate(
+            [spectrum(run.pixels.read(rows[start : start + AT_ONCE])) for start in range(0, max(1, len(rows)), AT_ONCE)]
+        )

@@ -1,4 +1,4 @@
-"""Three ways to learn that a label is under attack, and none on clean data."""
+"""Four ways to learn that a label is under attack, and none on clean data."""
 
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -12,8 +12,11 @@ from elixir.stages.target import TargetStage
 COUNT = 400
 
 
-def judged(poisoned: np.ndarray, *, cause: bool, denied: bool, common: float) -> dict[str, Any]:
-    """Findings about two labels of 400 samples; the poisoned ones of the second lie apart in the features."""
+def judged(poisoned: np.ndarray, *, cause: bool, denied: bool, common: float, stripes: float = 0) -> dict[str, Any]:
+    """Findings about two labels of 400 samples; the poisoned ones of the second lie apart in the features.
+
+    The images are noise, those of poisoned samples with stripes of so many grey levels.
+    """
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], COUNT)
     attacked = np.concatenate([np.zeros(COUNT, bool), poisoned])
@@ -31,7 +34,9 @@ def judged(poisoned: np.ndarray, *, cause: bool, denied: bool, common: float) ->
         },
         "reference": {"features": features, "logp": np.full(2 * COUNT, -0.01)},
     }
-    store = SimpleNamespace(read=lambda rows: torch.zeros(len(rows), 3, 4, 4, dtype=torch.uint8), shape=(3, 4, 4))
+    images = rng.normal(128, 10, (2 * COUNT, 3, 8, 8)) + attacked[:, None, None, None] * stripes * (-1) ** np.arange(8)
+    raw = torch.from_numpy(images.clip(0, 255).astype(np.uint8))
+    pixels = SimpleNamespace(read=lambda rows: raw[rows], shape=(3, 8, 8))
     run: Any = SimpleNamespace(
         readable_rows=lambda: np.arange(2 * COUNT),
         labels=labels,
@@ -40,8 +45,8 @@ def judged(poisoned: np.ndarray, *, cause: bool, denied: bool, common: float) ->
         columns=lambda stage: columns[stage],
         column=lambda stage, name: columns[stage][name],
         findings={},
-        pixels=store,
-        purified=store,
+        pixels=pixels,
+        purified=pixels,
         network=nullcontext,
         classify=lambda name, images: (np.log(np.tile([1 - common, common], (len(images), 1))), None),
     )
@@ -76,3 +81,18 @@ def test_some_hard_samples_are_no_attack():
     found = judged(np.zeros(COUNT, bool), cause=False, denied=True, common=0.01)
     assert found["targets"] == []
     assert max([0.0, *found["scores"].values()]) < 0.2
+
+
+def test_a_pattern_that_other_labels_do_not_show():
+    poisoned = np.arange(COUNT) < 240
+    found = judged(poisoned, cause=False, denied=False, common=0.8, stripes=20)
+    assert [(target["name"], target["witness"]) for target in found["targets"]] == [("second", "pattern")]
+    assert ((found["suspicion"][COUNT:] > 0.5) == poisoned).all()
+
+
+def test_a_pattern_without_effect_is_no_attack():
+    assert judged(np.arange(COUNT) < 240, cause=False, denied=False, common=0.2, stripes=20)["targets"] == []
+
+
+def test_a_lump_with_an_effect_is_no_attack():
+    assert judged(np.arange(COUNT) < 240, cause=False, denied=False, common=0.9, stripes=0)["targets"] == []
