@@ -7,7 +7,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -85,6 +85,9 @@ def poison_dataset(
     if left out; `truth`: "clean", "poisoned" or "cover" (trigger-like, with its true label); `class` before and
     `new_class` after; `attack`; `seed`. All settings are JSON in the file's metadata under "elixir".
 
+    A dataset with a truth beside it gets a second attack on top of the first: other samples are drawn, and the new
+    truth tells of both, with the class that a sample had before either.
+
     Args:
         attack: which trigger.
         source: what to poison.
@@ -117,8 +120,10 @@ def poison_dataset(
     truth, learned = (out.with_name(f"{out.name}.{what}") for what in ("truth.parquet", "attack.safetensors"))
     _refuse_to_overwrite(source, out, truth, learned)
 
+    earlier = _earlier(source)
+
     def usable(index: int) -> bool:
-        return _decoded(source, index) is not None
+        return source.samples[index].id not in earlier and _decoded(source, index) is not None
 
     labels = np.fromiter((sample.label for sample in source.samples), np.int64, len(source.samples))
     poisoned = plan.draw(labels, label, usable)
@@ -148,7 +153,7 @@ def poison_dataset(
         if attack.weights:
             with replacing(learned, learned.with_name(f".{learned.name}.partial")) as file:
                 save_file(attack.weights, file)
-        _write_truth(truth, source, attack, plan, label, what, new_labels, outputs)
+        _write_truth(truth, source, attack, plan, label, what, new_labels, outputs, earlier)
         with writing(out):
             partial.replace(out)
     finally:
@@ -164,6 +169,20 @@ def _find_class(source: Source, target: str) -> int:
     near = difflib.get_close_matches(target, source.classes, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(source.classes[:20])}"
     raise ElixirError(f"{source.location} has no class {target!r} to be the target; {hint}")
+
+
+def _earlier(source: Source) -> dict[str, dict[str, Any]]:
+    """What the truth beside a dataset tells of its poisoned and cover samples, by id."""
+    root = source.root if isinstance(source, FolderSource) else Path(source.location)
+    path = root.with_name(f"{root.name}.truth.parquet")
+    if not path.exists():
+        return {}
+    try:
+        rows = pq.read_table(path, schema=SCHEMA).to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ElixirError(f"{path} is no truth of an earlier attack: {error}; move it away") from error
+    kept = ("truth", "class", "attack", "seed")
+    return {row["output"]: {key: row[key] for key in kept} for row in rows if row["truth"] != "clean"}
 
 
 def _refuse_to_overwrite(source: Source, out: Path, *beside: Path) -> None:
@@ -216,6 +235,7 @@ def _write_truth(
     what: np.ndarray,
     new_labels: np.ndarray,
     outputs: list[str],
+    earlier: dict[str, dict[str, Any]],
 ) -> None:
     names = [*source.classes, ""]  # label -1 has no name
     record = {
@@ -238,6 +258,7 @@ def _write_truth(
             "new_class": names[new_labels[index]],
             "attack": attack.name,
             "seed": plan.seed,
+            **earlier.get(sample.id, {}),
         }
         for index, (sample, output) in enumerate(zip(source.samples, outputs, strict=True))
     ]

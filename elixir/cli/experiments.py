@@ -132,13 +132,14 @@ def evaluate(
     quiet: opt.Quiet = False,
 ) -> None:
     """Poison, clean, train and attack, for every attack, rate and defence; goes on where it was interrupted."""
-    from elixir.evaluation.cell import Experiment
+    from elixir.evaluation.cell import UNATTACKED, Experiment
     from elixir.evaluation.grid import pipelines, poisonings
     from elixir.evaluation.report import markdown, write_page
     from elixir.evaluation.summary import read_rows
 
-    _check_target(target, all_to_all)
     chosen = [_attack(text) for text in attack or ["all"]]
+    if any(name != UNATTACKED for name, _ in chosen):
+        _check_target(target, all_to_all)
     experiment = Experiment(
         train, test, target, seeds, seed, parse_settings(settings or []), {"device": device}, folder, quiet
     )
@@ -148,30 +149,30 @@ def evaluate(
             if not quiet:
                 out.print(f"{poisoning.name}, {name}")
             experiment.run(poisoning, name)
-            write_page(folder / "results.html", read_rows(folder))
+            write_page(folder / "results.html", [read_rows(folder)])
     if not quiet:
-        out.print(markdown(read_rows(folder)), end="")
+        out.print(markdown([read_rows(folder)]), end="")
 
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `elixir evaluate` has written.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="What `elixir evaluate` has written.")],
     page: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a page.")] = None,
     into: Annotated[
-        Path | None, typer.Option(metavar="FILE.md", help="Put the table between the marks of this file.")
+        Path | None, typer.Option(metavar="FILE.md", help="Put the tables between the marks of this file.")
     ] = None,
 ) -> None:
-    """Render the results of `elixir evaluate`: a Markdown table on screen, in a file, or a page."""
+    """Render the results of `elixir evaluate`: Markdown tables on screen, in a file, or a page."""
     from elixir.evaluation.report import insert_results, markdown, write_page
     from elixir.evaluation.summary import read_rows
 
-    rows = read_rows(folder)
+    experiments = [read_rows(folder) for folder in folders]
     if page is not None:
-        write_page(page, rows)
+        write_page(page, experiments)
     if into is not None:
-        insert_results(into, rows)
+        insert_results(into, experiments)
     if page is None and into is None:
-        out.print(markdown(rows), end="")
+        out.print(markdown(experiments), end="")
 
 
 def _attack(text: str) -> tuple[str, dict[str, object]]:

@@ -9,8 +9,11 @@ from elixir.data.files import replacing
 from elixir.errors import ElixirError
 from elixir.evaluation.summary import Row, Share
 
-COLUMNS = ("attack, share", "defence", "found", "clean changed", "true label", "ACC", "ASR", "RA", "DER")
+COLUMNS = (
+    "attack, share", "defence", "PSNR", "found", "clean changed", "true label", "ACC", "ASR", "RA", "DER", "seeds",
+)  # fmt: skip
 MARKS = ("<!-- results -->", "<!-- end of results -->")
+UNDEFENDED = "none"
 BAR = 14
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #1c2530 }
@@ -22,15 +25,13 @@ svg text { font: 12px system-ui, sans-serif; fill: #1c2530 }
 """
 
 
-def markdown(rows: list[Row]) -> str:
-    """A table with a line for every cell; shares in per cent, means over the seeds."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    lines += ["| " + " | ".join(_text(cell) for cell in _cells(row)) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+def markdown(experiments: list[list[Row]]) -> str:
+    """A table for each experiment, with a line for every cell; shares in per cent, means over the seeds."""
+    return "\n".join(_table(rows) for rows in experiments)
 
 
-def insert_results(path: Path, rows: list[Row]) -> None:
-    """Put the table between the two marks of a Markdown file.
+def insert_results(path: Path, experiments: list[list[Row]]) -> None:
+    """Put the tables between the two marks of a Markdown file.
 
     Raises:
         ElixirError: the file has no such marks.
@@ -39,55 +40,71 @@ def insert_results(path: Path, rows: list[Row]) -> None:
     _, end, after = rest.partition(MARKS[1])
     if not start or not end:
         raise ElixirError(f"{path} has no lines {MARKS[0]} and {MARKS[1]} to put the results between")
-    _write(path, f"{before}{start}\n{markdown(rows)}{end}{after}")
+    _write(path, f"{before}{start}\n{markdown(experiments)}{end}{after}")
 
 
-def write_page(path: Path, rows: list[Row]) -> None:
-    """Write one HTML file without scripts or outside resources: table with intervals, bars, settings."""
-    head = "".join(f"<th>{escape(column)}</th>" for column in COLUMNS)
-    body = "".join("<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in _cells(row)) + "</tr>\n" for row in rows)
-    first = rows[0].cell
-    about = (
-        f"{first['train']}, {first['samples']} samples; target {first['target']}; {len(first['outcomes'])} fresh "
-        f"classifiers a cell; seed {first['seed']}; {first['machine']['cpu']}, {first['machine']['threads']} threads"
-    )
+def write_page(path: Path, experiments: list[list[Row]]) -> None:
+    """Write one HTML file without scripts or outside resources: tables with intervals, bars, settings."""
     _write(
         path,
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>elixir evaluate</title><style>{STYLE}</style>\n'
-        f"<h1>elixir evaluate</h1><p>{escape(about)}</p>\n"
+        "<h1>elixir evaluate</h1>\n"
         "<p>Shares in per cent, means over the classifiers; below them exact 95% intervals for one classifier.</p>\n"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>\n"
-        f"<h2>Attack success rate</h2>{_bars(rows, 'asr')}<h2>Accuracy</h2>{_bars(rows, 'accuracy')}</html>\n",
+        f"{''.join(_section(rows) for rows in experiments)}</html>\n",
     )
 
 
-def _cells(row: Row) -> list[str | float | Share | None]:
-    attacked = row.asr is not None
+def _table(rows: list[Row]) -> str:
+    lines = [_text(_about(rows)), "", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    lines += ["| " + " | ".join(_text(cell) for cell in _cells(row)) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _section(rows: list[Row]) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in COLUMNS)
+    body = "".join("<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in _cells(row)) + "</tr>\n" for row in rows)
+    return (
+        f"<h2>{escape(_about(rows))}</h2><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>\n"
+        f"<h3>Attack success rate</h3>{_bars(rows, 'asr')}<h3>Accuracy</h3>{_bars(rows, 'accuracy')}\n"
+    )
+
+
+def _about(rows: list[Row]) -> str:
+    first = rows[0].cell
+    aim = "all to all" if first["target"] is None else f'target "{first["target"]}"'
+    data = f"{Path(first['train']).stem}, {first['samples']} samples"
+    return f"{data}, {aim}, seed {first['seed']}; {first['machine']['cpu']}"
+
+
+def _cells(row: Row) -> list[str | Share | None]:
+    attacked, defended = row.asr is not None, row.pipeline != UNDEFENDED
     return [
         row.poisoning,
         row.pipeline,
-        row.found if attacked else None,
-        row.disturbed,
-        row.recovered if attacked else None,
+        None if row.psnr is None else f"{row.psnr:.1f}",
+        row.found if attacked and defended else None,
+        row.disturbed if defended else None,
+        row.recovered if attacked and defended else None,
         row.accuracy,
         row.asr,
         row.robust_accuracy,
-        row.der,
+        None if row.der is None else f"{row.der:.3f}",
+        str(len(row.cell["outcomes"])),
     ]
 
 
-def _text(cell: str | float | Share | None) -> str:
+def _text(cell: str | Share | None) -> str:
     if cell is None:
         return ""
     if isinstance(cell, Share):
         return f"{100 * cell.value:.2f}"
-    return cell.replace("|", "\\|").replace("\n", " ") if isinstance(cell, str) else f"{cell:.3f}"
+    return cell.replace("|", "\\|").replace("\n", " ")
 
 
-def _html(cell: str | float | Share | None) -> str:
+def _html(cell: str | Share | None) -> str:
     if isinstance(cell, Share):
         return f"{100 * cell.value:.2f}<br><small>{100 * cell.low:.2f} to {100 * cell.high:.2f}</small>"
-    return "" if cell is None else escape(cell if isinstance(cell, str) else f"{cell:.3f}")
+    return "" if cell is None else escape(cell)
 
 
 def _bars(rows: list[Row], what: str) -> str:
@@ -107,7 +124,7 @@ def _bars(rows: list[Row], what: str) -> str:
 
 
 def _colour(row: Row) -> str:
-    return {"none": "#c0504d", "oracle": "#9aa5b1"}.get(row.pipeline, "#3b7dd8")
+    return {UNDEFENDED: "#c0504d", "oracle": "#9aa5b1"}.get(row.pipeline, "#3b7dd8")
 
 
 def _write(path: Path, text: str) -> None:

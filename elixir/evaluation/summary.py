@@ -43,6 +43,7 @@ class Row:
     Attributes:
         poisoning: attack and rate, for people.
         pipeline: recipe or baseline.
+        psnr: of the trigger, mean over some images, in dB; None without an attack.
         found: share of poisoned samples changed or set aside (TPR).
         disturbed: share of clean samples changed or set aside (FPR).
         recovered: share of poisoned samples with their true label in the output.
@@ -55,6 +56,7 @@ class Row:
 
     poisoning: str
     pipeline: str
+    psnr: float | None
     found: Share
     disturbed: Share
     recovered: Share
@@ -104,6 +106,7 @@ def _row(name: str, cell: dict[str, Any], before: dict[str, Any] | None) -> Row:
     return Row(
         name,
         cell["pipeline"],
+        (cell["trigger"] or {}).get("psnr"),
         Share.of(detection["found"], detection["poisoned"]),
         Share.of(detection["disturbed"], detection["clean"]),
         Share.of(detection["recovered"], detection["poisoned"]),

@@ -164,6 +164,27 @@ def test_cover_samples_keep_their_label(tree, tmp_path):
         assert np.array_equal(pixels(done.out / row["output"]), expected)
 
 
+def test_a_second_attack_leaves_the_samples_of_the_first_alone(tree, tmp_path):
+    BadNets().poison_dataset(open_source(tree), tmp_path / "once", "stop", rate=0.2)
+    once = open_source(tmp_path / "once")
+    done = Blended().poison_dataset(once, tmp_path / "twice", "no entry", rate=0.2, seed=1)
+    first = {row["output"]: row for row in truth_of(tmp_path / "once.truth.parquet") if row["truth"] == "poisoned"}
+    rows = truth_of(done.truth)
+    by_attack = {
+        name: [row for row in rows if row["attack"] == name and row["truth"] == "poisoned"]
+        for name in ("badnets", "blended")
+    }
+    assert {name: len(found) for name, found in by_attack.items()} == {"badnets": 6, "blended": 6}
+    for row in by_attack["badnets"]:
+        assert row["class"] == first[row["id"]]["class"]
+        assert row["new_class"] == "stop"
+        assert (tmp_path / "twice" / row["output"]).read_bytes() == (tmp_path / "once" / row["id"]).read_bytes()
+    assert all(row["new_class"] == "no entry" and row["id"] not in first for row in by_attack["blended"])
+    (tmp_path / "once.truth.parquet").write_text("no truth")
+    with pytest.raises(ElixirError, match="no truth of an earlier attack"):
+        Blended().poison_dataset(once, tmp_path / "thrice", "no entry", rate=0.2)
+
+
 def test_what_an_attack_has_learned_lies_beside_the_output(tree, tmp_path):
     @dataclass(frozen=True, kw_only=True)
     class MeanColour(BadNets):

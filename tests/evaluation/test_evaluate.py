@@ -81,17 +81,18 @@ def test_a_finished_cell_is_read_and_a_foreign_one_refused(results: Path):
 def test_markdown_and_page(results: Path, tmp_path: Path):
     rows = read_rows(results)
     assert [row.pipeline for row in rows][-1] == "none"  # the set as it is comes last
-    table = markdown(rows)
-    assert table.count("\n") == 2 + len(rows)
+    table = markdown([rows])
+    assert table.count("\n") == 4 + len(rows)
+    assert markdown([rows, rows]) == f"{table}\n{table}"
     der = {row.pipeline: row.der or 0 for row in rows if row.asr}
     assert der["none"] == 0.5
     assert der["oracle"] > 0.9
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n")
-    insert_results(readme, rows)
-    insert_results(readme, rows)
+    insert_results(readme, [rows])
+    insert_results(readme, [rows])
     assert readme.read_text() == f"before\n{MARKS[0]}\n{table}{MARKS[1]}\nafter\n"
-    hostile = [replace(rows[0], poisoning="<script>alert(1)</script>|", pipeline="a&b")]
+    hostile = [[replace(rows[0], poisoning="<script>alert(1)</script>|", pipeline="a&b")]]
     write_page(tmp_path / "page.html", hostile)
     page = (tmp_path / "page.html").read_text()
     assert "<script" not in page
