@@ -15,6 +15,7 @@ from typing import Any
 
 from elixir.data.opening import open_source
 from elixir.errors import ElixirError
+from elixir.evidence_page import write_evidence_page
 from elixir.models.device import choose_device
 from elixir.progress import Progress
 from elixir.registry import find
@@ -267,6 +268,7 @@ def _publish(run: Run, config: dict[str, Any], dst: Path) -> Result:
     write_text(evidence / "timings.json", json.dumps(costs, indent=2))
     result = read_result(dataset, dst)
     write_text(evidence / "summary.txt", result.summary(times=False))
+    write_evidence_page(run, result, evidence / "report.html")
     if dst.exists():
         old = run.folder / "replaced"
         os.replace(dst, old) if not dst.is_dir() or any(dst.iterdir()) else dst.rmdir()

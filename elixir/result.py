@@ -107,11 +107,11 @@ class Result:
     def summary(self, times: bool = True) -> str:
         """A few lines for people; without clock readings if not `times`."""
         counts = self.counts
-        lines = [f"{self.table.num_rows} samples from {_printable(self.config['source'])}"]
+        lines = [f"{self.table.num_rows} samples from {printable(self.config['source'])}"]
         if not self.targets:
             lines.append("no label under attack")
         lines += [
-            f"under attack: {_printable(target.name)} "
+            f"under attack: {printable(target.name)} "
             f"({target.suspects} suspects, score {target.confidence:.3f}, {target.witness})"
             for target in self.targets
         ]
@@ -123,7 +123,7 @@ class Result:
             )
             if action == "quarantined" and not reason.startswith("poisoned")
         ]
-        lines += [f"set aside: {_printable(id)}: {_printable(reason)}" for id, reason in unreadable[:10]]
+        lines += [f"set aside: {printable(id)}: {printable(reason)}" for id, reason in unreadable[:10]]
         if len(unreadable) > 10:
             lines.append(f"... and {len(unreadable) - 10} more, listed in .elixir/manifest.parquet")
         if times:
@@ -146,5 +146,6 @@ def read_result(folder: Path, path: Path | None = None) -> Result:
     )
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text of strangers, with control characters spelled out."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

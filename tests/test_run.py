@@ -57,6 +57,7 @@ def test_result_is_complete(run: Result):
     assert len(run.dataset()) == sum(row["output"] != "" for row in run.table.to_pylist())
     json.dumps(run.as_dict())
     assert "network calls a sample" in run.summary()
+    assert "spot is under attack" in (run.path / ".elixir" / "report.html").read_text()
 
 
 def test_batch_size_changes_no_byte(run: Result, shapes: Path, tmp_path: Path):

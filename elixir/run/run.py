@@ -138,7 +138,9 @@ class Run:
 
     @cached_property
     def triggers(self) -> dict[int, Tensor]:
-        """What the trigger stage has kept."""
+        """What the trigger stage has kept; empty in a recipe without it."""
+        if not self._triggers.exists():
+            return {}
         return {int(label): trigger for label, trigger in read_weights(self._triggers)[0].items()}
 
     @property

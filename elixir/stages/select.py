@@ -127,8 +127,9 @@ class SelectStage(MapStage):
         tile = np.array([self._tile[row] for row in rows.tolist()])
         spread, at = np.flatnonzero(tile < 0), np.flatnonzero(tile >= 0)
         for index in spread.tolist():
-            trigger = run.triggers[int(run.labels[rows[index]])]
-            x[index] -= F.interpolate(trigger[None], x.shape[2:], mode="bilinear", antialias=True)[0]
+            trigger = run.triggers.get(int(run.labels[rows[index]]))
+            if trigger is not None:
+                x[index] -= F.interpolate(trigger[None], x.shape[2:], mode="bilinear", antialias=True)[0]
         x = x.clamp(0, 1)
         if len(at):
             ids = run.ids(rows[at])
