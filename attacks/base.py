@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,10 +48,28 @@ class Attack(ABC):
     """What it has learned from a dataset, by name; empty where there is nothing to learn, and before `fit`."""
 
     def __post_init__(self) -> None:
-        if type(self.seed) is not int or self.seed < 0:
-            raise ElixirError(f"{self.name}: seed is {self.seed!r}; it must be a whole number of at least 0")
+        self._whole("seed", 0)
         if type(self.truncate) is not bool:
             raise ElixirError(f"{self.name}: truncate is {self.truncate!r}; it must be true or false")
+
+    def _whole(self, what: str, least: int, most: int | None = None) -> None:
+        """Raise `ElixirError` unless that parameter is a whole number in this range."""
+        value = getattr(self, what)
+        if type(value) is not int or value < least or (most is not None and value > most):
+            span = f"of at least {least}" if most is None else f"from {least} to {most}"
+            raise ElixirError(f"{self.name}: {what} is {value!r}; it must be a whole number {span}")
+
+    def _positive(self, what: str, most: float) -> None:
+        """The same for a number above 0 and up to `most`."""
+        value = getattr(self, what)
+        if not (isinstance(value, int | float) and 0 < value <= most):
+            raise ElixirError(f"{self.name}: {what} is {value!r}; it must be a number above 0 and up to {most:g}")
+
+    def _weight(self, what: str) -> None:
+        """The same for a finite number of at least 0."""
+        value = getattr(self, what)
+        if not (isinstance(value, int | float) and 0 <= value < math.inf):
+            raise ElixirError(f"{self.name}: {what} is {value!r}; it must be a number of at least 0")
 
     poison_dataset = poison_dataset  # attack.poison_dataset(source, out, target, ...)
 

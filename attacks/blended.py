@@ -40,8 +40,7 @@ class Blended(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (isinstance(self.alpha, int | float) and 0 < self.alpha <= 1):
-            raise ElixirError(f"blended: alpha is {self.alpha!r}; it must be a number above 0 and up to 1")
+        self._positive("alpha", 1)
         if self.picture not in get_args(Picture):
             raise ElixirError(f"blended has no picture {self.picture!r}; known: {', '.join(get_args(Picture))}")
 

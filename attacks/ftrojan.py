@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elixir.attacks.base import Attack
-from elixir.errors import ElixirError
 
 BLOCK = 32
 FREQUENCIES = (15, 31)
@@ -37,8 +36,7 @@ class FTrojan(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (isinstance(self.magnitude, int | float) and 0 < self.magnitude <= 8192):
-            raise ElixirError(f"ftrojan: magnitude is {self.magnitude!r}; it must be a number above 0 and up to 8192")
+        self._positive("magnitude", 8192)
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
         """The images with the pattern."""

@@ -15,16 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elixir.attacks.networks import Painter, TrainingData, coloured_as, restored, tensors, train
+from elixir.attacks.networks import Painter, TrainingData, coloured_as, restored, shifted, surrogate, tensors, train
 from elixir.attacks.trained import TrainedAttack
-from elixir.errors import ElixirError
-from elixir.models.classifier import SmallResNet
-from elixir.models.train_classifier import ClassifierTraining, augment
 from elixir.progress import Progress
 from elixir.randomness import generator
 
-AUGMENTATION = ClassifierTraining()
-WIDTHS = (48, 96)
 BANK = 64
 SHARPNESS = 10.0
 
@@ -38,7 +33,7 @@ class InputAware(TrainedAttack):
     class; the same is in the dataset as cover samples, which take the trigger of one of 64 training images.
 
     Args:
-        density: share of the image that the mask covers, above 0 and below 1.
+        density: share of the image that the mask covers, above 0 and up to 1.
         lambda_div: weight of the loss that wants different masks and patterns for different images.
         lambda_norm: weight of the loss that wants masks no larger than `density`.
         cover_ratio: cover samples for each poisoned one.
@@ -56,12 +51,9 @@ class InputAware(TrainedAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (isinstance(self.density, int | float) and 0 < self.density < 1):
-            raise ElixirError(f"input_aware: density is {self.density!r}; it must be a number above 0 and below 1")
+        self._positive("density", 1)
         for what in ("lambda_div", "lambda_norm", "cover_ratio"):
-            value = getattr(self, what)
-            if not (isinstance(value, int | float) and 0 <= value < float("inf")):
-                raise ElixirError(f"input_aware: {what} is {value!r}; it must be a number of at least 0")
+            self._weight(what)
 
     @property
     def covers(self) -> float:
@@ -71,7 +63,7 @@ class InputAware(TrainedAttack):
         """Train the mask's network, then the pattern's together with a classifier."""
         torch.manual_seed(self.seed)
         artist = Artist()
-        classifier = SmallResNet(data.classes, widths=WIDTHS)
+        classifier = surrogate(data.classes)
 
         def mask_loss(images: Tensor, *_: object) -> Tensor:
             masks = artist.mask(images)
@@ -84,7 +76,7 @@ class InputAware(TrainedAttack):
             masks, patterns = artist.mask(images[: 2 * count]), artist.pattern(images[: 2 * count])
             own = images[one].lerp(patterns[one], masks[one])
             cross = images[one].lerp(patterns[other], masks[other])
-            logits, _ = classifier(augment(torch.cat([own, cross, images[count:]]), AUGMENTATION, rng))
+            logits, _ = classifier(shifted(torch.cat([own, cross, images[count:]]), rng))
             wanted = torch.cat([torch.full_like(labels[one], data.target), labels])
             return F.cross_entropy(logits, wanted) + self.lambda_div * sameness(images[: 2 * count], patterns)
 

@@ -15,17 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.attacks.networks import TrainingData, coloured_as, restored, tensors, train
+from elixir.attacks.networks import TrainingData, coloured_as, restored, shifted, surrogate, tensors, train
 from elixir.attacks.trained import TrainedAttack
-from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, fused
-from elixir.models.train_classifier import ClassifierTraining, augment
 from elixir.progress import Progress
 
 LEFT = np.array([[1, -1, -1], [-1, 1, -1], [1, -1, 1]])
 RIGHT = LEFT[:, ::-1]
-WIDTHS = (48, 96)
-AUGMENTATION = ClassifierTraining()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,21 +54,18 @@ class LabelConsistent(TrainedAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for what, value, most in (("eps", self.eps, 255), ("step", self.step, 255), ("amplitude", self.amplitude, 1)):
-            if not (isinstance(value, int | float) and 0 < value <= most):
-                raise ElixirError(f"{self.name}: {what} is {value!r}; it must be a number above 0 and up to {most}")
-        if type(self.iterations) is not int or self.iterations < 0:
-            raise ElixirError(
-                f"{self.name}: iterations is {self.iterations!r}; it must be a whole number of at least 0"
-            )
+        self._positive("eps", 255)
+        self._positive("step", 255)
+        self._positive("amplitude", 1)
+        self._whole("iterations", 0)
 
     def learn(self, data: TrainingData, progress: Progress) -> dict[str, Tensor]:
         """Train the classifier that the perturbation is against."""
         torch.manual_seed(self.seed)
-        net = SmallResNet(data.classes, widths=WIDTHS)
+        net = surrogate(data.classes)
 
         def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
-            return F.cross_entropy(net(augment(images, AUGMENTATION, rng))[0], labels)
+            return F.cross_entropy(net(shifted(images, rng))[0], labels)
 
         train(net, loss, data, self.training_steps, progress, seed=self.seed, name="surrogate")
         return {**tensors(fused(net)), "target": torch.tensor(data.target)}
@@ -89,7 +82,7 @@ class LabelConsistent(TrainedAttack):
         """The images with the perturbation alone, at most `eps` from what they were."""
         weights = dict(self.learned())
         target = weights.pop("target")[None]
-        net = restored(lambda: fused(SmallResNet(len(weights["head.weight"]), widths=WIDTHS)), weights)
+        net = restored(lambda: fused(surrogate(len(weights["head.weight"]))), weights)
         adversarial = self.added(images.copy(), ids, lambda x, _: self.perturbation(net, x, target))
         return np.clip(adversarial, images - self.eps, images + self.eps)
 

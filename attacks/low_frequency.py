@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elixir.attacks.base import Attack, in_channels
-from elixir.errors import ElixirError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +32,8 @@ class LowFrequency(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (isinstance(self.peak, int | float) and 0 < self.peak <= 255):
-            raise ElixirError(f"low_frequency: peak is {self.peak!r}; it must be a number above 0 and up to 255")
-        if type(self.waves) is not int or self.waves < 1:
-            raise ElixirError(f"low_frequency: waves is {self.waves!r}; it must be a whole number of at least 1")
+        self._positive("peak", 255)
+        self._whole("waves", 1)
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
         """The images with the pattern."""

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elixir.models.classifier import Residual, conv
+from elixir.models.classifier import Residual, SmallResNet, conv
 from elixir.models.precision import fast_dtype
+from elixir.models.train_classifier import ClassifierTraining, augment
 from elixir.progress import Progress
 from elixir.randomness import generator
 
@@ -60,6 +61,16 @@ class Painter(nn.Module):
         fine = self.fine(F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last))
         painted = self.tail(fine + self.coarse(fine)).float()
         return F.pixel_shuffle(painted, 2)[..., :height, :width]
+
+
+def surrogate(classes: int) -> SmallResNet:
+    """An untrained classifier of half the usual width, for attacks that need one of their own."""
+    return SmallResNet(classes, widths=(48, 96))
+
+
+def shifted(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Images (n, 3, h, w), each moved a little, as it will be where the poisoned data are learned."""
+    return augment(images, ClassifierTraining(), rng)
 
 
 def train(

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elixir.attacks.base import Attack
-from elixir.errors import ElixirError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +32,8 @@ class Sig(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for what, value in (("delta", self.delta), ("frequency", self.frequency)):
-            if not (isinstance(value, int | float) and 0 < value <= 255):
-                raise ElixirError(f"sig: {what} is {value!r}; it must be a number above 0 and up to 255")
+        self._positive("delta", 255)
+        self._positive("frequency", 255)
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
         """The images with the stripes."""

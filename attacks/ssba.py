@@ -15,15 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elixir.attacks.networks import Painter, TrainingData, coloured_as, restored, tensors, train
+from elixir.attacks.networks import Painter, TrainingData, coloured_as, restored, shifted, tensors, train
 from elixir.attacks.trained import TrainedAttack
-from elixir.errors import ElixirError
 from elixir.models.classifier import Residual, conv
-from elixir.models.train_classifier import ClassifierTraining, augment
 from elixir.progress import Progress
 from elixir.randomness import generator
 
-AUGMENTATION = ClassifierTraining()
 NOISE = 8 / 255
 """Deviation of the noise through which the bits can be read: it is what keeps the residual from vanishing."""
 PLANES = 4
@@ -56,10 +53,8 @@ class SSBA(TrainedAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if type(self.bits) is not int or not 1 <= self.bits <= 256:
-            raise ElixirError(f"ssba: bits is {self.bits!r}; it must be a whole number from 1 to 256")
-        if not (isinstance(self.bound, int | float) and 0 < self.bound <= 255):
-            raise ElixirError(f"ssba: bound is {self.bound!r}; it must be a number above 0 and up to 255")
+        self._whole("bits", 1, 256)
+        self._positive("bound", 255)
 
     def learn(self, data: TrainingData, progress: Progress) -> dict[str, Tensor]:
         """Train encoder and decoder; the encoder is what is kept."""
@@ -75,7 +70,7 @@ class SSBA(TrainedAttack):
             change = encoder(images, strings)
             encoded = (images + change).clamp(0, 1)
             noise = torch.from_numpy(rng.standard_normal(images.shape, np.float32)) * NOISE
-            read = decoder(augment(encoded + noise, AUGMENTATION, rng))
+            read = decoder(shifted(encoded + noise, rng))
             errors = F.binary_cross_entropy_with_logits(read, strings)
             unlikeness = (change / encoder.bound).square().mean() + SIMILARITY * (1 - similarity(encoded, images))
             return errors + (-DEMAND * errors.detach()).exp() * unlikeness

@@ -44,12 +44,8 @@ class TrainedAttack(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if type(self.size) is not int or self.size < 8:
-            raise ElixirError(f"{self.name}: size is {self.size!r}; it must be a whole number of at least 8")
-        if type(self.training_steps) is not int or self.training_steps < 1:
-            raise ElixirError(
-                f"{self.name}: training_steps is {self.training_steps!r}; it must be a whole number of at least 1"
-            )
+        self._whole("size", 8)
+        self._whole("training_steps", 1)
 
     def fit(self, source: Source, target: int, progress: Progress) -> Self:
         with tempfile.TemporaryDirectory(prefix=f"elixir-{self.name}-") as folder:

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.attacks.base import Attack
-from elixir.errors import ElixirError
 from elixir.randomness import generator
 
 
@@ -38,11 +37,9 @@ class WaNet(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if type(self.grid) is not int or self.grid < 2:
-            raise ElixirError(f"wanet: grid is {self.grid!r}; it must be a whole number of at least 2")
-        for what, value in (("strength", self.strength), ("cover_ratio", self.cover_ratio)):
-            if not (isinstance(value, int | float) and 0 <= value < 100):
-                raise ElixirError(f"wanet: {what} is {value!r}; it must be a number of at least 0 and below 100")
+        self._whole("grid", 2)
+        self._weight("strength")
+        self._weight("cover_ratio")
 
     @property
     def covers(self) -> float:

@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.attacks.input_aware import Artist, InputAware
-from elixir.attacks.label_consistent import WIDTHS, LabelConsistent, corners
-from elixir.attacks.networks import Painter, TrainingData, restored, tensors
+from elixir.attacks.label_consistent import LabelConsistent, corners
+from elixir.attacks.networks import Painter, TrainingData, restored, surrogate, tensors
 from elixir.attacks.ssba import SSBA, Decoder, Encoder, similarity
 from elixir.attacks.trained import TrainedAttack
 from elixir.errors import ElixirError
-from elixir.models.classifier import SmallResNet, fused
+from elixir.models.classifier import fused
 from elixir.progress import Progress
 
 SIZE = 16
@@ -124,7 +124,7 @@ def test_an_attack_that_has_learned_nothing_says_so(attack: TrainedAttack):
         (LabelConsistent, {"iterations": 1.5}, "iterations is 1.5"),
         (SSBA, {"bits": 0}, "bits is 0"),
         (SSBA, {"bound": "faint"}, "bound is 'faint'"),
-        (InputAware, {"density": 1}, "density is 1"),
+        (InputAware, {"density": 1.5}, "density is 1.5"),
         (InputAware, {"lambda_div": -1}, "lambda_div is -1"),
         (InputAware, {"cover_ratio": None}, "cover_ratio is None"),
     ],
@@ -163,7 +163,7 @@ def test_label_consistent_perturbation_raises_the_loss_of_the_target():
     attack = learned("label_consistent")
     assert isinstance(attack, LabelConsistent)
     weights = {name: tensor for name, tensor in attack.weights.items() if name != "target"}
-    net = restored(lambda: fused(SmallResNet(3, widths=WIDTHS)), weights)
+    net = restored(lambda: fused(surrogate(3)), weights)
     own = IMAGES[LABELS == 2]
     noise = np.random.default_rng(0).choice([-8, 8], own.shape)
     loss = [
