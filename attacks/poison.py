@@ -153,7 +153,7 @@ def poison_dataset(
         if attack.weights:
             with replacing(learned, learned.with_name(f".{learned.name}.partial")) as file:
                 save_file(attack.weights, file)
-        _write_truth(truth, source, attack, plan, label, what, new_labels, outputs, earlier)
+        _write_truth(truth, learned, source, attack, plan, label, what, new_labels, outputs, earlier)
         with writing(out):
             partial.replace(out)
     finally:
@@ -228,6 +228,7 @@ def _untouched(source: Source, index: int) -> Decision:
 
 def _write_truth(
     path: Path,
+    learned: Path,
     source: Source,
     attack: Attack,
     plan: Plan,
@@ -241,7 +242,7 @@ def _write_truth(
     record = {
         "attack": attack.name,
         "settings": attack.settings(),
-        "weights": path.name.replace(".truth.parquet", ".attack.safetensors") if attack.weights else None,
+        "weights": learned.name if attack.weights else None,
         "plan": plan.settings(),
         "target": None if target is None else source.classes[target],
         "classes": source.classes,

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from elixir.api import sanitize
 from elixir.data.opening import open_source
+from elixir.data.sample import TEST, TRAIN
 from elixir.errors import ElixirError
 from elixir.evaluation.outcome import train_and_attack
 from elixir.evaluation.truth import read_truth, recovery
 from elixir.registry import find
 
-SAMPLE = Path(__file__).parent / "sample"
 TARGET = "stop"
 
 
@@ -35,7 +35,7 @@ def demo(folder: Path | None, seed: int, quiet: bool, say: Callable[[str], None]
     with nullcontext(folder) if folder else tempfile.TemporaryDirectory(prefix="elixir-demo-") as place:
         home = Path(place)  # type: ignore[arg-type]
         home.mkdir(parents=True, exist_ok=True)
-        train, test = open_source(SAMPLE / "signs-train.parquet"), open_source(SAMPLE / "signs-test.parquet")
+        train, test = open_source(TRAIN), open_source(TEST)
         attack = find("attacks", "badnets")()
         done = attack.poison_dataset(train, home / "poisoned", TARGET, rate=0.1, seed=seed)
         say(f"{done.samples} traffic signs, {done.poisoned} of them with a small patch and the label {TARGET!r}")

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 
 from elixir.api import sanitize, scan
 from elixir.data.opening import open_source
-from elixir.demo import SAMPLE
+from elixir.data.sample import TRAIN
 from elixir.evaluation.truth import read_truth, recovery
 from elixir.registry import find
 
@@ -15,7 +15,7 @@ QUICK = {"reference.least_steps": 400, "crossfit.least_steps": 400, "benign.leas
 
 def test_poisoned_signs_come_back_clean(tmp_path: Path):
     attack = find("attacks", "badnets")()
-    source = open_source(SAMPLE / "signs-train.parquet")
+    source = open_source(TRAIN)
     done = attack.poison_dataset(source, tmp_path / "poisoned", "stop", rate=0.1, seed=0)
     result = sanitize(done.out, tmp_path / "clean", settings=QUICK)
     assert [target.name for target in result.targets] == ["stop"]
@@ -31,7 +31,7 @@ def test_poisoned_signs_come_back_clean(tmp_path: Path):
 
 
 def test_clean_signs_stay_as_they_are(tmp_path: Path):
-    result = scan(SAMPLE / "signs-train.parquet", tmp_path / "findings", settings=QUICK)
+    result = scan(TRAIN, tmp_path / "findings", settings=QUICK)
     assert result.targets == []
     assert result.counts == {"kept": 1700}
     assert "no label under attack" in result.summary()

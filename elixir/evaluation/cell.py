@@ -18,7 +18,7 @@ import torch
 from elixir.data.files import replacing
 from elixir.data.opening import open_source
 from elixir.errors import ElixirError
-from elixir.evaluation.defences import Case, defend
+from elixir.evaluation.defences import DETECTORS, Case, defend
 from elixir.evaluation.outcome import FRESH, train_and_attack
 from elixir.evaluation.quality import repair_quality, trigger_quality
 from elixir.evaluation.truth import attack_of, read_truth, recovery, unpoisoned
@@ -122,7 +122,7 @@ class Experiment:
         undefended = home / "none"
         folder = home / Path(pipeline).stem
         folder.mkdir(parents=True, exist_ok=True)
-        if pipeline in ("activation-clustering", "spectral-signatures"):
+        if pipeline in DETECTORS:
             train_and_attack(source, test, None, self.target, seeds[:1], folder=undefended, quiet=self.quiet)
         model = undefended / f"fresh-{self.seed}.safetensors"
         case = Case(str(poisoned), source, what, model, folder, self.seed, self.quiet)

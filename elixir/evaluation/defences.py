@@ -30,7 +30,7 @@ class Case:
         path: of the poisoned dataset.
         source: the same, opened.
         truth: "clean", "poisoned" or "cover" for every sample of it.
-        model: classifier trained on it, written by `elixir.models.classifier.save_classifier`.
+        model: classifier trained on it, for the detectors; written by `elixir.models.classifier.save_classifier`.
         folder: for what the defence writes.
         seed: of the defence.
         quiet: no progress.
@@ -107,12 +107,13 @@ def spectral_signatures(case: Case) -> np.ndarray:
     return ~np.array(defence.detect_poison()[1], bool)
 
 
-BASELINES: dict[str, Callable[[Case], np.ndarray]] = {
-    "none": nothing,
-    "oracle": oracle,
+DETECTORS: dict[str, Callable[[Case], np.ndarray]] = {
     "activation-clustering": activation_clustering,
     "spectral-signatures": spectral_signatures,
 }
+"""Baselines that look at a classifier trained on the poisoned dataset."""
+
+BASELINES: dict[str, Callable[[Case], np.ndarray]] = {"none": nothing, "oracle": oracle, **DETECTORS}
 """Defences that remove samples: from a case to what is removed, bool for every sample."""
 
 

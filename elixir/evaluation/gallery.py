@@ -10,11 +10,11 @@ from PIL import Image, ImageDraw
 from elixir.data.decode import decode
 from elixir.data.files import replacing
 from elixir.data.opening import open_source
+from elixir.data.sample import TRAIN
 from elixir.errors import ElixirError
 from elixir.progress import Progress
 from elixir.registry import find, names
 
-SAMPLE = Path(__file__).parents[1] / "sample" / "signs-train.parquet"
 IMAGES = 4
 TILE = 96
 GAP = 6
@@ -34,7 +34,7 @@ def draw_gallery(path: Path, src: str | None, target: str, quiet: bool) -> None:
     Raises:
         ElixirError: there is no such class, or too few images.
     """
-    source = open_source(src or SAMPLE)
+    source = open_source(src or TRAIN)
     if target not in source.classes:
         raise ElixirError(f"{source.location} has no class {target!r}; it has {', '.join(source.classes[:20])}")
     aimed = source.classes.index(target)

@@ -28,7 +28,7 @@ def spectrum(images: Tensor) -> np.ndarray:
         float64 (n, d), in units of [0,1] pixels; d = 384 for s >= 16.
     """
     ycbcr = np.einsum("cd,ndij->ncij", YCBCR, images.numpy() / 255)
-    waves = dctn(ycbcr, axes=(2, 3), norm="ortho")
+    waves = np.asarray(dctn(ycbcr, axes=(2, 3), norm="ortho"))
     parts = (waves[:, 0, :LUMA, :LUMA], waves[:, 1, :CHROMA, :CHROMA], waves[:, 2, :CHROMA, :CHROMA])
     return np.concatenate([part.reshape(len(images), -1) for part in parts], 1)
 
