@@ -126,6 +126,9 @@ def evaluate(
         list[str] | None, typer.Option(metavar="NAME|FILE.toml", help="Recipe or baseline; all-baselines; repeatable.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fresh classifiers to train on each outcome.")] = 1,
+    subset: Annotated[
+        int | None, typer.Option(min=1, help="Let recipes look at so many samples only, and train nothing on them.")
+    ] = None,
     settings: opt.Settings = None,
     device: opt.Device = "auto",
     seed: opt.Seed = 0,
@@ -141,7 +144,7 @@ def evaluate(
     if any(name != UNATTACKED for name, _ in chosen):
         _check_target(target, all_to_all)
     experiment = Experiment(
-        train, test, target, seeds, seed, parse_settings(settings or []), {"device": device}, folder, quiet
+        train, test, target, seeds, seed, subset, parse_settings(settings or []), {"device": device}, folder, quiet
     )
     folder.mkdir(parents=True, exist_ok=True)
     for poisoning in poisonings(chosen, rate or [0.1, 0.01], clean_label_rate or [0.8, 0.2]):

@@ -9,6 +9,7 @@ from typing import Any
 
 from elixir.data import tables
 from elixir.data.folder import FolderSource
+from elixir.data.part import Part
 from elixir.data.source import Source
 from elixir.errors import ElixirError
 
@@ -19,7 +20,8 @@ def open_source(src: Any, *, image: str | None = None, label: str | None = None,
     Args:
         src: a class-per-folder tree, a folder written by `save_to_disk`, a parquet file, a folder or glob of parquet
             files, the name of a dataset on the Hugging Face hub, a `datasets.Dataset` or `DatasetDict`, or a torch
-            dataset of (image, label) with images as PIL, uint8 or float [0,1] tensors (c, h, w), or arrays (h, w, c).
+            dataset of (image, label) with images as PIL, uint8 or float [0,1] tensors (c, h, w), or arrays (h, w, c);
+            or a `Part` of an opened source.
         image: column of a table with the images, where it cannot be told from the types.
         label: column of a table with the labels, likewise.
         split: part of a dataset with several; "train" unless given. Only this part is read.
@@ -27,6 +29,8 @@ def open_source(src: Any, *, image: str | None = None, label: str | None = None,
     Raises:
         ElixirError: there is no such thing, or no labelled images in it.
     """
+    if isinstance(src, Part):
+        return src
     columns = tables.Columns(image, label, split)
     if not isinstance(src, str | Path):
         return tables.open_object(src, columns)

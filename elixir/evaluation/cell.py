@@ -18,7 +18,7 @@ import torch
 from elixir.data.files import replacing
 from elixir.data.opening import open_source
 from elixir.errors import ElixirError
-from elixir.evaluation.defences import DETECTORS, Case, defend
+from elixir.evaluation.defences import DETECTORS, Case, defend, examine, spent
 from elixir.evaluation.outcome import FRESH, train_and_attack
 from elixir.evaluation.quality import repair_quality, trigger_quality
 from elixir.evaluation.truth import attack_of, read_truth, recovery, unpoisoned
@@ -59,6 +59,8 @@ class Experiment:
         target: name of the attacked class; None for all-to-all.
         seeds: number of fresh classifiers trained on each outcome.
         seed: of the attack's choice of samples and of the defence.
+        subset: let recipes look at so many samples only, with the undefended classifier as their reference; None for a
+            whole run.
         settings: of the recipes, "stage.key" -> value.
         options: of `elixir.pipeline.Pipeline.run`.
         folder: where the results go, one JSON file a cell; datasets and classifiers lie in `folder`/work.
@@ -70,6 +72,7 @@ class Experiment:
     target: str | None
     seeds: int
     seed: int
+    subset: int | None
     settings: dict[str, object]
     options: dict[str, Any]
     folder: Path
@@ -77,7 +80,7 @@ class Experiment:
 
     def cell(self, poisoning: Poisoning, pipeline: str) -> Path:
         """The file with the result of one cell."""
-        return self.folder / f"{poisoning.name}-{Path(pipeline).stem}.json"
+        return self.folder / f"{poisoning.name}-{defence_name(pipeline, self.subset)}.json"
 
     def run(self, poisoning: Poisoning, pipeline: str) -> dict[str, Any]:
         """Compute a cell, or read it if it has been computed; an interrupted one goes on where it was.
@@ -85,7 +88,8 @@ class Experiment:
         A cell with fewer classifiers than there are to be is completed, as long as `folder`/work is there.
 
         Returns:
-            What the file holds: settings, `trigger`, `detection`, `repair`, `outcomes`, `cost`, `machine`.
+            What the file holds: settings, `trigger`, `detection`, `repair`, `outcomes`, `cost`, `machine`; without
+            repair and outcomes for a subset.
 
         Raises:
             ElixirError: something is unusable, or the file belongs to another experiment.
@@ -99,6 +103,7 @@ class Experiment:
             "attack_settings": dict(poisoning.settings),
             "rate": poisoning.rate,
             "pipeline": pipeline,
+            "subset": self.subset,
             "settings": self.settings,
             "seed": self.seed,
         }
@@ -106,7 +111,7 @@ class Experiment:
             known = json.loads(path.read_text())
             if any(known.get(key) != value for key, value in about.items()):
                 raise ElixirError(f"{path} belongs to another experiment; choose another output folder")
-            if len(known["outcomes"]) >= self.seeds:
+            if self.subset or len(known["outcomes"]) >= self.seeds:
                 return known
         home = self.folder / "work" / poisoning.name
         poisoned = self._poisoned(poisoning, home)
@@ -122,27 +127,34 @@ class Experiment:
         undefended = home / "none"
         folder = home / Path(pipeline).stem
         folder.mkdir(parents=True, exist_ok=True)
-        if pipeline in DETECTORS:
+        if pipeline in DETECTORS or self.subset:
             train_and_attack(source, test, None, self.target, seeds[:1], folder=undefended, quiet=self.quiet)
         model = undefended / f"fresh-{self.seed}.safetensors"
         case = Case(str(poisoned), source, what, model, folder, self.seed, self.quiet)
-        cleaned = defend(pipeline, case, self.settings, self.options)
         before = open_source(self.train)
-        start = time.perf_counter()
-        outcomes = train_and_attack(
-            cleaned.train, test, attack, self.target, seeds, cleaned.keep, folder, quiet=self.quiet
-        )
-        result = {
-            **about,
-            "samples": len(source.samples),
-            "trigger": trigger_quality(before, source, truth),
-            "detection": vars(recovery(cleaned.manifest, truth)),
-            "repair": repair_quality(before, source, cleaned.train, cleaned.manifest, truth),
-            "outcomes": [vars(outcome) for outcome in outcomes],
-            "training": vars(FRESH),
-            "cost": {"seconds": cleaned.seconds, "evaluation_seconds": time.perf_counter() - start} | cleaned.found,
-            "machine": machine(),
-        }
+        result = {**about, "samples": len(source.samples), "trigger": trigger_quality(before, source, truth)}
+        if self.subset:
+            examined = examine(pipeline, case, self.subset, self.settings, self.options)
+            result |= {
+                "detection": vars(recovery(examined.table, truth)),
+                "repair": None,
+                "outcomes": [],
+                "cost": spent(examined),
+            }
+        else:
+            cleaned = defend(pipeline, case, self.settings, self.options)
+            start = time.perf_counter()
+            outcomes = train_and_attack(
+                cleaned.train, test, attack, self.target, seeds, cleaned.keep, folder, quiet=self.quiet
+            )
+            result |= {
+                "detection": vars(recovery(cleaned.manifest, truth)),
+                "repair": repair_quality(before, source, cleaned.train, cleaned.manifest, truth),
+                "outcomes": [vars(outcome) for outcome in outcomes],
+                "training": vars(FRESH),
+                "cost": cleaned.cost | {"evaluation_seconds": time.perf_counter() - start},
+            }
+        result["machine"] = machine()
         with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
             partial.write_text(json.dumps(result, indent=1) + "\n")
         return result
@@ -160,6 +172,12 @@ class Experiment:
         if not truth.exists():
             raise ElixirError(f"{truth} is missing; remove {home} to poison the dataset again")
         return out
+
+
+def defence_name(pipeline: str, subset: int | None) -> str:
+    """For people and for files."""
+    name = Path(pipeline).stem
+    return f"{name}-{subset}" if subset else name
 
 
 def machine() -> dict[str, object]:

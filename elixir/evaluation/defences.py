@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from elixir.api import sanitize
+from elixir.api import sanitize, scan
 from elixir.data.cache import cache_pixels
 from elixir.data.files import RUN_FOLDER
 from elixir.data.opening import open_source
+from elixir.data.part import Part
 from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.evaluation.outcome import classified
 from elixir.models.classifier import load_small_classifier
-from elixir.result import read_result
+from elixir.randomness import generator
+from elixir.result import Result, read_result
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,13 @@ class Cleaned:
         manifest: columns `id`, `action`, `new_class`, `suspicion` (see `elixir.run.manifest`), a row for every sample
             of the poisoned dataset.
         keep: which samples of `train` to train on; None for all.
-        seconds: that the defence took, without training on the outcome.
-        found: labels under attack, calls a sample and seconds by stage, where a recipe has said so.
+        cost: seconds that the defence took, without training on the outcome, and what a recipe says besides.
     """
 
     train: Source
     manifest: pa.Table
     keep: np.ndarray | None
-    seconds: float
-    found: dict[str, Any] = field(default_factory=dict)
+    cost: dict[str, Any]
 
 
 def nothing(case: Case) -> np.ndarray:
@@ -137,14 +137,7 @@ def defend(name: str, case: Case, settings: dict[str, object], options: dict[str
         else:
             run = {"seed": case.seed, "quiet": case.quiet, "resume": True, **options}
             result = sanitize(case.path, clean, pipeline=name, settings=settings, **run)
-        found = {
-            "targets": [target.name for target in result.targets],
-            "calls_per_sample": result.calls_per_sample,
-            "stages": {stage: vars(cost) for stage, cost in result.costs.items()},
-            "config": result.config,
-        }
-        seconds = sum(cost.seconds for cost in result.costs.values())
-        return Cleaned(open_source(clean), result.table, None, seconds, found)
+        return Cleaned(open_source(clean), result.table, None, spent(result))
     try:
         removed = BASELINES[name](case)
     except ImportError as error:
@@ -163,7 +156,42 @@ def defend(name: str, case: Case, settings: dict[str, object], options: dict[str
             "suspicion": removed.astype(np.float32),
         }
     )
-    return Cleaned(case.source, manifest, ~removed, time.perf_counter() - start)
+    return Cleaned(case.source, manifest, ~removed, {"seconds": time.perf_counter() - start})
+
+
+def examine(name: str, case: Case, count: int, settings: dict[str, object], options: dict[str, Any]) -> Result:
+    """Let a recipe look for poison in a random part of a dataset, with `case.model` as its reference.
+
+    Args:
+        name: of a shipped recipe or a recipe file.
+        case: the poisoned dataset.
+        count: samples of the part.
+        settings: of the recipe, "stage.key" -> value.
+        options: of `elixir.pipeline.Pipeline.run`.
+
+    Raises:
+        ElixirError: it is no recipe, there are fewer samples, or it failed.
+    """
+    if name in BASELINES:
+        raise ElixirError(f"{name} is no recipe: a subset is for recipes alone")
+    if count > len(case.truth):
+        raise ElixirError(f"a subset of {count} samples is more than the {len(case.truth)} there are")
+    rows = np.sort(generator(case.seed, "subset").permutation(len(case.truth))[:count])
+    run = {"seed": case.seed, "quiet": case.quiet, "resume": True, "reference": str(case.model), **options}
+    return scan(
+        Part(case.source, rows.tolist()), case.folder / f"scan-{count}", pipeline=name, settings=settings, **run
+    )
+
+
+def spent(result: Result) -> dict[str, Any]:
+    """What a recipe has found under attack, and what it cost."""
+    return {
+        "seconds": sum(cost.seconds for cost in result.costs.values()),
+        "targets": [target.name for target in result.targets],
+        "calls_per_sample": result.calls_per_sample,
+        "stages": {stage: vars(cost) for stage, cost in result.costs.items()},
+        "config": result.config,
+    }
 
 
 class _Features:

@@ -10,7 +10,8 @@ from elixir.errors import ElixirError
 from elixir.evaluation.summary import Row, Share
 
 COLUMNS = (
-    "attack, share", "defence", "PSNR", "found", "clean changed", "true label", "ACC", "ASR", "RA", "DER", "seeds",
+    "attack, share", "defence", "PSNR", "calls", "AUC", "found", "clean changed", "true label",
+    "ACC", "ASR", "RA", "DER", "seeds",
 )  # fmt: skip
 MARKS = ("<!-- results -->", "<!-- end of results -->")
 UNDEFENDED = "none"
@@ -77,11 +78,13 @@ def _about(rows: list[Row]) -> str:
 
 
 def _cells(row: Row) -> list[str | Share | None]:
-    attacked, defended = row.asr is not None, row.pipeline != UNDEFENDED
+    attacked, defended = row.psnr is not None, row.pipeline != UNDEFENDED
     return [
         row.poisoning,
         row.pipeline,
         None if row.psnr is None else f"{row.psnr:.1f}",
+        None if row.calls is None else f"{row.calls:.1f}",
+        None if row.auc is None or not defended else f"{row.auc:.4f}",
         row.found if attacked and defended else None,
         row.disturbed if defended else None,
         row.recovered if attacked and defended else None,

@@ -11,6 +11,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from elixir.errors import ElixirError
+from elixir.evaluation.cell import defence_name
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ class Row:
         found: share of poisoned samples changed or set aside (TPR).
         disturbed: share of clean samples changed or set aside (FPR).
         recovered: share of poisoned samples with their true label in the output.
-        accuracy: ACC on the clean test set.
+        auc: area under the ROC curve of the suspicion; None without an attack.
+        calls: network calls a sample; None for a baseline.
+        accuracy: ACC on the clean test set; None where nothing was trained.
         asr: attack success rate; None without an attack.
         robust_accuracy: RA; likewise.
         der: defence effectiveness rate against training on the poisoned set; None where that cell is missing.
@@ -60,7 +63,9 @@ class Row:
     found: Share
     disturbed: Share
     recovered: Share
-    accuracy: Share
+    auc: float | None
+    calls: float | None
+    accuracy: Share | None
     asr: Share | None
     robust_accuracy: Share | None
     der: float | None
@@ -77,7 +82,7 @@ def read_rows(folder: Path) -> list[Row]:
     for path in sorted(folder.glob("*.json")):
         try:
             cell = json.loads(path.read_text())
-            name = path.stem.removesuffix(f"-{Path(cell['pipeline']).stem}")
+            name = path.stem.removesuffix(f"-{defence_name(cell['pipeline'], cell.get('subset'))}")
             cells.append((name, cell))
         except (ValueError, KeyError, TypeError) as error:
             raise ElixirError(f"{path} is no result of `elixir evaluate`: {error}") from error
@@ -95,22 +100,25 @@ def defence_effectiveness(asr: tuple[float, float], accuracy: tuple[float, float
 
 def _row(name: str, cell: dict[str, Any], before: dict[str, Any] | None) -> Row:
     detection, outcomes = cell["detection"], cell["outcomes"]
-    accuracy = _mean(outcomes, "accuracy")
-    asr, robust, der = None, None, None
-    if outcomes[0]["asr"] is not None:
+    accuracy, asr, robust, der = None, None, None, None
+    if outcomes:
+        accuracy = Share.of(_mean(outcomes, "accuracy"), outcomes[0]["tested"])
+    if accuracy and outcomes[0]["asr"] is not None:
         trials = outcomes[0]["triggered"]
         asr, robust = (Share.of(_mean(outcomes, key), trials) for key in ("asr", "robust_accuracy"))
         if before is not None:
             was = before["outcomes"]
-            der = defence_effectiveness((_mean(was, "asr"), asr.value), (_mean(was, "accuracy"), accuracy))
+            der = defence_effectiveness((_mean(was, "asr"), asr.value), (_mean(was, "accuracy"), accuracy.value))
     return Row(
         name,
-        cell["pipeline"],
+        defence_name(cell["pipeline"], cell.get("subset")),
         (cell["trigger"] or {}).get("psnr"),
         Share.of(detection["found"], detection["poisoned"]),
         Share.of(detection["disturbed"], detection["clean"]),
         Share.of(detection["recovered"], detection["poisoned"]),
-        Share.of(accuracy, outcomes[0]["tested"]),
+        detection["auc"],
+        cell["cost"].get("calls_per_sample"),
+        accuracy,
         asr,
         robust,
         der,

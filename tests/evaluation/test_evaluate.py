@@ -30,18 +30,24 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=60))
         patch.setitem(FAST, "benign.least_steps", 60)
-        experiment = Experiment(str(train), str(test), "spot", 2, 0, dict(FAST), {}, folder / "out", True)
+        experiment = Experiment(str(train), str(test), "spot", 2, 0, None, dict(FAST), {}, folder / "out", True)
         (folder / "out").mkdir()
         badnets = Poisoning("badnets", {"pattern": "white"}, 0.15)
         for name in ("none", "oracle", "activation-clustering", "spectral-signatures", "dataelixir"):
             experiment.run(badnets, name)
         experiment.run(Poisoning("none"), "none")
+        replace(experiment, subset=100).run(badnets, "dataelixir")
     return folder / "out"
 
 
 def test_cells_hold_what_was_measured(results: Path):
     cells = {path.stem: json.loads(path.read_text()) for path in results.glob("*.json")}
-    assert len(cells) == 6
+    assert len(cells) == 7
+    subset = cells.pop("badnets-white-15%-dataelixir-100")
+    assert subset["detection"]["poisoned"] + subset["detection"]["clean"] == 100
+    assert subset["detection"]["auc"] > 0.9
+    assert subset["outcomes"] == []
+    assert subset["cost"]["config"]["reference"].endswith("badnets-white-15%/none/fresh-0.safetensors")
     none, oracle = cells["badnets-white-15%-none"], cells["badnets-white-15%-oracle"]
     assert none["detection"]["poisoned"] == oracle["detection"]["poisoned"] == 27
     assert (none["detection"]["found"], oracle["detection"]["found"], oracle["detection"]["disturbed"]) == (0, 1, 0)
@@ -65,7 +71,7 @@ def test_cells_hold_what_was_measured(results: Path):
 
 def test_a_finished_cell_is_read_and_a_foreign_one_refused(results: Path):
     cell = json.loads((results / "none-none.json").read_text())
-    experiment = Experiment(cell["train"], cell["test"], "spot", 1, 0, cell["settings"], {}, results, True)
+    experiment = Experiment(cell["train"], cell["test"], "spot", 1, 0, None, cell["settings"], {}, results, True)
     before = (results / "none-none.json").stat().st_mtime_ns
     assert experiment.run(Poisoning("none"), "none") == cell
     assert (results / "none-none.json").stat().st_mtime_ns == before
