@@ -85,8 +85,8 @@ def poison_dataset(
     if left out; `truth`: "clean", "poisoned" or "cover" (trigger-like, with its true label); `class` before and
     `new_class` after; `attack`; `seed`. All settings are JSON in the file's metadata under "elixir".
 
-    A dataset with a truth beside it gets a second attack on top of the first: other samples are drawn, and the new
-    truth tells of both, with the class that a sample had before either.
+    A dataset with a truth beside it gets a second attack on top of the first: other samples are drawn, and the rows of
+    the new truth tell of both, with the class that a sample had before either; its metadata tell of the second.
 
     Args:
         attack: which trigger.
@@ -173,14 +173,17 @@ def _find_class(source: Source, target: str) -> int:
 
 def _earlier(source: Source) -> dict[str, dict[str, Any]]:
     """What the truth beside a dataset tells of its poisoned and cover samples, by id."""
-    root = source.root if isinstance(source, FolderSource) else Path(source.location)
-    path = root.with_name(f"{root.name}.truth.parquet")
-    if not path.exists():
+    root = source.root if isinstance(source, FolderSource) else Path(unescape(source.location))
+    path = root.parent / f"{root.name}.truth.parquet"
+    if not root.name or not path.exists():
         return {}
     try:
-        rows = pq.read_table(path, schema=SCHEMA).to_pylist()
-    except (OSError, pa.ArrowInvalid) as error:
+        rows = pq.read_table(path, columns=SCHEMA.names).to_pylist()
+    except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise ElixirError(f"{path} is no truth of an earlier attack: {error}; move it away") from error
+    known = {sample.id for sample in source.samples}
+    if any(row["output"] and row["output"] not in known for row in rows):
+        raise ElixirError(f"{path} is about another dataset than {root}; move it away")
     kept = ("truth", "class", "attack", "seed")
     return {row["output"]: {key: row[key] for key in kept} for row in rows if row["truth"] != "clean"}
 

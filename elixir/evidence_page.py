@@ -88,7 +88,7 @@ def _target(run: Run, target: Target, table: pa.Table) -> str:
 def _sample(run: Run, place: int, row: dict[str, Any]) -> str:
     pictures = _image(decode(run.source.read(place), run.findings["max_pixels"]).rgb)
     if row["action"] in CHANGES and run.selected_path(place).exists():
-        pictures += " " + _image(decode(run.selected_path(place).read_bytes()).rgb)
+        pictures += " " + _image(decode(run.selected_path(place).read_bytes(), run.findings["max_pixels"]).rgb)
     names = [escape(printable(str(row[key]))) for key in ("class", "new_class", "id")]
     moved = f"{names[0]} &rarr; {names[1]}" if row["action"] == "relabelled" else names[0]
     about = f"{moved}<br>suspicion {row['suspicion']:.3f}, {escape(row['reason'])}<br>{names[2]}"

@@ -34,7 +34,7 @@ class Pipeline:
 
     Args:
         name: for people.
-        stages: in order; the last is usually `emit`.
+        stages: in order; the last is `emit`.
         purifier: registered name of the purifier that the stages use.
 
     Example:
@@ -120,8 +120,7 @@ class Pipeline:
     ) -> Result:
         """Run all stages and leave the result at `dst`.
 
-        The work happens in a hidden folder beside `dst`, which is renamed to `dst` at the very end. Without an `emit`
-        stage (see `scan`) the result holds the findings and no images.
+        The work happens in a hidden folder beside `dst`, which is renamed to `dst` at the very end.
 
         Args:
             src: see `elixir.data.opening.open_source`.
@@ -149,6 +148,8 @@ class Pipeline:
             raise ElixirError(f"output kind {to!r} is none of {', '.join(KINDS)}")
         for stage in self.stages:
             stage.check()
+        if "emit" not in [stage.name for stage in self.stages]:
+            raise ElixirError(f"recipe {self.name!r} needs the stage emit at its end, which writes what was found")
         if dst is None:
             raise ElixirError("give a destination folder: sanitize never changes its input in place")
         dst = Path(os.path.abspath(Path(dst).expanduser()))

@@ -40,7 +40,10 @@ def test_settings_reach_their_stage():
         ({"probe.hosts": True}, "wrong type"),
         ({"probe.sigmas": [0.1, "x"]}, "wrong type"),
         ({"probe.sigmas": [0.1]}, "one positive number for each"),
-        ({"index.size": 3}, "between 16 and 512"),
+        ({"index.size": 3}, "from 16 to 512"),
+        ({"index.size": 35}, "multiple of 4"),
+        ({"probe.sigmas": [0.4, 0.15], "probe.draws": [1, 1]}, "must ascend"),
+        ({"target.smallest": 0}, "at least 1"),
         ({"purifier": "priro"}, "did you mean 'prior'"),
     ],
 )

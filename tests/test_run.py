@@ -13,9 +13,12 @@ import pytest
 from small_world import FAST
 
 from elixir.api import sanitize, scan
+from elixir.data.opening import open_source
 from elixir.data.restore import restore
+from elixir.data.sample import TRAIN
 from elixir.errors import ElixirError
 from elixir.result import Result
+from elixir.run.run import Run
 
 CLOCK = ".elixir/timings.json"
 
@@ -71,7 +74,13 @@ def test_an_interrupted_run_goes_on(run: Result, shapes: Path, tmp_path: Path):
     command = [sys.executable, "-c", script, "sanitize", str(shapes), "-o", str(tmp_path / "clean"), "--quiet", *pairs]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     work = tmp_path / ".clean.elixir-partial"
-    for marker in ("done/index.json", "models/reference.checkpoint", "columns/probe", "models/benign.checkpoint"):
+    for marker in (
+        "done/index.json",
+        "models/reference.checkpoint",
+        "columns/probe",
+        "models/benign.checkpoint",
+        "selected",
+    ):
         process = subprocess.Popen([*command, *(["--resume"] if work.exists() else [])], env=environment)
         while process.poll() is None and not (work / marker).exists():
             time.sleep(0.01)
@@ -86,6 +95,28 @@ def test_an_interrupted_run_goes_on(run: Result, shapes: Path, tmp_path: Path):
     resumed = sanitize(shapes, tmp_path / "clean", settings=FAST, resume=True)
     assert without_clock(tmp_path / "clean") == without_clock(run.path)
     assert resumed.calls_per_sample >= run.calls_per_sample
+
+
+def test_later_stages_know_better(tmp_path: Path):
+    run = Run(tmp_path / "run", open_source(TRAIN))
+    for stage, suspects in (("target", 100), ("refine", 130)):
+        run.started(stage)
+        run.findings["suspects"] = suspects
+        run.finished(stage)
+    again = Run(tmp_path / "run", open_source(TRAIN))
+    assert again.findings["suspects"] == 130
+    assert list(again.costs) == ["target", "refine"]
+
+
+@pytest.mark.parametrize("policy", ["drop", "quarantine"])
+def test_poisoned_samples_may_be_left_out(shapes: Path, tmp_path: Path, policy: str, run: Result):
+    left = sanitize(shapes, tmp_path / "clean", settings=FAST, policy=policy)
+    gone = {row["id"] for row in run.table.to_pylist() if row["action"] != "kept"}
+    actions = {row["id"]: row["action"] for row in left.table.to_pylist() if row["action"] != "kept"}
+    assert actions.keys() == gone
+    assert set(actions.values()) == {"dropped" if policy == "drop" else "quarantined"}
+    assert restore(left.path, tmp_path / "back") == run.table.num_rows
+    assert contents(tmp_path / "back") == contents(shapes)
 
 
 def test_scan_writes_no_images(shapes: Path, tmp_path: Path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import cached_property
 
 from elixir.data.source import Kind, Sample, Source
 
@@ -19,6 +18,7 @@ class Part:
 
     def __init__(self, whole: Source, rows: Sequence[int]) -> None:
         self._whole, self._rows = whole, list(rows)
+        self._samples = [whole.samples[row] for row in rows]
 
     @property
     def kind(self) -> Kind:
@@ -35,10 +35,10 @@ class Part:
         """Those of the whole; some may have no samples here."""
         return self._whole.classes
 
-    @cached_property
-    def samples(self) -> list[Sample]:
+    @property
+    def samples(self) -> Sequence[Sample]:
         """The chosen ones, with their ids in the whole."""
-        return [self._whole.samples[row] for row in self._rows]
+        return self._samples
 
     def read(self, index: int) -> bytes:
         """See `Source.read`."""

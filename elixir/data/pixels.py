@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,14 @@ from torch import Tensor
 
 from elixir.data.files import writing
 from elixir.errors import ElixirError
+
+BLOCK = 2**26
+
+
+def blocks(records: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """The records (n,) in parts, in order, so many at once that their images fill 64 MB as float64."""
+    size = max(1, BLOCK // (8 * int(np.prod(shape))))
+    yield from (records[start : start + size] for start in range(0, len(records), size))
 
 
 class PixelStore:

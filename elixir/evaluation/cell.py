@@ -21,7 +21,7 @@ from elixir.errors import ElixirError
 from elixir.evaluation.defences import DETECTORS, Case, defend, examine, spent
 from elixir.evaluation.outcome import FRESH, train_and_attack
 from elixir.evaluation.quality import repair_quality, trigger_quality
-from elixir.evaluation.truth import attack_of, read_truth, recovery, unpoisoned
+from elixir.evaluation.truth import attack_of, last_attack, read_truth, recovery, unpoisoned
 from elixir.registry import find
 
 UNATTACKED = "none"
@@ -117,8 +117,10 @@ class Experiment:
         poisoned = self._poisoned(poisoning, home)
         source = open_source(poisoned)
         truth, attack = unpoisoned(source), None
+        mine = truth
         if poisoning.attack != UNATTACKED:
             truth = read_truth(home / "poisoned.truth.parquet")
+            mine = last_attack(truth)
             attack, _ = attack_of(home / "poisoned.truth.parquet")
         kinds = dict(zip(truth.column("output").to_pylist(), truth.column("truth").to_pylist(), strict=True))
         what = np.array([kinds[sample.id] for sample in source.samples], object)
@@ -132,7 +134,7 @@ class Experiment:
         model = undefended / f"fresh-{self.seed}.safetensors"
         case = Case(str(poisoned), source, what, model, folder, self.seed, self.quiet)
         before = open_source(self.train)
-        result = {**about, "samples": len(source.samples), "trigger": trigger_quality(before, source, truth)}
+        result = {**about, "samples": len(source.samples), "trigger": trigger_quality(before, source, mine)}
         if self.subset:
             examined = examine(pipeline, case, self.subset, self.settings, self.options)
             result |= {
@@ -149,7 +151,7 @@ class Experiment:
             )
             result |= {
                 "detection": vars(recovery(cleaned.manifest, truth)),
-                "repair": repair_quality(before, source, cleaned.train, cleaned.manifest, truth),
+                "repair": repair_quality(before, source, cleaned.train, cleaned.manifest, mine),
                 "outcomes": [vars(outcome) for outcome in outcomes],
                 "training": vars(FRESH),
                 "cost": cleaned.cost | {"evaluation_seconds": time.perf_counter() - start},

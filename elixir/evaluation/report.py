@@ -37,7 +37,7 @@ def insert_results(path: Path, experiments: list[list[Row]]) -> None:
     Raises:
         ElixirError: the file has no such marks.
     """
-    before, start, rest = path.read_text().partition(MARKS[0])
+    before, start, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
     _, end, after = rest.partition(MARKS[1])
     if not start or not end:
         raise ElixirError(f"{path} has no lines {MARKS[0]} and {MARKS[1]} to put the results between")
@@ -132,4 +132,4 @@ def _colour(row: Row) -> str:
 
 def _write(path: Path, text: str) -> None:
     with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")

@@ -22,7 +22,7 @@ class ManifestRow:
         id: stable id in the source.
         name: file name below its class.
         label: given label, -1 for none.
-        new_label: label in the output, -1 when the sample is not in it.
+        new_label: label in the output, or after a scan the proposed one; -1 when the sample is not to be in it.
         output: path or row in the output, "" when it is not in it.
         action: kept, purified, relabelled, dropped or quarantined.
         reason: why, in a few words; "" for what was never in doubt.

@@ -10,47 +10,50 @@ from scipy.linalg import eigh
 from scipy.special import expit
 from torch import Tensor
 
+from elixir.data.pixels import PixelStore, blocks
+
 LUMA, CHROMA = 16, 8  # lowest frequencies along each axis
 YCBCR = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]])
 RIDGE = 1e-4
 DIRECTIONS = 4
 LEAST = 40  # samples of a label
 UNIFORM = 0.75  # separation of the two halves of a uniform distribution
+SAME = 1e-9  # variance below which values are all the same
 
 
-def spectrum(images: Tensor) -> np.ndarray:
-    """The lowest frequencies (DCT) of brightness and colour.
-
-    Args:
-        images: uint8 (n, 3, s, s).
-
-    Returns:
-        float64 (n, d), in units of [0,1] pixels; d = 384 for s >= 16.
-    """
-    ycbcr = np.einsum("cd,ndij->ncij", YCBCR, images.numpy() / 255)
-    waves = np.asarray(dctn(ycbcr, axes=(2, 3), norm="ortho"))
-    parts = (waves[:, 0, :LUMA, :LUMA], waves[:, 1, :CHROMA, :CHROMA], waves[:, 2, :CHROMA, :CHROMA])
-    return np.concatenate([part.reshape(len(images), -1) for part in parts], 1)
-
-
-@dataclass
+@dataclass(frozen=True)
 class Moments:
-    """Count, sum and products of spectra, to which parts can be added and from which they can be taken away."""
+    """Count, sum and products of spectra, to which others can be added and from which they can be taken away."""
 
     count: int
     total: np.ndarray
     products: np.ndarray
 
     @classmethod
-    def of(cls, spectra: np.ndarray) -> Moments:
-        """Those of float64 (n, d)."""
-        return cls(len(spectra), spectra.sum(0), spectra.T @ spectra)
+    def of(cls, store: PixelStore, records: np.ndarray) -> Moments:
+        """Those of some records of a store, a few in memory at a time."""
+        d = spectrum(store.read(records[:0])).shape[1]
+        found = cls(0, np.zeros(d), np.zeros((d, d)))
+        for block in blocks(records, store.shape):
+            part = spectrum(store.read(block))
+            found += cls(len(part), part.sum(0), part.T @ part)
+        return found
 
     def __add__(self, other: Moments) -> Moments:
         return Moments(self.count + other.count, self.total + other.total, self.products + other.products)
 
     def __sub__(self, other: Moments) -> Moments:
         return Moments(self.count - other.count, self.total - other.total, self.products - other.products)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Float64 (d,)."""
+        return self.total / self.count
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Float64 (d, d)."""
+        return self.products / self.count - np.outer(self.mean, self.mean)
 
 
 @dataclass(frozen=True)
@@ -66,44 +69,72 @@ class Split:
     separation: float
 
 
-def split(own: np.ndarray, others: Moments, fold: np.ndarray) -> Split:
+def spectrum(images: Tensor) -> np.ndarray:
+    """The lowest frequencies (DCT) of brightness and colour.
+
+    Args:
+        images: uint8 (n, 3, s, s).
+
+    Returns:
+        float64 (n, d), in units of [0,1] pixels; d = 384 for s >= 16.
+    """
+    ycbcr = np.einsum("cd,ndij->ncij", YCBCR, images.numpy() / 255)
+    waves = np.asarray(dctn(ycbcr, axes=(2, 3), norm="ortho")) if len(ycbcr) else ycbcr
+    parts = (waves[:, 0, :LUMA, :LUMA], waves[:, 1, :CHROMA, :CHROMA], waves[:, 2, :CHROMA, :CHROMA])
+    return np.concatenate([part.reshape(len(images), part.shape[1] * part.shape[2]) for part in parts], 1)
+
+
+def split(store: PixelStore, records: np.ndarray, everything: Moments, fold: np.ndarray) -> Split:
     """Divide a label's samples along the direction in which they fall apart most clearly.
 
     A pattern that is added to a part of the samples stands out where natural images vary little. Therefore directions
     are those of the greatest variance in units of the other labels' covariance. They are found in one half of the
-    samples and judged in the other, since few samples fall apart in some direction by chance.
+    samples and judged in the other, since few samples fall apart in some direction by chance; and each half is judged
+    from its own mean, since the directions of the halves differ a little.
 
     Args:
-        own: spectra of the label's samples, (n, d).
-        others: of the spectra of all other labels.
+        store: where the images are.
+        records: of the label's samples, int64 (n,).
+        everything: moments of all samples, the label's included.
         fold: 0 or 1 for each sample, (n,).
 
     Returns:
         No suspicion and no separation if there are fewer than `LEAST` samples on either side.
     """
-    if min(len(own), others.count) < LEAST:
-        return Split(np.zeros(len(own)), 0.0)
-    mean = others.total / others.count
-    covariance = others.products / others.count - np.outer(mean, mean) + RIDGE * np.eye(len(mean))
-    scale, axes = eigh(covariance)
-    whitened = (own - mean) @ (axes / np.sqrt(scale))
-    first, second = (_directions(whitened[fold == half]) for half in (1, 0))
+    halves = [Moments.of(store, records[fold == half]) for half in (0, 1)]
+    others = everything - halves[0] - halves[1]
+    if min(len(records), others.count) < LEAST or not min(half.count for half in halves):
+        return Split(np.zeros(len(records)), 0.0)
+    scale, axes = eigh(others.covariance + RIDGE * np.eye(len(others.mean)))
+    whitening = axes / np.sqrt(scale)
+    first, second = (_directions(whitening.T @ half.covariance @ whitening) for half in (halves[1], halves[0]))
     same = first.T @ second
     match = np.abs(same).argmax(1)
     second = second[:, match] * np.sign(same[np.arange(DIRECTIONS), match])
-    along = np.where((fold == 0)[:, None], whitened @ first, whitened @ second)
-    best = max((_two(values) for values in along.T), key=lambda found: found.separation)
+    along, offset = np.empty((len(records), DIRECTIONS)), np.zeros(DIRECTIONS)
+    for half, directions in enumerate((whitening @ first, whitening @ second)):
+        here = np.flatnonzero(fold == half)
+        for block in blocks(here, store.shape):
+            along[block] = (spectrum(store.read(records[block])) - halves[half].mean) @ directions
+        offset += (halves[half].mean - others.mean) @ directions / 2
+    found = [_two(values, away) for values, away in zip(along.T, offset, strict=True)]
+    best = max(found, key=lambda split: split.separation)
     return Split(best.suspicion, float(np.clip((best.separation - UNIFORM) / (1 - UNIFORM), 0, 1)))
 
 
-def _directions(whitened: np.ndarray) -> np.ndarray:
+def _directions(covariance: np.ndarray) -> np.ndarray:
     """Directions of greatest variance, (d, DIRECTIONS)."""
-    d = whitened.shape[1]
-    return eigh(np.cov(whitened.T), subset_by_index=[d - DIRECTIONS, d - 1])[1][:, ::-1]
+    d = len(covariance)
+    return eigh(covariance, subset_by_index=[d - DIRECTIONS, d - 1])[1][:, ::-1]
 
 
-def _two(values: np.ndarray) -> Split:
-    """Otsu's cut of (n,) values of which other labels have 0 on average; separation: share of the variance between."""
+def _two(values: np.ndarray, offset: float) -> Split:
+    """Otsu's cut of (n,) values; separation: share of the variance that lies between the two sides.
+
+    Args:
+        values: about their mean.
+        offset: of that mean from where the other labels are.
+    """
     ranked = np.sort(values)
     n = len(values)
     count = np.arange(1, n)
@@ -112,10 +143,10 @@ def _two(values: np.ndarray) -> Split:
     least = max(3, n // 50)
     cut = least - 1 + int(between[least - 1 : n - least].argmax())
     high = values > (ranked[cut] + ranked[cut + 1]) / 2
-    if not high.any():  # equal values on both sides of the cut
+    if values.var() < SAME or not high.any():  # the second: equal values on both sides of the cut
         return Split(np.zeros(n), 0.0)
     means = np.array([values[~high].mean(), values[high].mean()])
-    within = max(values.var() - between[cut], 1e-12)
+    within = max(values.var() - between[cut], SAME)
     odds = (values - means.mean()) * (means[1] - means[0]) / within + np.log(high.sum() / (~high).sum())
-    far = 1 if abs(means[1]) > abs(means[0]) else -1
+    far = 1 if abs(means[1] + offset) > abs(means[0] + offset) else -1
     return Split(expit(far * odds), float(between[cut] / values.var()))

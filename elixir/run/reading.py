@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elixir.data.pixels import blocks
 from elixir.run.run import Run
-
-AT_ONCE = 1024
 
 
 def benign_reading(run: Run, rows: np.ndarray, triggers: Mapping[int, Tensor]) -> np.ndarray:
@@ -27,8 +26,7 @@ def benign_reading(run: Run, rows: np.ndarray, triggers: Mapping[int, Tensor]) -
         float32 (n, k).
     """
     parts = [np.empty((0, len(run.classes)), np.float32)]
-    for start in range(0, len(rows), AT_ONCE):
-        part = rows[start : start + AT_ONCE]
+    for part in blocks(rows, run.pixels.shape):
         images = run.pixels.read(part).float() / 255
         for index, label in enumerate(run.labels[part].tolist()):
             images[index] -= triggers.get(label, torch.zeros(()))

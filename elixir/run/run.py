@@ -79,9 +79,9 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._stage, self._start = "", 0.0
         self._classifiers: dict[str, Classifier] = {}
-        for path in sorted((self.folder / "done").glob("*.json")):
-            record = json.loads(path.read_text())
-            self.costs[path.stem] = Cost(**record["cost"])
+        records = [(path.stem, json.loads(path.read_text())) for path in (self.folder / "done").glob("*.json")]
+        for name, record in sorted(records, key=lambda item: item[1]["number"]):  # later stages know better
+            self.costs[name] = Cost(**record["cost"])
             self.findings |= record["findings"]
 
     @property
@@ -183,10 +183,15 @@ class Run:
             labels: int64 (n,).
             settings: of the training.
             initial: name of the kept classifier whose weights it starts from; random ones by default.
+
+        Raises:
+            ElixirError: there are no rows.
         """
         path = self._model(name)
         if path.exists():
             return
+        if not len(rows):
+            raise ElixirError(f"no image is left to train the {name} model on; are most of the labels under attack?")
         path.parent.mkdir(parents=True, exist_ok=True)
         with self.network(), self.progress.task(name, settings.passes(len(rows))) as advance:
             net = train_classifier(
@@ -268,7 +273,8 @@ class Run:
     def finished(self, stage: str) -> None:
         """Remember that a stage is done, with its cost and all findings."""
         self.note_cost()
-        record = {"cost": vars(self.costs[stage]), "findings": self.findings}
+        number = len(list((self.folder / "done").glob("*.json")))
+        record = {"number": number, "cost": vars(self.costs[stage]), "findings": self.findings}
         write_text(self.folder / "done" / f"{stage}.json", json.dumps(record))
 
     def has(self, stage: str) -> bool:
@@ -284,5 +290,5 @@ def write_text(path: Path, text: str) -> None:
     """Write a small text file through a temporary name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)

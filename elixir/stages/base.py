@@ -31,7 +31,7 @@ class MapStage(Stage):
         return run.readable_rows()
 
     def open(self, run: Run) -> None:
-        """Load what `process` needs; not called when all parts are done."""
+        """Load what `process` needs; called before the first part, also of a stage that goes on."""
 
     def process(self, run: Run, rows: np.ndarray) -> Columns:
         """Columns for these rows, each an array whose first dimension is len(rows)."""

@@ -21,7 +21,8 @@ class EmitStage(ReduceStage):
     """Writes everything in ascending order of the rows; done anew from the start after an interruption.
 
     Args:
-        dataset: also write the images, not the manifest alone.
+        dataset: also write the images. Without them the manifest says what would become of every sample, though the
+            trigger may turn out to stay in some.
         verdicts: stage that has judged the suspects: columns `verdict` (poisoned, benign, undecided) and `label`. New
             images of poisoned ones lie at `Run.selected_path`.
         scores: stage that has given every readable sample a `suspicion` in [0,1].
@@ -65,7 +66,7 @@ class EmitStage(ReduceStage):
                     action=decision.action,
                     reason=reason,
                     sha256_in=digest,
-                    sha256_out=written if decision.written else "",
+                    sha256_out=written if sink and decision.written else "",
                     height=int(index["shape"][row][0]),
                     width=int(index["shape"][row][1]),
                     suspicion=float(scores["suspicion"][position[row]]) if position[row] >= 0 else float("nan"),
@@ -89,9 +90,9 @@ class EmitStage(ReduceStage):
         if run.policy == "quarantine" or verdict == "undecided":
             return Decision("quarantined", given), "poisoned" if verdict != "undecided" else "poisoned, label uncertain"
         path = run.selected_path(row)
-        if self.dataset and label == given and not path.exists():
+        if self.dataset and not path.exists():
             return Decision("quarantined", given), "poisoned, and the trigger could not be taken out"
         data = path.read_bytes() if self.dataset else None
         if label == given:
-            return Decision("purified", label, data), "suspected, and the benign model confirms its label"
+            return Decision("purified", label, data), "poisoned, its label is right"
         return Decision("relabelled", label, data), "poisoned"

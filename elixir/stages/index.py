@@ -21,8 +21,8 @@ class IndexStage(MapStage):
     """Decodes each image once and keeps it at the working size in the run's pixel cache.
 
     Args:
-        size: working height and width in pixels at which the networks look; 0 takes the median side of the images,
-            but at least 32 and at most 64. A trigger that vanishes in this resize cannot be seen.
+        size: working height and width in pixels at which the networks look, a multiple of 4; 0 takes the median side of
+            the images, but at least 32 and at most 64. A trigger that vanishes in this resize cannot be seen.
         max_pixels: larger images are set aside as unreadable.
     """
 
@@ -31,8 +31,8 @@ class IndexStage(MapStage):
     max_pixels: int = 50_000_000
 
     def check(self) -> None:
-        if self.size and not 16 <= self.size <= 512:
-            raise ElixirError(f"setting index.size = {self.size} must be 0 (choose) or between 16 and 512 pixels")
+        if self.size and (not 16 <= self.size <= 512 or self.size % 4):
+            raise ElixirError(f"index.size = {self.size} must be 0 (choose) or a multiple of 4 from 16 to 512 pixels")
 
     def rows(self, run: Run) -> np.ndarray:
         return np.arange(len(run.source.samples))

@@ -51,6 +51,8 @@ class ProbeStage(MapStage):
             raise ElixirError("probe.draws must be one positive number for each of probe.sigmas")
         if not all(0 < sigma <= 1 for sigma in self.sigmas):
             raise ElixirError(f"probe.sigmas = {list(self.sigmas)} must lie in (0, 1], in [0,1] pixel units")
+        if list(self.sigmas) != sorted(self.sigmas):
+            raise ElixirError(f"probe.sigmas = {list(self.sigmas)} must ascend")
         if self.keep not in self.sigmas:
             raise ElixirError(f"probe.keep = {self.keep} must be one of probe.sigmas = {list(self.sigmas)}")
         if self.transplant_from > max(self.sigmas):

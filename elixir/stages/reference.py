@@ -12,6 +12,8 @@ from elixir.run.columns import Columns
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 
+LARGEST = 60_000  # in half precision
+
 
 @dataclass
 class ReferenceStage(ReduceStage):
@@ -46,5 +48,6 @@ class ReferenceStage(ReduceStage):
             out, feature = run.classify("reference", run.pixels.read(rows[part]))
             predicted[part] = out.argmax(1)
             logp[part] = out[np.arange(len(out)), run.labels[rows[part]]]
-            features.append(feature.astype(np.float16))
+            scale = np.maximum(1, np.abs(feature).max(1, keepdims=True) / LARGEST)  # only directions count later
+            features.append((feature / scale).astype(np.float16))
         return {"predicted": predicted, "logp": logp, "features": np.concatenate(features)}

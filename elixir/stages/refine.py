@@ -53,7 +53,8 @@ class RefineStage(ReduceStage):
                 group, others = suspicion[members] > self.mark, suspicion[members] < self.clear
                 if others.sum() < LEAST:
                     others = ~group
-                suspicion[members] = sharpen(features[members], group, others, run.seed)
+                if min(group.sum(), others.sum()) >= LEAST:
+                    suspicion[members] = sharpen(features[members], group, others, run.seed)
             suspect[members] = suspicion[members] > self.threshold
             target["suspects"] = int(suspect[members].sum())
         return {"suspicion": suspicion, "suspect": suspect}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +11,11 @@ from elixir.errors import ElixirError
 from elixir.randomness import generator
 from elixir.run.columns import Columns
 from elixir.run.evidence import sharpen, trigger_evidence
-from elixir.run.pattern import Moments, spectrum, split
+from elixir.run.pattern import Moments, split
 from elixir.run.residual import mean_of, mean_residual
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 
-AT_ONCE = 1024
 GAIN = 2.0  # averaging and purification leave about half of a trigger that covers the image
 DENIED = 0.2
 SURE = 0.8
@@ -77,6 +74,8 @@ class TargetStage(ReduceStage):
     def check(self) -> None:
         if not 0 < self.mark < 1 or not 0 < self.threshold < 1:
             raise ElixirError("target.mark and target.threshold must lie between 0 and 1")
+        if self.smallest < 1 or self.hosts < 1:
+            raise ElixirError("target.smallest and target.hosts must be at least 1")
 
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]
@@ -92,11 +91,13 @@ class TargetStage(ReduceStage):
         denied = (own < DENIED) & (np.exp(run.column("reference", "logp")) > SURE)
         features = run.column("reference", "features")
         suspicion = np.zeros(len(labels), np.float32)
-        everything = self._moments(run, run.readable_rows())
+        everything = Moments.of(run.pixels, run.readable_rows())
         scores: dict[str, float] = {}
         targets: list[dict[str, object]] = []
         for label, name in enumerate(run.classes):
             members = np.flatnonzero(labels == label)
+            if not len(members):
+                continue
             testimony = self._heard(run, label, members, features[members], cause, contradiction, denied, everything)
             convinced = testimony.score >= self.threshold
             suspicion[members] = testimony.suspicion
@@ -162,9 +163,8 @@ class TargetStage(ReduceStage):
 
     def _pattern(self, run: Run, label: int, members: np.ndarray, everything: Moments) -> Testimony:
         rows = run.readable_rows()[members]
-        own = self._spectra(run, rows)
         fold = generator(run.seed, "pattern", label).permutation(len(rows)) % 2
-        found = split(own, everything - Moments.of(own), fold)
+        found = split(run.pixels, rows, everything, fold)
         group = found.suspicion > 0.5
         if min(group.sum(), (~group).sum()) < self.smallest or not found.separation:
             return Testimony("pattern", np.zeros(len(rows)), 0.0, {})
@@ -183,12 +183,3 @@ class TargetStage(ReduceStage):
         with run.network():
             logp, _ = run.classify("reference", received)
         return float(np.exp(logp[:, label]).mean()) if len(chosen) else 0.0
-
-    def _moments(self, run: Run, rows: np.ndarray) -> Moments:
-        parts = (rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE))
-        return functools.reduce(operator.add, (Moments.of(spectrum(run.pixels.read(part))) for part in parts))
-
-    def _spectra(self, run: Run, rows: np.ndarray) -> np.ndarray:
-        return np.concatenate(
-            [spectrum(run.pixels.read(rows[start : start + AT_ONCE])) for start in range(0, max(1, len(rows)), AT_ONCE)]
-        )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -18,7 +20,7 @@ from elixir.attacks.blended import Blended
 from elixir.attacks.wanet import WaNet
 from elixir.data.opening import open_source
 from elixir.errors import ElixirError
-from elixir.evaluation.truth import attack_of
+from elixir.evaluation.truth import attack_of, last_attack, read_truth
 from elixir.registry import register
 
 CLASSES = ("give way", "no entry", "stop")
@@ -180,6 +182,14 @@ def test_a_second_attack_leaves_the_samples_of_the_first_alone(tree, tmp_path):
         assert row["new_class"] == "stop"
         assert (tmp_path / "twice" / row["output"]).read_bytes() == (tmp_path / "once" / row["id"]).read_bytes()
     assert all(row["new_class"] == "no entry" and row["id"] not in first for row in by_attack["blended"])
+    assert {row["attack"] for row in last_attack(read_truth(done.truth)).to_pylist()} == {"blended"}
+    assert len(last_attack(read_truth(done.truth))) == len(rows) - 6
+    shutil.copy(done.truth, tmp_path / "once.truth.parquet")
+    with pytest.raises(ElixirError, match="is about another dataset"):
+        Blended().poison_dataset(once, tmp_path / "thrice", "no entry", rate=0.2)
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "once.truth.parquet")
+    with pytest.raises(ElixirError, match="no truth of an earlier attack"):
+        Blended().poison_dataset(once, tmp_path / "thrice", "no entry", rate=0.2)
     (tmp_path / "once.truth.parquet").write_text("no truth")
     with pytest.raises(ElixirError, match="no truth of an earlier attack"):
         Blended().poison_dataset(once, tmp_path / "thrice", "no entry", rate=0.2)

@@ -1,62 +1,97 @@
 """Telling samples apart by a pattern that other labels do not show."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from elixir.run.pattern import LEAST, Moments, spectrum, split
+from elixir.data import pixels
+from elixir.data.pixels import PixelStore
+from elixir.run.pattern import LEAST, Moments, Split, spectrum, split
 
 SIZE = 32
 STRIPES = 20 * np.sin(2 * np.pi * 6 * np.arange(SIZE) / SIZE)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[PixelStore]:
+    with PixelStore(tmp_path / "pixels", SIZE) as opened:
+        yield opened
 
 
 def pictures(count: int, seed: int) -> np.ndarray:
     """Smooth random pictures, float64 (n, 3, s, s) in grey levels."""
     noise = np.random.default_rng(seed).normal(size=(count, 3, SIZE, SIZE))
     smooth = gaussian_filter(noise, (0, 0, 3, 3))
-    return 128 + 40 * smooth / smooth.std()
+    return 128 + 40 * smooth / 0.11  # the deviation that is left of 1
 
 
-def spectra(images: np.ndarray) -> np.ndarray:
-    return spectrum(torch.from_numpy(images.clip(0, 255).astype(np.uint8)))
+def apart(store: PixelStore, own: np.ndarray, others: int = 1000) -> Split:
+    """The pictures of one label told apart, beside so many of other labels."""
+    images = np.concatenate([own, pictures(others, 2)])
+    store.append(0, images.clip(0, 255).round().astype(np.uint8))
+    everything = Moments.of(store, np.arange(len(images)))
+    return split(store, np.arange(len(own)), everything, np.random.default_rng(0).permutation(len(own)) % 2)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.8])
-def test_added_stripes_are_found_sample_by_sample(share: float):
+def test_added_stripes_are_found_sample_by_sample(store: PixelStore, share: float):
     images = pictures(200, 1)
     striped = np.arange(200) < share * 200
     images[striped] += STRIPES
-    found = split(spectra(images), Moments.of(spectra(pictures(1000, 2))), np.arange(200) % 2)
+    found = apart(store, images)
     assert found.separation > 0.5
     assert ((found.suspicion > 0.5) == striped).all()
 
 
-def test_pictures_like_all_others_are_one_lump():
-    found = split(spectra(pictures(200, 1)), Moments.of(spectra(pictures(1000, 2))), np.arange(200) % 2)
-    assert found.separation < 0.1
+@pytest.mark.parametrize("loud", [0.05, 0.2])
+def test_faint_stripes_on_pictures_that_are_much_alike(store: PixelStore, loud: float):
+    images = (
+        pictures(1, 3) + 0.05 * (pictures(400, 1) - 128) + np.random.default_rng(4).normal(0, 3, (400, 3, SIZE, SIZE))
+    )
+    striped = np.arange(400) < 240
+    images[striped] += loud * STRIPES
+    found = apart(store, images)
+    assert found.separation > 0.5
+    assert ((found.suspicion > 0.5) == striped).mean() > 0.99
 
 
-@pytest.mark.parametrize(("own", "others"), [(LEAST - 1, 100), (100, LEAST - 1), (1, 100)])
-def test_too_few_samples_say_nothing(own: int, others: int):
-    found = split(spectra(pictures(own, 1)), Moments.of(spectra(pictures(others, 2))), np.arange(own) % 2)
+def test_pictures_like_all_others_are_one_lump(store: PixelStore):
+    assert apart(store, pictures(200, 1)).separation < 0.1
+
+
+def test_pictures_that_are_much_alike_are_one_lump(store: PixelStore):
+    noise = np.random.default_rng(4).normal(0, 3, (200, 3, SIZE, SIZE))
+    assert apart(store, pictures(1, 3) + noise).separation < 0.1
+
+
+@pytest.mark.parametrize("count", [47, 60, 89])
+def test_copies_of_one_picture_say_nothing(store: PixelStore, count: int):
+    assert apart(store, np.repeat(pictures(1, 1), count, 0), 100).separation == 0
+
+
+@pytest.mark.parametrize(("own", "others"), [(LEAST - 1, 100), (100, LEAST - 1), (1, 100), (0, 100), (100, 0)])
+def test_too_few_samples_say_nothing(store: PixelStore, own: int, others: int):
+    found = apart(store, pictures(own, 1), others)
     assert found.separation == 0
-    assert not found.suspicion.any()
+    assert found.suspicion.tolist() == [0] * own
 
 
-def test_copies_of_one_picture_say_nothing():
-    one = spectra(pictures(1, 1))
-    found = split(np.repeat(one, 60, 0), Moments.of(spectra(pictures(100, 2))), np.arange(60) % 2)
-    assert found.separation == 0
-
-
-def test_moments_of_parts_add_up():
-    own, others = spectra(pictures(50, 1)), spectra(pictures(70, 2))
-    everything = Moments.of(np.concatenate([own, others]))
-    rest = everything - Moments.of(own)
-    assert rest.count == 70
-    np.testing.assert_allclose(rest.products, Moments.of(others).products, rtol=1e-9, atol=1e-6)
-    np.testing.assert_allclose((Moments.of(own) + rest).total, everything.total)
+def test_moments_do_not_depend_on_the_blocks(store: PixelStore, monkeypatch: pytest.MonkeyPatch):
+    images = pictures(50, 1).clip(0, 255).astype(np.uint8)
+    store.append(0, images)
+    whole = Moments.of(store, np.arange(50))
+    monkeypatch.setattr(pixels, "BLOCK", 8 * 3 * SIZE * SIZE * 7)
+    parts = Moments.of(store, np.arange(20)) + Moments.of(store, np.arange(20, 50))
+    assert parts.count == whole.count == 50
+    np.testing.assert_allclose(parts.mean, whole.mean)
+    np.testing.assert_allclose(parts.covariance, np.cov(spectrum(torch.from_numpy(images)).T, bias=True), atol=1e-9)
+    np.testing.assert_allclose(
+        (whole - Moments.of(store, np.arange(20, 50))).products, Moments.of(store, np.arange(20)).products
+    )
 
 
 def test_the_spectrum_keeps_the_energy_of_slow_waves():

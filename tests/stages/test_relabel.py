@@ -9,6 +9,8 @@ import torch
 
 from elixir.stages.relabel import RelabelStage
 
+OFFSET = 100
+
 
 def judged(probabilities: list[list[float]], suspicion: list[float], clean_label: bool = False) -> Any:
     """Verdict columns of suspects labelled 0, given what the benign model makes of them."""
@@ -18,7 +20,7 @@ def judged(probabilities: list[list[float]], suspicion: list[float], clean_label
         return torch.from_numpy(rows.astype(np.uint8))[:, None, None, None].expand(-1, 3, 4, 4)
 
     def classify(name: str, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        rows = (255 * images[:, 0, 0, 0]).round().long().numpy()
+        rows = (255 * images[:, 0, 0, 0]).round().long().numpy() - OFFSET  # the trigger must have been taken away
         return np.log(np.array(probabilities))[rows], np.zeros((len(rows), 1))
 
     store = SimpleNamespace(read=read, shape=(3, 4, 4))
@@ -30,7 +32,7 @@ def judged(probabilities: list[list[float]], suspicion: list[float], clean_label
         column=lambda stage, name: columns[name],
         classes=["a", "b", "c"],
         findings={"mirrored": False, "targets": [{"label": 0, "clean_label": clean_label}]},
-        triggers={},
+        triggers={0: torch.full((3, 4, 4), -OFFSET / 255)},
         pixels=store,
         network=nullcontext,
         classify=classify,

@@ -15,10 +15,11 @@ COUNT = 400
 def judged(poisoned: np.ndarray, *, cause: bool, denied: bool, common: float, stripes: float = 0) -> dict[str, Any]:
     """Findings about two labels of 400 samples; the poisoned ones of the second lie apart in the features.
 
-    The images are noise, those of poisoned samples with stripes of so many grey levels.
+    The images are noise, those of poisoned samples with stripes of so many grey levels; with a cause, purification
+    takes stripes away from these. Images with stripes are of the second label with the probability `common`.
     """
     rng = np.random.default_rng(0)
-    labels = np.repeat([0, 1], COUNT)
+    labels = np.repeat([0, 2], COUNT)
     attacked = np.concatenate([np.zeros(COUNT, bool), poisoned])
     features = rng.normal(size=(2 * COUNT, 16)) + 10.0 * attacked[:, None] * (np.arange(16) < 3)
     noise = rng.random(2 * COUNT) < 0.03
@@ -34,21 +35,30 @@ def judged(poisoned: np.ndarray, *, cause: bool, denied: bool, common: float, st
         },
         "reference": {"features": features, "logp": np.full(2 * COUNT, -0.01)},
     }
-    images = rng.normal(128, 10, (2 * COUNT, 3, 8, 8)) + attacked[:, None, None, None] * stripes * (-1) ** np.arange(8)
-    raw = torch.from_numpy(images.clip(0, 255).astype(np.uint8))
-    pixels = SimpleNamespace(read=lambda rows: raw[rows], shape=(3, 8, 8))
+    pattern = attacked[:, None, None, None] * (-1) ** np.arange(8)
+    images = rng.normal(128, 10, (2 * COUNT, 3, 8, 8)) + stripes * pattern
+
+    def store(values: np.ndarray) -> Any:
+        stored = torch.from_numpy(values.clip(0, 255).astype(np.uint8))
+        return SimpleNamespace(read=lambda rows: stored[rows], shape=(3, 8, 8))
+
+    def classify(name: str, images: torch.Tensor) -> tuple[np.ndarray, None]:
+        striped = (255 * images.numpy() * (-1) ** np.arange(8)).mean((1, 2, 3)) > 4
+        second = np.where(striped, common, 0.001)
+        return np.log(np.stack([1 - second, np.full(len(images), 1e-6), second], 1)), None
+
     run: Any = SimpleNamespace(
         readable_rows=lambda: np.arange(2 * COUNT),
         labels=labels,
-        classes=["first", "second"],
+        classes=["first", "empty", "second"],
         seed=0,
         columns=lambda stage: columns[stage],
         column=lambda stage, name: columns[stage][name],
         findings={},
-        pixels=pixels,
-        purified=pixels,
+        pixels=store(images),
+        purified=store(images - 8 * cause * pattern),
         network=nullcontext,
-        classify=lambda name, images: (np.log(np.tile([1 - common, common], (len(images), 1))), None),
+        classify=classify,
     )
     suspicion = TargetStage().reduce(run)["suspicion"]
     return {**run.findings, "suspicion": suspicion}
