@@ -17,9 +17,9 @@ MARKS = ("<!-- results -->", "<!-- end of results -->")
 UNDEFENDED = "none"
 BAR = 14
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #1c2530 }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 92rem; padding: 0 1rem; color: #1c2530 }
 table { border-collapse: collapse; margin: 1rem 0 }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #dde3ea; white-space: nowrap }
+th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #dde3ea; white-space: nowrap }
 th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left }
 small { color: #6b7785 }
 svg text { font: 12px system-ui, sans-serif; fill: #1c2530 }
