@@ -19,7 +19,7 @@ SMALLEST = 11
 
 
 def trigger_quality(source: Source, poisoned: Source, truth: pa.Table) -> dict[str, float | int | None]:
-    """Poisoned images against what they were, averaged over the first `MOST` of them.
+    """Poisoned images against what they were, averaged over the first `MOST` that the trigger has changed at all.
 
     Args:
         source: the dataset before.
@@ -30,7 +30,8 @@ def trigger_quality(source: Source, poisoned: Source, truth: pa.Table) -> dict[s
         `images`, `psnr` in dB, `ssim` (over images of 11 pixels or more, None without any), `peak` in levels of 255;
         empty without poisoned images.
     """
-    pairs = list(islice(_pairs(source, poisoned, _renamed(truth, "poisoned")), MOST))
+    changed = (pair for pair in _pairs(source, poisoned, _renamed(truth, "poisoned")) if (pair[0] != pair[1]).any())
+    pairs = list(islice(changed, MOST))
     if not pairs:
         return {}
     similar = [_ssim(*pair) for pair in pairs if min(pair[0].shape[:2]) >= SMALLEST]
@@ -55,9 +56,9 @@ def repair_quality(
         truth: with columns `id`, `output` and `truth`.
 
     Returns:
-        `repaired`: poisoned images that are in the output with new pixels; `trigger_residual`: the mean over them of
-        ||repaired - original|| / ||poisoned - original||; `collateral`: clean images with new pixels;
-        `collateral_psnr` of these, in dB, None without any.
+        `repaired`: poisoned images that are in the output with new pixels; `trigger_residual`: the mean of
+        ||repaired - original|| / ||poisoned - original|| over those that the trigger has changed at all;
+        `collateral`: clean images with new pixels; `collateral_psnr` of these, in dB, None without any.
     """
     output = {
         id: out
@@ -70,13 +71,14 @@ def repair_quality(
     untouched = {name: id for id, name in _renamed(truth, "clean") if name in output}
     originals = dict(zip(attacked, _images(source, attacked.values()), strict=True))
     poison = dict(zip(attacked, _images(poisoned, attacked), strict=True))
-    residuals = [
-        np.linalg.norm(repaired - originals[name]) / max(np.linalg.norm(poison[name] - originals[name]), 1e-9)
-        for name, repaired in zip(attacked, _images(clean, [output[name] for name in attacked]), strict=True)
-    ]
+    residuals: list[float] = []
+    for name, repaired in zip(attacked, _images(clean, [output[name] for name in attacked]), strict=True):
+        trigger = np.linalg.norm(poison[name] - originals[name])
+        if trigger:  # a white patch on white is none
+            residuals.append(float(np.linalg.norm(repaired - originals[name]) / trigger))
     collateral = list(_pairs(source, clean, [(id, output[name]) for name, id in untouched.items()]))
     return {
-        "repaired": len(residuals),
+        "repaired": len(attacked),
         "trigger_residual": float(np.mean(residuals)) if residuals else 0.0,
         "collateral": len(collateral),
         "collateral_psnr": float(np.mean([_psnr(*pair) for pair in collateral])) if collateral else None,

@@ -49,6 +49,15 @@ def test_repair(worlds: dict[str, Path]):
     assert repair["collateral_psnr"] == pytest.approx(20 * np.log10(255 / 2))
 
 
+def test_an_image_that_the_trigger_left_as_it_was_says_nothing(worlds: dict[str, Path]):
+    poisoned = worlds["poisoned"] / "b" / "0.png"
+    poisoned.write_bytes((worlds["before"] / "a" / "0.png").read_bytes())
+    before, after, clean = (open_source(worlds[name]) for name in ("before", "poisoned", "clean"))
+    repair = repair_quality(before, after, clean, MANIFEST, TRUTH)
+    assert (repair["repaired"], repair["trigger_residual"]) == (1, 0)
+    assert trigger_quality(before, after, TRUTH) == {}
+
+
 def test_trigger(worlds: dict[str, Path]):
     found = trigger_quality(open_source(worlds["before"]), open_source(worlds["poisoned"]), TRUTH)
     assert (found["images"], found["peak"]) == (1, 30)
