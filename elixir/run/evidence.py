@@ -69,6 +69,29 @@ def sharpen(features: np.ndarray, group: np.ndarray, others: np.ndarray, seed: i
     return probability
 
 
+def sharpen_again(
+    features: np.ndarray, suspicion: np.ndarray, seed: int, mark: float = 0.2, clear: float = 0.005
+) -> np.ndarray:
+    """The same once more, learned from the samples that the first time was sure about.
+
+    Args:
+        features: of the reference model, (n, d).
+        suspicion: what `sharpen` has returned, (n,).
+        seed: of the folds.
+        mark: suspicion from which a sample counts as one of the group.
+        clear: suspicion below which it counts as none; if there are hardly any, all that are not of the group do.
+
+    Returns:
+        float64 (n,) in [0,1]; `suspicion` itself where either side is too small to learn from.
+    """
+    group, others = suspicion > mark, suspicion < clear
+    if others.sum() < LEAST:
+        others = ~group
+    if min(group.sum(), others.sum()) < LEAST:
+        return suspicion
+    return sharpen(features, group, others, seed)
+
+
 def resembling(features: np.ndarray, group: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Linear discriminant analysis of the directions of features: both sides count alike.
 

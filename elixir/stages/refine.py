@@ -8,7 +8,7 @@ import numpy as np
 
 from elixir.errors import ElixirError
 from elixir.run.columns import Columns
-from elixir.run.evidence import LEAST, sharpen
+from elixir.run.evidence import sharpen_again
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 
@@ -50,11 +50,8 @@ class RefineStage(ReduceStage):
         for target in run.findings["targets"]:
             members = np.flatnonzero(labels == target["label"])
             if target["witness"] != "pattern":
-                group, others = suspicion[members] > self.mark, suspicion[members] < self.clear
-                if others.sum() < LEAST:
-                    others = ~group
-                if min(group.sum(), others.sum()) >= LEAST:
-                    suspicion[members] = sharpen(features[members], group, others, run.seed)
+                again = sharpen_again(features[members], suspicion[members], run.seed, self.mark, self.clear)
+                suspicion[members] = again
             suspect[members] = suspicion[members] > self.threshold
             target["suspects"] = int(suspect[members].sum())
         return {"suspicion": suspicion, "suspect": suspect}

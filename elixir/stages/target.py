@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from elixir.errors import ElixirError
 from elixir.randomness import generator
 from elixir.run.columns import Columns
-from elixir.run.evidence import sharpen, trigger_evidence
+from elixir.run.evidence import sharpen, sharpen_again, trigger_evidence
 from elixir.run.pattern import Moments, split
 from elixir.run.residual import mean_of, mean_residual
 from elixir.run.run import Run
@@ -49,14 +50,15 @@ class TargetStage(ReduceStage):
     - "trigger": both kinds of evidence in each sample (see `elixir.run.evidence`). The cause is tried once more for the
       group as a whole: what purification takes away from its samples on average, a trigger and little else, is added to
       many hosts. Score: the stronger cause, the group's own or its samples' mean, times their mean contradiction.
-    - "cause": the first kind alone, for triggers on images whose label is right. Score: the group's own cause.
+    - "cause": the first kind alone, for triggers on images whose label is right. Score: the group's own cause; or, for
+      triggers of which purification takes away little, the geometric mean of its samples' cause and of what the hosts
+      show when they receive what the group has more than the rest of the label, no louder than `LOUDEST`.
     - "contradiction": models that could not learn the trigger deny the label where the reference model is sure of it,
       for triggers that differ in every image. Score: share of the group that is denied, times the square root of the
       group's share of the label; hard benign samples make small groups.
     - "pattern": the samples fall into two groups by a pattern that other labels do not show (see `elixir.run.pattern`),
-      for triggers that survive purification on images whose label is right. The group needs no marks. What it has more
-      than the rest, no louder than `LOUDEST`, is added to the hosts. Score: the label's probability there, times how
-      clearly the groups are two.
+      for triggers that survive purification on images whose label is right. The group needs no marks. Score: what the
+      hosts show when they receive what it has more than the rest, times how clearly the groups are two.
 
     Args:
         mark: mean evidence from which a sample is marked.
@@ -138,8 +140,11 @@ class TargetStage(ReduceStage):
             return max(carried, common) * against, evidence
 
         def common_cause(group: np.ndarray) -> tuple[float, dict[str, float]]:
+            carried = float(cause[group].mean())
             common = self._transplant(run, label, GAIN * mean_residual(run, group))
-            return common, {"common_transplant": common, "contradiction": float(contradiction[group].mean())}
+            more = self._transplant(run, label, self._difference(run, group, np.setdiff1d(members, group)))
+            evidence = {"transplant": carried, "common_transplant": common, "difference_transplant": more}
+            return max(common, (carried * more) ** 0.5), evidence
 
         def denial(group: np.ndarray) -> tuple[float, dict[str, float]]:
             precision, share = float(denied[group].mean()), len(group) / len(members)
@@ -153,6 +158,8 @@ class TargetStage(ReduceStage):
         heard: list[Testimony] = []
         for witness, marked, judge in witnesses:
             suspicion = sharpen(features, marked[members], ~marked[members], run.seed)
+            if witness == "cause":
+                suspicion = sharpen_again(features, suspicion, run.seed)
             group = members[suspicion > 0.5]
             score, evidence = judge(group) if len(group) >= self.smallest else (0.0, {})
             heard.append(Testimony(witness, suspicion, score, evidence))
@@ -162,17 +169,22 @@ class TargetStage(ReduceStage):
         return max(heard, key=lambda testimony: testimony.score)
 
     def _pattern(self, run: Run, label: int, members: np.ndarray, everything: Moments) -> Testimony:
-        rows = run.readable_rows()[members]
-        fold = generator(run.seed, "pattern", label).permutation(len(rows)) % 2
-        found = split(run.pixels, rows, everything, fold)
+        fold = generator(run.seed, "pattern", label).permutation(len(members)) % 2
+        found = split(run.pixels, run.readable_rows()[members], everything, fold)
         group = found.suspicion > 0.5
         if min(group.sum(), (~group).sum()) < self.smallest or not found.separation:
-            return Testimony("pattern", np.zeros(len(rows)), 0.0, {})
-        pattern = mean_of(run.pixels, rows[group]) - mean_of(run.pixels, rows[~group])
-        pattern *= min(1.0, LOUDEST / max(float(pattern.square().mean().sqrt()), 1e-9))
-        carried = self._transplant(run, label, pattern)
-        evidence = {"separation": found.separation, "common_transplant": carried}
-        return Testimony("pattern", found.suspicion, carried * found.separation, evidence)
+            return Testimony("pattern", np.zeros(len(members)), 0.0, {})
+        more = self._transplant(run, label, self._difference(run, members[group], members[~group]))
+        evidence = {"separation": found.separation, "difference_transplant": more}
+        return Testimony("pattern", found.suspicion, more * found.separation, evidence)
+
+    def _difference(self, run: Run, group: np.ndarray, rest: np.ndarray) -> Tensor:
+        """What the group has more than the rest on average, in grey levels (3, s, s); nothing without a rest."""
+        if not len(rest):
+            return torch.zeros(run.pixels.shape)
+        rows = run.readable_rows()
+        difference = mean_of(run.pixels, rows[group]) - mean_of(run.pixels, rows[rest])
+        return difference * min(1.0, LOUDEST / max(float(difference.square().mean().sqrt()), 1e-9))
 
     def _transplant(self, run: Run, label: int, change: Tensor) -> float:
         """Mean probability of the label on hosts with something (grey levels, (3, s, s)) added."""
