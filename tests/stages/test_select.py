@@ -78,8 +78,8 @@ def test_a_picture_that_keeps_its_label_must_leave_the_suspects(tmp_path: Path, 
     stage = SelectStage()
     stage.open(run)
     stage.process(run, stage.rows(run))
-    assert [run.selected_path(row).exists() for row in suspects] == [known] * 20
-    for row in suspects[:3] if known else []:
+    assert [run.selected_path(row).exists() for row in suspects.tolist()] == [known] * 20
+    for row in suspects[:3].tolist() if known else []:
         repaired = np.asarray(Image.open(run.selected_path(row))).mean((0, 2))
         assert np.abs(repaired - 170).max() < 8
 

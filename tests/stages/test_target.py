@@ -12,11 +12,13 @@ from elixir.stages.target import TargetStage
 COUNT = 400
 
 
-def judged(poisoned: np.ndarray, *, cause: bool, denied: bool, common: float, stripes: float = 0) -> dict[str, Any]:
+def judged(
+    poisoned: np.ndarray, *, cause: bool, denied: bool, common: float, stripes: float = 0, taken: float = 8
+) -> dict[str, Any]:
     """Findings about two labels of 400 samples; the poisoned ones of the second lie apart in the features.
 
     The images are noise, those of poisoned samples with stripes of so many grey levels; with a cause, purification
-    takes stripes away from these. Images with stripes are of the second label with the probability `common`.
+    has taken some levels of stripes away. Images with stripes are of the second label with the probability `common`.
     """
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 2], COUNT)
@@ -56,7 +58,7 @@ def judged(poisoned: np.ndarray, *, cause: bool, denied: bool, common: float, st
         column=lambda stage, name: columns[stage][name],
         findings={},
         pixels=store(images),
-        purified=store(images - 8 * cause * pattern),
+        purified=store(images - taken * cause * pattern),
         network=nullcontext,
         classify=classify,
     )
@@ -77,6 +79,15 @@ def test_a_common_cause_without_contradiction():
     assert [(target["name"], target["witness"]) for target in found["targets"]] == [("second", "cause")]
     assert ((found["suspicion"][COUNT:] > 0.5) == poisoned).mean() > 0.97
     assert judged(poisoned, cause=True, denied=False, common=0.2)["targets"] == []
+
+
+def test_a_cause_of_which_purification_takes_away_little():
+    poisoned = np.arange(COUNT) < 240
+    found = judged(poisoned, cause=True, denied=False, common=0.8, stripes=20, taken=1)
+    (target,) = found["targets"]
+    assert (target["name"], target["witness"]) == ("second", "cause")
+    assert target["evidence"]["common_transplant"] < 0.1 < 0.7 < target["evidence"]["difference_transplant"]
+    assert judged(poisoned, cause=True, denied=False, common=0.05, stripes=20, taken=1)["targets"] == []
 
 
 def test_a_denied_group_without_a_cause():
