@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from elixir.data.files import replacing
 from elixir.data.opening import open_source
 from elixir.errors import ElixirError
-from elixir.evaluation.defences import DETECTORS, Case, defend, examine, spent
+from elixir.evaluation.defences import DETECTORS, UNDEFENDED, UNPOISONED, Case, Cleaned, defend, examine, spent
 from elixir.evaluation.outcome import FRESH, train_and_attack
 from elixir.evaluation.quality import repair_quality, trigger_quality
 from elixir.evaluation.truth import attack_of, last_attack, read_truth, recovery, unpoisoned
 from elixir.registry import find
 
 UNATTACKED = "none"
+TRUTH = "poisoned.truth.parquet"
 
 
 @dataclass(frozen=True)
@@ -114,57 +116,76 @@ class Experiment:
             if self.subset or len(known["outcomes"]) >= self.seeds:
                 return known
         home = self.folder / "work" / poisoning.name
-        poisoned = self._poisoned(poisoning, home)
-        source = open_source(poisoned)
-        truth, attack = unpoisoned(source), None
+        case = self._case(poisoning, home, Path(pipeline).stem)
+        truth, attack = unpoisoned(case.source), None
         mine = truth
         if poisoning.attack != UNATTACKED:
-            truth = read_truth(home / "poisoned.truth.parquet")
+            truth = read_truth(home / TRUTH)
             mine = last_attack(truth)
-            attack, _ = attack_of(home / "poisoned.truth.parquet")
-        kinds = dict(zip(truth.column("output").to_pylist(), truth.column("truth").to_pylist(), strict=True))
-        what = np.array([kinds[sample.id] for sample in source.samples], object)
-        seeds = list(range(self.seed, self.seed + self.seeds))
-        test = open_source(self.test)
-        undefended = home / "none"
-        folder = home / Path(pipeline).stem
-        folder.mkdir(parents=True, exist_ok=True)
+            attack, _ = attack_of(home / TRUTH)
         if pipeline in DETECTORS or self.subset:
-            train_and_attack(source, test, None, self.target, seeds[:1], folder=undefended, quiet=self.quiet)
-        model = undefended / f"fresh-{self.seed}.safetensors"
-        case = Case(str(poisoned), source, what, model, folder, self.seed, self.quiet)
-        before = open_source(self.train)
-        result = {**about, "samples": len(source.samples), "trigger": trigger_quality(before, source, mine)}
+            test = open_source(self.test)
+            train_and_attack(
+                case.source, test, None, self.target, [self.seed], folder=case.model.parent, quiet=self.quiet
+            )
+        quality = trigger_quality(open_source(self.train), case.source, mine)
         if self.subset:
             examined = examine(pipeline, case, self.subset, self.settings, self.options)
-            result |= {
-                "detection": vars(recovery(examined.table, truth)),
-                "repair": None,
-                "outcomes": [],
-                "cost": spent(examined),
-            }
+            detection = recovery(examined.table, truth)
+            measured = {"repair": None, "outcomes": [], "cost": spent(examined)}
         else:
             cleaned = defend(pipeline, case, self.settings, self.options)
-            start = time.perf_counter()
-            outcomes = train_and_attack(
-                cleaned.train, test, attack, self.target, seeds, cleaned.keep, folder, quiet=self.quiet
-            )
-            result |= {
-                "detection": vars(recovery(cleaned.manifest, truth)),
-                "repair": repair_quality(before, source, cleaned.train, cleaned.manifest, mine),
-                "outcomes": [vars(outcome) for outcome in outcomes],
-                "training": vars(FRESH),
-                "cost": cleaned.cost | {"evaluation_seconds": time.perf_counter() - start},
-            }
-        result["machine"] = machine()
+            detection = recovery(cleaned.manifest, truth)
+            measured = self._measured(pipeline, case, cleaned, mine, attack)
+        result = {
+            **about,
+            "samples": len(case.source.samples),
+            "trigger": quality,
+            "detection": vars(detection),
+            **measured,
+            "machine": machine(),
+        }
         with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
             partial.write_text(json.dumps(result, indent=1) + "\n")
         return result
 
+    def _case(self, poisoning: Poisoning, home: Path, defence: str) -> Case:
+        poisoned = self._poisoned(poisoning, home)
+        source = open_source(poisoned)
+        what = np.full(len(source.samples), "clean", object)
+        if poisoning.attack != UNATTACKED:
+            truth = read_truth(home / TRUTH)
+            kinds = dict(zip(truth.column("output").to_pylist(), truth.column("truth").to_pylist(), strict=True))
+            what = np.array([kinds[sample.id] for sample in source.samples], object)
+        folder = home / defence
+        folder.mkdir(parents=True, exist_ok=True)
+        model = home / UNDEFENDED / f"fresh-{self.seed}.safetensors"
+        return Case(str(poisoned), source, what, model, folder, self.seed, self.quiet)
+
+    def _measured(
+        self, pipeline: str, case: Case, cleaned: Cleaned, truth: pa.Table, attack: Any | None
+    ) -> dict[str, Any]:
+        """What the images are worth after a defence, and what classifiers learn from them."""
+        before, start = open_source(self.train), time.perf_counter()
+        train, keep, folder = cleaned.train, cleaned.keep, case.folder
+        if pipeline == UNPOISONED:
+            train, keep, folder = before, None, self.folder / "work" / UNATTACKED / UNDEFENDED
+            folder.mkdir(parents=True, exist_ok=True)
+        seeds = list(range(self.seed, self.seed + self.seeds))
+        outcomes = train_and_attack(
+            train, open_source(self.test), attack, self.target, seeds, keep, folder, quiet=self.quiet
+        )
+        return {
+            "repair": repair_quality(before, case.source, cleaned.train, cleaned.manifest, truth),
+            "outcomes": [vars(outcome) for outcome in outcomes],
+            "training": vars(FRESH),
+            "cost": cleaned.cost | {"evaluation_seconds": time.perf_counter() - start},
+        }
+
     def _poisoned(self, poisoning: Poisoning, home: Path) -> str | Path:
         if poisoning.attack == UNATTACKED:
             return self.train
-        out, truth = home / "poisoned", home / "poisoned.truth.parquet"
+        out, truth = home / "poisoned", home / TRUTH
         if not out.exists():
             shutil.rmtree(home, ignore_errors=True)
             home.mkdir(parents=True)

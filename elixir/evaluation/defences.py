@@ -113,7 +113,16 @@ DETECTORS: dict[str, Callable[[Case], np.ndarray]] = {
 }
 """Baselines that look at a classifier trained on the poisoned dataset."""
 
-BASELINES: dict[str, Callable[[Case], np.ndarray]] = {"none": nothing, "oracle": oracle, **DETECTORS}
+UNDEFENDED = "none"
+UNPOISONED = "unpoisoned"
+"""Not a defence: the set before it was poisoned, for what a trigger does to a classifier that has never met it."""
+
+BASELINES: dict[str, Callable[[Case], np.ndarray]] = {
+    UNDEFENDED: nothing,
+    UNPOISONED: nothing,
+    "oracle": oracle,
+    **DETECTORS,
+}
 """Defences that remove samples: from a case to what is removed, bool for every sample."""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from elixir.data.files import replacing
 from elixir.errors import ElixirError
+from elixir.evaluation.defences import UNDEFENDED, UNPOISONED
 from elixir.evaluation.summary import Row, Share
 
 COLUMNS = (
@@ -14,7 +15,6 @@ COLUMNS = (
     "ACC", "ASR", "RA", "DER", "seeds",
 )  # fmt: skip
 MARKS = ("<!-- results -->", "<!-- end of results -->")
-UNDEFENDED = "none"
 BAR = 14
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 92rem; padding: 0 1rem; color: #1c2530 }
@@ -78,7 +78,7 @@ def _about(rows: list[Row]) -> str:
 
 
 def _cells(row: Row) -> list[str | Share | None]:
-    attacked, defended = row.psnr is not None, row.pipeline != UNDEFENDED
+    attacked, defended = row.psnr is not None, row.pipeline not in (UNDEFENDED, UNPOISONED)
     return [
         row.poisoning,
         row.pipeline,
@@ -127,7 +127,7 @@ def _bars(rows: list[Row], what: str) -> str:
 
 
 def _colour(row: Row) -> str:
-    return {UNDEFENDED: "#c0504d", "oracle": "#9aa5b1"}.get(row.pipeline, "#3b7dd8")
+    return {UNDEFENDED: "#c0504d", UNPOISONED: "#9aa5b1", "oracle": "#9aa5b1"}.get(row.pipeline, "#3b7dd8")
 
 
 def _write(path: Path, text: str) -> None:

@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 
 from elixir.errors import ElixirError
 from elixir.evaluation.cell import defence_name
+from elixir.evaluation.defences import UNDEFENDED
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def read_rows(folder: Path) -> list[Row]:
             raise ElixirError(f"{path} is no result of `elixir evaluate`: {error}") from error
     if not cells:
         raise ElixirError(f"{folder} holds no results of `elixir evaluate`")
-    before = {name: cell for name, cell in cells if cell["pipeline"] == "none"}
+    before = {name: cell for name, cell in cells if cell["pipeline"] == UNDEFENDED}
     order = sorted(cells, key=lambda item: (item[1]["rate"] == 0, item[1]["attack"], item[0], item[1]["pipeline"]))
     return [_row(name, cell, before.get(name)) for name, cell in order]
 

@@ -33,7 +33,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         experiment = Experiment(str(train), str(test), "spot", 2, 0, None, dict(FAST), {}, folder / "out", True)
         (folder / "out").mkdir()
         badnets = Poisoning("badnets", {"pattern": "white"}, 0.15)
-        for name in ("none", "oracle", "activation-clustering", "spectral-signatures", "dataelixir"):
+        for name in ("none", "unpoisoned", "oracle", "activation-clustering", "spectral-signatures", "dataelixir"):
             experiment.run(badnets, name)
         experiment.run(Poisoning("none"), "none")
         replace(experiment, subset=100).run(badnets, "dataelixir")
@@ -42,7 +42,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_cells_hold_what_was_measured(results: Path):
     cells = {path.stem: json.loads(path.read_text()) for path in results.glob("*.json")}
-    assert len(cells) == 7
+    assert len(cells) == 8
     subset = cells.pop("badnets-white-15%-dataelixir-100")
     assert subset["detection"]["poisoned"] + subset["detection"]["clean"] == 100
     assert subset["detection"]["auc"] > 0.9
@@ -54,6 +54,9 @@ def test_cells_hold_what_was_measured(results: Path):
     asr = {name: np.mean([seed["asr"] for seed in cell["outcomes"]]) for name, cell in cells.items() if cell["rate"]}
     assert asr["badnets-white-15%-none"] > 0.9
     assert asr["badnets-white-15%-oracle"] < 0.1
+    assert asr["badnets-white-15%-unpoisoned"] < 0.1
+    trained = [cells[name]["outcomes"][0]["accuracy"] for name in ("none-none", "badnets-white-15%-unpoisoned")]
+    assert trained[0] == trained[1]  # it is the same classifier
     cleaned = cells["badnets-white-15%-dataelixir"]
     assert cleaned["cost"]["targets"] == ["spot"]
     assert cleaned["detection"]["found"] > 0.9
