@@ -141,7 +141,7 @@ def test_the_grid():
     assert len(poisonings([("all", {})], [0.1], [0.8, 0.2])) >= 7 + 2 * 2
     with pytest.raises(ElixirError, match="give --clean-label-rate"):
         poisonings([("sig", {})], [0.1], [])
-    assert pipelines(["none", "all-baselines", "dataelixir"])[:2] == ["none", "oracle"]
+    assert pipelines(["none", "all-baselines", "dataelixir"])[:3] == ["none", "unpoisoned", "oracle"]
     assert _attack("badnets:pattern=white,seed=3") == ("badnets", {"pattern": "white", "seed": 3})
 
 
