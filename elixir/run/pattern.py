@@ -62,7 +62,7 @@ class Split:
 
     Attributes:
         suspicion: probability of belonging to the one that lies farther from the other labels, float64 (n,).
-        separation: how clearly they are two, in [0,1]: 0 for one lump, 1 for two points.
+        separation: how clearly they are two, in [0,1]: 0 for one lump or an even spread, 1 for two points.
     """
 
     suspicion: np.ndarray
@@ -117,9 +117,8 @@ def split(store: PixelStore, records: np.ndarray, everything: Moments, fold: np.
         for block in blocks(here, store.shape):
             along[block] = (spectrum(store.read(records[block])) - halves[half].mean) @ directions
         offset += (halves[half].mean - others.mean) @ directions / 2
-    found = [_two(values, away) for values, away in zip(along.T, offset, strict=True)]
-    best = max(found, key=lambda split: split.separation)
-    return Split(best.suspicion, float(np.clip((best.separation - UNIFORM) / (1 - UNIFORM), 0, 1)))
+    found = [cut(values, away) for values, away in zip(along.T, offset, strict=True)]
+    return max(found, key=lambda split: split.separation)
 
 
 def _directions(covariance: np.ndarray) -> np.ndarray:
@@ -128,12 +127,16 @@ def _directions(covariance: np.ndarray) -> np.ndarray:
     return eigh(covariance, subset_by_index=[d - DIRECTIONS, d - 1])[1][:, ::-1]
 
 
-def _two(values: np.ndarray, offset: float) -> Split:
-    """Otsu's cut of (n,) values; separation: share of the variance that lies between the two sides.
+def cut(values: np.ndarray, offset: float = 0.0) -> Split:
+    """Otsu's cut of (n,) values, which leaves the least variance on its two sides.
 
     Args:
-        values: about their mean.
+        values: about their mean, at least 10.
         offset: of that mean from where the other labels are.
+
+    Returns:
+        As separation, the share of the variance that lies between the sides, from that of a uniform distribution (0)
+        to all of it (1).
     """
     ranked = np.sort(values)
     n = len(values)
@@ -141,12 +144,13 @@ def _two(values: np.ndarray, offset: float) -> Split:
     below = ranked.cumsum()[:-1]
     between = count * (n - count) / n**2 * (below / count - (ranked.sum() - below) / (n - count)) ** 2
     least = max(3, n // 50)
-    cut = least - 1 + int(between[least - 1 : n - least].argmax())
-    high = values > (ranked[cut] + ranked[cut + 1]) / 2
+    place = least - 1 + int(between[least - 1 : n - least].argmax())
+    high = values > (ranked[place] + ranked[place + 1]) / 2
     if values.var() < SAME or not high.any():  # the second: equal values on both sides of the cut
         return Split(np.zeros(n), 0.0)
     means = np.array([values[~high].mean(), values[high].mean()])
-    within = max(values.var() - between[cut], SAME)
+    within = max(values.var() - between[place], SAME)
     odds = (values - means.mean()) * (means[1] - means[0]) / within + np.log(high.sum() / (~high).sum())
     far = 1 if abs(means[1] + offset) > abs(means[0] + offset) else -1
-    return Split(expit(far * odds), float(between[cut] / values.var()))
+    separation = (between[place] / values.var() - UNIFORM) / (1 - UNIFORM)
+    return Split(expit(far * odds), float(np.clip(separation, 0, 1)))

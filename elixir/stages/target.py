@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import logit
 from torch import Tensor
 
 from elixir.errors import ElixirError
 from elixir.randomness import generator
 from elixir.run.columns import Columns
 from elixir.run.evidence import sharpen, sharpen_again, trigger_evidence
-from elixir.run.pattern import Moments, split
+from elixir.run.pattern import Moments, cut, split
 from elixir.run.residual import mean_of, mean_residual
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
@@ -20,6 +21,7 @@ from elixir.stages.base import ReduceStage
 GAIN = 2.0  # averaging and purification leave about half of a trigger that covers the image
 DENIED = 0.2
 SURE = 0.8
+TINY = 1e-15
 LOUDEST = 25.5  # root mean square of a transplanted pattern in grey levels: 20 dB
 
 
@@ -52,7 +54,8 @@ class TargetStage(ReduceStage):
       many hosts. Score: the stronger cause, the group's own or its samples' mean, times their mean contradiction.
     - "cause": the first kind alone, for triggers on images whose label is right. Score: the group's own cause; or, for
       triggers of which purification takes away little, the geometric mean of its samples' cause and of what the hosts
-      show when they receive what the group has more than the rest of the label, no louder than `LOUDEST`.
+      show when they receive what the group has more than the rest of the label, no louder than `LOUDEST`, times how
+      clearly the features fall into group and rest.
     - "contradiction": models that could not learn the trigger deny the label where the reference model is sure of it,
       for triggers that differ in every image. Score: share of the group that is denied, times the square root of the
       group's share of the label; hard benign samples make small groups.
@@ -133,20 +136,26 @@ class TargetStage(ReduceStage):
     ) -> Testimony:
         """The first convinced witness, who spares the others, or the one nearest to it."""
 
-        def trigger(group: np.ndarray) -> tuple[float, dict[str, float]]:
+        def trigger(group: np.ndarray, _: np.ndarray) -> tuple[float, dict[str, float]]:
             carried, against = float(cause[group].mean()), float(contradiction[group].mean())
             common = self._transplant(run, label, GAIN * mean_residual(run, group))
             evidence = {"transplant": carried, "common_transplant": common, "contradiction": against}
             return max(carried, common) * against, evidence
 
-        def common_cause(group: np.ndarray) -> tuple[float, dict[str, float]]:
+        def common_cause(group: np.ndarray, suspicion: np.ndarray) -> tuple[float, dict[str, float]]:
             carried = float(cause[group].mean())
             common = self._transplant(run, label, GAIN * mean_residual(run, group))
             more = self._transplant(run, label, self._difference(run, group, np.setdiff1d(members, group)))
-            evidence = {"transplant": carried, "common_transplant": common, "difference_transplant": more}
-            return max(common, (carried * more) ** 0.5), evidence
+            clear = cut(logit(suspicion.clip(TINY, 1 - TINY))).separation
+            evidence = {
+                "transplant": carried,
+                "common_transplant": common,
+                "difference_transplant": more,
+                "separation": clear,
+            }
+            return max(common, (carried * more) ** 0.5 * clear), evidence
 
-        def denial(group: np.ndarray) -> tuple[float, dict[str, float]]:
+        def denial(group: np.ndarray, _: np.ndarray) -> tuple[float, dict[str, float]]:
             precision, share = float(denied[group].mean()), len(group) / len(members)
             return precision * share**0.5, {"denied": precision, "share": share}
 
@@ -161,7 +170,7 @@ class TargetStage(ReduceStage):
             if witness == "cause":
                 suspicion = sharpen_again(features, suspicion, run.seed)
             group = members[suspicion > 0.5]
-            score, evidence = judge(group) if len(group) >= self.smallest else (0.0, {})
+            score, evidence = judge(group, suspicion) if len(group) >= self.smallest else (0.0, {})
             heard.append(Testimony(witness, suspicion, score, evidence))
             if score >= self.threshold:
                 return heard[-1]

@@ -16,6 +16,7 @@ from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 
 GAIN = 1.25  # purification leaves a part of a trigger behind
+OWN = 0.25  # share of the samples
 
 
 @dataclass
@@ -27,8 +28,9 @@ class TriggerStage(ReduceStage):
     without the first estimate. Kept is the one that makes the reference model see the label in images of other labels
     (sufficient) and see less of it in the samples without it (necessary).
 
-    A label of whose samples the benign model gives most their own label back is under a clean-label attack: they show
-    the label without the trigger too, and only the first counts.
+    A label of whose samples the benign model gives many their own label back is under a clean-label attack: they show
+    the label without the trigger too, and only the first counts. (Not all get it back, as such an attack may have made
+    them hard to read; where the labels are wrong, hardly any do.)
 
     Args:
         sure: suspicion from which a sample is learned from, if there are any.
@@ -59,8 +61,10 @@ class TriggerStage(ReduceStage):
                 continue
             residual = GAIN / 255 * mean_residual(run, group)
             read = benign_reading(run, rows[group], {label: residual}).argmax(1)
+            clean_label = bool((read == label).mean() > OWN)
+            if clean_label:
+                read = np.full(len(read), label)
             difference = mean_difference(run, rows[group], read, rows[~suspect]) / 255
-            clean_label = bool((read == label).mean() > 0.5)
             causes = {
                 name: self._cause(run, label, estimate, None if clean_label else rows[group])
                 for name, estimate in (("residual", residual), ("difference", difference))
