@@ -65,11 +65,12 @@ class Attack(ABC):
         if not (isinstance(value, int | float) and 0 < value <= most):
             raise ElixirError(f"{self.name}: {what} is {value!r}; it must be a number above 0 and up to {most:g}")
 
-    def _weight(self, what: str) -> None:
-        """The same for a finite number of at least 0."""
+    def _weight(self, what: str, below: float = math.inf) -> None:
+        """The same for a finite number of at least 0 and below `below`."""
         value = getattr(self, what)
-        if not (isinstance(value, int | float) and 0 <= value < math.inf):
-            raise ElixirError(f"{self.name}: {what} is {value!r}; it must be a number of at least 0")
+        if not (isinstance(value, int | float) and 0 <= value < below):
+            span = "of at least 0" if below == math.inf else f"of at least 0 and below {below:g}"
+            raise ElixirError(f"{self.name}: {what} is {value!r}; it must be a number {span}")
 
     poison_dataset = poison_dataset  # attack.poison_dataset(source, out, target, ...)
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from elixir.attacks.networks import Painter, TrainingData, coloured_as, restored, shifted, surrogate, tensors, train
 from elixir.attacks.trained import TrainedAttack
+from elixir.errors import ElixirError
 from elixir.progress import Progress
 from elixir.randomness import generator
 
@@ -33,7 +34,7 @@ class InputAware(TrainedAttack):
     class; the same is in the dataset as cover samples, which take the trigger of one of 64 training images.
 
     Args:
-        density: share of the image that the mask covers, above 0 and up to 1.
+        density: share of the image that the mask covers, above 0 and below 1.
         lambda_div: weight of the loss that wants different masks and patterns for different images.
         lambda_norm: weight of the loss that wants masks no larger than `density`.
         cover_ratio: cover samples for each poisoned one.
@@ -51,7 +52,8 @@ class InputAware(TrainedAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._positive("density", 1)
+        if not (isinstance(self.density, int | float) and 0 < self.density < 1):
+            raise ElixirError(f"input_aware: density is {self.density!r}; it must be a number above 0 and below 1")
         for what in ("lambda_div", "lambda_norm", "cover_ratio"):
             self._weight(what)
 

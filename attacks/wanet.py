@@ -38,8 +38,8 @@ class WaNet(Attack):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._whole("grid", 2)
-        self._weight("strength")
-        self._weight("cover_ratio")
+        self._weight("strength", below=100)
+        self._weight("cover_ratio", below=100)
 
     @property
     def covers(self) -> float:

@@ -29,7 +29,7 @@ th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #dde3
 th:first-child, td:first-child { text-align: left }
 img { width: 96px; image-rendering: pixelated; vertical-align: top }
 figure { display: inline-block; width: 200px; margin: 0 1rem 1rem 0; vertical-align: top; overflow-wrap: anywhere }
-figcaption, small { color: #55616e; font-size: 12px; line-height: 1.35 }
+figcaption { color: #55616e; font-size: 12px; line-height: 1.35 }
 pre { background: #f3f5f8; padding: 1rem; overflow-x: auto }
 """
 

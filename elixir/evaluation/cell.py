@@ -18,6 +18,7 @@ import torch
 
 from elixir.data.files import replacing
 from elixir.data.opening import open_source
+from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.evaluation.defences import DETECTORS, UNDEFENDED, UNPOISONED, Case, Cleaned, defend, examine, spent
 from elixir.evaluation.outcome import FRESH, train_and_attack
@@ -116,19 +117,24 @@ class Experiment:
             if self.subset or len(known["outcomes"]) >= self.seeds:
                 return known
         home = self.folder / "work" / poisoning.name
-        case = self._case(poisoning, home, Path(pipeline).stem)
-        truth, attack = unpoisoned(case.source), None
+        poisoned = self._poisoned(poisoning, home)
+        source, before = open_source(poisoned), open_source(self.train)
+        truth, attack = unpoisoned(source), None
         mine = truth
         if poisoning.attack != UNATTACKED:
             truth = read_truth(home / TRUTH)
             mine = last_attack(truth)
             attack, _ = attack_of(home / TRUTH)
+        kinds = dict(zip(truth.column("output").to_pylist(), truth.column("truth").to_pylist(), strict=True))
+        what = np.array([kinds[sample.id] for sample in source.samples], object)
+        folder = home / Path(pipeline).stem
+        folder.mkdir(parents=True, exist_ok=True)
+        model = home / UNDEFENDED / f"fresh-{self.seed}.safetensors"
+        case = Case(str(poisoned), source, what, model, folder, self.seed, self.quiet)
         if pipeline in DETECTORS or self.subset:
             test = open_source(self.test)
-            train_and_attack(
-                case.source, test, None, self.target, [self.seed], folder=case.model.parent, quiet=self.quiet
-            )
-        quality = trigger_quality(open_source(self.train), case.source, mine)
+            train_and_attack(source, test, None, self.target, [self.seed], folder=case.model.parent, quiet=self.quiet)
+        quality = trigger_quality(before, source, mine)
         if self.subset:
             examined = examine(pipeline, case, self.subset, self.settings, self.options)
             detection = recovery(examined.table, truth)
@@ -136,10 +142,10 @@ class Experiment:
         else:
             cleaned = defend(pipeline, case, self.settings, self.options)
             detection = recovery(cleaned.manifest, truth)
-            measured = self._measured(pipeline, case, cleaned, mine, attack)
+            measured = self._measured(pipeline, case, cleaned, before, mine, attack)
         result = {
             **about,
-            "samples": len(case.source.samples),
+            "samples": len(source.samples),
             "trigger": quality,
             "detection": vars(detection),
             **measured,
@@ -149,24 +155,11 @@ class Experiment:
             partial.write_text(json.dumps(result, indent=1) + "\n")
         return result
 
-    def _case(self, poisoning: Poisoning, home: Path, defence: str) -> Case:
-        poisoned = self._poisoned(poisoning, home)
-        source = open_source(poisoned)
-        what = np.full(len(source.samples), "clean", object)
-        if poisoning.attack != UNATTACKED:
-            truth = read_truth(home / TRUTH)
-            kinds = dict(zip(truth.column("output").to_pylist(), truth.column("truth").to_pylist(), strict=True))
-            what = np.array([kinds[sample.id] for sample in source.samples], object)
-        folder = home / defence
-        folder.mkdir(parents=True, exist_ok=True)
-        model = home / UNDEFENDED / f"fresh-{self.seed}.safetensors"
-        return Case(str(poisoned), source, what, model, folder, self.seed, self.quiet)
-
     def _measured(
-        self, pipeline: str, case: Case, cleaned: Cleaned, truth: pa.Table, attack: Any | None
+        self, pipeline: str, case: Case, cleaned: Cleaned, before: Source, truth: pa.Table, attack: Any | None
     ) -> dict[str, Any]:
         """What the images are worth after a defence, and what classifiers learn from them."""
-        before, start = open_source(self.train), time.perf_counter()
+        start = time.perf_counter()
         train, keep, folder = cleaned.train, cleaned.keep, case.folder
         if pipeline == UNPOISONED:
             train, keep, folder = before, None, self.folder / "work" / UNATTACKED / UNDEFENDED

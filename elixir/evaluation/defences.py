@@ -32,7 +32,7 @@ class Case:
         path: of the poisoned dataset.
         source: the same, opened.
         truth: "clean", "poisoned" or "cover" for every sample of it.
-        model: classifier trained on it, for the detectors; written by `elixir.models.classifier.save_classifier`.
+        model: classifier trained on it, for detectors and subsets; see `elixir.models.classifier.save_classifier`.
         folder: for what the defence writes.
         seed: of the defence.
         quiet: no progress.

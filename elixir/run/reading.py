@@ -1,4 +1,4 @@
-"""The benign model's reading of images that a trigger disturbs."""
+"""What the models see in changed images: the benign one without a trigger, the reference with something added."""
 
 from __future__ import annotations
 
@@ -35,3 +35,20 @@ def benign_reading(run: Run, rows: np.ndarray, triggers: Mapping[int, Tensor]) -
         with run.network():
             parts.append(np.mean([np.exp(run.classify("benign", reading)[0]) for reading in readings], axis=0))
     return np.concatenate(parts)
+
+
+def reference_sees(run: Run, label: int, rows: np.ndarray, change: Tensor) -> float:
+    """Mean probability of a label by the reference model for images with something added; 0 without images.
+
+    Args:
+        run: whose reference stage has finished.
+        label: which.
+        rows: of the images, int64 (n,).
+        change: what is added, (3, s, s) in grey levels.
+    """
+    if not len(rows):
+        return 0.0
+    received = (run.pixels.read(rows).float() + change.float()).clamp(0, 255) / 255
+    with run.network():
+        logp, _ = run.classify("reference", received)
+    return float(np.exp(logp[:, label]).mean())

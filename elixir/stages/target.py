@@ -14,6 +14,7 @@ from elixir.randomness import generator
 from elixir.run.columns import Columns
 from elixir.run.evidence import sharpen, sharpen_again, trigger_evidence
 from elixir.run.pattern import Moments, cut, split
+from elixir.run.reading import reference_sees
 from elixir.run.residual import mean_of, mean_residual
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
@@ -200,7 +201,4 @@ class TargetStage(ReduceStage):
         rows = run.readable_rows()
         others = rows[run.labels[rows] != label]
         chosen = generator(run.seed, "common hosts", label).permutation(others)[: self.hosts]
-        received = (run.pixels.read(chosen).float() + change.float()).clamp(0, 255) / 255
-        with run.network():
-            logp, _ = run.classify("reference", received)
-        return float(np.exp(logp[:, label]).mean()) if len(chosen) else 0.0
+        return reference_sees(run, label, chosen, change)

@@ -10,7 +10,7 @@ from torch import Tensor
 from elixir.errors import ElixirError
 from elixir.randomness import generator
 from elixir.run.columns import Columns
-from elixir.run.reading import benign_reading
+from elixir.run.reading import benign_reading, reference_sees
 from elixir.run.residual import mean_difference, mean_residual
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
@@ -80,20 +80,12 @@ class TriggerStage(ReduceStage):
         """How far the label hangs on the estimate, in [0,1]; `carriers` are rows of samples that lose it without."""
         rows = run.readable_rows()
         hosts = self._some(run, label, rows[run.labels[rows] != label])
-        sufficient = self._seen(run, label, hosts, estimate)
+        sufficient = reference_sees(run, label, hosts, 255 * estimate)
         if carriers is None:
             return sufficient
         some = self._some(run, label, carriers)
-        lost = self._seen(run, label, some, 0 * estimate) - self._seen(run, label, some, -estimate)
-        return sufficient * max(0.0, lost)
+        before, after = (reference_sees(run, label, some, change) for change in (0 * estimate, -255 * estimate))
+        return sufficient * max(0.0, before - after)
 
     def _some(self, run: Run, label: int, rows: np.ndarray) -> np.ndarray:
         return generator(run.seed, "trigger hosts", label).permutation(rows)[: self.hosts]
-
-    def _seen(self, run: Run, label: int, rows: np.ndarray, change: Tensor) -> float:
-        """Mean probability of the label by the reference model for changed images."""
-        if not len(rows):
-            return 0.0
-        with run.network():
-            logp, _ = run.classify("reference", (run.pixels.read(rows).float() / 255 + change).clamp(0, 1))
-        return float(np.exp(logp[:, label]).mean())

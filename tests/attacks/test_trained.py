@@ -124,7 +124,7 @@ def test_an_attack_that_has_learned_nothing_says_so(attack: TrainedAttack):
         (LabelConsistent, {"iterations": 1.5}, "iterations is 1.5"),
         (SSBA, {"bits": 0}, "bits is 0"),
         (SSBA, {"bound": "faint"}, "bound is 'faint'"),
-        (InputAware, {"density": 1.5}, "density is 1.5"),
+        (InputAware, {"density": 1}, "density is 1"),
         (InputAware, {"lambda_div": -1}, "lambda_div is -1"),
         (InputAware, {"cover_ratio": None}, "cover_ratio is None"),
     ],
