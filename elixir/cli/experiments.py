@@ -52,8 +52,10 @@ def poison(
 @app.command()
 def score(
     dst: Annotated[Path, typer.Argument(metavar="DST", help="What `elixir sanitize` has written.")],
-    truth: Annotated[Path | None, typer.Option(metavar="FILE", help="The truth that `elixir poison` wrote.")] = None,
-    test: Annotated[str | None, typer.Option(metavar="SRC", help="Clean test set to train for.")] = None,
+    truth: Annotated[
+        Path | None, typer.Option("--truth", metavar="FILE", help="The truth that `elixir poison` wrote.")
+    ] = None,
+    test: Annotated[str | None, typer.Option("--test", metavar="SRC", help="Clean test set to train for.")] = None,
     attack: Annotated[str | None, typer.Option(help="Attack on the test set; that of the truth by default.")] = None,
     target: Annotated[str | None, typer.Option(help="Class that the trigger stands for, likewise.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fresh classifiers to train.")] = 3,
@@ -85,10 +87,11 @@ def score(
 @app.command()
 def attacks(
     gallery: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw original, poisoned and difference of each attack.")
+        Path | None,
+        typer.Option("--gallery", metavar="FILE.png", help="Draw original, poisoned, difference of each attack."),
     ] = None,
     src: Annotated[
-        str | None, typer.Option(metavar="SRC", help="Images for the gallery; the shipped signs by default.")
+        str | None, typer.Option("--src", metavar="SRC", help="Images for the gallery; the shipped signs by default.")
     ] = None,
     target: Annotated[str, typer.Option(help="Class that the trigger is to stand for.")] = "stop",
     quiet: opt.Quiet = False,
@@ -110,20 +113,23 @@ def attacks(
 @app.command()
 def evaluate(
     train: Annotated[str, typer.Argument(metavar="TRAIN", help="Clean training set to poison.")],
-    test: Annotated[str, typer.Option(metavar="TEST", help="Clean test set.")],
+    test: Annotated[str, typer.Option("--test", metavar="TEST", help="Clean test set.")],
     folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Results, one JSON file a cell.")],
     target: Target = None,
     all_to_all: AllToAll = False,
     attack: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[:KEY=VALUE,...]", help="May be repeated; all, or none for the set as it is."),
+        typer.Option(
+            "--attack", metavar="NAME[:KEY=VALUE,...]", help="May be repeated; all, or none for the set as it is."
+        ),
     ] = None,
     rate: Annotated[list[float] | None, typer.Option(help="Share of the dataset; may be repeated.")] = None,
     clean_label_rate: Annotated[
         list[float] | None, typer.Option(help="Share of the target class, for clean-label attacks; may be repeated.")
     ] = None,
     pipeline: Annotated[
-        list[str] | None, typer.Option(metavar="NAME|FILE.toml", help="Recipe or baseline; all-baselines; repeatable.")
+        list[str] | None,
+        typer.Option("--pipeline", metavar="NAME|FILE.toml", help="Recipe or baseline; all-baselines; repeatable."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fresh classifiers to train on each outcome.")] = 1,
     subset: Annotated[
@@ -139,12 +145,22 @@ def evaluate(
     from elixir.evaluation.grid import pipelines, poisonings
     from elixir.evaluation.report import markdown, write_page
     from elixir.evaluation.summary import read_rows
+    from elixir.models.device import choose_device
 
     chosen = [_attack(text) for text in attack or ["all"]]
     if any(name != UNATTACKED for name, _ in chosen):
         _check_target(target, all_to_all)
     experiment = Experiment(
-        train, test, target, seeds, seed, subset, parse_settings(settings or []), {"device": device}, folder, quiet
+        train,
+        test,
+        target,
+        seeds,
+        seed,
+        subset,
+        parse_settings(settings or []),
+        choose_device(device),
+        folder,
+        quiet,
     )
     folder.mkdir(parents=True, exist_ok=True)
     for poisoning in poisonings(chosen, rate or [0.1, 0.01], clean_label_rate or [0.8, 0.2]):
@@ -160,9 +176,9 @@ def evaluate(
 @app.command()
 def report(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="What `elixir evaluate` has written.")],
-    page: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a page.")] = None,
+    page: Annotated[Path | None, typer.Option("--page", metavar="FILE.html", help="Write a page.")] = None,
     into: Annotated[
-        Path | None, typer.Option(metavar="FILE.md", help="Put the tables between the marks of this file.")
+        Path | None, typer.Option("--into", metavar="FILE.md", help="Put the tables between the marks of this file.")
     ] = None,
 ) -> None:
     """Render the results of `elixir evaluate`: Markdown tables on screen, in a file, or a page."""

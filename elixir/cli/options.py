@@ -23,14 +23,22 @@ Settings = Annotated[
 ]
 Reference = Annotated[
     str | None,
-    typer.Option(metavar="MODEL", help="Your own classifier: TorchScript file, timm name, transformers folder."),
+    typer.Option(
+        "--reference", metavar="MODEL", help="Your own classifier: TorchScript file, timm name, transformers folder."
+    ),
 ]
-Prior = Annotated[str | None, typer.Option(metavar="MODEL", help="Weights of the purifier: file, folder or hub name.")]
+Prior = Annotated[
+    str | None, typer.Option("--prior", metavar="MODEL", help="Weights of the purifier: file, folder or hub name.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Seed = Annotated[int, typer.Option(help="Decides every draw and training.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Samples in flight; has no influence on the result.")]
-Image = Annotated[str | None, typer.Option(metavar="COLUMN", help="Image column of a table, where it cannot be told.")]
-Label = Annotated[str | None, typer.Option(metavar="COLUMN", help="Label column of a table, where it cannot be told.")]
+Image = Annotated[
+    str | None, typer.Option("--image", metavar="COLUMN", help="Image column of a table, where it cannot be told.")
+]
+Label = Annotated[
+    str | None, typer.Option("--label", metavar="COLUMN", help="Label column of a table, where it cannot be told.")
+]
 Split = Annotated[str | None, typer.Option(help="Split of a dataset with several.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the destination; forget an interrupted run.")]

@@ -65,7 +65,7 @@ class Experiment:
         subset: let recipes look at so many samples only, with the undefended classifier as their reference; None for a
             whole run.
         settings: of the recipes, "stage.key" -> value.
-        options: of `elixir.pipeline.Pipeline.run`.
+        device: where networks run.
         folder: where the results go, one JSON file a cell; datasets and classifiers lie in `folder`/work.
         quiet: no progress.
     """
@@ -77,7 +77,7 @@ class Experiment:
     seed: int
     subset: int | None
     settings: dict[str, object]
-    options: dict[str, Any]
+    device: torch.device
     folder: Path
     quiet: bool
 
@@ -130,17 +130,26 @@ class Experiment:
         folder = home / Path(pipeline).stem
         folder.mkdir(parents=True, exist_ok=True)
         model = home / UNDEFENDED / f"fresh-{self.seed}.safetensors"
-        case = Case(str(poisoned), source, what, model, folder, self.seed, self.quiet)
+        case = Case(str(poisoned), source, what, model, folder, self.seed, self.device, self.quiet)
         if pipeline in DETECTORS or self.subset:
             test = open_source(self.test)
-            train_and_attack(source, test, None, self.target, [self.seed], folder=case.model.parent, quiet=self.quiet)
+            train_and_attack(
+                source,
+                test,
+                None,
+                self.target,
+                [self.seed],
+                folder=case.model.parent,
+                quiet=self.quiet,
+                device=self.device,
+            )
         quality = trigger_quality(before, source, mine)
         if self.subset:
-            examined = examine(pipeline, case, self.subset, self.settings, self.options)
+            examined = examine(pipeline, case, self.subset, self.settings)
             detection = recovery(examined.table, truth)
             measured = {"repair": None, "outcomes": [], "cost": spent(examined)}
         else:
-            cleaned = defend(pipeline, case, self.settings, self.options)
+            cleaned = defend(pipeline, case, self.settings)
             detection = recovery(cleaned.manifest, truth)
             measured = self._measured(pipeline, case, cleaned, before, mine, attack)
         result = {
@@ -166,7 +175,15 @@ class Experiment:
             folder.mkdir(parents=True, exist_ok=True)
         seeds = list(range(self.seed, self.seed + self.seeds))
         outcomes = train_and_attack(
-            train, open_source(self.test), attack, self.target, seeds, keep, folder, quiet=self.quiet
+            train,
+            open_source(self.test),
+            attack,
+            self.target,
+            seeds,
+            keep,
+            folder,
+            quiet=self.quiet,
+            device=self.device,
         )
         return {
             "repair": repair_quality(before, case.source, cleaned.train, cleaned.manifest, truth),

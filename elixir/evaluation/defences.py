@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from elixir.api import sanitize, scan
 from elixir.data.cache import cache_pixels
@@ -35,6 +36,7 @@ class Case:
         model: classifier trained on it, for detectors and subsets; see `elixir.models.classifier.save_classifier`.
         folder: for what the defence writes.
         seed: of the defence.
+        device: where networks run.
         quiet: no progress.
     """
 
@@ -44,6 +46,7 @@ class Case:
     model: Path
     folder: Path
     seed: int
+    device: torch.device
     quiet: bool
 
 
@@ -126,14 +129,13 @@ BASELINES: dict[str, Callable[[Case], np.ndarray]] = {
 """Defences that remove samples: from a case to what is removed, bool for every sample."""
 
 
-def defend(name: str, case: Case, settings: dict[str, object], options: dict[str, Any]) -> Cleaned:
+def defend(name: str, case: Case, settings: dict[str, object]) -> Cleaned:
     """Apply a baseline, or a recipe.
 
     Args:
         name: of a baseline, a shipped recipe or a recipe file.
         case: the poisoned dataset.
         settings: of the recipe, "stage.key" -> value.
-        options: of `elixir.pipeline.Pipeline.run`.
 
     Raises:
         ElixirError: there is no such defence, its package is missing, or it failed.
@@ -144,8 +146,16 @@ def defend(name: str, case: Case, settings: dict[str, object], options: dict[str
         if (clean / RUN_FOLDER).exists():
             result = read_result(clean)
         else:
-            run = {"seed": case.seed, "quiet": case.quiet, "resume": True, **options}
-            result = sanitize(case.path, clean, pipeline=name, settings=settings, **run)
+            result = sanitize(
+                case.path,
+                clean,
+                pipeline=name,
+                settings=settings,
+                seed=case.seed,
+                device=str(case.device),
+                quiet=case.quiet,
+                resume=True,
+            )
         return Cleaned(open_source(clean), result.table, None, spent(result))
     try:
         removed = BASELINES[name](case)
@@ -168,7 +178,7 @@ def defend(name: str, case: Case, settings: dict[str, object], options: dict[str
     return Cleaned(case.source, manifest, ~removed, {"seconds": time.perf_counter() - start})
 
 
-def examine(name: str, case: Case, count: int, settings: dict[str, object], options: dict[str, Any]) -> Result:
+def examine(name: str, case: Case, count: int, settings: dict[str, object]) -> Result:
     """Let a recipe look for poison in a random part of a dataset, with `case.model` as its reference.
 
     Args:
@@ -176,7 +186,6 @@ def examine(name: str, case: Case, count: int, settings: dict[str, object], opti
         case: the poisoned dataset.
         count: samples of the part.
         settings: of the recipe, "stage.key" -> value.
-        options: of `elixir.pipeline.Pipeline.run`.
 
     Raises:
         ElixirError: it is no recipe, there are fewer samples, or it failed.
@@ -186,9 +195,16 @@ def examine(name: str, case: Case, count: int, settings: dict[str, object], opti
     if count > len(case.truth):
         raise ElixirError(f"a subset of {count} samples is more than the {len(case.truth)} there are")
     rows = np.sort(generator(case.seed, "subset").permutation(len(case.truth))[:count])
-    run = {"seed": case.seed, "quiet": case.quiet, "resume": True, "reference": str(case.model), **options}
     return scan(
-        Part(case.source, rows.tolist()), case.folder / f"scan-{count}", pipeline=name, settings=settings, **run
+        Part(case.source, rows.tolist()),
+        case.folder / f"scan-{count}",
+        pipeline=name,
+        settings=settings,
+        reference=str(case.model),
+        seed=case.seed,
+        device=str(case.device),
+        quiet=case.quiet,
+        resume=True,
     )
 
 
@@ -220,10 +236,10 @@ def _features(case: Case) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ElixirError: a sample cannot be read.
     """
-    net = load_small_classifier(case.model)
+    net = load_small_classifier(case.model).to(case.device)
     store, rows = cache_pixels(case.source, case.folder / "pixels.u8", 32)
     if len(rows) < len(case.truth):
         raise ElixirError(f"{case.source.location} has samples that cannot be read; baselines need a sound dataset")
-    features = classified(net, store, len(rows))[1].double().numpy()
+    features = classified(net, store, len(rows), case.device)[1].double().numpy()
     (case.folder / "pixels.u8").unlink()
     return features, np.array([sample.label for sample in case.source.samples], np.int64)

@@ -22,6 +22,7 @@ from elixir.progress import Progress
 
 FRESH = ClassifierTraining(epochs=10)
 AT_ONCE = 1024
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def train_and_attack(
     folder: Path | None = None,
     size: int = 32,
     quiet: bool = True,
+    device: torch.device = CPU,
 ) -> list[Outcome]:
     """Train a fresh classifier for each seed, and show it test images with the trigger.
 
@@ -69,6 +71,7 @@ def train_and_attack(
             interrupted training goes on.
         size: side in pixels at which the classifier sees the images; the trigger is applied before.
         quiet: no progress.
+        device: where the classifiers are trained and run.
     """
     progress = Progress(quiet)
     with tempfile.TemporaryDirectory(prefix="elixir-fresh-") as name, nullcontext(folder or Path(name)) as home:
@@ -91,9 +94,9 @@ def train_and_attack(
                 advance(1)
         outcomes: list[Outcome] = []
         for seed in seeds:
-            net = _trained(store, chosen, labels, train.classes, replace(FRESH, seed=seed), home, progress)
-            accuracy = float((_predict(net, tests, len(truth)) == truth).mean())
-            fooled = _predict(net, triggered, len(others))
+            net = _trained(store, chosen, labels, train.classes, replace(FRESH, seed=seed), home, progress, device)
+            accuracy = float((_predict(net, tests, len(truth), device) == truth).mean())
+            fooled = _predict(net, triggered, len(others), device)
             asr, robust = None, None
             if attack is not None:
                 asr, robust = float((fooled == aimed[shown]).mean()), float((fooled == truth[shown]).mean())
@@ -109,6 +112,7 @@ def _trained(
     settings: ClassifierTraining,
     folder: Path,
     progress: Progress,
+    device: torch.device,
 ) -> SmallResNet:
     path = folder / f"fresh-{settings.seed}.safetensors"
     if not path.exists():
@@ -121,20 +125,23 @@ def _trained(
                 settings,
                 path.with_suffix(".checkpoint"),
                 lambda epoch, accuracy: advance(1),
+                device,
             )
         save_classifier(net, path, classes)
-    return load_small_classifier(path)
+    return load_small_classifier(path).to(device)
 
 
-def classified(net: SmallResNet, store: PixelStore, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def classified(
+    net: SmallResNet, store: PixelStore, count: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities (count, k) and features (count, d) of the first records of a store, float32."""
     parts = [
-        classify(net, store.read(np.arange(start, min(start + AT_ONCE, count))), torch.device("cpu"))
+        classify(net, store.read(np.arange(start, min(start + AT_ONCE, count))), device)
         for start in range(0, count, AT_ONCE)
     ]
     logp, features = zip(*parts, strict=True)
     return torch.cat(logp), torch.cat(features)
 
 
-def _predict(net: SmallResNet, store: PixelStore, count: int) -> np.ndarray:
-    return classified(net, store, count)[0].argmax(1).numpy() if count else np.empty(0, np.int64)
+def _predict(net: SmallResNet, store: PixelStore, count: int, device: torch.device) -> np.ndarray:
+    return classified(net, store, count, device)[0].argmax(1).numpy() if count else np.empty(0, np.int64)

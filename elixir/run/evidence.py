@@ -10,6 +10,9 @@ from sklearn.model_selection import StratifiedKFold
 
 LEAST = 5  # samples on either side, and folds
 SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
+DENIED = 0.2  # probability of its label below which a sample is denied it
+SETTLED = 0.01  # share of samples
+ROUNDS = 10
 
 
 def trigger_evidence(
@@ -90,6 +93,28 @@ def sharpen_again(
     if min(group.sum(), others.sum()) < LEAST:
         return suspicion
     return sharpen(features, group, others, seed)
+
+
+def settle(
+    features: np.ndarray, suspicion: np.ndarray, seed: int, mark: float = 0.2, clear: float = 0.005
+) -> np.ndarray:
+    """`sharpen_again` until hardly a sample changes sides: a group of which half was seen grows to the whole.
+
+    Args:
+        features: see `sharpen_again`.
+        suspicion: likewise.
+        seed: likewise.
+        mark: likewise.
+        clear: likewise.
+
+    Returns:
+        float64 (n,) in [0,1].
+    """
+    for _ in range(ROUNDS):
+        before, suspicion = suspicion, sharpen_again(features, suspicion, seed, mark, clear)
+        if np.mean((suspicion > 0.5) != (before > 0.5)) < SETTLED:
+            break
+    return suspicion
 
 
 def resembling(features: np.ndarray, group: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -8,24 +8,24 @@ import numpy as np
 
 from elixir.errors import ElixirError
 from elixir.run.columns import Columns
-from elixir.run.evidence import sharpen_again
+from elixir.run.evidence import settle
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 
 
 @dataclass
 class RefineStage(ReduceStage):
-    """Within attacked labels, the group that the target stage has found is sharpened once more.
+    """Within attacked labels, the group that the target stage has found is sharpened until it is stable.
 
     Not so where a pattern in the pixels has told the samples apart: nothing is sharper.
 
-    It learns from the samples that the target stage is sure about, on either side, and judges all. The threshold is
-    low: a benign sample among the suspects gets its label back from the benign model, a poisoned one that is missed
+    Each round learns from the samples that the one before is sure about, on either side, and judges all. The threshold
+    is low: a benign sample among the suspects gets its label back from the benign model, a poisoned one that is missed
     stays. In labels that are not under attack the suspicion is weighted by the label's score.
 
     Args:
-        mark: suspicion by the target stage from which a sample counts as one of the group.
-        clear: suspicion by the target stage below which it counts as none.
+        mark: suspicion from which a sample counts as one of the group.
+        clear: suspicion below which it counts as none.
         threshold: suspicion from which a sample is a suspect.
     """
 
@@ -41,7 +41,7 @@ class RefineStage(ReduceStage):
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]
         features = run.column("reference", "features")
-        suspicion = run.column("target", "suspicion").copy()
+        suspicion = run.column("retrial", "suspicion").copy()
         suspect = np.zeros(len(labels), bool)
         score = run.findings.get("scores", {})
         weight = np.array([score.get(name, 0.0) for name in run.classes])
@@ -50,8 +50,7 @@ class RefineStage(ReduceStage):
         for target in run.findings["targets"]:
             members = np.flatnonzero(labels == target["label"])
             if target["witness"] != "pattern":
-                again = sharpen_again(features[members], suspicion[members], run.seed, self.mark, self.clear)
-                suspicion[members] = again
+                suspicion[members] = settle(features[members], suspicion[members], run.seed, self.mark, self.clear)
             suspect[members] = suspicion[members] > self.threshold
             target["suspects"] = int(suspect[members].sum())
         return {"suspicion": suspicion, "suspect": suspect}

@@ -12,7 +12,7 @@ from torch import Tensor
 from elixir.errors import ElixirError
 from elixir.randomness import generator
 from elixir.run.columns import Columns
-from elixir.run.evidence import sharpen, sharpen_again, trigger_evidence
+from elixir.run.evidence import DENIED, sharpen, sharpen_again, trigger_evidence
 from elixir.run.pattern import Moments, cut, split
 from elixir.run.reading import reference_sees
 from elixir.run.residual import mean_of, mean_residual
@@ -20,7 +20,6 @@ from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 
 GAIN = 2.0  # averaging and purification leave about half of a trigger that covers the image
-DENIED = 0.2
 SURE = 0.8
 TINY = 1e-15
 LOUDEST = 25.5  # root mean square of a transplanted pattern in grey levels: 20 dB

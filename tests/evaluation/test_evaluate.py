@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import beta
 from small_world import FAST
 
@@ -17,6 +18,8 @@ from elixir.evaluation.defences import Case, spectral_signatures
 from elixir.evaluation.grid import pipelines, poisonings
 from elixir.evaluation.report import MARKS, insert_results, markdown, write_page
 from elixir.evaluation.summary import Share, defence_effectiveness, read_rows
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=60))
         patch.setitem(FAST, "benign.least_steps", 60)
-        experiment = Experiment(str(train), str(test), "spot", 2, 0, None, dict(FAST), {}, folder / "out", True)
+        experiment = Experiment(str(train), str(test), "spot", 2, 0, None, dict(FAST), CPU, folder / "out", True)
         (folder / "out").mkdir()
         badnets = Poisoning("badnets", {"pattern": "white"}, 0.15)
         for name in ("none", "unpoisoned", "oracle", "activation-clustering", "spectral-signatures", "dataelixir"):
@@ -74,7 +77,7 @@ def test_cells_hold_what_was_measured(results: Path):
 
 def test_a_finished_cell_is_read_and_a_foreign_one_refused(results: Path):
     cell = json.loads((results / "none-none.json").read_text())
-    experiment = Experiment(cell["train"], cell["test"], "spot", 1, 0, None, cell["settings"], {}, results, True)
+    experiment = Experiment(cell["train"], cell["test"], "spot", 1, 0, None, cell["settings"], CPU, results, True)
     before = (results / "none-none.json").stat().st_mtime_ns
     assert experiment.run(Poisoning("none"), "none") == cell
     assert (results / "none-none.json").stat().st_mtime_ns == before
@@ -154,7 +157,7 @@ def test_spectral_signatures_are_those_of_the_paper(monkeypatch):
     features[:10, 3] += 20
     truth = np.where(np.arange(200) < 10, "poisoned", "clean").astype(object)
     monkeypatch.setattr(defences, "_features", lambda case: (features.copy(), labels))
-    removed = spectral_signatures(Case("", None, truth, Path(), Path(), 0, True))  # type: ignore[arg-type]
+    removed = spectral_signatures(Case("", None, truth, Path(), Path(), 0, CPU, True))  # type: ignore[arg-type]
     expected = np.zeros(200, bool)
     for label in (0, 1):
         of_class = np.flatnonzero(labels == label)

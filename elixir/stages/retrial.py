@@ -1,0 +1,84 @@
+"""Labels that are almost under attack, judged by a model that has not seen their suspects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from elixir.errors import ElixirError
+from elixir.models.train_classifier import ClassifierTraining
+from elixir.run.columns import Columns
+from elixir.run.evidence import DENIED, settle
+from elixir.run.run import Run
+from elixir.stages.base import ReduceStage
+
+
+@dataclass
+class RetrialStage(ReduceStage):
+    """Gives labels that the target stage has let go for want of evidence a second hearing.
+
+    A trigger that survives purification is learned by the cross-fitted models too, and these contradict nothing. So
+    the group of suspects of every doubtful label is sharpened until it is stable, and one model is trained without
+    these groups and without the suspects of attacked labels. It denies poisoned samples their label, for it has seen
+    nothing that would speak for it. Benign samples, hard as they may be, resemble others that it has seen.
+
+    Args:
+        doubt: score by the target stage from which a label is doubtful.
+        conviction: share of a group that is denied its label from which the label is under attack.
+        smallest: a group of fewer samples is no attack.
+        epochs: passes of the training at most.
+        least_steps: of the optimizer; a small set is passed more often.
+    """
+
+    name = "retrial"
+    doubt: float = 0.1
+    conviction: float = 0.75
+    smallest: int = 10
+    epochs: int = 8
+    least_steps: int = 600
+
+    def check(self) -> None:
+        if not 0 < self.doubt < 1 or not 0 < self.conviction < 1:
+            raise ElixirError("retrial.doubt and retrial.conviction must lie between 0 and 1")
+        if self.smallest < 1:
+            raise ElixirError(f"retrial.smallest = {self.smallest} must be at least 1")
+
+    def reduce(self, run: Run) -> Columns:
+        rows = run.readable_rows()
+        labels = run.labels[rows]
+        features = run.column("reference", "features")
+        suspicion = run.column("target", "suspicion").copy()
+        targets = list(run.findings["targets"])
+        attacked = np.isin(labels, [target["label"] for target in targets])
+        settled = {
+            label: settle(features[labels == label], suspicion[labels == label], run.seed)
+            for label, name in enumerate(run.classes)
+            if run.findings["scores"].get(name, 0.0) >= self.doubt and not attacked[labels == label].any()
+        }
+        groups = {label: np.flatnonzero(labels == label)[found > 0.5] for label, found in settled.items()}
+        groups = {label: group for label, group in groups.items() if len(group) >= self.smallest}
+        if groups:
+            seen = ~(attacked & (suspicion > 0.5))
+            seen[np.concatenate(list(groups.values()))] = False
+            training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 200)
+            run.train("retrial", run.pixels.read, rows[seen], labels[seen], training)
+        for label, group in groups.items():
+            share = len(group) / int((labels == label).sum())
+            with run.network():
+                logp, _ = run.classify("retrial", run.pixels.read(rows[group]))
+            denied = float(np.mean(np.exp(logp[:, label]) < DENIED))
+            if denied >= self.conviction:
+                suspicion[labels == label] = settled[label]
+                targets.append(
+                    {
+                        "label": label,
+                        "name": run.classes[label],
+                        "confidence": round(denied, 4),
+                        "suspects": len(group),
+                        "witness": "retrial",
+                        "evidence": {"denied": round(denied, 4), "share": round(share, 4)},
+                    }
+                )
+        run.findings["targets"] = targets
+        return {"suspicion": suspicion}
