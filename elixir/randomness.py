@@ -12,8 +12,7 @@ from torch import Tensor
 
 def generator(seed: int, *key: object) -> np.random.Generator:
     """A random generator for `key`, the same on every machine, in every process and order."""
-    digest = hashlib.sha256("\0".join(map(str, (seed, *key))).encode("utf-8", "surrogateescape")).digest()
-    return np.random.Generator(np.random.Philox(key=np.frombuffer(digest[:16], np.uint64)))
+    return np.random.Generator(np.random.Philox(key=np.frombuffer(_digest(seed, *key)[:16], np.uint64)))
 
 
 def noise(seed: int, ids: Sequence[str], draw: object, shape: tuple[int, ...]) -> Tensor:
@@ -27,3 +26,16 @@ def noise(seed: int, ids: Sequence[str], draw: object, shape: tuple[int, ...]) -
     """
     rows = [generator(seed, id, draw).standard_normal(shape, np.float32) for id in ids]
     return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, *shape)
+
+
+def device_noise(device: torch.device, shape: tuple[int, ...], seed: int, *key: object) -> Tensor:
+    """Standard normal noise for `key` that is drawn where it is needed, float32 of that shape.
+
+    The same in every process and order on one kind of device; another kind, or another shape, gives other numbers.
+    """
+    source = torch.Generator(device).manual_seed(int.from_bytes(_digest(seed, *key)[:8], "big") >> 1)
+    return torch.randn(shape, generator=source, device=device)
+
+
+def _digest(seed: int, *key: object) -> bytes:
+    return hashlib.sha256("\0".join(map(str, (seed, *key))).encode("utf-8", "surrogateescape")).digest()

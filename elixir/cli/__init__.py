@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
-from elixir.cli import cleaning, experiments, priors
+from elixir.cli import certification, cleaning, experiments, priors
 from elixir.errors import ElixirError
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (cleaning, experiments, priors):
+for group in (cleaning, experiments, priors, certification):
     app.add_typer(group.app)
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from elixir.data.files import replacing
 from elixir.data.opening import open_source
@@ -25,6 +22,7 @@ from elixir.evaluation.outcome import FRESH, train_and_attack
 from elixir.evaluation.quality import repair_quality, trigger_quality
 from elixir.evaluation.truth import attack_of, last_attack, read_truth, recovery, unpoisoned
 from elixir.registry import find
+from elixir.run.machine import machine
 
 UNATTACKED = "none"
 TRUTH = "poisoned.truth.parquet"
@@ -211,24 +209,3 @@ def defence_name(pipeline: str, subset: int | None) -> str:
     """For people and for files."""
     name = Path(pipeline).stem
     return f"{name}-{subset}" if subset else name
-
-
-def machine() -> dict[str, object]:
-    """What the figures were measured on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = f"{len(models)} x {models[0]}" if models else cpu
-    return {
-        "cpu": cpu,
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": {
-            name: version(name) for name in ("dataset-elixir", "torch", "torchvision", "scikit-learn", "numpy")
-        },
-    }

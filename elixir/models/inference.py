@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,15 +27,31 @@ def classify(model: Classifier, images: Tensor, device: torch.device) -> tuple[T
     Returns:
         Log-probabilities (n, k) and features (n, d), float32 on the CPU.
     """
+    outputs = [
+        (logits.log_softmax(1).cpu(), features.cpu()) for logits, features in _in_fixed_batches(model, images, device)
+    ]
+    logp, features = zip(*outputs, strict=True)
+    return torch.cat(logp), torch.cat(features)
+
+
+@torch.inference_mode()
+def predict(model: Classifier, images: Tensor, device: torch.device) -> Tensor:
+    """The most likely labels; arguments as for `classify`.
+
+    Returns:
+        int64 (n,) on `device`.
+    """
+    return torch.cat([logits.argmax(1) for logits, _ in _in_fixed_batches(model, images, device)])
+
+
+def _in_fixed_batches(model: Classifier, images: Tensor, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits and features of one part of the images after the other, float32 on `device`."""
     size = CPU_BATCH if device.type == "cpu" else CUDA_BATCH
     dtype = fast_dtype(device)
-    outputs: list[tuple[Tensor, Tensor]] = []
     for part in images.split(size):
         x = part.to(device)
         x = x.float() / 255 if x.dtype == torch.uint8 else x
         x = F.pad(x, (0, 0) * (x.ndim - 1) + (0, size - len(part)))
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             logits, features = model(x)
-        outputs.append((logits[: len(part)].float().log_softmax(1).cpu(), features[: len(part)].float().cpu()))
-    logp, features = zip(*outputs, strict=True)
-    return torch.cat(logp), torch.cat(features)
+        yield logits[: len(part)].float(), features[: len(part)].float()

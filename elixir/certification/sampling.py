@@ -1,0 +1,128 @@
+"""What is asked of the noise draws of one image: Cohen et al. 2019, section 3.2, as conversations.
+
+Each function here is a generator that yields how many draws it wants next and is sent their predicted labels, int64;
+what it returns is the outcome. So the statistics know nothing of networks, and many images can share their batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from scipy.stats import binomtest
+
+from elixir.certification.bound import certified_radius, lower_bound, upper_bound
+
+T = TypeVar("T")
+Sampling = Generator[int, np.ndarray, T]
+
+ABSTAIN = -1
+BLOCK = 100
+BLOCK_PIXELS = 2**23
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is known about one image.
+
+    Attributes:
+        prediction: the label most frequent among the first draws, certified or not.
+        abstained: whether nothing is certified; the bound is then less than 1/2.
+        radius: L2 radius in [0,1] pixel units within which the prediction cannot change; 0 when abstained.
+        p_lower: lower bound of the probability that a noisy image gets the predicted label.
+        hits: draws with the predicted label, not counting those that chose it.
+        draws: draws in all, not counting those; fewer than asked for where it was stopped early.
+    """
+
+    prediction: int
+    abstained: bool
+    radius: float
+    p_lower: float
+    hits: int
+    draws: int
+
+
+def block_size(height: int, width: int) -> int:
+    """Draws that are made at once of an image: as many as fit, by its size alone."""
+    return max(1, min(BLOCK, BLOCK_PIXELS // (height * width)))
+
+
+def certifying(
+    sigma: float, n0: int, n: int, alpha: float, adaptive: bool = False, block: int = BLOCK
+) -> Sampling[Certificate]:
+    """Choose a label with some draws, and bound its probability with others (`Certify` of Cohen et al. 2019).
+
+    With probability 1 - alpha or more a claimed radius is true. Stopping early does not touch this: whenever a claim
+    is made, it is made of all `n` draws, just as without stopping, so that the claims that are wrong are among those
+    that would have been wrong anyway. Only abstentions are made early, and an abstention claims nothing. It is made
+    when abstention is certain even if all draws to come are hits, or when the upper bound (at `alpha`) of the
+    probability is less than 1/2 after any block. The second costs a certificate only if the label has a probability
+    above 1/2 and yet a bound for it fails, which at one look has probability alpha or less.
+
+    A radius needs all its draws: the largest one is reached at `n` hits of `n`. Spending a part of alpha on an early
+    look would make every radius smaller to save draws of those images whose radius matters least, so there is none.
+
+    Args:
+        sigma: deviation of the noise in [0,1] pixel units.
+        n0: draws that choose the label.
+        n: draws for the bound.
+        alpha: probability of a wrong claim, in (0,1).
+        adaptive: stop early.
+        block: most draws wanted at once.
+    """
+    counts = np.zeros(2, np.int64)
+    for size in _blocks(n0, block):
+        counts = _counted((yield size), counts)
+    top = int(counts.argmax())
+    hits = draws = 0
+    for size in _blocks(n, block):
+        hits += int(((yield size) == top).sum())
+        draws += size
+        if adaptive and _hopeless(hits, draws, n, alpha):
+            break
+    lower = lower_bound(hits, draws, alpha)
+    return Certificate(top, lower < 0.5, certified_radius(sigma, lower), lower, hits, draws)
+
+
+def predicting(n: int, alpha: float, block: int = BLOCK) -> Sampling[int]:
+    """The most frequent label, or `ABSTAIN` if it is not sure to be the most probable (`Predict` of Cohen et al. 2019).
+
+    With probability 1 - alpha or more the answer is the most probable label or an abstention: the two most frequent
+    labels are compared by a two-sided binomial test. Stops as soon as the draws to come cannot change the answer.
+
+    Args:
+        n: draws at most.
+        alpha: in (0,1).
+        block: most draws wanted at once.
+    """
+    counts, left = np.zeros(2, np.int64), n
+    for size in _blocks(n, block):
+        counts, left = _counted((yield size), counts), left - size
+        second, first = (int(count) for count in np.sort(counts)[-2:])
+        if _significant(first, second + left, alpha):
+            break
+        if not _significant(first + left, second, alpha):
+            return ABSTAIN
+    return int(counts.argmax())
+
+
+def _blocks(draws: int, block: int) -> Iterator[int]:
+    yield from (min(block, draws - start) for start in range(0, draws, block))
+
+
+def _counted(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """How often each label came, on top of what came before."""
+    more = np.bincount(labels, minlength=len(counts))
+    more[: len(counts)] += counts
+    return more
+
+
+def _hopeless(hits: int, draws: int, n: int, alpha: float) -> bool:
+    """Whether the label will not, or most likely not, be certified after `n` draws."""
+    return lower_bound(hits + n - draws, n, alpha) < 0.5 or upper_bound(hits, draws, alpha) < 0.5
+
+
+def _significant(first: int, second: int, alpha: float) -> bool:
+    return first > second and float(binomtest(first, first + second, 0.5).pvalue) <= alpha

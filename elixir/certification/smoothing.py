@@ -1,0 +1,169 @@
+"""Randomized smoothing of a classifier behind a purifier (Cohen et al. 2019; arXiv 2407.00623, section 3)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elixir.certification.sampling import Certificate, Sampling, block_size, certifying, predicting
+from elixir.errors import ElixirError
+from elixir.models.base import Classifier
+from elixir.models.device import wait_for
+from elixir.models.inference import predict
+from elixir.purifiers.base import Purifier
+from elixir.randomness import device_noise
+from elixir.run.run import Cost
+
+CPU_IMAGES = 4
+CUDA_IMAGES = 128
+PIXELS = 32 * 32
+
+T = TypeVar("T")
+Named = tuple[str, Tensor]
+
+
+@dataclass
+class _Case(Generic[T]):
+    """An image at work: its conversation, and the draws that it wants next (0 when it has its outcome)."""
+
+    id: str
+    image: Tensor
+    sampling: Sampling[T]
+    wanted: int = 0
+    blocks: int = 0
+    outcome: T | None = None
+
+    def go_on(self, labels: np.ndarray | None) -> None:
+        try:
+            self.wanted = next(self.sampling) if labels is None else self.sampling.send(labels)
+        except StopIteration as end:
+            self.wanted, self.outcome = 0, end.value
+
+
+class SmoothedClassifier:
+    """Predicts the label that classifier(purify(x + sigma * noise)) gives most often, and certifies it.
+
+    Each draw costs one `purify`; the noisy image is not clipped before it, the purified one is, to [0,1]. The noise
+    belongs to (seed, id, sigma, block of draws) and networks run in batches of one shape, so that the outcome for an
+    image does not depend on which others it is certified with.
+
+    Args:
+        classifier: in evaluation mode, on `device`.
+        purifier: on `device`.
+        sigma: deviation of the noise in [0,1] pixel units, greater than 0.
+        device: where everything stays from the noise to the labels.
+        seed: of the noise.
+
+    Attributes:
+        cost: seconds inside the two networks and purifier calls so far; `seconds` is left to the caller.
+
+    Raises:
+        ElixirError: sigma is not positive.
+    """
+
+    def __init__(
+        self, classifier: Classifier, purifier: Purifier, sigma: float, device: torch.device, seed: int = 0
+    ) -> None:
+        if not sigma > 0:
+            raise ElixirError(f"sigma must be greater than 0, not {sigma:g}")
+        self.cost = Cost()
+        self._classifier = classifier
+        self._purifier = purifier
+        self._sigma = sigma
+        self._device = device
+        self._seed = seed
+
+    def predict(self, images: Tensor, ids: list[str], n: int, alpha: float) -> np.ndarray:
+        """Labels by majority of the draws.
+
+        Args:
+            images: float32 (m, 3, h, w) in [0,1].
+            ids: stable ids of the images, all different.
+            n: draws an image, fewer where they cannot change the answer any more.
+            alpha: probability of an answer that is not the most probable label, in (0,1).
+
+        Returns:
+            int64 (m,), `ABSTAIN` (-1) where the draws do not tell.
+
+        Raises:
+            ElixirError: n or alpha make no sense.
+        """
+        _check(alpha, n)
+        found = dict(self._run(zip(ids, images, strict=True), lambda block: predicting(n, alpha, block)))
+        return np.array([found[id] for id in ids], np.int64)
+
+    def certify(
+        self, images: Tensor, ids: list[str], n0: int, n: int, alpha: float, adaptive: bool = False
+    ) -> list[Certificate]:
+        """Certificates of some images of one size.
+
+        Args:
+            images: float32 (m, 3, h, w) in [0,1].
+            ids: stable ids of the images, all different.
+            n0: draws that choose the label.
+            n: draws for the bound.
+            alpha: probability of a wrong claim, in (0,1), for each image.
+            adaptive: see `sampling.certifying`.
+
+        Raises:
+            ElixirError: n0, n or alpha make no sense.
+        """
+        found = dict(self.certify_each(zip(ids, images, strict=True), n0, n, alpha, adaptive))
+        return [found[id] for id in ids]
+
+    def certify_each(
+        self, images: Iterable[Named], n0: int, n: int, alpha: float, adaptive: bool = False
+    ) -> Iterator[tuple[str, Certificate]]:
+        """As `certify`, for ids and images (3, h, w) of any sizes that are taken and given back as there is room."""
+        _check(alpha, n0, n)
+        return self._run(images, lambda block: certifying(self._sigma, n0, n, alpha, adaptive, block))
+
+    def _run(self, images: Iterable[Named], begin: Callable[[int], Sampling[T]]) -> Iterator[tuple[str, T]]:
+        """Hold the conversations, as many at once as there is room for, those of one image size together."""
+        for (height, width), same in groupby(images, key=lambda named: named[1].shape[-2:]):
+            most = CPU_IMAGES if self._device.type == "cpu" else CUDA_IMAGES
+            room = max(1, min(most, most * PIXELS // (height * width)))
+            cases: list[_Case[T]] = []
+            while True:
+                for id, image in islice(same, room - len(cases)):
+                    case = _Case(id, image.to(self._device), begin(block_size(height, width)))
+                    case.go_on(None)
+                    cases.append(case)
+                if not cases:
+                    break
+                for case, labels in zip(cases, self._draw(cases), strict=True):
+                    case.go_on(labels)
+                yield from ((case.id, case.outcome) for case in cases if case.outcome is not None)
+                cases = [case for case in cases if case.outcome is None]
+
+    def _draw(self, cases: list[_Case[T]]) -> list[np.ndarray]:
+        """Predicted labels of the next draws of each image."""
+        x = torch.cat([case.image.expand(case.wanted, -1, -1, -1) for case in cases])
+        noise = torch.cat([self._noise(case)[: case.wanted] for case in cases])
+        wait_for(self._device)
+        start = time.perf_counter()
+        purified = self._purifier.purify(x, self._sigma, noise)
+        labels = predict(self._classifier, purified, self._device).cpu().numpy()
+        self.cost.network_seconds += time.perf_counter() - start
+        self.cost.calls += len(x) * self._purifier.calls_per_draw
+        return np.split(labels, np.cumsum([case.wanted for case in cases])[:-1])
+
+    def _noise(self, case: _Case[T]) -> Tensor:
+        """A block of noise, always of the same size: a smaller one might have other numbers."""
+        shape = (block_size(*case.image.shape[-2:]), *case.image.shape)
+        case.blocks += 1
+        return device_noise(self._device, shape, self._seed, case.id, self._sigma, case.blocks)
+
+
+def _check(alpha: float, *draws: int) -> None:
+    if not 0 < alpha < 1:
+        raise ElixirError(f"alpha is a probability between 0 and 1, not {alpha:g}")
+    if min(draws) < 1:
+        raise ElixirError("there must be at least one draw")

@@ -1,0 +1,40 @@
+"""No purifier: what randomized smoothing is without one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from elixir.errors import ElixirError
+from elixir.purifiers.base import Purifier
+from elixir.registry import register
+
+
+class Identity:
+    """Leaves the noise in; no network call."""
+
+    calls_per_draw = 0
+
+    def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
+        """See `Purifier.purify`; the noisy images, clipped."""
+        return (x + sigma * noise).clamp_(0, 1)
+
+    def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
+        """See `Purifier.denoise`; the noisy images as they are."""
+        return noisy.clone()
+
+
+@register("purifiers", "none")
+def load(model: str | None, device: torch.device) -> Purifier:  # noqa: ARG001 - all have it
+    """The identity.
+
+    Args:
+        model: None.
+        device: any; the images stay where they are.
+
+    Raises:
+        ElixirError: there is a model.
+    """
+    if model is not None:
+        raise ElixirError(f"the purifier 'none' has no weights; leave out {model!r}")
+    return Identity()
