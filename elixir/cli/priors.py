@@ -1,11 +1,12 @@
-"""The commands for people who measure or train purifiers."""
+"""The commands for people who measure or train purifiers and classifiers."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -61,3 +62,72 @@ def train_prior(
     train_prior_on(source, size, weights, PriorTraining(steps=steps, seed=seed), choose_device(device), quiet)
     if not quiet:
         out.print(f"prior written to {weights}")
+
+
+@app.command("train-consistency")
+def train_consistency(
+    src: opt.Source,
+    weights: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.safetensors", help="Weights to write.")],
+    stage: Annotated[Literal["distill", "finetune"], typer.Option(help="Distill a prior, or tune what came of it.")],
+    initial: Annotated[
+        Path | None,
+        typer.Option("--initial", metavar="FILE", help="What to start from: a prior to distill, a model to tune."),
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option("--features", metavar="FILE", help="Classifier for the perceptual distance.")
+    ] = None,
+    sigmas: Annotated[
+        list[float] | None, typer.Option("--sigma", help="Noise level in [0,1] to tune to; repeatable.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps; resumes from FILE's checkpoint.", show_default="by stage")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=4, help="Crops a step.")] = 64,
+    size: Annotated[int, typer.Option(min=32, help="Side in pixels at which the images are read.")] = 64,
+    device: opt.Device = "auto",
+    seed: opt.Seed = 0,
+    image: opt.Image = None,
+    label: opt.Label = None,
+    split: opt.Split = None,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Train the consistency model on the images of SRC."""
+    from elixir.data.opening import open_source
+    from elixir.models.device import choose_device
+    from elixir.models.train_consistency import Distillation, FineTuning, train_consistency_on
+
+    if stage == "distill":
+        settings = Distillation(batch=batch, seed=seed)
+    else:
+        settings = FineTuning(batch=batch, seed=seed, sigmas=tuple(sigmas or FineTuning.sigmas))
+    settings = replace(settings, steps=steps or settings.steps)
+    source = open_source(src, image=image, label=label, split=split)
+    loss = train_consistency_on(source, size, weights, settings, initial, features, choose_device(device), quiet)
+    if not quiet:
+        out.print(f"consistency model written to {weights}; loss in the last steps {loss:.4f}")
+
+
+@app.command("train-classifier")
+def train_classifier(
+    src: opt.Source,
+    weights: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.safetensors", help="Classifier to write.")],
+    size: Annotated[int, typer.Option(min=8, help="Side in pixels at which the images are read.")] = 64,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the images; resumes from FILE's checkpoint.")] = 8,
+    flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the images.")] = False,
+    device: opt.Device = "auto",
+    seed: opt.Seed = 0,
+    image: opt.Image = None,
+    label: opt.Label = None,
+    split: opt.Split = None,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Train a small classifier on the images and labels of SRC."""
+    from elixir.data.opening import open_source
+    from elixir.models.device import choose_device
+    from elixir.models.train_classifier import ClassifierTraining, train_classifier_on
+
+    source = open_source(src, image=image, label=label, split=split)
+    settings = ClassifierTraining(epochs=epochs, flip=flip, seed=seed)
+    accuracy = train_classifier_on(source, size, weights, settings, choose_device(device), quiet)
+    if not quiet:
+        out.print(f"classifier written to {weights}; training accuracy {100 * accuracy:.1f} %")

@@ -55,12 +55,20 @@ class SmallResNet(Classifier):
         )
         self.head = nn.Linear(coarse, classes)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """The output of every block of the body, two at half and two at quarter resolution, for (n, c, h, w)."""
         height, width = x.shape[-2:]
         x = F.pad((x - 0.5) * 4, (0, width % 2, 0, height % 2))
-        folded = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
-        maps = self.body(folded)
-        features = maps.mean((2, 3)) + maps.amax((2, 3))
+        x = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+        maps = []
+        for block in self.body:
+            x = block(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        last = self.feature_maps(x)[-1]
+        features = last.mean((2, 3)) + last.amax((2, 3))
         return self.head(features).float(), features.float()
 
 
@@ -74,9 +82,10 @@ def fused(net: SmallResNet) -> SmallResNet:
     return copy.to(memory_format=torch.channels_last)
 
 
-def save_classifier(net: SmallResNet, path: Path, labels: list[str]) -> None:
+def save_classifier(net: SmallResNet, path: Path, labels: list[str], dtype: torch.dtype = torch.float32) -> None:
     """Write a classifier as safetensors, with its label names as metadata, through a temporary name."""
     tensors = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in net.state_dict().items()}
+    tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, {KIND: json.dumps({"labels": labels})})  # one entry: their order in the file is random
     os.replace(partial, path)

@@ -32,10 +32,16 @@ class DenoiserNet(nn.Module):
     Args:
         widths: channels at each scale; every scale halves height and width.
         blocks: residual blocks at each scale, on the way down and again on the way up (once at the coarsest).
+        epsilon: noise level, in [0,1] pixel units, at which the network gives its input back. Greater than 0 for a
+            consistency model (Song et al. 2023, appendix C), which maps to the other end of the probability flow
+            rather than to the posterior mean.
     """
 
-    def __init__(self, widths: tuple[int, ...] = (64, 128, 192), blocks: tuple[int, ...] = (1, 2, 3)) -> None:
+    def __init__(
+        self, widths: tuple[int, ...] = (64, 128, 192), blocks: tuple[int, ...] = (1, 2, 3), epsilon: float = 0
+    ) -> None:
         super().__init__()
+        self.epsilon = epsilon
         self.head = nn.Conv2d(4, widths[0], 3, padding=1)
         self.tail = nn.Conv2d(widths[0], 3, 3, padding=1)
         self.down = nn.ModuleList()
@@ -57,7 +63,7 @@ class DenoiserNet(nn.Module):
             sigma: float (n,), in [0,1] pixel units, greater than 0.
 
         Returns:
-            Estimate of E[clean | noisy], (n, 3, h, w), not clipped.
+            Estimate of E[clean | noisy], or a consistency model's of the clean image, (n, 3, h, w), not clipped.
         """
         height, width = noisy.shape[-2:]
         factor = 2 ** len(self.down)
@@ -66,7 +72,8 @@ class DenoiserNet(nn.Module):
         s = sigma.view(-1, 1, 1, 1).to(x.dtype)
         x = x - DATA_MEAN
         c_in = (s**2 + DATA_STD**2).rsqrt()
-        c_skip = DATA_STD**2 * c_in**2
+        above = s - self.epsilon
+        c_skip = DATA_STD**2 * (above**2 + DATA_STD**2).rsqrt() ** 2
         level = (s.log() / 4).expand(-1, 1, *x.shape[-2:])
         h = self.head(torch.cat([x * c_in, level], 1).contiguous(memory_format=torch.channels_last))
         skips = []
@@ -77,5 +84,5 @@ class DenoiserNet(nn.Module):
         for stage in self.up:
             h = stage(h) + skips.pop()
         f = self.tail(h).float()
-        x0 = DATA_MEAN + c_skip * x + s * DATA_STD * c_in * f
+        x0 = DATA_MEAN + c_skip * x + above * DATA_STD * c_in * f
         return x0[..., :height, :width]

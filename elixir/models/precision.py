@@ -16,3 +16,8 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cpu" and capabilities.get("avx512_bf16", False):
         return torch.bfloat16
     return torch.float32
+
+
+def training_dtype(device: torch.device) -> torch.dtype:
+    """bf16 where a short format is faster, else fp32: gradients need bf16's range."""
+    return torch.float32 if fast_dtype(device) == torch.float32 else torch.bfloat16

@@ -11,9 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from elixir.data.cache import cache_pixels
+from elixir.data.source import Source
+from elixir.errors import ElixirError
 from elixir.models.checkpoint import load_checkpoint, save_checkpoint
-from elixir.models.classifier import SmallResNet
-from elixir.models.precision import fast_dtype
+from elixir.models.classifier import SmallResNet, save_classifier
+from elixir.models.precision import training_dtype
+from elixir.progress import Progress
 from elixir.randomness import generator
 
 ReadPixels = Callable[[np.ndarray], Tensor]
@@ -86,7 +90,7 @@ def train_classifier(
         The classifier in evaluation mode.
     """
     device = device or torch.device("cpu")
-    dtype = torch.float32 if fast_dtype(device) == torch.float32 else torch.bfloat16
+    dtype = training_dtype(device)
     torch.manual_seed(settings.seed)
     net = SmallResNet(classes).to(device).to(memory_format=torch.channels_last)
     if initial is not None:
@@ -103,13 +107,13 @@ def train_classifier(
     while epoch < epochs and not done:
         rng = generator(settings.seed, "epoch", epoch)
         order = rng.permutation(len(rows))
-        right = 0
+        right = torch.zeros((), dtype=torch.int64, device=device)  # read once a pass: to read it is to wait
         for step in range(steps):
             chosen = order[step * settings.batch : (step + 1) * settings.batch]
             if len(chosen) < 2:
                 continue
-            x = augment(read(rows[chosen]), settings, rng).to(device).float() / 255
-            y = torch.from_numpy(labels[chosen]).to(device)
+            x = augment(read(rows[chosen]), settings, rng).to(device, non_blocking=True).float() / 255
+            y = torch.from_numpy(labels[chosen]).to(device, non_blocking=True)
             progress = (epoch + (step + 1) / (steps + 1)) / epochs
             rate = min(progress / settings.warmup, (1 - progress) / (1 - settings.warmup))
             for group in optimizer.param_groups:
@@ -120,13 +124,59 @@ def train_classifier(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            right += int((logits.argmax(1) == y).sum())
+            right += (logits.argmax(1) == y).sum()
         epoch += 1
-        done = right >= settings.fitted * len(rows)
-        on_epoch(epoch, right / len(rows))
+        share = int(right) / len(rows)
+        done = share >= settings.fitted
+        on_epoch(epoch, share)
         save_checkpoint(checkpoint, {"net": net}, optimizer, {"epoch": epoch, "done": int(done)})
     checkpoint.unlink(missing_ok=True)
     return net.eval()
+
+
+def train_classifier_on(
+    source: Source, size: int, out: Path, settings: ClassifierTraining, device: torch.device, quiet: bool
+) -> float:
+    """Train on the images and labels of a source and write the classifier (fp16) with its label names to `out`.
+
+    An interrupted training goes on from `out` + '.checkpoint'.
+
+    Args:
+        source: the images, cached in `out` + '.pixels' until the training is done; those without a label are left out.
+        size: side in pixels at which they are read.
+        out: the safetensors file.
+        settings: of the training.
+        device: where to train.
+        quiet: no progress.
+
+    Returns:
+        Share of the (augmented) training images predicted right in the last pass.
+
+    Raises:
+        ElixirError: no readable image with a label.
+    """
+    progress = Progress(quiet)
+    cache = out.with_name(out.name + ".pixels")
+    cache.unlink(missing_ok=True)
+    accuracies = [0.0]
+    with progress.task("reading", len(source.samples)) as advance:
+        store, rows = cache_pixels(source, cache, size, advance)
+    if not len(rows):
+        raise ElixirError(f"{source.location} holds no readable image with a label")
+    labels = np.array([source.samples[row].label for row in rows], np.int64)
+    with store, progress.task("training", settings.passes(len(rows))) as advance:
+
+        def on_epoch(_: int, accuracy: float) -> None:
+            accuracies.append(accuracy)
+            advance(1)
+
+        checkpoint = out.with_name(out.name + ".checkpoint")
+        net = train_classifier(
+            store.read, np.arange(len(rows)), labels, len(source.classes), settings, checkpoint, on_epoch, device
+        )
+    save_classifier(net, out, source.classes, torch.float16)
+    cache.unlink()
+    return accuracies[-1]
 
 
 def augment(images: Tensor, settings: ClassifierTraining, rng: np.random.Generator) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from elixir.errors import ElixirError
 
+SHIPPED = Path(__file__).parent.parent / "weights"
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"}
 
 

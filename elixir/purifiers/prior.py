@@ -7,16 +7,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from elixir.errors import ElixirError
+from elixir.models import weights
 from elixir.models.denoiser import DenoiserNet
 from elixir.models.precision import fast_dtype
+from elixir.models.train_denoiser import load_denoiser
 from elixir.models.train_prior import KIND
-from elixir.models.weights import read_weights
 from elixir.purifiers.base import Purifier
 from elixir.purifiers.batching import batch_size, in_fixed_batches, in_tiles
 from elixir.registry import register
 
-SHIPPED = Path(__file__).parent.parent / "weights" / "prior.safetensors"
+SHIPPED = weights.SHIPPED / "prior.safetensors"
 TILE = 1024
 MARGIN = 64  # wider than the shipped network's receptive field, so tiles fit without a seam
 
@@ -63,25 +63,4 @@ def load(model: str | None, device: torch.device) -> Purifier:
     Raises:
         ElixirError: the file is missing, damaged, a pickle, or holds something else.
     """
-    path = Path(model) if model is not None else SHIPPED
-    tensors, metadata = read_weights(path)
-    if KIND not in metadata:
-        raise ElixirError(f"{str(path)!r} holds no prior of elixir's: give a file written by `elixir train-prior`")
-    try:
-        net = DenoiserNet(*_architecture(tensors))
-        net.load_state_dict(tensors)
-    except (KeyError, RuntimeError) as error:
-        raise ElixirError(f"{str(path)!r} does not fit this version's denoiser: train it again") from error
-    return EmbeddedPrior(net, device)
-
-
-def _architecture(tensors: dict[str, Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Widths and blocks of the network that the tensors belong to."""
-
-    def blocks(stage: str) -> int:
-        return sum(name.startswith(stage) and name.endswith("first.bias") for name in tensors)
-
-    scales = 1 + len({name.split(".")[1] for name in tensors if name.startswith("down.")})
-    counts = tuple(blocks(f"down.{scale}.") for scale in range(scales - 1))
-    widths = tuple(len(tensors[f"down.{scale}.{count}.bias"]) for scale, count in enumerate(counts))
-    return (len(tensors["head.bias"]), *widths), (*counts, blocks("bottom."))
+    return EmbeddedPrior(load_denoiser(SHIPPED if model is None else Path(model), KIND), device)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from elixir.models.crops import TrainingImages
 from elixir.models.train_prior import PriorTraining, train_prior
 
 IMAGES = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
@@ -13,7 +14,7 @@ SETTINGS = PriorTraining(steps=4, batch=4, crop=16, warmup=1)
 
 
 def train(out: Path, settings: PriorTraining = SETTINGS, **options) -> dict[str, torch.Tensor]:
-    train_prior(lambda wanted: IMAGES[wanted], 8, 32, out, settings, checkpoint_every=2, **options)
+    train_prior(TrainingImages(lambda wanted: IMAGES[wanted], 8, 32), out, settings, checkpoint_every=2, **options)
     return load_file(out)
 
 

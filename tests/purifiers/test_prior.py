@@ -11,7 +11,8 @@ from torch import Tensor
 
 from elixir.errors import ElixirError
 from elixir.models.denoiser import DenoiserNet
-from elixir.models.train_prior import KIND, PriorTraining, save_prior
+from elixir.models.train_denoiser import save_denoiser
+from elixir.models.train_prior import KIND
 from elixir.purifiers import prior
 from elixir.purifiers.base import Purifier
 from elixir.registry import find
@@ -32,7 +33,7 @@ def small_net() -> DenoiserNet:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("prior") / "small.safetensors"
-    save_prior(small_net(), path, PriorTraining(), step=0)
+    save_denoiser(small_net(), path, KIND, {})
     return path
 
 

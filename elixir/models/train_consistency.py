@@ -1,0 +1,262 @@
+"""Training of the consistency model: distilled from the embedded prior, then tuned to one step at a few noise levels.
+
+The perceptual distance is the only loss: its first layer sees brightness and colour, so that no pixel term is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from elixir.data.source import Source
+from elixir.errors import ElixirError
+from elixir.models import train_prior, weights
+from elixir.models.crops import TrainingImages, cached_images
+from elixir.models.denoiser import DenoiserNet
+from elixir.models.perceptual import PerceptualDistance, load_perceptual
+from elixir.models.train_denoiser import DenoiserTraining, LossOf, OnStep, load_denoiser, train_denoiser
+from elixir.progress import Progress
+
+KIND = "elixir.consistency"
+EPSILON = 0.001
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Distillation(DenoiserTraining):
+    """Settings of a consistency distillation (Song et al. 2023, algorithm 2, and its settings for CIFAR-10).
+
+    Args:
+        sigma_max: largest noise level in [0,1] pixel units; the least is `EPSILON`.
+        levels: number of noise levels.
+        rho: see `karras_grid`.
+        target: decay of the moving average of the weights that gives the targets.
+    """
+
+    steps: int = 8000
+    learning_rate: float = 4e-4
+    sigma_max: float = 0.6
+    levels: int = 18
+    rho: float = 7
+    target: float = 0.95
+
+
+@dataclass(frozen=True)
+class FineTuning(DenoiserTraining):
+    """Settings of a consistency fine-tuning (arXiv 2407.00623, section 4.2).
+
+    Args:
+        sigmas: noise levels in [0,1] pixel units, equally likely.
+    """
+
+    steps: int = 6000
+    learning_rate: float = 1e-4
+    sigmas: tuple[float, ...] = (0.12, 0.25, 0.5)
+
+
+def karras_grid(
+    sigma_max: float, sigma_min: float = EPSILON, levels: int = 18, rho: float = 7, device: torch.device | None = None
+) -> Tensor:
+    """Falling noise levels, equally spaced in sigma^(1/rho) (Karras et al. 2022, eq. 5).
+
+    Args:
+        sigma_max: the first, in any units.
+        sigma_min: the last.
+        levels: how many.
+        rho: the larger, the more of them are small.
+        device: where the result is.
+
+    Returns:
+        float32 (levels,).
+    """
+    ramp = torch.linspace(0, 1, levels, dtype=torch.float64)
+    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    grid = (high + ramp * (low - high)) ** rho
+    grid[0], grid[-1] = sigma_max, sigma_min
+    return grid.float().to(device)
+
+
+def heun_step(denoise: Denoise, x: Tensor, high: Tensor, low: Tensor) -> Tensor:
+    """One step of the probability flow dx/dsigma = (x - D(x, sigma)) / sigma (Karras et al. 2022, algorithm 1).
+
+    Args:
+        denoise: maps states (n, c, h, w) and noise levels (n,) to posterior means.
+        x: states (n, c, h, w) at the noise levels `high`.
+        high: float (n,).
+        low: float (n,), less than `high`, greater than 0.
+
+    Returns:
+        The states at the noise levels `low`, after two calls of `denoise`.
+    """
+
+    def slope(x: Tensor, sigma: Tensor) -> Tensor:
+        return (x - denoise(x, sigma)) / sigma.view(-1, 1, 1, 1)
+
+    step = (low - high).view(-1, 1, 1, 1)
+    first = slope(x, high)
+    return x + step * (first + slope(x + step * first, low)) / 2
+
+
+def distill(
+    images: TrainingImages,
+    out: Path,
+    settings: Distillation,
+    teacher: DenoiserNet,
+    distance: PerceptualDistance,
+    on_step: OnStep = lambda step, loss: None,
+    device: torch.device | None = None,
+    checkpoint_every: int = 500,
+) -> float:
+    """Distill a prior into a consistency model, starting from its weights (Song et al. 2023, algorithm 2).
+
+    The loss is the distance of D(x + high z, high) to the target's D at the next lower level of the grid, at the point
+    where the teacher's probability flow leads. Each step's batch and noise depend on (seed, step) and the kind of
+    device alone.
+
+    Args:
+        images: to train on.
+        out: the safetensors file (fp16) for the averaged weights; its metadata holds the settings. Resumes from
+            `out` + '.checkpoint' if that exists.
+        settings: of the training.
+        teacher: the prior, on `device`.
+        distance: the loss, on `device`.
+        on_step: see `train_denoiser`.
+        device: where to train; the CPU by default.
+        checkpoint_every: steps.
+
+    Returns:
+        See `train_denoiser`.
+    """
+    device = device or torch.device("cpu")
+    teacher = teacher.eval().requires_grad_(False)
+    net, target = _student(teacher, device), _student(teacher, device).requires_grad_(False)
+    grid = karras_grid(settings.sigma_max, EPSILON, settings.levels, settings.rho, device)
+
+    def loss_of(clean: Tensor, generator: torch.Generator) -> Tensor:
+        level = torch.randint(settings.levels - 1, (len(clean),), generator=generator, device=device)
+        high, low = grid[level], grid[level + 1]
+        noise = torch.randn(clean.shape, generator=generator, device=device)
+        noisy = clean + high.view(-1, 1, 1, 1) * noise
+        with torch.no_grad():
+            wanted = target(heun_step(teacher, noisy, high, low), low)
+        return distance(net(noisy, high), wanted).mean()
+
+    averages = {"target": (target, settings.target)}
+    return _train(net, averages, loss_of, images, out, settings, on_step, device, checkpoint_every)
+
+
+def fine_tune(
+    images: TrainingImages,
+    out: Path,
+    settings: FineTuning,
+    initial: DenoiserNet,
+    distance: PerceptualDistance,
+    on_step: OnStep = lambda step, loss: None,
+    device: torch.device | None = None,
+    checkpoint_every: int = 500,
+) -> float:
+    """Tune a consistency model to give the clean image back in one step (arXiv 2407.00623, section 4.2).
+
+    The loss is the distance of D(x + sigma z, sigma) to x. For the rest see `distill`.
+
+    Args:
+        images: to train on.
+        out: see `distill`.
+        settings: of the training.
+        initial: whose weights to start from.
+        distance: the loss, on `device`.
+        on_step: see `train_denoiser`.
+        device: where to train; the CPU by default.
+        checkpoint_every: steps.
+
+    Returns:
+        See `train_denoiser`.
+    """
+    device = device or torch.device("cpu")
+    net = _student(initial, device)
+    sigmas = torch.tensor(settings.sigmas, device=device)
+
+    def loss_of(clean: Tensor, generator: torch.Generator) -> Tensor:
+        sigma = sigmas[torch.randint(len(sigmas), (len(clean),), generator=generator, device=device)]
+        noise = torch.randn(clean.shape, generator=generator, device=device)
+        return distance(net(clean + sigma.view(-1, 1, 1, 1) * noise, sigma), clean).mean()
+
+    return _train(net, {}, loss_of, images, out, settings, on_step, device, checkpoint_every)
+
+
+def train_consistency_on(
+    source: Source,
+    size: int,
+    out: Path,
+    settings: Distillation | FineTuning,
+    initial: Path | None,
+    features: Path | None,
+    device: torch.device,
+    quiet: bool,
+) -> float:
+    """Distill or fine-tune on the images of a source; labels do not matter, samples without one are left out.
+
+    Args:
+        source: the images, cached in `out` + '.pixels' until the training is done.
+        size: side in pixels at which they are read, at least twice `settings.crop`.
+        out: see `distill`.
+        settings: their class says which of the two trainings it is.
+        initial: weights to start from: a prior to distill, None for the shipped one; a distilled model (or, to see what
+            distillation is worth, a prior) to fine-tune.
+        features: classifier for the perceptual distance, None for the shipped one.
+        device: where to train.
+        quiet: no progress.
+
+    Returns:
+        See `train_denoiser`.
+
+    Raises:
+        ElixirError: `size` is too small, a file of weights is unusable, or a fine-tuning has no `initial`.
+    """
+    if isinstance(settings, Distillation):
+        start = load_denoiser(initial or weights.SHIPPED / "prior.safetensors", train_prior.KIND)
+    elif initial is not None:
+        start = load_denoiser(initial, KIND, train_prior.KIND)
+    else:
+        raise ElixirError("fine-tuning starts from a distilled model: give its file with --initial")
+    start = start.to(device).to(memory_format=torch.channels_last)
+    distance = load_perceptual(features, device)
+    progress = Progress(quiet)
+    with (
+        cached_images(source, size, settings.crop, out, progress) as images,
+        progress.task("training", settings.steps) as advance,
+    ):
+        if isinstance(settings, Distillation):
+            return distill(images, out, settings, start, distance, lambda step, loss: advance(1), device)
+        return fine_tune(images, out, settings, start, distance, lambda step, loss: advance(1), device)
+
+
+def _student(initial: DenoiserNet, device: torch.device) -> DenoiserNet:
+    """A consistency model on `device` with the weights of `initial`."""
+    net = deepcopy(initial).requires_grad_(True).to(device).to(memory_format=torch.channels_last)
+    net.epsilon = EPSILON
+    return net
+
+
+def _train(
+    net: DenoiserNet,
+    averages: Mapping[str, tuple[DenoiserNet, float]],
+    loss_of: LossOf,
+    images: TrainingImages,
+    out: Path,
+    settings: Distillation | FineTuning,
+    on_step: OnStep,
+    device: torch.device,
+    checkpoint_every: int,
+) -> float:
+    averages = {"average": (_student(net, device).requires_grad_(False), settings.ema), **averages}
+    optimizer = torch.optim.RAdam(net.parameters(), lr=settings.learning_rate)
+    return train_denoiser(
+        net, averages, optimizer, loss_of, images, out, KIND, settings, on_step, device, checkpoint_every
+    )

@@ -1,0 +1,186 @@
+"""The training loop of all denoisers: averaged weights, safetensors, resumable, and no waiting for the device."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from elixir.errors import ElixirError
+from elixir.models.checkpoint import load_checkpoint, save_checkpoint
+from elixir.models.crops import TrainingImages, sample_crops
+from elixir.models.denoiser import DenoiserNet
+from elixir.models.precision import training_dtype
+from elixir.models.weights import read_weights
+
+LossOf = Callable[[Tensor, torch.Generator], Tensor]
+OnStep = Callable[[int, Tensor], None]
+
+
+@dataclass(frozen=True)
+class DenoiserTraining:
+    """Settings of one training; all fields go into the metadata of the weights.
+
+    Args:
+        steps: of the optimizer.
+        batch: crops a step.
+        crop: their height and width in pixels.
+        learning_rate: at its peak.
+        warmup: steps in which it rises to that.
+        decay_from: share of the steps after which it falls linearly to zero.
+        ema: decay of the moving average of the weights, which is what is kept.
+        seed: decides initial weights, batches and noise.
+    """
+
+    steps: int = 16000
+    batch: int = 64
+    crop: int = 32
+    learning_rate: float = 8e-4
+    warmup: int = 300
+    decay_from: float = 0.6
+    ema: float = 0.999
+    seed: int = 0
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate: linear warm-up, constant, then linear decay to zero over the last part."""
+        start = self.decay_from * self.steps
+        return self.learning_rate * min(1.0, (step + 1) / self.warmup, (self.steps - step) / (self.steps - start))
+
+
+def train_denoiser(
+    net: DenoiserNet,
+    averages: Mapping[str, tuple[DenoiserNet, float]],
+    optimizer: torch.optim.Optimizer,
+    loss_of: LossOf,
+    images: TrainingImages,
+    out: Path,
+    kind: str,
+    settings: DenoiserTraining,
+    on_step: OnStep,
+    device: torch.device,
+    checkpoint_every: int,
+) -> float:
+    """Train and write the weights of averages["average"] to `out`.
+
+    An interrupted training goes on from `out` + '.checkpoint'. Each step's batch and noise depend on (seed,
+    step) and the kind of device alone.
+
+    Args:
+        net: trained, on `device`.
+        averages: networks whose weights follow those of `net`, with the decay (less in the first steps) of the moving
+            average; among them "average".
+        optimizer: of the parameters of `net`.
+        loss_of: maps clean crops (n, 3, h, h) on `device`, and the generator of the noise there, to a scalar; called
+            under autocast.
+        images: to train on.
+        out: the safetensors file (fp16) to write.
+        kind: see `save_denoiser`.
+        settings: see `DenoiserTraining`.
+        on_step: called after every step with the number of steps done and the loss, a scalar on `device`: to read it is
+            to wait for the device.
+        device: where to train.
+        checkpoint_every: steps.
+
+    Returns:
+        The mean loss since the last checkpoint, which is also in the metadata.
+    """
+    dtype = training_dtype(device)
+    checkpoint = out.with_name(out.name + ".checkpoint")
+    nets = {"net": net} | {name: follower for name, (follower, _) in averages.items()}
+    step = load_checkpoint(checkpoint, nets, optimizer)["step"] if checkpoint.exists() else 0
+    losses: list[Tensor] = []
+
+    def save() -> float:
+        loss = torch.stack(losses).mean().item()
+        save_denoiser(nets["average"], out, kind, asdict(settings) | {"steps_done": step, "loss": round(loss, 6)})
+        return loss
+
+    while step < settings.steps:
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+        clean = sample_crops(images, settings.crop, settings.batch, generator, device)
+        draws = generator
+        if device.type != "cpu":
+            draws = torch.Generator(device).manual_seed(generator.initial_seed())
+        for group in optimizer.param_groups:
+            group["lr"] = settings.rate_at(step)
+        optimizer.zero_grad()
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss = loss_of(clean, draws)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        for follower, decay in averages.values():
+            follow(follower, net, min(decay, (1 + step) / (10 + step)))
+        losses.append(loss.detach())
+        on_step(step, losses[-1])
+        if step % checkpoint_every == 0 and step < settings.steps:
+            save_checkpoint(checkpoint, nets, optimizer, {"step": step})
+            save()
+            losses.clear()
+    loss = save()
+    checkpoint.unlink(missing_ok=True)
+    return loss
+
+
+@torch.no_grad()
+def follow(follower: DenoiserNet, net: DenoiserNet, decay: float) -> None:
+    """Move the weights of `follower` towards those of `net` by the share 1 - decay."""
+    for mean, parameter in zip(follower.parameters(), net.parameters(), strict=True):
+        mean.lerp_(parameter, 1 - decay)
+
+
+def save_denoiser(net: DenoiserNet, out: Path, kind: str, settings: Mapping[str, object]) -> None:
+    """Write fp16 weights through a temporary name.
+
+    Args:
+        net: whose weights.
+        out: the safetensors file.
+        kind: "elixir.prior" or "elixir.consistency", the key under which the metadata holds the settings.
+        settings: plain values.
+    """
+    tensors = {name: tensor.half().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    partial = out.with_name(out.name + ".partial")
+    save_file(tensors, partial, {kind: json.dumps(dict(settings))})  # one entry: their order in the file is random
+    os.replace(partial, out)
+
+
+def load_denoiser(path: Path, *kinds: str, epsilon: float = 0) -> DenoiserNet:
+    """Read a network written by `save_denoiser`, of any widths.
+
+    Args:
+        path: of the safetensors file.
+        kinds: it must hold one of them.
+        epsilon: see `DenoiserNet`.
+
+    Raises:
+        ElixirError: the file is missing, damaged, a pickle, or holds something else.
+    """
+    tensors, metadata = read_weights(path)
+    if not any(kind in metadata for kind in kinds):
+        name = kinds[0].removeprefix("elixir.")
+        raise ElixirError(f"{str(path)!r} holds no {name} of elixir's: give a file written by `elixir train-{name}`")
+    try:
+        net = DenoiserNet(*_architecture(tensors), epsilon=epsilon)
+        net.load_state_dict(tensors)
+    except (KeyError, RuntimeError) as error:
+        raise ElixirError(f"{str(path)!r} does not fit this version's denoiser: train it again") from error
+    return net
+
+
+def _architecture(tensors: dict[str, Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Widths and blocks of the network that the tensors belong to."""
+
+    def blocks(stage: str) -> int:
+        return sum(name.startswith(stage) and name.endswith("first.bias") for name in tensors)
+
+    scales = 1 + len({name.split(".")[1] for name in tensors if name.startswith("down.")})
+    counts = tuple(blocks(f"down.{scale}.") for scale in range(scales - 1))
+    widths = tuple(len(tensors[f"down.{scale}.{count}.bias"]) for scale, count in enumerate(counts))
+    return (len(tensors["head.bias"]), *widths), (*counts, blocks("bottom."))
