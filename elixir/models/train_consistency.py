@@ -19,6 +19,7 @@ from elixir.models import train_prior, weights
 from elixir.models.crops import TrainingImages, cached_images
 from elixir.models.denoiser import DenoiserNet
 from elixir.models.perceptual import PerceptualDistance, load_perceptual
+from elixir.models.precision import training_dtype
 from elixir.models.train_denoiser import DenoiserTraining, LossOf, OnStep, load_denoiser, train_denoiser
 from elixir.progress import Progress
 
@@ -124,7 +125,7 @@ def distill(
         out: the safetensors file (fp16) for the averaged weights; its metadata holds the settings. Resumes from
             `out` + '.checkpoint' if that exists.
         settings: of the training.
-        teacher: the prior, on `device`.
+        teacher: the prior.
         distance: the loss, on `device`.
         on_step: see `train_denoiser`.
         device: where to train; the CPU by default.
@@ -134,7 +135,8 @@ def distill(
         See `train_denoiser`.
     """
     device = device or torch.device("cpu")
-    teacher = teacher.eval().requires_grad_(False)
+    fixed = deepcopy(teacher).requires_grad_(False).to(device, training_dtype(device))
+    fixed = fixed.to(memory_format=torch.channels_last)
     net, target = _student(teacher, device), _student(teacher, device).requires_grad_(False)
     grid = karras_grid(settings.sigma_max, EPSILON, settings.levels, settings.rho, device)
 
@@ -144,7 +146,7 @@ def distill(
         noise = torch.randn(clean.shape, generator=generator, device=device)
         noisy = clean + high.view(-1, 1, 1, 1) * noise
         with torch.no_grad():
-            wanted = target(heun_step(teacher, noisy, high, low), low)
+            wanted = target(heun_step(fixed, noisy, high, low), low)
         return distance(net(noisy, high), wanted).mean()
 
     averages = {"target": (target, settings.target)}
@@ -225,7 +227,6 @@ def train_consistency_on(
         start = load_denoiser(initial, KIND, train_prior.KIND)
     else:
         raise ElixirError("fine-tuning starts from a distilled model: give its file with --initial")
-    start = start.to(device).to(memory_format=torch.channels_last)
     distance = load_perceptual(features, device)
     progress = Progress(quiet)
     with (

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from elixir.errors import ElixirError
 from elixir.models.checkpoint import load_checkpoint, save_checkpoint
@@ -117,7 +118,8 @@ def train_denoiser(
         optimizer.step()
         step += 1
         for follower, decay in averages.values():
-            follow(follower, net, min(decay, (1 + step) / (10 + step)))
+            average = get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))
+            average(list(follower.parameters()), list(net.parameters()), step)
         losses.append(loss.detach())
         on_step(step, losses[-1])
         if step % checkpoint_every == 0 and step < settings.steps:
@@ -127,13 +129,6 @@ def train_denoiser(
     loss = save()
     checkpoint.unlink(missing_ok=True)
     return loss
-
-
-@torch.no_grad()
-def follow(follower: DenoiserNet, net: DenoiserNet, decay: float) -> None:
-    """Move the weights of `follower` towards those of `net` by the share 1 - decay."""
-    for mean, parameter in zip(follower.parameters(), net.parameters(), strict=True):
-        mean.lerp_(parameter, 1 - decay)
 
 
 def save_denoiser(net: DenoiserNet, out: Path, kind: str, settings: Mapping[str, object]) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from elixir.errors import ElixirError
 from elixir.models import hub
-from elixir.purifiers import diffusion
+from elixir.purifiers import diffusion, unet
 from elixir.purifiers.chain import ddpm_sigmas
 from elixir.purifiers.diffusion import DiffusersPrior
 from elixir.registry import find
@@ -70,7 +70,7 @@ class Toy(nn.Module):
 
 
 def toy_prior(monkeypatch: pytest.MonkeyPatch, answer: Any, prediction: str = "epsilon") -> tuple[DiffusersPrior, Toy]:
-    monkeypatch.setattr(diffusion, "fast_dtype", lambda _: torch.float32)
+    monkeypatch.setattr(unet, "fast_dtype", lambda _: torch.float32)
     toy = Toy(answer)
     return DiffusersPrior(toy, 4, KEPT, prediction, CPU), toy
 
@@ -123,14 +123,14 @@ def test_exact_posterior_mean_of_two_point_data(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_network_is_called_as_diffusers_calls_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diffusion, "fast_dtype", lambda _: torch.float32)
+    monkeypatch.setattr(unet, "fast_dtype", lambda _: torch.float32)
     prior = find("purifiers", "diffusers")(str(folder), CPU)
-    unet = UNet2DModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False)
+    net = UNet2DModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False)
     scheduler: Any = DDPMScheduler(clip_sample=False)
     x, noise = images(3, 32, 32)
     state = scheduler.add_noise(2 * x - 1, noise, torch.tensor([100]))
     with torch.no_grad():
-        step = scheduler.step(unet(state, 100).sample, 100, state)
+        step = scheduler.step(net(state, 100).sample, 100, state)
     sigma = float(((1 - KEPT[100]) / KEPT[100]).sqrt() / 2)
     assert torch.allclose(prior.denoise(x + sigma * noise, sigma), (step.pred_original_sample + 1) / 2, atol=1e-4)
 

@@ -1,0 +1,35 @@
+"""The consistency model: one call leads to a sharp image rather than to the mean of all that are possible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from elixir.models import weights
+from elixir.models.train_consistency import EPSILON, KIND
+from elixir.models.train_denoiser import load_denoiser
+from elixir.purifiers.base import Purifier
+from elixir.purifiers.consistency_pipeline import load_pipeline
+from elixir.purifiers.prior import EmbeddedPrior
+from elixir.registry import register
+
+SHIPPED = weights.SHIPPED / "consistency.safetensors"
+
+
+@register("purifiers", "consistency")
+def load(model: str | None, device: torch.device) -> Purifier:
+    """Load the consistency model.
+
+    Args:
+        model: a file written by `elixir train-consistency`, None for the shipped one; or a folder or hub name of a
+            ConsistencyModelPipeline or UNet of diffusers.
+        device: where to run it.
+
+    Raises:
+        ElixirError: not found, damaged, a pickle, or something else.
+    """
+    path = SHIPPED if model is None else Path(model)
+    if model is None or path.is_file() or path.suffix == ".safetensors":
+        return EmbeddedPrior(load_denoiser(path, KIND, epsilon=EPSILON), device)
+    return load_pipeline(str(model), device)

@@ -1,0 +1,237 @@
+"""The consistency model: grid, boundary, probability flow and distillation on data known in closed form, training."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers.schedulers.scheduling_consistency_models import CMStochasticIterativeScheduler
+from safetensors import safe_open
+from safetensors.torch import load_file
+from small_world import png
+from torch import Tensor
+
+from elixir.data.opening import open_source
+from elixir.errors import ElixirError
+from elixir.models import train_prior
+from elixir.models.classifier import SmallResNet, save_classifier
+from elixir.models.crops import TrainingImages
+from elixir.models.denoiser import DenoiserNet
+from elixir.models.perceptual import PerceptualDistance
+from elixir.models.train_consistency import (
+    EPSILON,
+    KIND,
+    Distillation,
+    FineTuning,
+    distill,
+    fine_tune,
+    heun_step,
+    karras_grid,
+    train_consistency_on,
+)
+from elixir.models.train_denoiser import load_denoiser, save_denoiser
+
+CPU = torch.device("cpu")
+PIXELS = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+IMAGES = TrainingImages(lambda wanted: PIXELS[wanted], 8, 32)
+DISTILLATION = Distillation(steps=4, batch=4, crop=16, warmup=1)
+FINE_TUNING = FineTuning(steps=4, batch=4, crop=16, warmup=1)
+
+
+def small_net(epsilon: float = 0) -> DenoiserNet:
+    torch.manual_seed(0)
+    net = DenoiserNet((8, 8), (1, 1), epsilon)
+    for name, parameter in net.named_parameters():
+        if name.endswith("second.weight"):
+            torch.nn.init.normal_(parameter, std=0.05)
+    return net
+
+
+@pytest.fixture(scope="module")
+def distance() -> PerceptualDistance:
+    torch.manual_seed(0)
+    return PerceptualDistance(SmallResNet(3, widths=(8, 8)).eval())
+
+
+def test_the_grid_is_that_of_the_paper_and_of_diffusers() -> None:
+    grid = karras_grid(80, 0.002)
+    scheduler = CMStochasticIterativeScheduler(num_train_timesteps=18)
+    assert torch.allclose(grid, scheduler.sigmas.float(), rtol=1e-5)
+    nearest = [grid[(grid - 2 * sigma).abs().argmin()].item() for sigma in (0.25, 0.5, 1)]
+    assert nearest == pytest.approx([0.585, 1.088, 1.923], abs=5e-4)
+    own = karras_grid(0.6)
+    assert len(own) == 18
+    assert (own[0].item(), own[-1].item()) == pytest.approx((0.6, EPSILON), rel=1e-6)
+    assert (own.diff() < 0).all()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (13, 21)])
+def test_at_epsilon_the_input_comes_back_exactly(size: tuple[int, int]) -> None:
+    grey = torch.randint(-64, 320, (3, 3, *size), generator=torch.Generator().manual_seed(1)) / 256
+    assert torch.equal(small_net(EPSILON)(grey, torch.full((3,), EPSILON)), grey)
+    assert not torch.allclose(small_net()(grey, torch.full((3,), EPSILON)), grey, atol=1e-5)
+    assert not torch.allclose(small_net(EPSILON)(grey, torch.full((3,), 0.2)), grey, atol=0.05)
+
+
+def test_scalings_are_those_of_the_paper() -> None:
+    """In [-1,1] units s = 0.5 and epsilon = 0.002; the network's output is told from two inputs to its tail."""
+    net, x = small_net(EPSILON), torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    for sigma in (0.01, 0.12, 0.6):
+        scheduler = CMStochasticIterativeScheduler()
+        c_skip, c_out = scheduler.get_scalings_for_boundary_condition(torch.tensor(2 * sigma, dtype=torch.float64))
+        with torch.no_grad():
+            before = net(x, torch.tensor([sigma]))
+            net.tail.bias += 1
+            after = net(x, torch.tensor([sigma]))
+            net.tail.bias -= 1
+            net.tail.bias += 100
+            net.tail.weight.zero_()
+            net.tail.bias.zero_()
+            bare = net(x, torch.tensor([sigma]))
+            net = small_net(EPSILON)
+        assert torch.allclose(2 * (after - before), c_out.float() * torch.ones_like(x), atol=1e-5)
+        assert torch.allclose(2 * bare - 1, c_skip.float() * (2 * x - 1), atol=1e-6)
+
+
+def posterior_mean(x: Tensor, sigma: Tensor) -> Tensor:
+    """Of data uniform on {0,1} in [0,1] units: tanh(y / t^2) for y = 2 x - 1 in {-1,+1} and t = 2 sigma."""
+    t = 2 * sigma.view(-1, 1, 1, 1)
+    return (torch.tanh((2 * x - 1) / t**2) + 1) / 2
+
+
+def flow_to_the_end(x: Tensor, grid: Tensor) -> Tensor:
+    for high, low in pairwise(grid):
+        x = heun_step(posterior_mean, x, high.expand(len(x)), low.expand(len(x)))
+    return x
+
+
+def test_the_flow_of_two_point_data_ends_at_the_sign() -> None:
+    """A perfect consistency model returns sign(y), where the posterior mean is tanh(y / t^2)."""
+    start = torch.linspace(-0.6, 1.6, 45).view(-1, 1, 1, 1)
+    end = flow_to_the_end(start, karras_grid(0.6, levels=40))
+    decided = (start - 0.5).abs() > 0.01
+    assert torch.allclose(end[decided], ((2 * start - 1).sign()[decided] + 1) / 2, atol=0.01)
+    mean = posterior_mean(start, torch.full((45,), 0.6))
+    assert (mean - mean.round()).abs().max() > 0.4
+
+
+def test_heun_is_of_second_order() -> None:
+    """For Gaussian data of deviation d about 0 the flow is x(low) = x(high) sqrt((d^2 + low^2) / (d^2 + high^2))."""
+    d = 0.2
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        return x * (d**2 / (d**2 + sigma.view(-1, 1, 1, 1) ** 2))
+
+    def error(levels: int) -> float:
+        x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+        grid = torch.linspace(0.6, 0.3, levels, dtype=torch.float64)
+        for high, low in pairwise(grid):
+            x = heun_step(denoise, x, high.expand(1), low.expand(1))
+        return abs(x.item() - math.sqrt((d**2 + 0.3**2) / (d**2 + 0.6**2)))
+
+    assert error(9) / error(17) == pytest.approx(4, rel=0.15)
+
+
+def train(
+    stage: str, out: Path, distance: PerceptualDistance, settings: Distillation | FineTuning | None = None, **options
+) -> dict[str, Tensor]:
+    if stage == "distill":
+        distill(IMAGES, out, settings or DISTILLATION, small_net(), distance, checkpoint_every=2, **options)
+    else:
+        fine_tune(IMAGES, out, settings or FINE_TUNING, small_net(EPSILON), distance, checkpoint_every=2, **options)
+    return load_file(out)
+
+
+@pytest.mark.parametrize("stage", ["distill", "finetune"])
+def test_an_interrupted_training_ends_with_the_same_file(
+    stage: str, tmp_path: Path, distance: PerceptualDistance
+) -> None:
+    def stop(step: int, loss: Tensor) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    a, b = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train(stage, a, distance, on_step=stop)
+    assert (tmp_path / "a.safetensors.checkpoint").exists()
+    train(stage, a, distance)
+    train(stage, b, distance)
+    assert a.read_bytes() == b.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {a.name, b.name}
+    other = replace(DISTILLATION if stage == "distill" else FINE_TUNING, seed=1)
+    assert not torch.equal(train(stage, b, distance, other)["head.weight"], load_file(a)["head.weight"])
+
+
+def test_settings_and_loss_are_in_the_file(tmp_path: Path, distance: PerceptualDistance) -> None:
+    losses: list[float] = []
+    out = tmp_path / "model.safetensors"
+    settings = replace(FINE_TUNING, sigmas=(0.1, 0.3))
+    train("finetune", out, distance, settings, on_step=lambda step, loss: losses.append(float(loss)))
+    with safe_open(out, "pt") as file:
+        written = json.loads(file.metadata()[KIND])
+    assert written["sigmas"] == [0.1, 0.3]
+    assert written["steps_done"] == written["steps"] == 4
+    assert written["loss"] == pytest.approx(sum(losses[2:]) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("stage", ["distill", "finetune"])
+def test_the_loss_falls(stage: str, tmp_path: Path, distance: PerceptualDistance) -> None:
+    losses: list[float] = []
+    common = {"steps": 40, "batch": 32, "crop": 8, "warmup": 5, "learning_rate": 2e-3}
+    settings = Distillation(**common) if stage == "distill" else FineTuning(**common)
+    train(stage, tmp_path / "m.safetensors", distance, settings, on_step=lambda step, loss: losses.append(float(loss)))
+    assert np.mean(losses[-10:]) < np.mean(losses[:10])
+
+
+def test_the_teacher_and_the_initial_model_are_left_alone(tmp_path: Path, distance: PerceptualDistance) -> None:
+    teacher, before = small_net(), small_net().state_dict()
+    distill(IMAGES, tmp_path / "a.safetensors", DISTILLATION, teacher, distance)
+    fine_tune(IMAGES, tmp_path / "b.safetensors", FINE_TUNING, teacher, distance)
+    assert teacher.epsilon == 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prior, a classifier for features, and a folder of images."""
+    folder = tmp_path_factory.mktemp("files")
+    save_denoiser(small_net(), folder / "prior.safetensors", train_prior.KIND, {})
+    save_classifier(SmallResNet(2, widths=(8, 8)), folder / "features.safetensors", ["a", "b"])
+    (folder / "images" / "a").mkdir(parents=True)
+    for index in range(4):
+        pixels = PIXELS[index].permute(1, 2, 0).numpy()
+        (folder / "images" / "a" / f"{index}.png").write_bytes(png(pixels))
+    return folder
+
+
+def test_one_stage_after_the_other_on_a_folder(files: Path, tmp_path: Path) -> None:
+    source, features = open_source(files / "images"), files / "features.safetensors"
+    distilled, tuned = tmp_path / "distilled.safetensors", tmp_path / "tuned.safetensors"
+    prior = files / "prior.safetensors"
+    train_consistency_on(source, 32, distilled, DISTILLATION, prior, features, CPU, quiet=True)
+    train_consistency_on(source, 32, tuned, FINE_TUNING, distilled, features, CPU, quiet=True)
+    assert {path.name for path in tmp_path.iterdir()} == {distilled.name, tuned.name}
+    assert load_denoiser(tuned, KIND, epsilon=EPSILON).epsilon == EPSILON
+
+
+def test_unsuitable_files_and_sizes_are_refused(files: Path, tmp_path: Path) -> None:
+    source, features = open_source(files / "images"), files / "features.safetensors"
+    out, prior = tmp_path / "out.safetensors", files / "prior.safetensors"
+    consistency = tmp_path / "consistency.safetensors"
+    save_denoiser(small_net(), consistency, KIND, {})
+    refused = [
+        (DISTILLATION, consistency, features, 32, "no prior.*train-prior"),
+        (DISTILLATION, prior, prior, 32, "no classifier"),
+        (DISTILLATION, prior, features, 31, "too small.*at least 32"),
+        (FINE_TUNING, None, features, 32, "--initial"),
+        (FINE_TUNING, features, features, 32, "no consistency.*train-consistency"),
+    ]
+    for settings, initial, distance, size, message in refused:
+        with pytest.raises(ElixirError, match=message):
+            train_consistency_on(source, size, out, settings, initial, distance, CPU, quiet=True)
