@@ -9,6 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+SPEED_OVER = 600
+"""Seconds of the past that the time left is judged by: enough for steps that take minutes."""
+
 
 class Progress:
     """One bar for each stage, on standard error.
@@ -39,6 +42,6 @@ class Progress:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with RichProgress(*columns, console=self._console) as bars:
+        with RichProgress(*columns, console=self._console, speed_estimate_period=SPEED_OVER) as bars:
             bar = bars.add_task(name, total=total)
             yield lambda steps: bars.advance(bar, steps)

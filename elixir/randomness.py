@@ -32,6 +32,7 @@ def device_noise(device: torch.device, shape: tuple[int, ...], seed: int, *key: 
     """Standard normal noise for `key` that is drawn where it is needed, float32 of that shape.
 
     The same in every process and order on one kind of device; another kind, or another shape, gives other numbers.
+    On the CPU torch looks at 32 bits of the key's digest, so that two keys in four billion share their noise.
     """
     source = torch.Generator(device).manual_seed(int.from_bytes(_digest(seed, *key)[:8], "big") >> 1)
     return torch.randn(shape, generator=source, device=device)

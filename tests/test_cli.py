@@ -195,6 +195,7 @@ def test_help_lists_the_commands():
         "evaluate",
         "report",
         "train-prior",
+        "certify",
         "demo",
     ):
         assert command in output

@@ -17,6 +17,7 @@ from elixir.certification.accuracy import accuracies, radii_up_to
 from elixir.certification.bound import largest_radius
 from elixir.certification.curve import draw_curve
 from elixir.certification.ledger import Ledger, Row
+from elixir.certification.sampling import check
 from elixir.certification.smoothing import Named, SmoothedClassifier
 from elixir.data.decode import decode
 from elixir.data.files import replacing, writing
@@ -83,6 +84,7 @@ def certify_dataset(
     """
     if len(set(settings.sigmas)) < len(settings.sigmas):
         raise ElixirError("a sigma is given twice")
+    check(settings.alpha, settings.n0, settings.n)
     part, unreadable, digest = _chosen(source, settings.count)
     about: dict[str, object] = {
         "test": source.location,

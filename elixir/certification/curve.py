@@ -23,7 +23,7 @@ def draw_curve(rows: Sequence[Row], sigmas: Sequence[float], largest: float, tit
         largest: radius at the right end, greater than 0.
         title: above the lines.
     """
-    marks = [f'<text x="{LEFT}" y="18">{escape(title)}</text>', *_axes(largest)]
+    marks = [f'<text x="{LEFT}" y="18">certified accuracy: {escape(title)}</text>', *_axes(largest)]
     for place, sigma in enumerate(sigmas):
         colour = COLOURS[place % len(COLOURS)]
         marks.append(f'<path stroke="{colour}" d="{_steps([row for row in rows if row.sigma == sigma], largest)}"/>')
@@ -57,7 +57,6 @@ def _axes(largest: float) -> list[str]:
         marks.append(f'<text x="{x:.2f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{STEP * step:g}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     marks.append(f'<text x="{middle}" y="{HEIGHT - 10}" text-anchor="middle">L2 radius (pixels in [0,1])</text>')
-    marks.append(f'<text x="{LEFT}" y="{TOP + 12}" dx="6">certified accuracy</text>')
     return marks
 
 

@@ -59,7 +59,6 @@ class Ledger:
             whole = path.read_bytes()
             lines = whole[: whole.rfind(b"\n") + 1].splitlines()
             os.truncate(path, sum(len(line) + 1 for line in lines))
-            self._file = path.open("a", encoding="utf-8")
         if not lines:
             self._append(settings)
         elif json.loads(lines[0]) != json.loads(json.dumps(settings)):
@@ -77,10 +76,8 @@ class Ledger:
 
     def remove(self) -> None:
         """Delete the file, when its rows are safe elsewhere."""
-        self._file.close()
         self._path.unlink()
 
     def _append(self, entry: dict[str, object]) -> None:
-        with writing(self._path):
-            self._file.write(json.dumps(entry) + "\n")
-            self._file.flush()
+        with writing(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")

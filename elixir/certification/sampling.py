@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.special import betainc
 
 from elixir.certification.bound import certified_radius, lower_bound, upper_bound
+from elixir.errors import ElixirError
 
 T = TypeVar("T")
 Sampling = Generator[int, np.ndarray, T]
@@ -42,6 +43,14 @@ class Certificate:
     p_lower: float
     hits: int
     draws: int
+
+
+def check(alpha: float, *draws: int) -> None:
+    """Raise an ElixirError unless alpha is in (0,1) and every number of draws is 1 or more."""
+    if not 0 < alpha < 1:
+        raise ElixirError(f"alpha is a probability between 0 and 1, not {alpha:g}")
+    if min(draws) < 1:
+        raise ElixirError("there must be at least one draw")
 
 
 def block_size(height: int, width: int) -> int:
@@ -125,4 +134,5 @@ def _hopeless(hits: int, draws: int, n: int, alpha: float) -> bool:
 
 
 def _significant(first: int, second: int, alpha: float) -> bool:
-    return first > second and float(binomtest(first, first + second, 0.5).pvalue) <= alpha
+    """Whether a fair coin gives such counts, or ones further apart, with probability alpha or less."""
+    return first > second and 2 * float(betainc(first, second + 1, 0.5)) <= alpha

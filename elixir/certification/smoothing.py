@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elixir.certification.sampling import Certificate, Sampling, block_size, certifying, predicting
+from elixir.certification.sampling import Certificate, Sampling, block_size, certifying, check, predicting
 from elixir.errors import ElixirError
 from elixir.models.base import Classifier
 from elixir.models.device import wait_for
@@ -95,7 +95,7 @@ class SmoothedClassifier:
         Raises:
             ElixirError: n or alpha make no sense.
         """
-        _check(alpha, n)
+        check(alpha, n)
         found = dict(self._run(zip(ids, images, strict=True), lambda block: predicting(n, alpha, block)))
         return np.array([found[id] for id in ids], np.int64)
 
@@ -122,7 +122,7 @@ class SmoothedClassifier:
         self, images: Iterable[Named], n0: int, n: int, alpha: float, adaptive: bool = False
     ) -> Iterator[tuple[str, Certificate]]:
         """As `certify`, for ids and images (3, h, w) of any sizes that are taken and given back as there is room."""
-        _check(alpha, n0, n)
+        check(alpha, n0, n)
         return self._run(images, lambda block: certifying(self._sigma, n0, n, alpha, adaptive, block))
 
     def _run(self, images: Iterable[Named], begin: Callable[[int], Sampling[T]]) -> Iterator[tuple[str, T]]:
@@ -160,10 +160,3 @@ class SmoothedClassifier:
         shape = (block_size(*case.image.shape[-2:]), *case.image.shape)
         case.blocks += 1
         return device_noise(self._device, shape, self._seed, case.id, self._sigma, case.blocks)
-
-
-def _check(alpha: float, *draws: int) -> None:
-    if not 0 < alpha < 1:
-        raise ElixirError(f"alpha is a probability between 0 and 1, not {alpha:g}")
-    if min(draws) < 1:
-        raise ElixirError("there must be at least one draw")

@@ -23,6 +23,8 @@ app = typer.Typer(
 for group in (cleaning, experiments, priors, certification):
     app.add_typer(group.app)
 
+GO_ON = "the same command goes on from here, with --resume where it has that option"
+
 
 @contextmanager
 def _errors_for_people() -> Iterator[None]:
@@ -33,11 +35,11 @@ def _errors_for_people() -> Iterator[None]:
         console.print(f"elixir: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
-        console.print("elixir: interrupted; the same command with --resume goes on from here")
+        console.print(f"elixir: interrupted; {GO_ON}")
         sys.exit(130)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        console.print(f"elixir: {error.strerror or error}{where}; when that is mended, --resume goes on from here")
+        console.print(f"elixir: {error.strerror or error}{where}; when that is mended, {GO_ON}")
         sys.exit(1)
 
 

@@ -1,4 +1,4 @@
-"""One-step denoising by a purifier beside classical denoisers: PSNR and time per image."""
+"""Denoising by a purifier beside classical denoisers: how near the clean image the result is, and time per image."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from elixir.data.decode import decode
 from elixir.data.source import Source
@@ -17,6 +18,7 @@ from elixir.purifiers.base import Purifier
 from elixir.randomness import generator, noise
 
 Denoise = Callable[[np.ndarray, float], np.ndarray]
+Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Denoising:
         sigma: in [0,1] pixel units.
         images: number of images.
         psnr: of the clipped result, in dB, averaged over the images.
+        distance: L2 norm of clipped result - clean image ("transport distance" of arXiv 2407.00623), likewise.
+        perceptual: the given perceptual distance between the two, likewise; None without one.
         milliseconds: per image, one image after another for the classical methods, in one batch for the purifier.
     """
 
@@ -35,11 +39,20 @@ class Denoising:
     sigma: float
     images: int
     psnr: float
+    distance: float
+    perceptual: float | None
     milliseconds: float
 
 
 def compare_denoisers(
-    source: Source, purifier: Purifier, methods: list[str], sigmas: list[float], count: int, seed: int, quiet: bool
+    source: Source,
+    purifier: Purifier,
+    methods: list[str],
+    sigmas: list[float],
+    count: int,
+    seed: int,
+    quiet: bool,
+    perceptual: Perceptual | None = None,
 ) -> list[Denoising]:
     """Add noise to a random sample of images of the most common size, and remove it.
 
@@ -51,6 +64,7 @@ def compare_denoisers(
         count: number of images.
         seed: of the choice and the noise.
         quiet: no progress.
+        perceptual: maps two sets of images, float32 (n, 3, h, w) in [0,1], to the distances (n,) of their pairs.
 
     Raises:
         ElixirError: unknown method, its package is missing, or no readable image.
@@ -64,7 +78,7 @@ def compare_denoisers(
             noisy = clean + sigma * noise(seed, ids, ("denoising", sigma), clean.shape[1:]).numpy()
             start = time.perf_counter()
             done = purifier.denoise(torch.from_numpy(noisy), sigma).numpy()
-            results.append(_measured("purifier", sigma, clean, done, time.perf_counter() - start))
+            results.append(_measured("purifier", sigma, clean, done, time.perf_counter() - start, perceptual))
             advance(len(clean))
             for method, denoise in classical.items():
                 start = time.perf_counter()
@@ -72,14 +86,22 @@ def compare_denoisers(
                 for index, image in enumerate(noisy):
                     done[index] = denoise(image.transpose(1, 2, 0), sigma).transpose(2, 0, 1)
                     advance(1)
-                results.append(_measured(method, sigma, clean, done, time.perf_counter() - start))
+                results.append(_measured(method, sigma, clean, done, time.perf_counter() - start, perceptual))
     return results
 
 
-def _measured(method: str, sigma: float, clean: np.ndarray, done: np.ndarray, seconds: float) -> Denoising:
-    error = ((done.clip(0, 1) - clean) ** 2).mean((1, 2, 3))
+def _measured(
+    method: str, sigma: float, clean: np.ndarray, done: np.ndarray, seconds: float, perceptual: Perceptual | None
+) -> Denoising:
+    done = done.clip(0, 1)
+    error = ((done - clean) ** 2).mean((1, 2, 3))
     psnr = float((-10 * np.log10(np.maximum(error, 1e-12))).mean())
-    return Denoising(method, sigma, len(clean), round(psnr, 3), round(1000 * seconds / len(clean), 3))
+    distance = float(np.sqrt(error * clean[0].size).mean())
+    seen = None
+    if perceptual is not None:
+        seen = round(float(perceptual(torch.from_numpy(done), torch.from_numpy(clean)).mean()), 5)
+    milliseconds = round(1000 * seconds / len(clean), 3)
+    return Denoising(method, sigma, len(clean), round(psnr, 3), round(distance, 4), seen, milliseconds)
 
 
 def _images(source: Source, count: int, seed: int) -> np.ndarray:
