@@ -74,7 +74,8 @@ def _about(rows: list[Row]) -> str:
     first = rows[0].cell
     aim = "all to all" if first["target"] is None else f'target "{first["target"]}"'
     data = f"{Path(first['train']).stem}, {first['samples']} samples"
-    return f"{data}, {aim}, seed {first['seed']}; {first['machine']['cpu']}"
+    machines = sorted({row.cell["machine"]["gpu"] or row.cell["machine"]["cpu"] for row in rows})
+    return f"{data}, {aim}, seed {first['seed']}; {', '.join(machines)}"
 
 
 def _cells(row: Row) -> list[str | Share | None]:

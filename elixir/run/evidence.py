@@ -100,6 +100,8 @@ def settle(
 ) -> np.ndarray:
     """`sharpen_again` until hardly a sample changes sides: a group of which half was seen grows to the whole.
 
+    From the second time on both sides meet at 0.5: a lower mark lets the group drift into the others.
+
     Args:
         features: see `sharpen_again`.
         suspicion: likewise.
@@ -111,7 +113,7 @@ def settle(
         float64 (n,) in [0,1].
     """
     for _ in range(ROUNDS):
-        before, suspicion = suspicion, sharpen_again(features, suspicion, seed, mark, clear)
+        before, suspicion, mark = suspicion, sharpen_again(features, suspicion, seed, mark, clear), 0.5
         if np.mean((suspicion > 0.5) != (before > 0.5)) < SETTLED:
             break
     return suspicion

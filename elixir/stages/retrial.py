@@ -63,11 +63,13 @@ class RetrialStage(ReduceStage):
             seen[np.concatenate(list(groups.values()))] = False
             training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 200)
             run.train("retrial", run.pixels.read, rows[seen], labels[seen], training)
+        run.findings["retried"] = {}
         for label, group in groups.items():
             share = len(group) / int((labels == label).sum())
             with run.network():
                 logp, _ = run.classify("retrial", run.pixels.read(rows[group]))
             denied = float(np.mean(np.exp(logp[:, label]) < DENIED))
+            run.findings["retried"][run.classes[label]] = round(denied, 4)
             if denied >= self.conviction:
                 suspicion[labels == label] = settled[label]
                 targets.append(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from elixir.run.evidence import sharpen, trigger_evidence
+from elixir.run.evidence import settle, sharpen, sharpen_again, trigger_evidence
 from elixir.run.tiles import erased, grid, mask, pasted
 
 
@@ -38,6 +38,20 @@ def test_a_single_doubtful_sample_is_no_trouble():
     features = rng.normal(size=(60, 4)) + 8.0 * group[:, None]
     found = sharpen(features, group, ~group & (np.arange(60) != 59), seed=0)
     assert roc_auc_score(group, found) > 0.95
+
+
+def test_a_group_of_which_a_part_was_seen_grows_to_the_whole():
+    rng = np.random.default_rng(3)
+    group = np.arange(400) < 120
+    kinds = rng.integers(0, 6, 400)  # poisoned images of several classes: neighbours, but not one heap
+    features = (
+        rng.normal(size=(400, 16)) + 3.0 * np.eye(16)[np.where(group, kinds, 15)] + 3.0 * group[:, None] * np.eye(16)[8]
+    )
+    seen = np.where(group & (kinds < 2), 0.9, 0.001)
+    once, whole = sharpen_again(features, seen, 0), settle(features, seen, 0)
+    assert (once > 0.5)[group].mean() < 0.8 < 0.95 < (whole > 0.5)[group].mean()
+    assert (whole > 0.5)[~group].mean() < 0.1
+    np.testing.assert_array_equal(settle(features, np.zeros(400), 0), 0)
 
 
 def test_too_few_marks_are_no_group():
