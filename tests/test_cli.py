@@ -195,6 +195,8 @@ def test_help_lists_the_commands():
         "evaluate",
         "report",
         "train-prior",
+        "train-consistency",
+        "train-classifier",
         "demo",
     ):
         assert command in output
