@@ -28,15 +28,17 @@ def denoise(
     seed: opt.Seed = 0,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Measure the purifier's denoising on images of SRC, beside classical denoisers."""
+    """Measure how near a purifier leads noisy images of SRC to the clean ones, beside classical denoisers."""
     from elixir.data.opening import open_source
     from elixir.evaluation.denoising import compare_denoisers
     from elixir.models.device import choose_device
+    from elixir.models.perceptual import load_perceptual
     from elixir.registry import find
 
     loaded = find("purifiers", purifier)(prior, choose_device(device))
     levels = sigmas or [0.075, 0.15, 0.26, 0.4]
-    for row in compare_denoisers(open_source(src), loaded, against or [], levels, count, seed, quiet):
+    perceptual = load_perceptual(None, torch.device("cpu"))
+    for row in compare_denoisers(open_source(src), loaded, against or [], levels, count, seed, quiet, perceptual):
         sys.stdout.write(json.dumps(vars(row)) + "\n")
 
 

@@ -31,7 +31,7 @@ class Denoising:
         images: number of images.
         psnr: of the clipped result, in dB, averaged over the images.
         distance: L2 norm of clipped result - clean image ("transport distance" of arXiv 2407.00623), likewise.
-        perceptual: the given perceptual distance between the two, likewise; None without one.
+        perceptual: the given perceptual distance between the two, likewise.
         milliseconds: per image, one image after another for the classical methods, in one batch for the purifier.
     """
 
@@ -40,7 +40,7 @@ class Denoising:
     images: int
     psnr: float
     distance: float
-    perceptual: float | None
+    perceptual: float
     milliseconds: float
 
 
@@ -52,7 +52,7 @@ def compare_denoisers(
     count: int,
     seed: int,
     quiet: bool,
-    perceptual: Perceptual | None = None,
+    perceptual: Perceptual,
 ) -> list[Denoising]:
     """Add noise to a random sample of images of the most common size, and remove it.
 
@@ -91,15 +91,13 @@ def compare_denoisers(
 
 
 def _measured(
-    method: str, sigma: float, clean: np.ndarray, done: np.ndarray, seconds: float, perceptual: Perceptual | None
+    method: str, sigma: float, clean: np.ndarray, done: np.ndarray, seconds: float, perceptual: Perceptual
 ) -> Denoising:
     done = done.clip(0, 1)
     error = ((done - clean) ** 2).mean((1, 2, 3))
     psnr = float((-10 * np.log10(np.maximum(error, 1e-12))).mean())
     distance = float(np.sqrt(error * clean[0].size).mean())
-    seen = None
-    if perceptual is not None:
-        seen = round(float(perceptual(torch.from_numpy(done), torch.from_numpy(clean)).mean()), 5)
+    seen = round(float(perceptual(torch.from_numpy(done), torch.from_numpy(clean)).mean()), 5)
     milliseconds = round(1000 * seconds / len(clean), 3)
     return Denoising(method, sigma, len(clean), round(psnr, 3), round(distance, 4), seen, milliseconds)
 

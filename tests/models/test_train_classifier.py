@@ -1,16 +1,20 @@
 """The trainer: deterministic, resumable, early to stop, fair to small classes."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from small_world import png
 
+from elixir.data.opening import open_source
 from elixir.errors import ElixirError
-from elixir.models.classifier import SmallResNet, fused, load_small_classifier, save_classifier
+from elixir.models.classifier import KIND, SmallResNet, fused, load_small_classifier, save_classifier
 from elixir.models.inference import classify
-from elixir.models.train_classifier import ClassifierTraining, train_classifier
+from elixir.models.train_classifier import ClassifierTraining, train_classifier, train_classifier_on
+from elixir.models.weights import read_weights
 
 CPU = torch.device("cpu")
 SETTINGS = ClassifierTraining(epochs=4, least_steps=1, batch=16, fitted=2)
@@ -104,6 +108,37 @@ def test_folding_keeps_the_function(tmp_path: Path):
     x = torch.rand(4, 3, 16, 16)
     with torch.inference_mode():
         torch.testing.assert_close(fused(net)(x)[0], net(x)[0], atol=1e-4, rtol=1e-4)
+
+
+def folder(root: Path) -> Path:
+    images, labels = data(24)
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (root / "rgb"[label]).mkdir(parents=True, exist_ok=True)
+        (root / "rgb"[label] / f"{index}.png").write_bytes(png(image.permute(1, 2, 0).numpy()))
+    return root
+
+
+def test_trained_on_a_folder(tmp_path: Path):
+    source, out = open_source(folder(tmp_path / "images")), tmp_path / "out" / "classifier.safetensors"
+    out.parent.mkdir()
+    accuracy = train_classifier_on(source, 16, out, replace(SETTINGS, epochs=12, batch=8), CPU, quiet=True)
+    assert accuracy > 0.5
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    tensors, metadata = read_weights(out)
+    assert json.loads(metadata[KIND])["labels"] == ["b", "g", "r"]
+    assert {t.dtype for t in tensors.values()} == {torch.float16, torch.int64}
+    images, labels = data()
+    found = classify(load_small_classifier(out), images, CPU)[0].argmax(1).numpy()
+    assert (found == 2 - labels).mean() > 0.9
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path):
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    (tmp_path / "images" / "a" / "0.png").write_bytes(b"no image")
+    with pytest.raises(ElixirError, match="no readable image"):
+        train_classifier_on(
+            open_source(tmp_path / "images"), 16, tmp_path / "out.safetensors", SETTINGS, CPU, quiet=True
+        )
 
 
 def test_saved_and_loaded(tmp_path: Path):
