@@ -37,7 +37,7 @@ def denoise(
 
     loaded = find("purifiers", purifier)(prior, choose_device(device))
     levels = sigmas or [0.075, 0.15, 0.26, 0.4]
-    perceptual = load_perceptual(None, torch.device("cpu"))
+    perceptual = load_perceptual(None, choose_device("cpu"))
     for row in compare_denoisers(open_source(src), loaded, against or [], levels, count, seed, quiet, perceptual):
         sys.stdout.write(json.dumps(vars(row)) + "\n")
 

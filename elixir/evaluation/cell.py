@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from elixir.data.files import replacing
 from elixir.data.opening import open_source

@@ -23,6 +23,4 @@ def test_distances_of_what_is_not_denoised(tmp_path: Path):
     )
     assert found.distance == pytest.approx(0.1 * np.sqrt(3 * 16 * 16), rel=0.05)
     assert found.psnr == pytest.approx(20, abs=0.3)
-    assert found.perceptual is not None
     assert 0.3 < found.perceptual < 0.5
-    assert compare_denoisers(source, Identity(), [], [0.1], 4, 0, quiet=True)[0].perceptual is None

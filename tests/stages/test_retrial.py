@@ -21,7 +21,9 @@ class Court(Run):
 
     trained: np.ndarray | None = None
 
-    def train(self, name: str, read: Any, rows: np.ndarray, labels: np.ndarray, *_: Any) -> None:
+    def train(
+        self, name: str, read: Any, rows: np.ndarray, labels: np.ndarray, settings: Any, initial: str | None = None
+    ) -> None:
         assert name == "retrial"
         self.trained = rows
 
