@@ -14,6 +14,8 @@ from elixir.cli.options import out
 
 app = typer.Typer()
 
+MARKS = ("<!-- certified -->", "<!-- end of certified -->")
+
 
 @app.command()
 def certify(
@@ -56,6 +58,24 @@ def certify(
         sys.stdout.write(json.dumps(found) + "\n")
     elif not quiet:
         _render(found, folder)
+
+
+@app.command()
+def certified(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="What `elixir certify` has written.")],
+    into: Annotated[
+        Path | None, typer.Option("--into", metavar="FILE.md", help="Put the tables between the marks of this file.")
+    ] = None,
+) -> None:
+    """Render certifications of the same images side by side: Markdown tables on screen or in a file."""
+    from elixir.certification.comparison import comparison, read_certification
+    from elixir.evaluation.report import insert
+
+    tables = comparison([read_certification(folder) for folder in folders])
+    if into is not None:
+        insert(into, tables, MARKS)
+    else:
+        out.print(tables, end="")
 
 
 def _render(found: dict[str, Any], folder: Path) -> None:

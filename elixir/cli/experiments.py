@@ -182,14 +182,14 @@ def report(
     ] = None,
 ) -> None:
     """Render the results of `elixir evaluate`: Markdown tables on screen, in a file, or a page."""
-    from elixir.evaluation.report import insert_results, markdown, write_page
+    from elixir.evaluation.report import insert, markdown, write_page
     from elixir.evaluation.summary import read_rows
 
     experiments = [read_rows(folder) for folder in folders]
     if page is not None:
         write_page(page, experiments)
     if into is not None:
-        insert_results(into, experiments)
+        insert(into, markdown(experiments))
     if page is None and into is None:
         out.print(markdown(experiments), end="")
 

@@ -31,17 +31,17 @@ def markdown(experiments: list[list[Row]]) -> str:
     return "\n".join(_table(rows) for rows in experiments)
 
 
-def insert_results(path: Path, experiments: list[list[Row]]) -> None:
-    """Put the tables between the two marks of a Markdown file.
+def insert(path: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
+    """Put text between the two marks of a Markdown file.
 
     Raises:
         ElixirError: the file has no such marks.
     """
-    before, start, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
+    before, start, rest = path.read_text(encoding="utf-8").partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not start or not end:
-        raise ElixirError(f"{path} has no lines {MARKS[0]} and {MARKS[1]} to put the results between")
-    _write(path, f"{before}{start}\n{markdown(experiments)}{end}{after}")
+        raise ElixirError(f"{path} has no lines {marks[0]} and {marks[1]} to put the results between")
+    _write(path, f"{before}{start}\n{text}{end}{after}")
 
 
 def write_page(path: Path, experiments: list[list[Row]]) -> None:

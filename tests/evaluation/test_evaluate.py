@@ -16,7 +16,7 @@ from elixir.evaluation import outcome
 from elixir.evaluation.cell import Experiment, Poisoning
 from elixir.evaluation.defences import Case, spectral_signatures
 from elixir.evaluation.grid import pipelines, poisonings
-from elixir.evaluation.report import MARKS, insert_results, markdown, write_page
+from elixir.evaluation.report import MARKS, insert, markdown, write_page
 from elixir.evaluation.summary import Share, defence_effectiveness, read_rows
 
 CPU = torch.device("cpu")
@@ -101,8 +101,8 @@ def test_markdown_and_page(results: Path, tmp_path: Path):
     assert der["oracle"] > 0.9
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n")
-    insert_results(readme, [rows])
-    insert_results(readme, [rows])
+    insert(readme, markdown([rows]))
+    insert(readme, markdown([rows]))
     assert readme.read_text() == f"before\n{MARKS[0]}\n{table}{MARKS[1]}\nafter\n"
     hostile = [[replace(rows[0], poisoning="<script>alert(1)</script>|", pipeline="a&b")]]
     write_page(tmp_path / "page.html", hostile)
@@ -121,7 +121,7 @@ def test_wrong_folders_and_files(tmp_path: Path):
         read_rows(tmp_path)
     (tmp_path / "plain.md").write_text("no marks")
     with pytest.raises(ElixirError, match="has no lines"):
-        insert_results(tmp_path / "plain.md", [])
+        insert(tmp_path / "plain.md", "")
 
 
 @pytest.mark.parametrize(("hits", "trials"), [(0, 10), (3, 10), (10, 10), (1, 12630)])
