@@ -173,7 +173,7 @@ def _find_class(source: Source, target: str) -> int:
 
 def _earlier(source: Source) -> dict[str, dict[str, Any]]:
     """What the truth beside a dataset tells of its poisoned and cover samples, by id."""
-    root = source.root if isinstance(source, FolderSource) else Path(unescape(source.location))
+    root = _root(source)
     path = root.parent / f"{root.name}.truth.parquet"
     if not root.name or not path.exists():
         return {}
@@ -188,8 +188,13 @@ def _earlier(source: Source) -> dict[str, dict[str, Any]]:
     return {row["output"]: {key: row[key] for key in kept} for row in rows if row["truth"] != "clean"}
 
 
+def _root(source: Source) -> Path:
+    """Where a dataset is on disk, if it is."""
+    return source.root if isinstance(source, FolderSource) else Path(unescape(source.location)).resolve()
+
+
 def _refuse_to_overwrite(source: Source, out: Path, *beside: Path) -> None:
-    root = source.root if isinstance(source, FolderSource) else Path(source.location).resolve()
+    root = _root(source)
     if out == root or (root.is_dir() and root in out.parents):
         raise ElixirError(f"{out} is inside the input {root}; choose another place for the output")
     for path in beside:
