@@ -141,8 +141,9 @@ class Hearing:
     def contradicted(self) -> Testimony:
         """The second kind alone, for triggers that differ in every image.
 
-        Models that could not learn the trigger deny the label where the reference model is sure of it. Score: share of the group that is denied, times the square root of the group's share of the label; hard benign
-        samples make small groups.
+        Models that could not learn the trigger deny the label where the reference model is sure of it. Score: share of
+        the group that is denied, times the square root of the group's share of the label; hard benign samples make
+        small groups.
         """
         denied = self._record.denied
         suspicion = self._pointed_at(denied)
@@ -157,7 +158,7 @@ class Hearing:
         """Neither kind, for triggers that survive purification on images whose label is right.
 
         The samples fall into two groups by a pattern that other labels do not show (see `elixir.run.pattern`); no marks
-        are needed. Score: what the hosts show when they receive what it has more than the rest, times how
+        are needed. Score: what the hosts show when they receive what the group has more than the rest, times how
         clearly the groups are two.
         """
         run, members = self._run, self._members
