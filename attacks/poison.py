@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.torch import save_file
 
 from elixir.attacks.names import renamed
 from elixir.attacks.plan import Plan, RateOf, Select
@@ -24,6 +23,7 @@ from elixir.data.names import unescape
 from elixir.data.sink import open_sink
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
+from elixir.models.weights import write_weights
 from elixir.progress import Progress
 
 if TYPE_CHECKING:
@@ -151,8 +151,7 @@ def poison_dataset(
         sink.close()
         _remove(partial / RUN_FOLDER)  # the originals of the poisoned samples
         if attack.weights:
-            with replacing(learned, learned.with_name(f".{learned.name}.partial")) as file:
-                save_file(attack.weights, file)
+            write_weights(learned, attack.weights)
         _write_truth(truth, learned, source, attack, plan, label, what, new_labels, outputs, earlier)
         with writing(out):
             partial.replace(out)

@@ -210,3 +210,12 @@ def test_settings_are_parsed_as_toml_or_text():
 
 def test_attacks_come_from_the_registry():
     assert find("attacks", "blended")().name == "blended"
+
+
+def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("elixir.registry.names", interrupted)
+    assert elixir(monkeypatch, "attacks") == 130
+    assert "the same command goes on from here" in capsys.readouterr().err

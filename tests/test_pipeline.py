@@ -21,6 +21,16 @@ def test_every_shipped_recipe_can_be_built():
         json.dumps(pipeline.describe())
 
 
+def test_a_stage_between_target_and_refine_may_be_left_out(shapes: Path, tmp_path: Path):
+    """With the consistency model besides, so that every shipped purifier has been through the whole recipe."""
+    recipe = tmp_path / "short.toml"
+    stages = [stage.name for stage in Pipeline.from_recipe("consistency").stages if stage.name != "retrial"]
+    recipe.write_text(f"purifier = 'consistency'\nstages = {stages}\n")
+    settings = {key: value for key, value in FAST.items() if key != "purifier"}
+    result = Pipeline.from_recipe(recipe, settings).without_dataset().run(shapes, tmp_path / "out")
+    assert result.targets
+
+
 def test_settings_reach_their_stage():
     pipeline = Pipeline.from_recipe(
         "dataelixir", {"probe.sigmas": [0.15, 0.5], "probe.draws": [2, 1], "index.size": 48}

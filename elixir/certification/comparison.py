@@ -14,6 +14,7 @@ from elixir.certification.sampling import Certificate
 from elixir.errors import ElixirError
 from elixir.run.columns import read_columns
 
+COMMON = ("test", "classifier_sha256", "sigmas", "n0", "n", "alpha", "seed")
 HEAD = (
     "purifier",
     "calls a draw",
@@ -70,14 +71,16 @@ def read_certification(folder: Path) -> Certification:
 
 
 def comparison(certifications: Sequence[Certification]) -> str:
-    """A Markdown table for each test set: certified accuracy in per cent, of the best noise level at each radius.
+    """Markdown tables: certified accuracy in per cent, of the best noise level at each radius.
 
-    Where one line rests on fewer images than another, a second table has all of them on the images they share.
+    Certifications of different test sets, or made in different ways, are in different tables. Where one line rests on
+    fewer images than another, a second table has all of them on the images they share.
     """
-    by_test: dict[str, list[Certification]] = {}
+    alike: dict[str, list[Certification]] = {}
     for each in certifications:
-        by_test.setdefault(each.summary["settings"]["test"], []).append(each)
-    return "\n".join(_tables(Path(test).stem, same) for test, same in by_test.items())
+        way = [each.summary["settings"].get(key) for key in COMMON]
+        alike.setdefault(json.dumps([*way, _hardware(each)]), []).append(each)
+    return "\n".join(_tables(Path(same[0].summary["settings"]["test"]).stem, same) for same in alike.values())
 
 
 def _tables(test: str, same: list[Certification]) -> str:
@@ -90,9 +93,9 @@ def _tables(test: str, same: list[Certification]) -> str:
 
 
 def _table(title: str, same: list[Certification], ids: list[set[str]]) -> str:
-    settings, machine = same[0].summary["settings"], same[0].timings["machine"]
+    settings = same[0].summary["settings"]
     about = f"{title}; sigma {', '.join(f'{sigma:g}' for sigma in settings['sigmas'])}; n = {settings['n']}, "
-    about += f"alpha = {settings['alpha']:g}, seed {settings['seed']}; {machine['gpu'] or machine['cpu']}"
+    about += f"alpha = {settings['alpha']:g}, seed {settings['seed']}; {_hardware(same[0])}"
     lines = [about, "", "| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
     for each, chosen in zip(same, ids, strict=True):
         accuracy = each.on(chosen)
@@ -107,6 +110,11 @@ def _table(title: str, same: list[Certification], ids: list[set[str]]) -> str:
         ]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _hardware(each: Certification) -> str:
+    machine = each.timings["machine"]
+    return machine["gpu"] if each.summary["settings"]["device"] == "cuda" else machine["cpu"]
 
 
 def _draws(each: Certification) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -71,8 +72,8 @@ class SmoothedClassifier:
     def __init__(
         self, classifier: Classifier, purifier: Purifier, sigma: float, device: torch.device, seed: int = 0
     ) -> None:
-        if not sigma > 0:
-            raise ElixirError(f"sigma must be greater than 0, not {sigma:g}")
+        if not 0 < sigma < math.inf:
+            raise ElixirError(f"sigma must be greater than 0 and finite, not {sigma:g}")
         self.cost = Cost()
         self._classifier = classifier
         self._purifier = purifier

@@ -37,6 +37,10 @@ def _errors_for_people() -> Iterator[None]:
     except KeyboardInterrupt:
         console.print(f"elixir: interrupted; {GO_ON}")
         sys.exit(130)
+    except SystemExit as end:  # newer versions of typer turn an interruption into this, without a word
+        if end.code == 130:
+            console.print(f"elixir: interrupted; {GO_ON}")
+        raise
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         console.print(f"elixir: {error.strerror or error}{where}; when that is mended, {GO_ON}")

@@ -85,6 +85,8 @@ def _render(found: dict[str, Any], folder: Path) -> None:
         shares = "".join(f"{100 * share:8.1f}" for share in level["certified"])
         out.print(f"sigma {level['sigma']:<4g}{shares}   abstained {100 * level['abstained'][0]:.1f} %")
     out.print("best      " + "".join(f"{100 * best['certified']:8.1f}" for best in found["best"]))
+    if found["unreadable"]:
+        out.print(f"{found['unreadable']} images cannot be read and are left out")
     timings = found["timings"]
     out.print(
         f"average over radii 0 to .75: {100 * found['average']:.2f} % of {found['settings']['images']} images; "

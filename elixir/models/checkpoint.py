@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
+
+from elixir.errors import ElixirError
+from elixir.models.weights import read_weights, write_weights
 
 
 def save_checkpoint(
@@ -28,16 +28,29 @@ def save_checkpoint(
         tensors |= {f"optimizer.{index}.{key}": t for key, t in state.items()}
     tensors = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    safetensors.torch.save_file(tensors, partial, {name: str(value) for name, value in counters.items()})
-    os.replace(partial, path)
+    write_weights(path, tensors, {name: str(value) for name, value in counters.items()})
 
 
-def load_checkpoint(path: Path, nets: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, int]:
-    """Put the state back; returns the counters."""
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dictionary
-        counters = {name: int(value) for name, value in file.metadata().items()}
+def load_checkpoint(
+    path: Path, nets: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, fingerprint: int
+) -> dict[str, int]:
+    """Put the state back; returns the counters.
+
+    Args:
+        path: of the checkpoint.
+        nets: as they were saved.
+        optimizer: likewise.
+        fingerprint: the counter of that name, which tells one training from another.
+
+    Raises:
+        ElixirError: the file is damaged, or of another training.
+    """
+    tensors, metadata = read_weights(path)
+    counters = {name: int(value) for name, value in metadata.items() if value.isdecimal()}
+    if counters.get("fingerprint") != fingerprint:
+        raise ElixirError(
+            f"{path} is of a training with other settings, data or start; remove it, or choose another output"
+        )
     for name, net in nets.items():
         net.load_state_dict(_below(tensors, f"{name}."))
     state: dict[int, dict[str, Tensor]] = {}

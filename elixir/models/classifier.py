@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from elixir.errors import ElixirError
 from elixir.models.base import Classifier
-from elixir.models.weights import read_weights
+from elixir.models.weights import read_weights, write_weights
 
 KIND = "elixir.classifier"
 
@@ -86,13 +85,16 @@ def save_classifier(net: SmallResNet, path: Path, labels: list[str], dtype: torc
     """Write a classifier as safetensors, with its label names as metadata, through a temporary name."""
     tensors = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in net.state_dict().items()}
     tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, {KIND: json.dumps({"labels": labels})})  # one entry: their order in the file is random
-    os.replace(partial, path)
+    write_weights(path, tensors, {KIND: json.dumps({"labels": labels})})
 
 
-def load_small_classifier(path: Path) -> SmallResNet:
+def load_small_classifier(path: Path, names: Sequence[str] | None = None) -> SmallResNet:
     """Read a classifier written by `save_classifier`, in evaluation mode.
+
+    Args:
+        path: of the file.
+        names: class names in the order of a dataset. If they are the classifier's own in another order, its logits are
+            put into this one.
 
     Raises:
         ElixirError: the file is missing, damaged, a pickle, or holds something else.
@@ -100,7 +102,14 @@ def load_small_classifier(path: Path) -> SmallResNet:
     tensors, metadata = read_weights(path)
     if KIND not in metadata:
         raise ElixirError(f"{str(path)!r} holds no classifier of elixir's")
-    first, last, head = tensors["body.0.0.weight"], tensors["body.2.0.weight"], tensors["head.weight"]
-    net = SmallResNet(len(head), first.shape[1] // 4, (first.shape[0], last.shape[0]))
-    net.load_state_dict(tensors)
+    try:
+        first, last, head = tensors["body.0.0.weight"], tensors["body.2.0.weight"], tensors["head.weight"]
+        net = SmallResNet(len(head), first.shape[1] // 4, (first.shape[0], last.shape[0]))
+        labels = json.loads(metadata[KIND])["labels"]
+        if names is not None and sorted(names) == sorted(labels):
+            order = [labels.index(name) for name in names]
+            tensors |= {name: tensors[name][order] for name in ("head.weight", "head.bias")}
+        net.load_state_dict(tensors)
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+        raise ElixirError(f"{str(path)!r} does not fit this version's classifier: train it again") from error
     return net.to(memory_format=torch.channels_last).eval()

@@ -110,8 +110,8 @@ def load_classifier(
             a transformers image-classification model, as a folder or hub name.
         classes: number of labels of the dataset.
         device: where to run it.
-        names: the dataset's class names. A transformers model with the same names in another order has its logits put
-            into this order; every other model must have the dataset's order.
+        names: the dataset's class names. A transformers model, or one of elixir's own, with the same names in another
+            order has its logits put into this order; every other model must have the dataset's order.
         preprocessing: replaces what the model's own files say.
 
     Raises:
@@ -119,7 +119,7 @@ def load_classifier(
     """
     path = Path(spec)
     if path.suffix == ".safetensors" and not spec.startswith("timm:"):
-        net = load_small_classifier(path).to(device)
+        net = load_small_classifier(path, names).to(device)
         _expect(classes, net.head.out_features, spec)
         return net
     if path.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from elixir.errors import ElixirError
 from elixir.models.checkpoint import load_checkpoint, save_checkpoint
 from elixir.models.classifier import SmallResNet, save_classifier
 from elixir.models.precision import training_dtype
+from elixir.models.weights import check_output
 from elixir.progress import Progress
 from elixir.randomness import generator
 
@@ -96,9 +98,10 @@ def train_classifier(
     if initial is not None:
         net.load_state_dict(initial.state_dict())
     optimizer = torch.optim.AdamW(net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    mine = zlib.crc32(repr((settings, classes)).encode() + rows.tobytes() + labels.tobytes())
     epoch, done = 0, False
     if checkpoint.exists():
-        counters = load_checkpoint(checkpoint, {"net": net}, optimizer)
+        counters = load_checkpoint(checkpoint, {"net": net}, optimizer, mine)
         epoch, done = counters["epoch"], bool(counters["done"])
     counts = np.bincount(labels, minlength=classes).clip(1)
     class_weight = torch.from_numpy((counts.mean() / counts) ** settings.balance).float().to(device)
@@ -129,7 +132,7 @@ def train_classifier(
         share = int(right) / len(rows)
         done = share >= settings.fitted
         on_epoch(epoch, share)
-        save_checkpoint(checkpoint, {"net": net}, optimizer, {"epoch": epoch, "done": int(done)})
+        save_checkpoint(checkpoint, {"net": net}, optimizer, {"epoch": epoch, "done": int(done), "fingerprint": mine})
     checkpoint.unlink(missing_ok=True)
     return net.eval()
 
@@ -153,8 +156,9 @@ def train_classifier_on(
         Share of the (augmented) training images predicted right in the last pass.
 
     Raises:
-        ElixirError: no readable image with a label.
+        ElixirError: no readable image with a label, or `out` cannot be written.
     """
+    check_output(out)
     progress = Progress(quiet)
     cache = out.with_name(out.name + ".pixels")
     cache.unlink(missing_ok=True)

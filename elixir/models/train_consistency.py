@@ -18,6 +18,7 @@ from elixir.errors import ElixirError
 from elixir.models import train_prior, weights
 from elixir.models.crops import TrainingImages, cached_images
 from elixir.models.denoiser import DenoiserNet
+from elixir.models.karras import RHO, karras_grid
 from elixir.models.perceptual import PerceptualDistance, load_perceptual
 from elixir.models.precision import training_dtype
 from elixir.models.train_denoiser import DenoiserTraining, LossOf, OnStep, load_denoiser, train_denoiser
@@ -44,7 +45,7 @@ class Distillation(DenoiserTraining):
     learning_rate: float = 4e-4
     sigma_max: float = 0.6
     levels: int = 18
-    rho: float = 7
+    rho: float = RHO
     target: float = 0.95
 
 
@@ -60,27 +61,9 @@ class FineTuning(DenoiserTraining):
     learning_rate: float = 1e-4
     sigmas: tuple[float, ...] = (0.12, 0.25, 0.5)
 
-
-def karras_grid(
-    sigma_max: float, sigma_min: float = EPSILON, levels: int = 18, rho: float = 7, device: torch.device | None = None
-) -> Tensor:
-    """Falling noise levels, equally spaced in sigma^(1/rho) (Karras et al. 2022, eq. 5).
-
-    Args:
-        sigma_max: the first, in any units.
-        sigma_min: the last.
-        levels: how many.
-        rho: the larger, the more of them are small.
-        device: where the result is.
-
-    Returns:
-        float32 (levels,).
-    """
-    ramp = torch.linspace(0, 1, levels, dtype=torch.float64)
-    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
-    grid = (high + ramp * (low - high)) ** rho
-    grid[0], grid[-1] = sigma_max, sigma_min
-    return grid.float().to(device)
+    def __post_init__(self) -> None:
+        if not all(0 < sigma <= 1 for sigma in self.sigmas):
+            raise ElixirError(f"noise levels {list(self.sigmas)} must lie in (0, 1], in [0,1] pixel units")
 
 
 def heun_step(denoise: Denoise, x: Tensor, high: Tensor, low: Tensor) -> Tensor:
@@ -138,7 +121,8 @@ def distill(
     fixed = deepcopy(teacher).requires_grad_(False).to(device, training_dtype(device))
     fixed = fixed.to(memory_format=torch.channels_last)
     net, target = _student(teacher, device), _student(teacher, device).requires_grad_(False)
-    grid = karras_grid(settings.sigma_max, EPSILON, settings.levels, settings.rho, device)
+    levels = karras_grid(settings.sigma_max, EPSILON, settings.levels, settings.rho)
+    grid = torch.tensor(levels, device=device)
 
     def loss_of(clean: Tensor, generator: torch.Generator) -> Tensor:
         level = torch.randint(settings.levels - 1, (len(clean),), generator=generator, device=device)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
+import math
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -18,7 +18,7 @@ from elixir.models.checkpoint import load_checkpoint, save_checkpoint
 from elixir.models.crops import TrainingImages, sample_crops
 from elixir.models.denoiser import DenoiserNet
 from elixir.models.precision import training_dtype
-from elixir.models.weights import read_weights
+from elixir.models.weights import read_weights, write_weights
 
 LossOf = Callable[[Tensor, torch.Generator], Tensor]
 OnStep = Callable[[int, Tensor], None]
@@ -90,18 +90,17 @@ def train_denoiser(
 
     Returns:
         The mean loss since the last checkpoint, which is also in the metadata.
+
+    Raises:
+        ElixirError: the checkpoint is of another training, or the loss is not finite.
     """
     dtype = training_dtype(device)
     checkpoint = out.with_name(out.name + ".checkpoint")
     nets = {"net": net} | {name: follower for name, (follower, _) in averages.items()}
-    step = load_checkpoint(checkpoint, nets, optimizer)["step"] if checkpoint.exists() else 0
+    mine, step = _fingerprint(net, kind, settings), 0
+    if checkpoint.exists():
+        step = load_checkpoint(checkpoint, nets, optimizer, mine)["step"]
     losses: list[Tensor] = []
-
-    def save() -> float:
-        loss = torch.stack(losses).mean().item()
-        save_denoiser(nets["average"], out, kind, asdict(settings) | {"steps_done": step, "loss": round(loss, 6)})
-        return loss
-
     while step < settings.steps:
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         clean = sample_crops(images, settings.crop, settings.batch, generator, device)
@@ -123,12 +122,22 @@ def train_denoiser(
         losses.append(loss.detach())
         on_step(step, losses[-1])
         if step % checkpoint_every == 0 and step < settings.steps:
-            save_checkpoint(checkpoint, nets, optimizer, {"step": step})
-            save()
+            save_checkpoint(checkpoint, nets, optimizer, {"step": step, "fingerprint": mine})
             losses.clear()
-    loss = save()
+    mean = torch.stack(losses).mean().item()
+    if not math.isfinite(mean):
+        raise ElixirError("the training went astray: its loss is no number any more; nothing has been written")
+    save_denoiser(nets["average"], out, kind, asdict(settings) | {"loss": round(mean, 6)})
     checkpoint.unlink(missing_ok=True)
-    return loss
+    return mean
+
+
+def _fingerprint(net: DenoiserNet, kind: str, settings: DenoiserTraining) -> int:
+    """Of what a training is and where it starts."""
+    digest = zlib.crc32(json.dumps([kind, asdict(settings)]).encode())
+    for tensor in net.state_dict().values():
+        digest = zlib.crc32(tensor.float().cpu().numpy().tobytes(), digest)
+    return digest
 
 
 def save_denoiser(net: DenoiserNet, out: Path, kind: str, settings: Mapping[str, object]) -> None:
@@ -141,9 +150,7 @@ def save_denoiser(net: DenoiserNet, out: Path, kind: str, settings: Mapping[str,
         settings: plain values.
     """
     tensors = {name: tensor.half().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    partial = out.with_name(out.name + ".partial")
-    save_file(tensors, partial, {kind: json.dumps(dict(settings))})  # one entry: their order in the file is random
-    os.replace(partial, out)
+    write_weights(out, tensors, {kind: json.dumps(dict(settings))})
 
 
 def load_denoiser(path: Path, *kinds: str, epsilon: float = 0) -> DenoiserNet:

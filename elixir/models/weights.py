@@ -1,16 +1,46 @@
-"""Reading of weight files: safetensors and nothing that could run code."""
+"""Weight files: safetensors and nothing that could run code."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
+from elixir.data.files import replacing
 from elixir.errors import ElixirError
 
 SHIPPED = Path(__file__).parent.parent / "weights"
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"}
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file through a temporary name; the same tensors give the same bytes.
+
+    Args:
+        path: of the file.
+        tensors: contiguous, on the CPU.
+        metadata: at most one entry where bytes matter: their order in the file is random.
+
+    Raises:
+        ElixirError: the disk is full or read-only.
+    """
+    with replacing(path, path.with_name(path.name + ".partial")) as partial:
+        partial.write_bytes(save(dict(tensors), None if metadata is None else dict(metadata)))
+
+
+def check_output(path: Path) -> None:
+    """Make sure, before a long training, that its result can be written.
+
+    Raises:
+        ElixirError: the path is no new or old file in a folder that exists, or its name does not end as it should.
+    """
+    if path.suffix != ".safetensors":
+        raise ElixirError(f"{str(path)!r} must end with .safetensors, or no command will know what it is")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ElixirError(f"{str(path)!r} cannot be written: it is a folder, or the folder for it is missing")
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from elixir.models.karras import karras_grid
 from elixir.purifiers import diffusion, prior
 from elixir.purifiers.base import Purifier
 from elixir.registry import register
 
 STEPS = 8
-RHO = 7
 LOWEST = 0.03  # in [0,1] units: the embedded prior has seen no less noise
 
 
@@ -34,8 +34,7 @@ def karras_sigmas(sigma: float, steps: int, lowest: float = LOWEST) -> list[floa
     """
     if steps == 1:
         return [sigma, 0.0]
-    high, low = sigma ** (1 / RHO), min(lowest, sigma / 2) ** (1 / RHO)
-    return [sigma, *((high + step / (steps - 1) * (low - high)) ** RHO for step in range(1, steps)), 0.0]
+    return [*karras_grid(sigma, min(lowest, sigma / 2), steps), 0.0]
 
 
 class ProbabilityFlow:

@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedKFold
 LEAST = 5  # samples on either side, and folds
 SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
 DENIED = 0.2  # probability of its label below which a sample is denied it
-SETTLED = 0.01  # share of samples
+STABLE = 0.01  # share of samples that may still change sides
 ROUNDS = 10
 
 
@@ -95,12 +95,12 @@ def sharpen_again(
     return sharpen(features, group, others, seed)
 
 
-def settle(
+def sharpen_until_stable(
     features: np.ndarray, suspicion: np.ndarray, seed: int, mark: float = 0.2, clear: float = 0.005
 ) -> np.ndarray:
     """`sharpen_again` until hardly a sample changes sides: a group of which half was seen grows to the whole.
 
-    From the second time on both sides meet at 0.5: a lower mark lets the group drift into the others.
+    From the second time on the mark is 0.5: a lower one lets the group drift into the others.
 
     Args:
         features: see `sharpen_again`.
@@ -114,7 +114,7 @@ def settle(
     """
     for _ in range(ROUNDS):
         before, suspicion, mark = suspicion, sharpen_again(features, suspicion, seed, mark, clear), 0.5
-        if np.mean((suspicion > 0.5) != (before > 0.5)) < SETTLED:
+        if np.mean((suspicion > 0.5) != (before > 0.5)) < STABLE:
             break
     return suspicion
 

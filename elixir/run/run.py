@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from elixir.data.pixels import PixelStore
@@ -25,7 +24,7 @@ from elixir.models.classifier import fused, load_small_classifier, save_classifi
 from elixir.models.external import load_classifier
 from elixir.models.inference import classify
 from elixir.models.train_classifier import ClassifierTraining, ReadPixels, train_classifier
-from elixir.models.weights import read_weights
+from elixir.models.weights import read_weights, write_weights
 from elixir.progress import Progress
 from elixir.purifiers.base import Purifier
 from elixir.registry import find
@@ -132,9 +131,7 @@ class Run:
 
     def keep_triggers(self, triggers: Mapping[int, Tensor]) -> None:
         """Keep estimated triggers: label -> float32 (3, s, s) in [0,1] pixel units, at the working size."""
-        partial = self._triggers.with_suffix(".partial")
-        save_file({str(label): trigger.contiguous() for label, trigger in triggers.items()}, partial)
-        os.replace(partial, self._triggers)
+        write_weights(self._triggers, {str(label): trigger.contiguous() for label, trigger in triggers.items()})
 
     @cached_property
     def triggers(self) -> dict[int, Tensor]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from elixir.errors import ElixirError
 from elixir.run.columns import Columns
-from elixir.run.evidence import settle
+from elixir.run.evidence import sharpen_until_stable
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 
@@ -41,7 +41,7 @@ class RefineStage(ReduceStage):
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]
         features = run.column("reference", "features")
-        suspicion = run.column("retrial", "suspicion").copy()
+        suspicion = run.column("retrial" if run.has("retrial") else "target", "suspicion").copy()
         suspect = np.zeros(len(labels), bool)
         score = run.findings.get("scores", {})
         weight = np.array([score.get(name, 0.0) for name in run.classes])
@@ -50,7 +50,9 @@ class RefineStage(ReduceStage):
         for target in run.findings["targets"]:
             members = np.flatnonzero(labels == target["label"])
             if target["witness"] != "pattern":
-                suspicion[members] = settle(features[members], suspicion[members], run.seed, self.mark, self.clear)
+                suspicion[members] = sharpen_until_stable(
+                    features[members], suspicion[members], run.seed, self.mark, self.clear
+                )
             suspect[members] = suspicion[members] > self.threshold
             target["suspects"] = int(suspect[members].sum())
         return {"suspicion": suspicion, "suspect": suspect}

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elixir.data.pixels import blocks
 from elixir.errors import ElixirError
 from elixir.models.train_classifier import ClassifierTraining
 from elixir.run.columns import Columns
-from elixir.run.evidence import DENIED, settle
+from elixir.run.evidence import DENIED, sharpen_until_stable
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 
@@ -51,12 +52,12 @@ class RetrialStage(ReduceStage):
         suspicion = run.column("target", "suspicion").copy()
         targets = list(run.findings["targets"])
         attacked = np.isin(labels, [target["label"] for target in targets])
-        settled = {
-            label: settle(features[labels == label], suspicion[labels == label], run.seed)
+        stable = {
+            label: sharpen_until_stable(features[labels == label], suspicion[labels == label], run.seed)
             for label, name in enumerate(run.classes)
             if run.findings["scores"].get(name, 0.0) >= self.doubt and not attacked[labels == label].any()
         }
-        groups = {label: np.flatnonzero(labels == label)[found > 0.5] for label, found in settled.items()}
+        groups = {label: np.flatnonzero(labels == label)[found > 0.5] for label, found in stable.items()}
         groups = {label: group for label, group in groups.items() if len(group) >= self.smallest}
         if groups:
             seen = ~(attacked & (suspicion > 0.5))
@@ -66,12 +67,14 @@ class RetrialStage(ReduceStage):
         run.findings["retried"] = {}
         for label, group in groups.items():
             share = len(group) / int((labels == label).sum())
-            with run.network():
-                logp, _ = run.classify("retrial", run.pixels.read(rows[group]))
-            denied = float(np.mean(np.exp(logp[:, label]) < DENIED))
+            own: list[np.ndarray] = []
+            for part in blocks(rows[group], run.pixels.shape):
+                with run.network():
+                    own.append(run.classify("retrial", run.pixels.read(part))[0][:, label])
+            denied = float(np.mean(np.exp(np.concatenate(own)) < DENIED))
             run.findings["retried"][run.classes[label]] = round(denied, 4)
             if denied >= self.conviction:
-                suspicion[labels == label] = settled[label]
+                suspicion[labels == label] = stable[label]
                 targets.append(
                     {
                         "label": label,

@@ -27,7 +27,7 @@ def certification(folder: Path, radii: list[float], calls: int) -> Path:
         "draws": np.full(number, 90),
     }
     write_columns(folder / "rows.parquet", columns)
-    settings = {"test": "signs.parquet", "sigmas": [0.5], "n0": 10, "n": 90, "alpha": 0.01, "seed": 0}
+    settings = {"test": "signs.parquet", "sigmas": [0.5], "n0": 10, "n": 90, "alpha": 0.01, "seed": 0, "device": "cpu"}
     (folder / "summary.json").write_text(json.dumps({"settings": settings}))
     timings = {
         "purifier_calls": calls * 100 * number,

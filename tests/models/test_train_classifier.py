@@ -14,7 +14,7 @@ from elixir.errors import ElixirError
 from elixir.models.classifier import KIND, SmallResNet, fused, load_small_classifier, save_classifier
 from elixir.models.inference import classify
 from elixir.models.train_classifier import ClassifierTraining, train_classifier, train_classifier_on
-from elixir.models.weights import read_weights
+from elixir.models.weights import check_output, read_weights
 
 CPU = torch.device("cpu")
 SETTINGS = ClassifierTraining(epochs=4, least_steps=1, batch=16, fitted=2)
@@ -150,3 +150,34 @@ def test_saved_and_loaded(tmp_path: Path):
     (tmp_path / "c.safetensors").write_bytes((tmp_path / "a.safetensors").read_bytes()[:1000])
     with pytest.raises(ElixirError, match="truncated"):
         load_small_classifier(tmp_path / "c.safetensors")
+
+
+def test_logits_follow_the_order_of_the_dataset(tmp_path: Path):
+    torch.manual_seed(0)
+    net, path = SmallResNet(3).eval(), tmp_path / "net.safetensors"
+    save_classifier(net, path, ["stop", "yield", "50"])
+    x = torch.rand(2, 3, 16, 16)
+    expected = net(x)[0]
+    assert torch.allclose(load_small_classifier(path, ["50", "stop", "yield"])(x)[0], expected[:, [2, 0, 1]], atol=1e-5)
+    assert torch.allclose(load_small_classifier(path, ["00", "01", "02"])(x)[0], expected, atol=1e-5)
+
+
+def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path):
+    def stop(epoch: int, accuracy: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, SETTINGS, on_epoch=lambda epoch, accuracy: None if epoch < 2 else stop(epoch, accuracy))
+    with pytest.raises(ElixirError, match="other settings, data or start"):
+        train(tmp_path, replace(SETTINGS, seed=1))
+    (tmp_path / "checkpoint").write_bytes(b"half of one")
+    with pytest.raises(ElixirError, match="not a readable safetensors file"):
+        train(tmp_path, SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "missing/weights.safetensors", "folder.safetensors"])
+def test_an_output_that_cannot_be_written_costs_no_training(tmp_path: Path, name: str):
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(ElixirError, match=r"must end with|cannot be written"):
+        check_output(tmp_path / name)
+    check_output(tmp_path / "weights.safetensors")

@@ -23,6 +23,7 @@ from elixir.models import train_prior
 from elixir.models.classifier import SmallResNet, save_classifier
 from elixir.models.crops import TrainingImages
 from elixir.models.denoiser import DenoiserNet
+from elixir.models.karras import karras_grid
 from elixir.models.perceptual import PerceptualDistance
 from elixir.models.train_consistency import (
     EPSILON,
@@ -32,7 +33,6 @@ from elixir.models.train_consistency import (
     distill,
     fine_tune,
     heun_step,
-    karras_grid,
     train_consistency_on,
 )
 from elixir.models.train_denoiser import load_denoiser, save_denoiser
@@ -60,12 +60,12 @@ def distance() -> PerceptualDistance:
 
 
 def test_the_grid_is_that_of_the_paper_and_of_diffusers() -> None:
-    grid = karras_grid(80, 0.002)
+    grid = torch.tensor(karras_grid(80, 0.002, 18))
     scheduler = CMStochasticIterativeScheduler(num_train_timesteps=18)
     assert torch.allclose(grid, scheduler.sigmas.float(), rtol=1e-5)
     nearest = [grid[(grid - 2 * sigma).abs().argmin()].item() for sigma in (0.25, 0.5, 1)]
     assert nearest == pytest.approx([0.585, 1.088, 1.923], abs=5e-4)
-    own = karras_grid(0.6)
+    own = torch.tensor(karras_grid(0.6, EPSILON, 18))
     assert len(own) == 18
     assert (own[0].item(), own[-1].item()) == pytest.approx((0.6, EPSILON), rel=1e-6)
     assert (own.diff() < 0).all()
@@ -106,7 +106,7 @@ def flow_to_the_end(x: Tensor, grid: Tensor) -> Tensor:
 def test_the_flow_of_two_point_data_ends_at_the_sign() -> None:
     """A perfect consistency model returns sign(y), where the posterior mean is tanh(y / t^2)."""
     start = torch.linspace(-0.6, 1.6, 45).view(-1, 1, 1, 1)
-    end = flow_to_the_end(start, karras_grid(0.6, levels=40))
+    end = flow_to_the_end(start, torch.tensor(karras_grid(0.6, EPSILON, 40)))
     decided = (start - 0.5).abs() > 0.01
     assert torch.allclose(end[decided], ((2 * start - 1).sign()[decided] + 1) / 2, atol=0.01)
     mean = posterior_mean(start, torch.full((45,), 0.6))
@@ -149,7 +149,9 @@ def test_an_interrupted_training_ends_with_the_same_file(
     a, b = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     with pytest.raises(KeyboardInterrupt):
         train(settings, a, distance, on_step=stop)
-    assert (tmp_path / "a.safetensors.checkpoint").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.safetensors.checkpoint"}
+    with pytest.raises(ElixirError, match="other settings"):
+        train(replace(settings, seed=1), a, distance)
     train(settings, a, distance)
     train(settings, b, distance)
     assert a.read_bytes() == b.read_bytes()
@@ -166,7 +168,7 @@ def test_settings_and_loss_are_in_the_file(tmp_path: Path, distance: PerceptualD
     with safe_open(out, "pt") as file:
         written = json.loads(file.metadata()[KIND])
     assert written["sigmas"] == [0.1, 0.3]
-    assert written["steps_done"] == written["steps"] == 4
+    assert written["steps"] == 4
     assert written["loss"] == pytest.approx(sum(losses[2:]) / 2, abs=1e-6)
 
 
@@ -176,6 +178,14 @@ def test_the_loss_falls(kind: type[Distillation | FineTuning], tmp_path: Path, d
     settings = kind(steps=40, batch=32, crop=8, warmup=5, learning_rate=2e-3)
     train(settings, tmp_path / "m.safetensors", distance, on_step=lambda step, loss: losses.append(float(loss)))
     assert np.mean(losses[-10:]) < np.mean(losses[:10])
+
+
+def test_a_loss_that_is_no_number_leaves_no_weights(tmp_path: Path, distance: PerceptualDistance) -> None:
+    with pytest.raises(ElixirError, match="went astray"):
+        train(replace(FINE_TUNING, learning_rate=1e30), tmp_path / "m.safetensors", distance)
+    assert not (tmp_path / "m.safetensors").exists()
+    with pytest.raises(ElixirError, match="noise levels"):
+        replace(FINE_TUNING, sigmas=(-0.1,))
 
 
 def test_the_teacher_and_the_initial_model_are_left_alone(tmp_path: Path, distance: PerceptualDistance) -> None:

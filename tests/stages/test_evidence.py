@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from elixir.run.evidence import settle, sharpen, sharpen_again, trigger_evidence
+from elixir.run.evidence import sharpen, sharpen_again, sharpen_until_stable, trigger_evidence
 from elixir.run.tiles import erased, grid, mask, pasted
 
 
@@ -48,10 +48,10 @@ def test_a_group_of_which_a_part_was_seen_grows_to_the_whole():
         rng.normal(size=(400, 16)) + 3.0 * np.eye(16)[np.where(group, kinds, 15)] + 3.0 * group[:, None] * np.eye(16)[8]
     )
     seen = np.where(group & (kinds < 2), 0.9, 0.001)
-    once, whole = sharpen_again(features, seen, 0), settle(features, seen, 0)
+    once, whole = sharpen_again(features, seen, 0), sharpen_until_stable(features, seen, 0)
     assert (once > 0.5)[group].mean() < 0.8 < 0.95 < (whole > 0.5)[group].mean()
     assert (whole > 0.5)[~group].mean() < 0.1
-    np.testing.assert_array_equal(settle(features, np.zeros(400), 0), 0)
+    np.testing.assert_array_equal(sharpen_until_stable(features, np.zeros(400), 0), 0)
 
 
 def test_too_few_marks_are_no_group():
