@@ -103,7 +103,7 @@ def certify_dataset(
         smoothed = [SmoothedClassifier(classifier, purifier, s, device, settings.seed) for s in settings.sigmas]
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
-        measured_on = machine()
+        measured_on = machine(device)
         ledger = Ledger(journal, about)
         _certify(part, smoothed, settings, ledger, Progress(quiet))
         rows = _in_order(ledger.rows, part, settings.sigmas)

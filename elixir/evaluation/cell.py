@@ -157,7 +157,7 @@ class Experiment:
             "trigger": quality,
             "detection": vars(detection),
             **measured,
-            "machine": machine(),
+            "machine": machine(self.device),
         }
         with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
             partial.write_text(json.dumps(result, indent=1) + "\n")

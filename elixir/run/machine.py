@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 
-def machine() -> dict[str, object]:
-    """Processor, accelerator, system and versions of the libraries that decide results."""
+def machine(device: torch.device) -> dict[str, object]:
+    """Processor, accelerator if `device` is one, system and versions of the libraries that decide results."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -21,7 +21,7 @@ def machine() -> dict[str, object]:
     return {
         "cpu": cpu,
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "system": platform.platform(),
         "python": platform.python_version(),
         "versions": {
