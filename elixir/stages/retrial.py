@@ -34,7 +34,7 @@ class RetrialStage(ReduceStage):
 
     name = "retrial"
     doubt: float = 0.1
-    conviction: float = 0.75
+    conviction: float = 0.8
     smallest: int = 10
     epochs: int = 8
     least_steps: int = 600
