@@ -20,7 +20,7 @@ from elixir.certification.ledger import Ledger, Row
 from elixir.certification.sampling import check
 from elixir.certification.smoothing import Named, SmoothedClassifier
 from elixir.data.decode import decode
-from elixir.data.files import replacing, writing
+from elixir.data.files import replace_text, writing
 from elixir.data.part import Part
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
@@ -111,7 +111,7 @@ def certify_dataset(
         radii = radii_up_to(largest)
         _write_rows(out / "rows.parquet", rows)
         title = f"{Path(source.location).stem}, purifier {settings.purifier}, {len(part.samples)} images"
-        _write(out / "curve.svg", draw_curve(rows, settings.sigmas, max(largest, radii[-1]), title))
+        replace_text(out / "curve.svg", draw_curve(rows, settings.sigmas, max(largest, radii[-1]), title))
         _write_json(timings, {**_rates(ledger.cost, rows), "machine": measured_on})
         accuracy = accuracies(rows, settings.sigmas, radii)
         _write_json(summary, {"settings": about, "unreadable": unreadable, "radii": radii, **accuracy})
@@ -197,12 +197,7 @@ def _write_rows(path: Path, rows: list[Row]) -> None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    _write(path, json.dumps(content, indent=1) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
-        partial.write_text(text, encoding="utf-8")
+    replace_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def _sha256(model: str | None) -> str | None:

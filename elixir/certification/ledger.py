@@ -57,8 +57,9 @@ class Ledger:
         with writing(path):
             path.touch()
             whole = path.read_bytes()
-            lines = whole[: whole.rfind(b"\n") + 1].splitlines()
-            os.truncate(path, sum(len(line) + 1 for line in lines))
+            end = whole.rfind(b"\n") + 1
+            os.truncate(path, end)
+        lines = whole[:end].splitlines()
         if not lines:
             self._append(settings)
         elif json.loads(lines[0]) != json.loads(json.dumps(settings)):

@@ -45,6 +45,16 @@ def replacing(path: Path, partial: Path) -> Iterator[Path]:
             raise
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a small text file, UTF-8, through a temporary name.
+
+    Raises:
+        ElixirError: the disk is full or read-only.
+    """
+    with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 def copy(source: Path, path: Path, partial: Path) -> None:
     """Copy bytes, times and permissions of one file; links are followed."""
     with replacing(path, partial):

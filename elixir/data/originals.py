@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from elixir.data.decision import Decision
-from elixir.data.files import RUN_FOLDER, copy, empty_folder, replacing, writing
+from elixir.data.files import RUN_FOLDER, copy, empty_folder, replace_text, writing
 from elixir.data.folder import FolderSource
 from elixir.data.names import unescape
 from elixir.data.rows import ParquetRows
@@ -82,9 +82,7 @@ def write_facts(folder: Path, source: Source, sink: Kind, outputs: list[tuple[st
             "files": [str(path) for path in chosen],
             "copies": [str(path) for files in copies for path in files],
         }
-    path = folder / RUN_FOLDER / "restore.json"
-    with replacing(path, path.with_suffix(".partial")) as partial:
-        partial.write_text(json.dumps(facts, indent=1), "utf-8")
+    replace_text(folder / RUN_FOLDER / "restore.json", json.dumps(facts, indent=1))
 
 
 def table_files(source: TableSource) -> dict[str, dict[Path, Path]]:

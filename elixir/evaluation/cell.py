@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from elixir.data.files import replacing
+from elixir.data.files import replace_text
 from elixir.data.opening import open_source
 from elixir.data.source import Source
 from elixir.errors import ElixirError
@@ -159,8 +159,7 @@ class Experiment:
             **measured,
             "machine": machine(self.device),
         }
-        with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
-            partial.write_text(json.dumps(result, indent=1) + "\n")
+        replace_text(path, json.dumps(result, indent=1) + "\n")
         return result
 
     def _measured(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from elixir.data.files import replacing
+from elixir.data.files import replace_text
 from elixir.errors import ElixirError
 from elixir.evaluation.defences import UNDEFENDED, UNPOISONED
 from elixir.evaluation.summary import Row, Share
@@ -41,12 +41,12 @@ def insert(path: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
     _, end, after = rest.partition(marks[1])
     if not start or not end:
         raise ElixirError(f"{path} has no lines {marks[0]} and {marks[1]} to put the results between")
-    _write(path, f"{before}{start}\n{text}{end}{after}")
+    replace_text(path, f"{before}{start}\n{text}{end}{after}")
 
 
 def write_page(path: Path, experiments: list[list[Row]]) -> None:
     """Write one HTML file without scripts or outside resources: tables with intervals, bars, settings."""
-    _write(
+    replace_text(
         path,
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>elixir evaluate</title><style>{STYLE}</style>\n'
         "<h1>elixir evaluate</h1>\n"
@@ -129,8 +129,3 @@ def _bars(rows: list[Row], what: str) -> str:
 
 def _colour(row: Row) -> str:
     return {UNDEFENDED: "#c0504d", UNPOISONED: "#9aa5b1", "oracle": "#9aa5b1"}.get(row.pipeline, "#3b7dd8")
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
-        partial.write_text(text, encoding="utf-8")

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.data.cache import cache_pixels
 from elixir.data.source import Source
 from elixir.errors import ElixirError
-from elixir.models.weights import check_output
+from elixir.models.training_pixels import training_pixels
 from elixir.progress import Progress
 
 CPU = torch.device("cpu")
@@ -49,18 +48,10 @@ def cached_images(source: Source, size: int, crop: int, out: Path, progress: Pro
     Raises:
         ElixirError: `size` is too small, there is no readable image, or `out` cannot be written.
     """
-    check_output(out)
     if size < 2 * crop:
         raise ElixirError(f"size {size} is too small: training needs images of at least {2 * crop} pixels")
-    cache = out.with_name(out.name + ".pixels")
-    cache.unlink(missing_ok=True)
-    with progress.task("reading", len(source.samples)) as advance:
-        store, rows = cache_pixels(source, cache, size, advance)
-    if not len(rows):
-        raise ElixirError(f"{source.location} holds no readable image with a label to train on")
-    with store:
+    with training_pixels(source, size, out, progress) as (store, rows):
         yield TrainingImages(store.read, len(rows), size)
-    cache.unlink()
 
 
 def sample_crops(

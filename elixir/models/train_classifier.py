@@ -12,13 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.data.cache import cache_pixels
 from elixir.data.source import Source
-from elixir.errors import ElixirError
 from elixir.models.checkpoint import load_checkpoint, save_checkpoint
 from elixir.models.classifier import SmallResNet, save_classifier
 from elixir.models.precision import training_dtype
-from elixir.models.weights import check_output
+from elixir.models.training_pixels import training_pixels
 from elixir.progress import Progress
 from elixir.randomness import generator
 
@@ -158,28 +156,21 @@ def train_classifier_on(
     Raises:
         ElixirError: no readable image with a label, or `out` cannot be written.
     """
-    check_output(out)
     progress = Progress(quiet)
-    cache = out.with_name(out.name + ".pixels")
-    cache.unlink(missing_ok=True)
     accuracies = [0.0]
-    with progress.task("reading", len(source.samples)) as advance:
-        store, rows = cache_pixels(source, cache, size, advance)
-    if not len(rows):
-        raise ElixirError(f"{source.location} holds no readable image with a label")
-    labels = np.array([source.samples[row].label for row in rows], np.int64)
-    with store, progress.task("training", settings.passes(len(rows))) as advance:
+    with training_pixels(source, size, out, progress) as (store, rows):
+        labels = np.array([source.samples[row].label for row in rows], np.int64)
+        with progress.task("training", settings.passes(len(rows))) as advance:
 
-        def on_epoch(_: int, accuracy: float) -> None:
-            accuracies.append(accuracy)
-            advance(1)
+            def on_epoch(_: int, accuracy: float) -> None:
+                accuracies.append(accuracy)
+                advance(1)
 
-        checkpoint = out.with_name(out.name + ".checkpoint")
-        net = train_classifier(
-            store.read, np.arange(len(rows)), labels, len(source.classes), settings, checkpoint, on_epoch, device
-        )
-    save_classifier(net, out, source.classes, torch.float16)
-    cache.unlink()
+            checkpoint = out.with_name(out.name + ".checkpoint")
+            net = train_classifier(
+                store.read, np.arange(len(rows)), labels, len(source.classes), settings, checkpoint, on_epoch, device
+            )
+        save_classifier(net, out, source.classes, torch.float16)
     return accuracies[-1]
 
 

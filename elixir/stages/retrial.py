@@ -51,22 +51,26 @@ class RetrialStage(ReduceStage):
         features = run.column("reference", "features")
         suspicion = run.column("target", "suspicion").copy()
         targets = list(run.findings["targets"])
-        attacked = np.isin(labels, [target["label"] for target in targets])
-        stable = {
-            label: sharpen_until_stable(features[labels == label], suspicion[labels == label], run.seed)
+        attacked = [target["label"] for target in targets]
+        doubtful = [
+            label
             for label, name in enumerate(run.classes)
-            if run.findings["scores"].get(name, 0.0) >= self.doubt and not attacked[labels == label].any()
+            if run.findings["scores"].get(name, 0.0) >= self.doubt and label not in attacked
+        ]
+        members = {label: np.flatnonzero(labels == label) for label in doubtful}
+        stable = {
+            label: sharpen_until_stable(features[mine], suspicion[mine], run.seed) for label, mine in members.items()
         }
-        groups = {label: np.flatnonzero(labels == label)[found > 0.5] for label, found in stable.items()}
+        groups = {label: members[label][found > 0.5] for label, found in stable.items()}
         groups = {label: group for label, group in groups.items() if len(group) >= self.smallest}
         if groups:
-            seen = ~(attacked & (suspicion > 0.5))
+            seen = ~(np.isin(labels, attacked) & (suspicion > 0.5))
             seen[np.concatenate(list(groups.values()))] = False
             training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 200)
             run.train("retrial", run.pixels.read, rows[seen], labels[seen], training)
         run.findings["retried"] = {}
         for label, group in groups.items():
-            share = len(group) / int((labels == label).sum())
+            share = len(group) / len(members[label])
             own: list[np.ndarray] = []
             for part in blocks(rows[group], run.pixels.shape):
                 with run.network():
@@ -74,7 +78,7 @@ class RetrialStage(ReduceStage):
             denied = float(np.mean(np.exp(np.concatenate(own)) < DENIED))
             run.findings["retried"][run.classes[label]] = round(denied, 4)
             if denied >= self.conviction:
-                suspicion[labels == label] = stable[label]
+                suspicion[members[label]] = stable[label]
                 targets.append(
                     {
                         "label": label,
