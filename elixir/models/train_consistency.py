@@ -35,8 +35,9 @@ class Distillation(DenoiserTraining):
     """Settings of a consistency distillation (Song et al. 2023, algorithm 2, and its settings for CIFAR-10).
 
     Args:
-        sigma_max: largest noise level in [0,1] pixel units; the least is `EPSILON`.
-        levels: number of noise levels.
+        sigma_max: largest noise level in [0,1] pixel units.
+        sigma_min: least one that the teacher has learned; from there one step leads to `EPSILON`.
+        levels: number of noise levels, `EPSILON` included.
         rho: see `karras_grid`.
         target: decay of the moving average of the weights that gives the targets.
     """
@@ -44,6 +45,7 @@ class Distillation(DenoiserTraining):
     steps: int = 8000
     learning_rate: float = 4e-4
     sigma_max: float = 0.6
+    sigma_min: float = 0.03
     levels: int = 18
     rho: float = RHO
     target: float = 0.95
@@ -121,7 +123,7 @@ def distill(
     fixed = deepcopy(teacher).requires_grad_(False).to(device, training_dtype(device))
     fixed = fixed.to(memory_format=torch.channels_last)
     net, target = _student(teacher, device), _student(teacher, device).requires_grad_(False)
-    levels = karras_grid(settings.sigma_max, EPSILON, settings.levels, settings.rho)
+    levels = [*karras_grid(settings.sigma_max, settings.sigma_min, settings.levels - 1, settings.rho), EPSILON]
     grid = torch.tensor(levels, device=device)
 
     def loss_of(clean: Tensor, generator: torch.Generator) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.stats import binomtest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import StratifiedKFold
 
@@ -42,6 +43,20 @@ def trigger_evidence(
 def local(transplant: np.ndarray, tile_transplant: np.ndarray) -> np.ndarray:
     """Whether one tile carries the label better than what purification takes away, bool (n,)."""
     return tile_transplant > transplant.max(1)
+
+
+def denied_beyond(group: np.ndarray, others: np.ndarray) -> float:
+    """How much more of a group is denied its label than of the other samples, in [0,1].
+
+    Models that have learned little, from few images or of hard labels, deny it everywhere, and a small group shows
+    little: of the group's share counts the lower bound at 95 % (Clopper-Pearson).
+
+    Args:
+        group: whether its samples are denied, bool (n,), n >= 1.
+        others: likewise, (m,).
+    """
+    least = binomtest(int(group.sum()), len(group), alternative="greater").proportion_ci(0.95).low
+    return max(0.0, float(least) - (float(others.mean()) if len(others) else 0.0))
 
 
 def sharpen(features: np.ndarray, group: np.ndarray, others: np.ndarray, seed: int) -> np.ndarray:
@@ -132,6 +147,30 @@ def resembling(features: np.ndarray, group: np.ndarray) -> Callable[[np.ndarray]
     model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE, priors=[0.5, 0.5])
     model.fit(_directions(features), group)
     return lambda others: model.predict_proba(_directions(others))[:, 1]
+
+
+def by_odds(odds: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Probability of belonging to a group by one value alone: linear discriminant analysis, both sides count alike.
+
+    The samples that are more likely of the group than not join it, until none is left.
+
+    Args:
+        odds: of every sample, (n,).
+        group: bool (n,), samples that belong to it; most of the others do not.
+
+    Returns:
+        float64 (n,) in [0,1]; zeros where either side is too small to learn from.
+    """
+    probability, values = np.zeros(len(odds)), odds[:, None]
+    for _ in range(ROUNDS):
+        if min(group.sum(), (~group).sum()) < LEAST:
+            break
+        model = LinearDiscriminantAnalysis(priors=[0.5, 0.5]).fit(values, group)
+        probability = model.predict_proba(values)[:, 1]
+        before, group = group, group | (probability > 0.5)
+        if (group == before).all():
+            break
+    return probability
 
 
 def _directions(features: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from scipy.special import logit
 from torch import Tensor
 
 from elixir.randomness import generator
-from elixir.run.evidence import DENIED, sharpen, sharpen_again, trigger_evidence
+from elixir.run.evidence import DENIED, denied_beyond, sharpen, sharpen_again, trigger_evidence
 from elixir.run.pattern import Moments, cut, split
 from elixir.run.reading import reference_sees
 from elixir.run.residual import mean_of, mean_residual
@@ -141,18 +141,18 @@ class Hearing:
     def contradicted(self) -> Testimony:
         """The second kind alone, for triggers that differ in every image.
 
-        Models that could not learn the trigger deny the label where the reference model is sure of it. Score: share of
-        the group that is denied, times the square root of the group's share of the label; hard benign samples make
-        small groups.
+        Models that could not learn the trigger deny the label where the reference model is sure of it. Score: how much
+        more of the group is denied than of all other samples, times the square root of the group's share of the label;
+        hard benign samples make small groups.
         """
         denied = self._record.denied
         suspicion = self._pointed_at(denied)
         group = self._members[suspicion > 0.5]
         if len(group) < self._smallest:
             return Testimony("contradiction", suspicion)
-        precision, share = float(denied[group].mean()), len(group) / len(self._members)
-        evidence = {"denied": precision, "share": share}
-        return Testimony("contradiction", suspicion, precision * share**0.5, evidence)
+        beyond, share = denied_beyond(denied[group], np.delete(denied, group)), len(group) / len(self._members)
+        evidence = {"denied": float(denied[group].mean()), "beyond_others": beyond, "share": share}
+        return Testimony("contradiction", suspicion, beyond * share**0.5, evidence)
 
     def pattern(self) -> Testimony:
         """Neither kind, for triggers that survive purification on images whose label is right.

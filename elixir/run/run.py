@@ -170,6 +170,7 @@ class Run:
         labels: np.ndarray,
         settings: ClassifierTraining,
         initial: str | None = None,
+        classes: list[str] | None = None,
     ) -> None:
         """Train a classifier and keep it under `name`; nothing is done when an earlier run has kept it.
 
@@ -180,6 +181,7 @@ class Run:
             labels: int64 (n,).
             settings: of the training.
             initial: name of the kept classifier whose weights it starts from; random ones by default.
+            classes: names of the labels; those of the dataset by default.
 
         Raises:
             ElixirError: there are no rows.
@@ -190,19 +192,20 @@ class Run:
         if not len(rows):
             raise ElixirError(f"no image is left to train the {name} model on; are most of the labels under attack?")
         path.parent.mkdir(parents=True, exist_ok=True)
+        classes = classes or self.classes
         with self.network(), self.progress.task(name, settings.passes(len(rows))) as advance:
             net = train_classifier(
                 read,
                 rows,
                 labels,
-                len(self.classes),
+                len(classes),
                 settings,
                 path.with_suffix(".checkpoint"),
                 lambda epoch, accuracy: advance(1),
                 self.device,
                 None if initial is None else load_small_classifier(path.with_name(f"{initial}.safetensors")),
             )
-        save_classifier(net, path, self.classes)
+        save_classifier(net, path, classes)
         self.note_cost()
 
     def _model(self, name: str) -> Path:

@@ -6,53 +6,105 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elixir.data.pixels import blocks
 from elixir.errors import ElixirError
+from elixir.models.train_classifier import ClassifierTraining
+from elixir.randomness import generator
 from elixir.run.columns import Columns
-from elixir.run.evidence import sharpen_until_stable
+from elixir.run.evidence import LEAST, STABLE, by_odds, sharpen_until_stable
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 
 
 @dataclass
 class RefineStage(ReduceStage):
-    """Within attacked labels, the group that the target stage has found is sharpened until it is stable.
+    """Within attacked labels, the group that the target stage has found grows to the whole.
+
+    First the features of the reference model sharpen it until it is stable. What looks to that model like a typical
+    image of the label is missed, so then classifiers are trained for which the suspects of each attacked label are a
+    class of their own: the trigger is what tells it from the others. Each half of the data is read by the classifier
+    that was trained on the other one, and of the label's samples those that it takes for suspects join them. This is
+    repeated while the group grows.
 
     Not so where a pattern in the pixels has told the samples apart: nothing is sharper.
 
-    Each round learns from the samples that the one before is sure about, on either side, and judges all. The threshold
-    is low: a benign sample among the suspects gets its label back from the benign model, a poisoned one that is missed
-    stays. In labels that are not under attack the suspicion is weighted by the label's score.
+    The threshold is low: a benign sample among the suspects gets its label back from the benign model, a poisoned one
+    that is missed stays. In labels that are not under attack the suspicion is weighted by the label's score.
 
     Args:
         mark: suspicion from which a sample counts as one of the group.
         clear: suspicion below which it counts as none.
         threshold: suspicion from which a sample is a suspect.
+        rounds: how often such classifiers are trained at most.
+        epochs: passes of each training at most.
+        least_steps: of the optimizer; a small set is passed more often.
     """
 
     name = "refine"
     mark: float = 0.2
     clear: float = 0.005
     threshold: float = 0.01
+    rounds: int = 3
+    epochs: int = 8
+    least_steps: int = 600
 
     def check(self) -> None:
         if not 0 < self.clear <= self.mark < 1 or not 0 < self.threshold < 1:
             raise ElixirError("refine.clear, refine.mark and refine.threshold must lie in (0, 1), clear below mark")
+        if self.rounds < 0:
+            raise ElixirError(f"refine.rounds = {self.rounds} must not be negative")
 
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]
         features = run.column("reference", "features")
-        suspicion = run.column("retrial" if run.has("retrial") else "target", "suspicion").copy()
-        suspect = np.zeros(len(labels), bool)
+        suspicion = run.column("retrial" if run.has("retrial") else "target", "suspicion").astype(np.float64)
         score = run.findings.get("scores", {})
         weight = np.array([score.get(name, 0.0) for name in run.classes])
         weight[[target["label"] for target in run.findings["targets"]]] = 1
         suspicion *= weight[labels]
+        members = {target["label"]: np.flatnonzero(labels == target["label"]) for target in run.findings["targets"]}
+        vague = {target["label"] for target in run.findings["targets"] if target["witness"] != "pattern"}
+        for label in vague:
+            mine = members[label]
+            suspicion[mine] = sharpen_until_stable(features[mine], suspicion[mine], run.seed, self.mark, self.clear)
+        for number in range(self.rounds):
+            groups = {label: members[label][suspicion[members[label]] > 0.5] for label in sorted(vague)}
+            groups = {label: group for label, group in groups.items() if LEAST <= len(group)}
+            grown = 0
+            for label, odds in self._recognized(run, number, groups).items():
+                mine = members[label]
+                seen = np.maximum(suspicion[mine], by_odds(odds[mine], suspicion[mine] > 0.5))
+                grown += int(((seen > self.threshold) & (suspicion[mine] <= self.threshold)).sum())
+                suspicion[mine] = seen
+            if grown <= STABLE * sum(len(group) for group in groups.values()):
+                break
+        suspect = np.zeros(len(labels), bool)
         for target in run.findings["targets"]:
-            members = np.flatnonzero(labels == target["label"])
-            if target["witness"] != "pattern":
-                suspicion[members] = sharpen_until_stable(
-                    features[members], suspicion[members], run.seed, self.mark, self.clear
-                )
-            suspect[members] = suspicion[members] > self.threshold
-            target["suspects"] = int(suspect[members].sum())
-        return {"suspicion": suspicion, "suspect": suspect}
+            mine = members[target["label"]]
+            suspect[mine] = suspicion[mine] > self.threshold
+            target["suspects"] = int(suspect[mine].sum())
+        return {"suspicion": suspicion.astype(np.float32), "suspect": suspect}
+
+    def _recognized(self, run: Run, number: int, groups: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """For every label with a group, the log-odds of all samples that they are of the group, not of the label."""
+        if not groups:
+            return {}
+        rows = run.readable_rows()
+        taught = run.labels[rows].astype(np.int64)
+        own = {label: len(run.classes) + index for index, label in enumerate(groups)}
+        for label, group in groups.items():
+            taught[group] = own[label]
+        classes = [*run.classes, *(f"suspects of {run.classes[label]}" for label in groups)]
+        fold = generator(run.seed, "recognize", number).permutation(len(rows)) % 2
+        odds = {label: np.zeros(len(rows)) for label in groups}
+        for half in range(2):
+            name = f"recognize-{number}-{half}"
+            seen, unseen = np.flatnonzero(fold != half), np.flatnonzero(fold == half)
+            training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 300 + 2 * number + half)
+            run.train(name, run.pixels.read, rows[seen], taught[seen], training, classes=classes)
+            for part in blocks(unseen, run.pixels.shape):
+                with run.network():
+                    logp = run.classify(name, run.pixels.read(rows[part]))[0]
+                for label in groups:
+                    odds[label][part] = logp[:, own[label]] - logp[:, label]
+        return odds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from elixir.data.pixels import blocks
 from elixir.errors import ElixirError
 from elixir.models.train_classifier import ClassifierTraining
 from elixir.run.columns import Columns
-from elixir.run.evidence import DENIED, sharpen_until_stable
+from elixir.run.evidence import DENIED, denied_beyond, sharpen_until_stable
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 
@@ -26,7 +27,8 @@ class RetrialStage(ReduceStage):
 
     Args:
         doubt: score by the target stage from which a label is doubtful.
-        conviction: share of a group that is denied its label from which the label is under attack.
+        conviction: how much more of a group must be denied its label than the cross-fitted models deny of all samples
+            outside the groups, for the label to be under attack.
         smallest: a group of fewer samples is no attack.
         epochs: passes of the training at most.
         least_steps: of the optimizer; a small set is passed more often.
@@ -34,7 +36,7 @@ class RetrialStage(ReduceStage):
 
     name = "retrial"
     doubt: float = 0.1
-    conviction: float = 0.8
+    conviction: float = 0.7
     smallest: int = 10
     epochs: int = 8
     least_steps: int = 600
@@ -63,27 +65,18 @@ class RetrialStage(ReduceStage):
         }
         groups = {label: members[label][found > 0.5] for label, found in stable.items()}
         groups = {label: group for label, group in groups.items() if len(group) >= self.smallest}
-        if groups:
-            seen = ~(np.isin(labels, attacked) & (suspicion > 0.5))
-            seen[np.concatenate(list(groups.values()))] = False
-            training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 200)
-            run.train("retrial", run.pixels.read, rows[seen], labels[seen], training)
         run.findings["retried"] = {}
-        for label, group in groups.items():
-            share = len(group) / len(members[label])
-            own: list[np.ndarray] = []
-            for part in blocks(rows[group], run.pixels.shape):
-                with run.network():
-                    own.append(run.classify("retrial", run.pixels.read(part))[0][:, label])
-            denied = float(np.mean(np.exp(np.concatenate(own)) < DENIED))
-            run.findings["retried"][run.classes[label]] = round(denied, 4)
-            if denied >= self.conviction:
+        for label, denied, beyond in self._denied(run, groups, suspicion, attacked):
+            name, group = run.classes[label], groups[label]
+            run.findings["retried"][name] = round(beyond, 4)
+            if beyond >= self.conviction:
                 suspicion[members[label]] = stable[label]
+                share = len(group) / len(members[label])
                 targets.append(
                     {
                         "label": label,
-                        "name": run.classes[label],
-                        "confidence": round(denied, 4),
+                        "name": name,
+                        "confidence": round(beyond, 4),
                         "suspects": len(group),
                         "witness": "retrial",
                         "evidence": {"denied": round(denied, 4), "share": round(share, 4)},
@@ -91,3 +84,24 @@ class RetrialStage(ReduceStage):
                 )
         run.findings["targets"] = targets
         return {"suspicion": suspicion}
+
+    def _denied(
+        self, run: Run, groups: dict[int, np.ndarray], suspicion: np.ndarray, attacked: list[int]
+    ) -> Iterator[tuple[int, float, float]]:
+        """Of every group, its label, the share that is denied it, and by how much this is more than usual."""
+        if not groups:
+            return
+        rows = run.readable_rows()
+        labels = run.labels[rows]
+        seen = ~(np.isin(labels, attacked) & (suspicion > 0.5))
+        seen[np.concatenate(list(groups.values()))] = False
+        training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 200)
+        run.train("retrial", run.pixels.read, rows[seen], labels[seen], training)
+        usual = np.exp(run.column("crossfit", "logp")[seen], dtype=np.float32) < DENIED
+        for label, group in groups.items():
+            own: list[np.ndarray] = []
+            for part in blocks(rows[group], run.pixels.shape):
+                with run.network():
+                    own.append(run.classify("retrial", run.pixels.read(part))[0][:, label])
+            denied = np.exp(np.concatenate(own)) < DENIED
+            yield label, float(denied.mean()), denied_beyond(denied, usual)

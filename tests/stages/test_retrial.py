@@ -34,7 +34,7 @@ class Court(Run):
         return probability.log().numpy(), np.zeros((len(images), 1))
 
 
-def judged(folder: Path, *, poisoned: bool, score: float, attacked: tuple[int, ...] = ()) -> Court:
+def judged(folder: Path, *, poisoned: bool, score: float, attacked: tuple[int, ...] = (), usual: float = 0.0) -> Court:
     """A run after the retrial; the last samples of the second class lie apart and half of them are suspected.
 
     Args:
@@ -42,6 +42,7 @@ def judged(folder: Path, *, poisoned: bool, score: float, attacked: tuple[int, .
         poisoned: whether the model denies them their label.
         score: of the second class by the target stage.
         attacked: labels that the target stage has found already.
+        usual: share of all samples that the cross-fitted models deny their label.
     """
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], COUNT)
@@ -57,6 +58,8 @@ def judged(folder: Path, *, poisoned: bool, score: float, attacked: tuple[int, .
     run.write_part("index", 0, np.arange(2 * COUNT), {"readable": np.ones(2 * COUNT, bool)})
     run.write_part("reference", 0, np.arange(2 * COUNT), {"features": features.astype(np.float32)})
     run.write_part("target", 0, np.arange(2 * COUNT), {"suspicion": suspicion.astype(np.float32)})
+    logp = np.log(np.where(np.arange(2 * COUNT) % 100 < 100 * usual, 0.01, 0.9))
+    run.write_part("crossfit", 0, np.arange(2 * COUNT), {"logp": logp.astype(np.float16)})
     images = np.where((apart & poisoned)[:, None, None, None], 200, 50)
     run.pixels.append(0, np.broadcast_to(images, (2 * COUNT, 3, 8, 8)).astype(np.uint8))
     run.started("retrial")
@@ -68,7 +71,8 @@ def test_a_group_that_is_denied_its_label_is_convicted_as_a_whole(tmp_path: Path
     run = judged(tmp_path, poisoned=True, score=0.15)
     (target,) = run.findings["targets"]
     assert (target["name"], target["witness"], target["suspects"]) == ("second", "retrial", FOREIGN)
-    assert target["confidence"] == 1
+    assert target["confidence"] == pytest.approx(0.05 ** (1 / FOREIGN), abs=1e-4)  # all of 40 are denied: at least 93 %
+    assert target["evidence"]["denied"] == 1
     assert target["evidence"]["share"] == pytest.approx(FOREIGN / COUNT, abs=1e-4)
     assert (np.flatnonzero(run.column("retrial", "suspicion") > 0.5) == np.arange(2 * COUNT - FOREIGN, 2 * COUNT)).all()
     assert run.trained is not None
@@ -81,6 +85,12 @@ def test_benign_samples_that_are_only_hard_go_free(tmp_path: Path):
     assert run.findings["retried"] == {"second": 0}
     assert run.trained is not None
     assert (run.column("retrial", "suspicion") == run.column("target", "suspicion")).all()
+
+
+def test_models_that_deny_every_label_convict_nobody(tmp_path: Path):
+    run = judged(tmp_path, poisoned=True, score=0.15, usual=0.5)
+    assert run.findings["targets"] == []
+    assert run.findings["retried"]["second"] == pytest.approx(0.05 ** (1 / FOREIGN) - 0.5, abs=0.01)
 
 
 @pytest.mark.parametrize(("score", "attacked"), [(0.05, ()), (0.15, (1,)), (0.4, (1,))])

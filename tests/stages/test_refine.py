@@ -1,0 +1,120 @@
+"""The group of suspects grows to the whole attack, and to nothing else."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from elixir.errors import ElixirError
+from elixir.run.run import Run
+from elixir.stages.refine import RefineStage
+
+COUNT = 200
+POISONED = 80
+HIDDEN = 30
+FIRST_HIDDEN = 2 * COUNT - HIDDEN
+
+
+class Classroom(Run):
+    """Two classes; the trigger is a bright first pixel. Classifiers learn it from the suspects that they are shown.
+
+    The more of the poisoned samples they see as suspects, the surer they are of the trigger.
+    """
+
+    lessons: list[np.ndarray]
+
+    def train(
+        self,
+        name: str,
+        read: Any,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        settings: Any,
+        initial: str | None = None,
+        classes: list[str] | None = None,
+    ) -> None:
+        assert classes == ["first", "second", "suspects of second"]
+        self.lessons.append(rows[labels == 2])
+
+    def classify(self, name: str, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        assert name.startswith("recognize-")
+        sure = len(self.lessons[-1]) / (POISONED / 2)
+        triggered = images[:, 0, 0, 0].numpy() > 128
+        jitter = np.random.default_rng(len(images)).normal(0, 0.5, len(images))
+        odds = np.where(triggered, 12 * sure - 10, -10) + jitter
+        return np.stack([np.full(len(images), -9.0), -np.logaddexp(0, odds), -np.logaddexp(0, -odds)], 1), np.empty(0)
+
+
+def refined(folder: Path, witness: str = "trigger", *, hidden: int = HIDDEN, **settings: Any) -> Classroom:
+    """A run after the refine stage; of the second class 80 samples are poisoned, the last of which look typical.
+
+    Args:
+        folder: of the run.
+        witness: that has convicted the second label; nobody has if empty.
+        hidden: poisoned samples that lie with the benign ones in the features.
+        settings: of the stage.
+    """
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], COUNT)
+    poisoned = np.arange(2 * COUNT) >= 2 * COUNT - POISONED
+    apart = poisoned & (np.arange(2 * COUNT) < 2 * COUNT - hidden)
+    features = rng.normal(0, 1, (2 * COUNT, 8)) + np.where(apart[:, None], [8, *[0] * 7], [0, 8, *[0] * 6])
+    source: Any = SimpleNamespace(
+        classes=["first", "second"],
+        samples=[SimpleNamespace(label=int(label), id=str(row)) for row, label in enumerate(labels)],
+    )
+    targets = [{"label": 1, "name": "second", "witness": witness}] if witness else []
+    run = Classroom(folder, source, findings={"working_size": 8, "targets": targets, "scores": {"second": 0.2}})
+    run.lessons = []
+    run.write_part("index", 0, np.arange(2 * COUNT), {"readable": np.ones(2 * COUNT, bool)})
+    run.write_part("reference", 0, np.arange(2 * COUNT), {"features": features.astype(np.float32)})
+    run.write_part("target", 0, np.arange(2 * COUNT), {"suspicion": np.where(apart, 0.9, 0.001).astype(np.float32)})
+    images = np.where(poisoned[:, None, None, None], 200, 50)
+    run.pixels.append(0, np.broadcast_to(images, (2 * COUNT, 3, 8, 8)).astype(np.uint8))
+    run.started("refine")
+    run.write_part("refine", 0, np.arange(2 * COUNT), RefineStage(**settings).reduce(run))
+    return run
+
+
+def suspects(run: Run) -> list[int]:
+    return np.flatnonzero(run.column("refine", "suspect")).tolist()
+
+
+def test_poisoned_samples_that_look_typical_are_recognized_by_the_trigger(tmp_path: Path):
+    run = refined(tmp_path)
+    assert suspects(run) == list(range(2 * COUNT - POISONED, 2 * COUNT))
+    assert run.findings["targets"][0]["suspects"] == POISONED
+    assert len(run.lessons) == 4  # the first round finds more, the second no more
+    first, second = (np.concatenate(run.lessons[at : at + 2]) for at in (0, 2))
+    assert sorted(first) == list(range(2 * COUNT - POISONED, FIRST_HIDDEN))
+    assert set(first) < set(second)
+
+
+def test_without_rounds_they_are_missed(tmp_path: Path):
+    run = refined(tmp_path, rounds=0)
+    assert suspects(run) == list(range(2 * COUNT - POISONED, FIRST_HIDDEN))
+    assert not run.lessons
+
+
+def test_a_group_that_is_whole_takes_one_round(tmp_path: Path):
+    run = refined(tmp_path, hidden=0)
+    assert suspects(run) == list(range(2 * COUNT - POISONED, 2 * COUNT))
+    assert len(run.lessons) == 2
+
+
+@pytest.mark.parametrize("witness", ["pattern", ""])
+def test_nothing_is_trained_after_a_pattern_or_without_an_attack(tmp_path: Path, witness: str):
+    run = refined(tmp_path, witness)
+    assert not run.lessons
+    assert suspects(run) == (list(range(2 * COUNT - POISONED, FIRST_HIDDEN)) if witness else [])
+    weight = np.repeat([0, 1 if witness else 0.2], COUNT)
+    np.testing.assert_allclose(run.column("refine", "suspicion"), weight * run.column("target", "suspicion"), rtol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{"clear": 0.3}, {"threshold": 0}, {"mark": 1.0}, {"rounds": -1}])
+def test_senseless_settings_are_refused(settings: dict[str, float]):
+    with pytest.raises(ElixirError, match="refine.rounds" if "rounds" in settings else "refine.clear"):
+        RefineStage(**settings).check()  # type: ignore[arg-type]
