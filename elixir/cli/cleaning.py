@@ -146,8 +146,6 @@ def purify(
 
     refuse_overlap(Path(src).expanduser(), folder)
     loaded = find("purifiers", purifier)(prior, choose_device(device))
-    if sigma is None:
-        sigma = 0.0 if getattr(loaded, "without_noise", False) else 0.1
     source = open_source(src, image=image, label=label, split=split, labelled=False)
     names: dict[str, object] = {"purifier": purifier, "prior": prior}
     done = purify_images(source, folder, loaded, sigma, seed, names, resume, quiet)

@@ -20,6 +20,7 @@ from elixir.purifiers.base import Purifier
 from elixir.randomness import noise
 
 PIXELS = 2**22  # in flight
+SIGMA = 0.1
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def purify_images(
     source: Source,
     out: Path,
     purifier: Purifier,
-    sigma: float,
+    sigma: float | None,
     seed: int,
     settings: dict[str, object],
     resume: bool,
@@ -55,7 +56,8 @@ def purify_images(
         source: the images; labels do not matter.
         out: folder to make.
         purifier: see `Purifier`.
-        sigma: noise in [0,1] pixel units; 0 only for a purifier that can do without.
+        sigma: noise in [0,1] pixel units; 0 only for a purifier that can do without. By default 0 for one that can,
+            `SIGMA` for the others.
         seed: of the noise.
         settings: what else decides the result; an interrupted run is only gone on with if it is the same.
         resume: go on with an interrupted run.
@@ -65,7 +67,10 @@ def purify_images(
         ElixirError: the purifier needs noise, `out` is not empty, there is an interrupted run that is not to be resumed
             or had other settings, or the disk is full.
     """
-    if sigma <= 0 and not getattr(purifier, "without_noise", False):
+    without_noise = getattr(purifier, "without_noise", False)
+    if sigma is None:
+        sigma = 0.0 if without_noise else SIGMA
+    if sigma <= 0 and not without_noise:
         raise ElixirError("this purifier works by noise: give --sigma a value greater than 0, such as 0.1")
     out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

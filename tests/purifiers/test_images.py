@@ -16,7 +16,9 @@ from elixir import cli
 from elixir.data.opening import open_source
 from elixir.data.sample import TEST
 from elixir.errors import ElixirError
-from elixir.purifiers.images import Cleaned, purify_images
+from elixir.purifiers.base import Purifier
+from elixir.purifiers.identity import Identity
+from elixir.purifiers.images import SIGMA, Cleaned, purify_images
 from elixir.randomness import noise
 
 
@@ -27,7 +29,9 @@ def purify(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     return int(exit.value.code or 0)
 
 
-def clean(folder: Path, out: Path, purifier: Blur | None = None, resume: bool = False, sigma: float = 0.1) -> Cleaned:
+def clean(
+    folder: Path, out: Path, purifier: Purifier | None = None, resume: bool = False, sigma: float | None = None
+) -> Cleaned:
     source = open_source(folder, labelled=False)
     return purify_images(source, out, purifier or Blur(), sigma, 0, {"purifier": "blur"}, resume, quiet=True)
 
@@ -78,6 +82,14 @@ def test_an_image_gets_its_own_noise_and_is_rounded(odd: Path, tmp_path: Path) -
     z = noise(0, ["a.png"], ("purify", 0.2), tuple(x.shape[1:]))
     expected = (Blur().purify(x, 0.2, z) * 255).round().to(torch.uint8)[0].permute(1, 2, 0).numpy()
     assert np.array_equal(np.array(Image.open(tmp_path / "out" / "a.png")), expected)
+
+
+def test_by_default_there_is_noise_only_for_a_purifier_that_needs_it(odd: Path, tmp_path: Path) -> None:
+    for name, purifier, sigma in (("a", Identity(), None), ("b", Blur(), None), ("c", Blur(), SIGMA)):
+        clean(odd, tmp_path / name, purifier, sigma=sigma)
+    same, blurred, blurred_too = (np.array(Image.open(tmp_path / name / "a.png")) for name in "abc")
+    assert np.array_equal(same, np.array(Image.open(odd / "a.png")))
+    assert np.array_equal(blurred, blurred_too)
 
 
 def test_an_interrupted_run_goes_on(odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
