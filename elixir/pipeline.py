@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from elixir.data.files import refuse_overlap
 from elixir.data.opening import open_source
 from elixir.errors import ElixirError
 from elixir.evidence_page import write_evidence_page
@@ -154,7 +155,7 @@ class Pipeline:
             raise ElixirError("give a destination folder: sanitize never changes its input in place")
         dst = Path(os.path.abspath(Path(dst).expanduser()))
         if isinstance(src, str | Path):
-            _refuse_overlap(Path(src).expanduser(), dst)
+            refuse_overlap(Path(src).expanduser(), dst)
         source = open_source(src, image=image, label=label, split=split)
         work = dst.parent / f".{dst.name}.elixir-partial"
         config = self.describe() | {
@@ -206,18 +207,6 @@ def _read_recipe(recipe: str | Path) -> tuple[str, dict[str, Any]]:
         return path.stem, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ElixirError(f"recipe {str(recipe)!r} is not valid TOML: {error}") from error
-
-
-def _refuse_overlap(src: Path, dst: Path) -> None:
-    if not src.exists():
-        return
-    source, target = src.resolve(), dst.resolve()
-    if source == target:
-        raise ElixirError(f"source and destination are the same: {dst}; give another folder with -o")
-    if target.is_relative_to(source):
-        raise ElixirError(f"the destination {dst} lies inside the source {src}; give a folder outside of it")
-    if source.is_relative_to(target):
-        raise ElixirError(f"the source {src} lies inside the destination {dst}; give another folder with -o")
 
 
 def _finished_with(dst: Path, config: dict[str, Any]) -> bool:

@@ -112,6 +112,11 @@ def test_one_class_only(tmp_path: Path, monkeypatch, capsys):
         (["restore", "{src}", "-o", "{out}"], "manifest"),
         (["poison", "{src}", "-o", "{out}", "--attack", "badnet", "--target", "bar"], "did you mean 'badnets'"),
         (["poison", "{src}", "-o", "{out}", "--attack", "badnets", "--target", "barr"], "did you mean 'bar'"),
+        (["train-impure", "{src}", "-o", "{out}", "--stage", "pretrain"], "must end with .safetensors"),
+        (["train-impure", "{src}", "-o", "{out}", "--stage", "pretrain", "--initial", "a"], "leave out --initial"),
+        (["train-impure", "{src}", "-o", "{out}", "--stage", "pretrain", "--size", "40"], "too small"),
+        (["train-impure", "{src}", "-o", "{out}", "--stage", "finetune"], "with --initial"),
+        (["train-impure", "{src}", "-o", "{out}", "--stage", "finetune", "--initial", "a"], "no weight file"),
     ],
 )
 def test_mistakes_are_explained(shapes: Path, tmp_path: Path, monkeypatch, capsys, arguments, message):
@@ -197,6 +202,8 @@ def test_help_lists_the_commands():
         "train-prior",
         "certify",
         "train-consistency",
+        "train-impure",
+        "purify",
         "train-classifier",
         "demo",
     ):

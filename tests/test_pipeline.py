@@ -14,7 +14,7 @@ from elixir.stages.base import ReduceStage, build_stage
 
 
 def test_every_shipped_recipe_can_be_built():
-    for name in ("dataelixir", "dataelixir-paper"):
+    for name in ("dataelixir", "dataelixir-paper", "consistency", "impure"):
         pipeline = Pipeline.from_recipe(name)
         assert pipeline.stages[0].name == "index"
         assert pipeline.stages[-1].name == "emit"

@@ -120,6 +120,43 @@ def restore(
 
 
 @app.command()
+def purify(
+    src: Annotated[str, typer.Argument(metavar="IMAGES", help="Any folder of images, or a dataset.")],
+    folder: opt.Folder,
+    purifier: Annotated[str, typer.Option(help="Registered name of the purifier, e.g. impure or prior.")] = "impure",
+    sigma: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Noise in [0,1]; by default none for impure, 0.1 for purifiers that need it."),
+    ] = None,
+    prior: opt.Prior = None,
+    device: opt.Device = "auto",
+    seed: opt.Seed = 0,
+    image: opt.Image = None,
+    label: opt.Label = None,
+    split: opt.Split = None,
+    resume: opt.Resume = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Clean plain images, as a classifier meets them, of adversarial perturbations; PNGs of the same names in DST."""
+    from elixir.data.files import refuse_overlap
+    from elixir.data.opening import open_source
+    from elixir.models.device import choose_device
+    from elixir.purifiers.images import purify_images
+    from elixir.registry import find
+
+    refuse_overlap(Path(src).expanduser(), folder)
+    loaded = find("purifiers", purifier)(prior, choose_device(device))
+    source = open_source(src, image=image, label=label, split=split, labelled=False)
+    names: dict[str, object] = {"purifier": purifier, "prior": prior}
+    done = purify_images(source, folder, loaded, sigma, seed, names, resume, quiet)
+    for id, reason in done.damaged.items():
+        typer.echo(f"{id}: {reason}", err=True)
+    if not quiet:
+        left_out = f"; {len(done.damaged)} could not be read" if done.damaged else ""
+        out.print(f"{done.written} images written to {folder}{left_out}")
+
+
+@app.command()
 def demo(
     folder: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Keep all files here.")] = None,
     seed: opt.Seed = 0,

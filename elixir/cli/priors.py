@@ -109,6 +109,45 @@ def train_consistency(
         out.print(f"consistency model written to {weights}; loss in the last steps {loss:.4f}")
 
 
+@app.command("train-impure")
+def train_impure(
+    src: opt.Source,
+    weights: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.safetensors", help="Weights to write.")],
+    stage: Annotated[
+        Literal["pretrain", "finetune"], typer.Option(help="Learn to rebuild images, or to clean adversarial ones.")
+    ],
+    initial: Annotated[
+        Path | None, typer.Option("--initial", metavar="FILE", help="The pre-trained network to fine-tune.")
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option("--features", metavar="FILE", help="Classifier to attack and for the perceptual distance."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps; resumes from FILE's checkpoint.", show_default="by stage")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=4, help="Crops a step.")] = 128,
+    size: Annotated[int, typer.Option(min=32, help="Side in pixels at which the images are read.")] = 64,
+    device: opt.Device = "auto",
+    seed: opt.Seed = 0,
+    image: opt.Image = None,
+    label: opt.Label = None,
+    split: opt.Split = None,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Train the masked autoencoder that takes adversarial perturbations out of images, on the images of SRC."""
+    from elixir.data.opening import open_source
+    from elixir.models.device import choose_device
+    from elixir.models.train_impure import FineTuning, ImpureTraining, train_impure_on
+
+    kind = ImpureTraining if stage == "pretrain" else FineTuning
+    settings = kind(steps=steps or kind.steps, batch=batch, seed=seed)
+    source = open_source(src, image=image, label=label, split=split)
+    loss = train_impure_on(source, size, weights, settings, initial, features, choose_device(device), quiet)
+    if not quiet:
+        out.print(f"weights written to {weights}; loss in the last steps {loss:.4f}")
+
+
 @app.command("train-classifier")
 def train_classifier(
     src: opt.Source,

@@ -36,6 +36,7 @@ class FolderSource:
 
     Args:
         root: the tree.
+        labelled: False takes images anywhere in the tree, and labels none of them.
 
     Attributes:
         root: absolute, links resolved.
@@ -43,29 +44,32 @@ class FolderSource:
         others: paths of the files that are no samples, likewise.
 
     Raises:
-        ElixirError: it cannot be read, or there is no class folder or no image in it.
+        ElixirError: it cannot be read, there is no image in it, or (labelled) no class folder.
     """
 
     kind: Literal["folder"] = "folder"
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, labelled: bool = True) -> None:
         self.location = escape(str(root))
         self.root = Path(os.path.realpath(root))
         self.folders: list[str] = []
         self.others: list[str] = []
         self.samples: list[Sample] = []
         try:
-            top = [entry.name for entry in os.scandir(self.root) if _is_class(entry)]
+            top = [entry.name for entry in os.scandir(self.root) if labelled and _is_class(entry)]
         except OSError as error:
             raise ElixirError(f"{self.location} cannot be read: {reason(error)}; check its permissions") from error
         self.classes = sorted(map(escape, top))
+        self._labelled = labelled
         self._labels = {name: label for label, name in enumerate(self.classes)}
         if "train" in self.classes and _SPLITS.issuperset(self.classes):
             raise ElixirError(f"{self.location} holds splits, not classes; name one of them: {self.location}/train")
         self._walk()
-        if not self.classes:
+        if labelled and not self.classes:
             raise ElixirError(f"{self.location} has no class folders; put the images into one folder per class")
-        if all(sample.label < 0 for sample in self.samples):
+        if not labelled and not self.samples:
+            raise ElixirError(f"{self.location} has no images in it; is it the right folder?")
+        if labelled and all(sample.label < 0 for sample in self.samples):
             raise ElixirError(f"{self.location} has no images in its class folders; is it the right folder?")
         self.samples.sort(key=lambda sample: (sample.label, sample.id))
         self.folders.sort()
@@ -119,7 +123,7 @@ class FolderSource:
                     pending.append(path)
                 elif not entry.is_file(follow_symlinks=False) and (problem := self._problem(entry)):
                     self._add(path, problem)
-                elif "/" in path and not _hidden(path) and _is_image(entry):
+                elif ("/" in path or not self._labelled) and not _hidden(path) and _is_image(entry):
                     self._add(path, None)
                 else:
                     self.others.append(escape(path))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from elixir.data.decision import Decision
 from elixir.data.decode import extension
 from elixir.data.files import RUN_FOLDER, copy, replacing, writing
 from elixir.data.folder import IMAGE_NAME, FolderSource
-from elixir.data.names import escape, file_name, folded, shortened, unescape
+from elixir.data.names import Names, escape, file_name, png_name, shortened, unescape
 from elixir.data.originals import FileOriginals, open_originals, write_facts
 from elixir.data.source import Source
 from elixir.data.table_writer import ROW, ParquetWriter, numbered, with_image
@@ -32,7 +31,7 @@ class FolderSink:
         self._originals = open_originals(folder, source)
         self.uncopied = self._originals.uncopied
         self._partial = folder / RUN_FOLDER / "partial"
-        self._names: dict[int, _Names] = {}
+        self._names: dict[int, Names] = {}
         self._labels = np.fromiter((sample.label for sample in source.samples), np.int32, len(source.samples))
         self._columns: ParquetWriter | None = None
         if isinstance(source, FolderSource):
@@ -76,7 +75,7 @@ class FolderSink:
         sample = source.samples[index]
         name = unescape(sample.name)
         if decision.data is not None:
-            name = _png(name)
+            name = png_name(name)
         if (decision.label, name) != (sample.label, unescape(sample.name)):
             name = self._free(decision.label, name)
         path = f"{self._classes[decision.label]}/{name}"
@@ -91,7 +90,7 @@ class FolderSink:
         sample = self.source.samples[index]
         data = self.source.read(index) if decision.data is None else decision.data
         if decision.data is not None and IMAGE_NAME.fullmatch(sample.name):
-            name = _png(sample.name)
+            name = png_name(sample.name)
         elif IMAGE_NAME.fullmatch(sample.name):
             name = sample.name
         else:
@@ -119,53 +118,14 @@ class FolderSink:
             self._names[label] = self._in_class(label)
         return self._names[label].free(name)
 
-    def _in_class(self, label: int) -> _Names:
+    def _in_class(self, label: int) -> Names:
         """What is written to a class folder whatever is decided about the other samples."""
         names = [self.source.samples[index].name for index in np.flatnonzero(self._labels == label).tolist()]
         if not isinstance(self.source, FolderSource):
-            return _Names(names, [])
+            return Names(names, [])
         start = f"{self._classes[label]}/"
         others = [unescape(path).removeprefix(start) for path in self.source.others if unescape(path).startswith(start)]
         folders = [
             unescape(path).removeprefix(start) for path in self.source.folders if unescape(path).startswith(start)
         ]
-        return _Names([*map(unescape, names), *others], folders)
-
-
-class _Names:
-    """Names in use in one class folder, compared without regard to case.
-
-    Args:
-        files: their paths relative to it.
-        folders: likewise; parents of the files need not be among them.
-    """
-
-    def __init__(self, files: Iterable[str], folders: Iterable[str]) -> None:
-        self._files: set[str] = set()
-        self._folders = set(map(folded, folders))
-        for name in files:
-            self._add(name)
-
-    def free(self, name: str) -> str:
-        """Take the name, or one like it that is free."""
-        if any(parent in self._files for parent in _parents(name)):
-            name = PurePosixPath(name).name
-        path, number = PurePosixPath(name), 0
-        while folded(name) in self._files or folded(name) in self._folders:
-            number += 1
-            name = str(path.with_name(shortened(path.stem, f"-{number}{path.suffix}")))
-        self._add(name)
-        return name
-
-    def _add(self, name: str) -> None:
-        self._files.add(folded(name))
-        self._folders.update(_parents(name))
-
-
-def _parents(name: str) -> list[str]:
-    return [folded(str(parent)) for parent in PurePosixPath(name).parents][:-1]
-
-
-def _png(name: str) -> str:
-    path = PurePosixPath(name)
-    return str(path.with_name(shortened(path.stem, ".png")))
+        return Names([*map(unescape, names), *others], folders)

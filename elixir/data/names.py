@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import unicodedata
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 LONGEST = 255  # bytes in a file name, on every common file system
@@ -51,6 +52,46 @@ def shortened(stem: str, suffix: str) -> str:
     return stem + suffix
 
 
+def png_name(name: str) -> str:
+    """A path with ".png" for its extension."""
+    path = PurePosixPath(name)
+    return str(path.with_name(shortened(path.stem, ".png")))
+
+
 def folded(name: str) -> str:
     """What two names have in common if some file systems hold them for the same: case and Unicode form aside."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+class Names:
+    """Names in use in one folder, compared without regard to case.
+
+    Args:
+        files: their paths relative to it.
+        folders: likewise; parents of the files need not be among them.
+    """
+
+    def __init__(self, files: Iterable[str], folders: Iterable[str]) -> None:
+        self._files: set[str] = set()
+        self._folders = set(map(folded, folders))
+        for name in files:
+            self._add(name)
+
+    def free(self, name: str) -> str:
+        """Take the name, or one like it that is free."""
+        if any(parent in self._files for parent in _parents(name)):
+            name = PurePosixPath(name).name
+        path, number = PurePosixPath(name), 0
+        while folded(name) in self._files or folded(name) in self._folders:
+            number += 1
+            name = str(path.with_name(shortened(path.stem, f"-{number}{path.suffix}")))
+        self._add(name)
+        return name
+
+    def _add(self, name: str) -> None:
+        self._files.add(folded(name))
+        self._folders.update(_parents(name))
+
+
+def _parents(name: str) -> list[str]:
+    return [folded(str(parent)) for parent in PurePosixPath(name).parents][:-1]

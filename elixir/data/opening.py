@@ -14,7 +14,14 @@ from elixir.data.source import Source
 from elixir.errors import ElixirError
 
 
-def open_source(src: Any, *, image: str | None = None, label: str | None = None, split: str | None = None) -> Source:
+def open_source(
+    src: Any,
+    *,
+    image: str | None = None,
+    label: str | None = None,
+    split: str | None = None,
+    labelled: bool = True,
+) -> Source:
     """Find out what `src` is and open it.
 
     Args:
@@ -25,6 +32,7 @@ def open_source(src: Any, *, image: str | None = None, label: str | None = None,
         image: column of a table with the images, where it cannot be told from the types.
         label: column of a table with the labels, likewise.
         split: part of a dataset with several; "train" unless given. Only this part is read.
+        labelled: False makes any folder with images in it do, with or without class folders.
 
     Raises:
         ElixirError: there is no such thing, or no labelled images in it.
@@ -44,7 +52,7 @@ def open_source(src: Any, *, image: str | None = None, label: str | None = None,
             raise ElixirError(
                 f"{path} is a folder of images; leave out --image, --label and --split, which are for tables"
             )
-        return FolderSource(path)
+        return FolderSource(path, labelled)
     if path.is_file():
         if path.suffix != ".parquet":
             raise ElixirError(f"{path} is a file; give a folder of images, a dataset folder or a .parquet file")

@@ -17,6 +17,7 @@ from elixir.models.training_pixels import training_pixels
 from elixir.progress import Progress
 
 CPU = torch.device("cpu")
+RESIDENT = 2**33  # bytes of images that are kept on a GPU
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class TrainingImages:
     """Images of one size, read a few at a time.
 
     Args:
-        read: maps int64 indices (n,) to uint8 images (n, 3, size, size).
+        read: maps int64 indices (n,) on the CPU to uint8 images (n, 3, size, size) there or on the training's device.
         count: number of images that `read` knows.
         size: their height and width, at least twice the side of the crops taken from them.
     """
@@ -35,8 +36,12 @@ class TrainingImages:
 
 
 @contextmanager
-def cached_images(source: Source, size: int, crop: int, out: Path, progress: Progress) -> Iterator[TrainingImages]:
+def cached_images(
+    source: Source, size: int, crop: int, out: Path, progress: Progress, device: torch.device = CPU
+) -> Iterator[TrainingImages]:
     """Cache the images of a source in `out` + '.pixels' until the training is done; labels do not matter.
+
+    A GPU gets a copy of them if there are not too many, so that it does not wait for the disk.
 
     Args:
         source: the images; samples without a label are left out.
@@ -44,6 +49,7 @@ def cached_images(source: Source, size: int, crop: int, out: Path, progress: Pro
         crop: side of the crops that will be taken.
         out: the file that is being trained.
         progress: shows the reading.
+        device: where to train.
 
     Raises:
         ElixirError: `size` is too small, there is no readable image, or `out` cannot be written.
@@ -51,7 +57,11 @@ def cached_images(source: Source, size: int, crop: int, out: Path, progress: Pro
     if size < 2 * crop:
         raise ElixirError(f"size {size} is too small: training needs images of at least {2 * crop} pixels")
     with training_pixels(source, size, out, progress) as (store, rows):
-        yield TrainingImages(store.read, len(rows), size)
+        if device.type != "cuda" or 3 * size**2 * len(rows) > RESIDENT:
+            yield TrainingImages(store.read, len(rows), size)
+            return
+        pixels = store.read(torch.arange(len(rows))).to(device)
+        yield TrainingImages(lambda wanted: pixels[_moved(wanted, device)], len(rows), size)
 
 
 def sample_crops(
@@ -74,9 +84,7 @@ def sample_crops(
         return low + (high - low) * torch.rand(shape, generator=generator)
 
     def moved(x: Tensor) -> Tensor:
-        if device.type != "cuda":
-            return x.to(device)
-        return x.pin_memory().to(device, non_blocking=True)  # else every copy waits for the device to be idle
+        return _moved(x, device)
 
     size, kind = images.size, uniform(0, 1).item()
     if kind < 0.25:
@@ -99,3 +107,10 @@ def sample_crops(
     x = torch.where(exposed, x * moved(gain) * moved(tint) + moved(offset), x)
     grey = moved(uniform(0, 1, batch, 1, 1, 1) < 0.05)
     return torch.where(grey, x.mean(1, keepdim=True).expand_as(x), x)
+
+
+def _moved(x: Tensor, device: torch.device) -> Tensor:
+    """On `device`; a copy to a GPU is from pinned memory, because any other waits for the GPU to be idle."""
+    if device.type != "cuda" or x.is_cuda:
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)

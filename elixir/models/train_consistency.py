@@ -216,7 +216,7 @@ def train_consistency_on(
     distance = load_perceptual(features, device)
     progress = Progress(quiet)
     with (
-        cached_images(source, size, settings.crop, out, progress) as images,
+        cached_images(source, size, settings.crop, out, progress, device) as images,
         progress.task("training", settings.steps) as advance,
     ):
         if isinstance(settings, Distillation):

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from elixir.errors import ElixirError
@@ -55,8 +55,8 @@ class DenoiserTraining:
 
 
 def train_denoiser(
-    net: DenoiserNet,
-    averages: Mapping[str, tuple[DenoiserNet, float]],
+    net: nn.Module,
+    averages: Mapping[str, tuple[nn.Module, float]],
     optimizer: torch.optim.Optimizer,
     loss_of: LossOf,
     images: TrainingImages,
@@ -73,7 +73,7 @@ def train_denoiser(
     step) and the kind of device alone.
 
     Args:
-        net: trained, on `device`.
+        net: a network that maps noisy images and noise levels to clean images, on `device`.
         averages: networks whose weights follow those of `net`, with the decay (less in the first steps) of the moving
             average; among them "average".
         optimizer: of the parameters of `net`.
@@ -132,7 +132,7 @@ def train_denoiser(
     return mean
 
 
-def _fingerprint(net: DenoiserNet, kind: str, settings: DenoiserTraining) -> int:
+def _fingerprint(net: nn.Module, kind: str, settings: DenoiserTraining) -> int:
     """Of what a training is and where it starts."""
     digest = zlib.crc32(json.dumps([kind, asdict(settings)]).encode())
     for tensor in net.state_dict().values():
@@ -140,13 +140,14 @@ def _fingerprint(net: DenoiserNet, kind: str, settings: DenoiserTraining) -> int
     return digest
 
 
-def save_denoiser(net: DenoiserNet, out: Path, kind: str, settings: Mapping[str, object]) -> None:
+def save_denoiser(net: nn.Module, out: Path, kind: str, settings: Mapping[str, object]) -> None:
     """Write fp16 weights through a temporary name.
 
     Args:
         net: whose weights.
         out: the safetensors file.
-        kind: "elixir.prior" or "elixir.consistency", the key under which the metadata holds the settings.
+        kind: "elixir.prior", "elixir.consistency" or "elixir.impure", the key under which the metadata holds the
+            settings.
         settings: plain values.
     """
     tensors = {name: tensor.half().cpu().contiguous() for name, tensor in net.state_dict().items()}
@@ -154,7 +155,7 @@ def save_denoiser(net: DenoiserNet, out: Path, kind: str, settings: Mapping[str,
 
 
 def load_denoiser(path: Path, *kinds: str, epsilon: float = 0) -> DenoiserNet:
-    """Read a network written by `save_denoiser`, of any widths.
+    """Read a `DenoiserNet` written by `save_denoiser`, of any widths.
 
     Args:
         path: of the safetensors file.

@@ -92,7 +92,7 @@ def train_prior_on(
     """
     progress = Progress(quiet)
     with (
-        cached_images(source, size, settings.crop, out, progress) as images,
+        cached_images(source, size, settings.crop, out, progress, device) as images,
         progress.task("training", settings.steps) as advance,
     ):
         train_prior(images, out, settings, lambda step, loss: advance(1), device)

@@ -14,6 +14,7 @@ class Purifier(Protocol):
 
     Attributes:
         calls_per_draw: network evaluations that one `purify` or `denoise` costs for each sample.
+        without_noise: true for a purifier that also works at sigma 0; others need not have it.
     """
 
     calls_per_draw: int

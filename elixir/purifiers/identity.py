@@ -14,6 +14,7 @@ class Identity:
     """Leaves the noise in; no network call."""
 
     calls_per_draw = 0
+    without_noise = True
 
     def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
         """See `Purifier.purify`; the noisy images, clipped."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from elixir.models import weights
-from elixir.models.denoiser import DenoiserNet
 from elixir.models.precision import fast_dtype
 from elixir.models.train_denoiser import load_denoiser
 from elixir.models.train_prior import KIND
@@ -17,28 +16,36 @@ from elixir.purifiers.batching import batch_size, in_fixed_batches, in_tiles
 from elixir.registry import register
 
 SHIPPED = weights.SHIPPED / "prior.safetensors"
-TILE = 1024
-MARGIN = 64  # wider than the shipped network's receptive field, so tiles fit without a seam
 
 
 class EmbeddedPrior:
-    """A `DenoiserNet` as a purifier: one network call a draw."""
+    """A network as a purifier: one call a draw; images with a longer side than a tile are done in tiles.
+
+    Args:
+        net: maps noisy images (n, 3, h, w) and noise levels (n,) to clean images, as a `DenoiserNet`.
+        device: where to run it.
+    """
 
     calls_per_draw = 1
+    tile = 1024
+    margin = 64  # wider than the shipped network's receptive field, so tiles fit without a seam
 
-    def __init__(self, net: DenoiserNet, device: torch.device) -> None:
+    def __init__(self, net: nn.Module, device: torch.device) -> None:
         self._device = device
         self._dtype = fast_dtype(device)
-        self._net = net.eval().requires_grad_(False).to(device, self._dtype).to(memory_format=torch.channels_last)
+        self._net = net.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+        for layer in self._net.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+                layer.to(self._dtype)  # once, where autocast would do it in every call
 
     def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
-        """See `Purifier.purify`; images of more than a megapixel are done in tiles."""
+        """See `Purifier.purify`."""
         return self.denoise(x + sigma * noise, sigma).clamp_(0, 1)
 
     def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
         """See `Purifier.denoise`."""
-        if noisy.shape[-2] * noisy.shape[-1] > TILE**2:
-            return in_tiles(lambda part: self._denoise(part, sigma), noisy, TILE, MARGIN)
+        if max(noisy.shape[-2:]) > self.tile:
+            return in_tiles(lambda part: self._denoise(part, sigma), noisy, self.tile, self.margin)
         return self._denoise(noisy, sigma)
 
     def _denoise(self, noisy: Tensor, sigma: float) -> Tensor:

@@ -106,7 +106,7 @@ def emit(source: Source, kind: Kind, dst: Path, decide: Decide = keep) -> list[s
     return [row["output"] for row in rows]
 
 
-def open_table(src: Any, **options: str) -> TableSource:
+def open_table(src: Any, **options: Any) -> TableSource:
     source = open_source(src, **options)
     assert isinstance(source, TableSource)
     return source

@@ -74,7 +74,7 @@ def test_bits_do_not_depend_on_batch_size_or_position(purifier: Purifier, size: 
 def test_tiles_leave_no_seam(purifier: Purifier, monkeypatch: pytest.MonkeyPatch) -> None:
     x, noise = images(2, 300, 230)
     whole = purifier.purify(x, 0.1, noise)
-    monkeypatch.setattr(prior, "TILE", 192)
+    monkeypatch.setattr(prior.EmbeddedPrior, "tile", 192)
     assert 0.1 < whole.mean() < 0.9
     assert torch.allclose(purifier.purify(x, 0.1, noise), whole, atol=1e-6)
 

@@ -1,0 +1,249 @@
+"""IMPure's network: a masked autoencoder that rebuilds every patch from its surroundings (arXiv 2311.15339)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from elixir.errors import ElixirError
+from elixir.models.transformer import Block, positions
+from elixir.models.weights import read_weights
+
+KIND = "elixir.impure"
+GROUPS = 4
+MASKED = 1000  # the time at which nothing is left
+DATA_MEAN = 0.5
+DATA_STD = 0.25
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of the network.
+
+    Attributes:
+        patch: side of a patch in pixels.
+        width: of the encoder's tokens.
+        heads: of the encoder's attention.
+        depth: blocks of the encoder.
+        fused: which of these blocks the decoder sees, in a weighted mean.
+        decoder_width: of the decoder's tokens.
+        decoder_heads: of the decoder's attention.
+        decoder_depth: blocks of the decoder.
+    """
+
+    patch: int
+    width: int
+    heads: int
+    depth: int
+    fused: tuple[int, ...]
+    decoder_width: int
+    decoder_heads: int
+    decoder_depth: int
+
+
+ARCHITECTURES = {
+    "small": Architecture(4, 192, 6, 6, (0, 2, 4, 5), 192, 6, 6),
+    "imagenet": Architecture(16, 768, 12, 12, (0, 2, 4, 6, 8, 11), 512, 16, 8),
+}
+
+
+@dataclass(frozen=True)
+class Attenuation:
+    """What a group keeps of itself in "noise" mode: its pixels and then its features, diffused to these times.
+
+    Times are those of the linear schedule of DDPM with 1000 steps (Ho et al. 2020, section 4). At time 1000 nothing is
+    left of the features, and the learned token of "mask" mode takes their place.
+
+    Attributes:
+        pixels: standard normal, (n, 3, h, w) of the padded image; n may be 1 for all.
+        features: standard normal, (n, 4, tokens of a group, width); likewise.
+        pixel_signal: sqrt(abar) at the time of the pixels, float32 (n,); likewise.
+        feature_signal: sqrt(abar) at the time of the features, float32 (n,); likewise.
+    """
+
+    pixels: Tensor
+    features: Tensor
+    pixel_signal: Tensor
+    feature_signal: Tensor
+
+
+class ImpureNet(nn.Module):
+    """Four reconstructions in one batch, each of one group of patches from the other three.
+
+    Group 2a + b holds the patches of rows 2i + a and columns 2j + b, so that all eight neighbours of a patch are in
+    other groups. Each group is encoded on its own. The decoder that rebuilds a group gets, at its places, a learned
+    token ("mask" mode) or what noise has left of it ("noise" mode).
+
+    Args:
+        architecture: a name in `ARCHITECTURES`.
+    """
+
+    signal: Tensor
+
+    def __init__(self, architecture: str = "small") -> None:
+        super().__init__()
+        self.architecture = sizes = ARCHITECTURES[architecture]
+        values = 3 * sizes.patch**2
+        self.embed = nn.Linear(values + 1, sizes.width)
+        self.encoder = nn.ModuleList(Block(sizes.width, sizes.heads) for _ in range(sizes.depth))
+        self.fusion = nn.Parameter(torch.zeros(len(sizes.fused)))
+        self.encoded = nn.LayerNorm(sizes.width, elementwise_affine=False)
+        self.token = nn.Parameter(torch.zeros(sizes.width))
+        self.register_buffer("signal", ddpm_signal(), persistent=False)
+        self.attenuated = nn.Linear(1, sizes.width)
+        self.bridge = nn.Linear(sizes.width, sizes.decoder_width)
+        self.decoder = nn.Sequential(
+            *(Block(sizes.decoder_width, sizes.decoder_heads) for _ in range(sizes.decoder_depth))
+        )
+        self.decoded = nn.LayerNorm(sizes.decoder_width)
+        self.head = nn.Linear(sizes.decoder_width, values)
+        self.tail = nn.Conv2d(3, 3, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.token, std=0.02)
+        nn.init.dirac_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, x: Tensor, sigma: Tensor, keep: Attenuation | None = None) -> Tensor:
+        """Rebuild images.
+
+        Args:
+            x: float32 (n, 3, h, w), images in [0,1] plus Gaussian noise of deviation `sigma`; any h and w.
+            sigma: float32 (n,), in [0,1] pixel units, 0 or more.
+            keep: "noise" mode, made by `attenuation`; None is "mask" mode.
+
+        Returns:
+            Estimate of the clean images, (n, 3, h, w), not clipped.
+        """
+        return DATA_MEAN + self.tail(self.rebuild(x, sigma, keep) - DATA_MEAN).float()
+
+    def rebuild(self, x: Tensor, sigma: Tensor, keep: Attenuation | None = None) -> Tensor:
+        """As `forward`, before the last convolution: in "mask" mode no patch depends on its own pixels."""
+        height, width = x.shape[-2:]
+        rows, columns = self._grid(height, width)
+        patch = self.architecture.patch
+        missing = (0, columns * patch - width, 0, rows * patch - height)
+        x = F.pad(x, missing, mode="replicate") if any(missing) else x
+        if keep is None:
+            visible = self._encode(x, sigma)
+            own = self.token.expand_as(visible)
+        else:
+            visible, own = self._encode_both(x, sigma, keep)
+        decoded = self._decode(visible, own, rows, columns)
+        return DATA_MEAN + _join(decoded, rows, columns, patch)[..., :height, :width].float()
+
+    def attenuation(
+        self, shape: torch.Size, pixel_time: Tensor, feature_time: Tensor, generator: torch.Generator
+    ) -> Attenuation:
+        """Draw the noise of "noise" mode.
+
+        Args:
+            shape: (n, 3, h, w) of the images; n may be 1 for the same noise on all.
+            pixel_time: int64 (n,), in 0..999.
+            feature_time: int64 (n,), in 0..1000; 1000 is "mask" mode.
+            generator: on any device; another device draws other noise.
+        """
+        number, _, height, width = shape
+        rows, columns = self._grid(height, width)
+        patch, device = self.architecture.patch, self.signal.device
+        pixels = (number, 3, rows * patch, columns * patch)
+        features = (number, GROUPS, rows * columns // GROUPS, self.architecture.width)
+        return Attenuation(
+            torch.randn(pixels, generator=generator, device=generator.device).to(device),
+            torch.randn(features, generator=generator, device=generator.device).to(device),
+            self.signal[pixel_time],
+            self.signal[feature_time],
+        )
+
+    def _grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of patches, both even so that groups are equal."""
+        step = 2 * self.architecture.patch
+        return 2 * -(-height // step), 2 * -(-width // step)
+
+    def _encode_both(self, x: Tensor, sigma: Tensor, keep: Attenuation) -> tuple[Tensor, Tensor]:
+        """Features of every group as it is, and with its information attenuated; never less than noise `sigma`."""
+        signal = keep.pixel_signal
+        own_sigma = torch.maximum((1 - signal**2).sqrt() / (2 * signal), sigma)
+        added = (own_sigma**2 - sigma**2).clamp(min=0).sqrt()
+        noisy = x + added.view(-1, 1, 1, 1) * keep.pixels
+        visible, own = self._encode(torch.cat([x, noisy]), torch.cat([sigma, own_sigma])).chunk(2)
+        signal = keep.feature_signal.view(-1, 1, 1, 1)
+        lost = (1 - signal**2).sqrt()
+        own = signal * own + lost * keep.features + self.attenuated(lost)
+        return visible, torch.where(signal > 0, own, self.token)
+
+    def _encode(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Features (n, 4, tokens, width), each group on its own, of mean 0 and deviation 1."""
+        patch = self.architecture.patch
+        groups = _split(x, patch)
+        variance = (sigma**2 + DATA_STD**2).view(-1, 1, 1, 1)
+        level = (variance.log() / 4).expand(*groups.shape[:-1], 1)
+        tokens = self.embed(torch.cat([(groups - DATA_MEAN) * variance.rsqrt(), level], -1))
+        tokens = tokens + self._positions(x.shape[-2] // patch, x.shape[-1] // patch, tokens.shape[-1], x.device)
+        h = tokens.flatten(0, 1)
+        weights = iter(self.fusion.softmax(0))
+        fused = torch.zeros_like(h)
+        for index, block in enumerate(self.encoder):
+            h = block(h)
+            if index in self.architecture.fused:
+                fused = fused + next(weights) * h
+        return self.encoded(fused).view_as(tokens)
+
+    def _decode(self, visible: Tensor, own: Tensor, rows: int, columns: int) -> Tensor:
+        """Pixels (n, 4, tokens, values) of each group, from what it keeps of itself and from the others."""
+        visible, own = self.bridge(visible), self.bridge(own)
+        number, groups, tokens, width = visible.shape
+        hidden = torch.eye(groups, dtype=torch.bool, device=visible.device).view(1, groups, groups, 1, 1)
+        h = torch.where(hidden, own[:, None], visible[:, None])
+        h = h + self._positions(rows, columns, width, h.device)
+        h = self.decoder(h.view(number * groups, groups * tokens, width))
+        h = h.view(number, groups, groups, tokens, width).diagonal(dim1=1, dim2=2).permute(0, 3, 1, 2)
+        return self.head(self.decoded(h))
+
+    @staticmethod
+    def _positions(rows: int, columns: int, width: int, device: torch.device) -> Tensor:
+        """By group: (4, tokens, width)."""
+        return _split(positions(rows, columns, width, device).permute(2, 0, 1)[None], 1)[0]
+
+
+def ddpm_signal(of: int = MASKED, beta_start: float = 1e-4, beta_end: float = 0.02) -> Tensor:
+    """sqrt(abar) at every time of a linear DDPM schedule, and 0 after its end; float32 (of + 1,)."""
+    kept = torch.cumprod(1 - torch.linspace(beta_start, beta_end, of, dtype=torch.float64), 0)
+    return torch.cat([kept, torch.zeros(1)]).sqrt().float()
+
+
+def load_impure(path: Path) -> ImpureNet:
+    """Read a network written by `elixir train-impure`, in evaluation mode.
+
+    Raises:
+        ElixirError: the file is missing, damaged, a pickle, or holds something else.
+    """
+    tensors, metadata = read_weights(path)
+    if KIND not in metadata:
+        raise ElixirError(f"{str(path)!r} holds no IMPure network: give a file written by `elixir train-impure`")
+    try:
+        net = ImpureNet(json.loads(metadata[KIND])["architecture"])
+        net.load_state_dict(tensors)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise ElixirError(f"{str(path)!r} does not fit this version's IMPure: train it again") from error
+    return net.eval()
+
+
+def _split(x: Tensor, patch: int) -> Tensor:
+    """Images (n, c, h, w) to patches by group, (n, 4, h * w / (4 * patch^2), c * patch^2)."""
+    number, channels, height, width = x.shape
+    x = x.reshape(number, channels, height // (2 * patch), 2, patch, width // (2 * patch), 2, patch)
+    return x.permute(0, 3, 6, 2, 5, 1, 4, 7).reshape(number, GROUPS, -1, channels * patch**2)
+
+
+def _join(groups: Tensor, rows: int, columns: int, patch: int) -> Tensor:
+    """The inverse of `_split`."""
+    x = groups.reshape(len(groups), 2, 2, rows // 2, columns // 2, -1, patch, patch)
+    return x.permute(0, 5, 3, 1, 6, 4, 2, 7).reshape(len(groups), -1, rows * patch, columns * patch)

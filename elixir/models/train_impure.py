@@ -1,0 +1,256 @@
+"""Training of IMPure (arXiv 2311.15339): rebuild clean images first, then clean images from adversarial ones.
+
+Every image of a batch draws how much its hidden patches keep of themselves, so that one network serves "mask" mode and
+"noise" mode at any time of the schedule, and how much Gaussian noise lies on it, which is what a sanitization probes
+with.
+"""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from elixir.data.source import Source
+from elixir.errors import ElixirError
+from elixir.models.crops import TrainingImages, cached_images
+from elixir.models.impure import KIND, MASKED, ImpureNet, load_impure
+from elixir.models.perceptual import PerceptualDistance, load_perceptual
+from elixir.models.pgd import pgd
+from elixir.models.train_denoiser import DenoiserTraining, LossOf, OnStep, train_denoiser
+from elixir.progress import Progress
+
+RESIDUALS = (2, 4)  # of the adversarial image one patch in 2, 3 or 4 is put back
+
+
+@dataclass(frozen=True)
+class ImpureTraining(DenoiserTraining):
+    """Settings of the first stage, and what both have.
+
+    Args:
+        weight_decay: of AdamW.
+        architecture: a name in `elixir.models.impure.ARCHITECTURES`; the same in both stages.
+        sigma_min: least Gaussian noise on an image that gets any, in [0,1] pixel units.
+        sigma_max: most; in between, the logarithm is uniform.
+        noisy: share of images that get Gaussian noise.
+        pixel_time: the pixels of a hidden group are diffused to a time below this.
+        feature_time: likewise its features.
+        masked: share of images whose hidden group is masked instead.
+    """
+
+    steps: int = 12000
+    batch: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    architecture: str = "small"
+    sigma_min: float = 0.03
+    sigma_max: float = 0.6
+    noisy: float = 0.5
+    pixel_time: int = 600
+    feature_time: int = 800
+    masked: float = 0.25
+
+
+@dataclass(frozen=True)
+class FineTuning(ImpureTraining):
+    """Settings of the second stage.
+
+    Args:
+        strengths: of the attack, in [0,1] pixel units, equally likely.
+        attack_steps: gradients of PGD.
+        perceptual: weight of the perceptual distance beside that of the pixels, which is 1; makes both about as large.
+    """
+
+    steps: int = 6000
+    learning_rate: float = 3e-4
+    noisy: float = 0.25
+    strengths: tuple[float, ...] = (0.0, 4 / 255, 8 / 255, 16 / 255)
+    attack_steps: int = 4
+    perceptual: float = 0.1
+
+
+def pretrain(
+    images: TrainingImages,
+    out: Path,
+    settings: ImpureTraining,
+    on_step: OnStep = lambda step, loss: None,
+    device: torch.device | None = None,
+    checkpoint_every: int = 500,
+) -> float:
+    """Train a network to rebuild clean images; the loss is the mean absolute difference.
+
+    Each step's batch and noise depend on (seed, step) and the kind of device alone.
+
+    Args:
+        images: to train on.
+        out: the safetensors file (fp16) for the averaged weights; its metadata holds the settings. Resumes from
+            `out` + '.checkpoint' if that exists.
+        settings: of the training.
+        on_step: see `train_denoiser`.
+        device: where to train; the CPU by default.
+        checkpoint_every: steps.
+
+    Returns:
+        See `train_denoiser`.
+    """
+    device = device or torch.device("cpu")
+    torch.manual_seed(settings.seed)
+    net = ImpureNet(settings.architecture).to(device)
+
+    def loss_of(clean: Tensor, generator: torch.Generator) -> Tensor:
+        return (rebuilt(net, clean, settings, generator) - clean).abs().mean()
+
+    return _train(net, loss_of, images, out, settings, on_step, device, checkpoint_every)
+
+
+def fine_tune(
+    images: TrainingImages,
+    out: Path,
+    settings: FineTuning,
+    initial: ImpureNet,
+    distance: PerceptualDistance,
+    on_step: OnStep = lambda step, loss: None,
+    device: torch.device | None = None,
+    checkpoint_every: int = 500,
+) -> float:
+    """Tune a network to rebuild the clean images behind adversarial ones.
+
+    The loss is the mean absolute difference of output and clean image, plus the perceptual distance of the two after
+    some patches of the adversarial image have been put back into the output. For the rest see `pretrain`.
+
+    Args:
+        images: to train on.
+        out: see `pretrain`.
+        settings: of the training.
+        initial: whose weights to start from.
+        distance: the perceptual part of the loss, on `device`; its classifier is the one that is attacked.
+        on_step: see `train_denoiser`.
+        device: where to train; the CPU by default.
+        checkpoint_every: steps.
+
+    Returns:
+        See `train_denoiser`.
+    """
+    device = device or torch.device("cpu")
+    net = deepcopy(initial).requires_grad_(True).to(device)
+    strengths = torch.tensor(settings.strengths, device=device)
+
+    def loss_of(clean: Tensor, generator: torch.Generator) -> Tensor:
+        chosen = torch.randint(len(strengths), (len(clean), 1, 1, 1), generator=generator, device=device)
+        seen = pgd(distance.classifier, clean, strengths[chosen], settings.attack_steps, generator)
+        out = rebuilt(net, seen, settings, generator)
+        mixed = mix_patches(out, seen, net.architecture.patch, generator)
+        return (out - clean).abs().mean() + settings.perceptual * distance(mixed, clean).mean()
+
+    return _train(net, loss_of, images, out, settings, on_step, device, checkpoint_every)
+
+
+def train_impure_on(
+    source: Source,
+    size: int,
+    out: Path,
+    settings: ImpureTraining,
+    initial: Path | None,
+    features: Path | None,
+    device: torch.device,
+    quiet: bool,
+) -> float:
+    """Pre-train or fine-tune on the images of a source; labels do not matter, samples without one are left out.
+
+    Args:
+        source: the images, cached in `out` + '.pixels' until the training is done.
+        size: side in pixels at which they are read, at least twice `settings.crop`.
+        out: see `pretrain`.
+        settings: their class says which of the two stages it is.
+        initial: what the first stage has written; for the second.
+        features: classifier to attack and for the perceptual distance, None for the shipped one; for the second.
+        device: where to train.
+        quiet: no progress.
+
+    Returns:
+        See `train_denoiser`.
+
+    Raises:
+        ElixirError: `size` is too small, a file of weights is unusable, a fine-tuning has no `initial`, or a
+            pre-training has one.
+    """
+    if not isinstance(settings, FineTuning):
+        if initial is not None or features is not None:
+            raise ElixirError("pre-training starts from nothing: leave out --initial and --features")
+        stage = None
+    elif initial is None:
+        raise ElixirError("fine-tuning starts from a pre-trained network: give its file with --initial")
+    else:
+        stage = settings, load_impure(initial), load_perceptual(features, device)
+    progress = Progress(quiet)
+    with (
+        cached_images(source, size, settings.crop, out, progress, device) as images,
+        progress.task("training", settings.steps) as advance,
+    ):
+        if stage is None:
+            return pretrain(images, out, settings, lambda step, loss: advance(1), device)
+        return fine_tune(images, out, *stage, lambda step, loss: advance(1), device)
+
+
+def rebuilt(net: ImpureNet, seen: Tensor, settings: ImpureTraining, generator: torch.Generator) -> Tensor:
+    """What the network makes of images (n, 3, h, w) under noise and hiding drawn from the settings."""
+    number, device = len(seen), seen.device
+    sigma = noise_levels(number, settings, generator)
+    noisy = seen + sigma.view(-1, 1, 1, 1) * torch.randn(seen.shape, generator=generator, device=device)
+    pixel_time = torch.randint(settings.pixel_time, (number,), generator=generator, device=device)
+    feature_time = torch.randint(settings.feature_time, (number,), generator=generator, device=device)
+    masked = torch.rand(number, generator=generator, device=device) < settings.masked
+    keep = net.attenuation(seen.shape, pixel_time, feature_time.masked_fill(masked, MASKED), generator)
+    return net(noisy, sigma, keep)
+
+
+def noise_levels(number: int, settings: ImpureTraining, generator: torch.Generator) -> Tensor:
+    """Deviations (n,) in [0,1] pixel units: 0, or uniform in the logarithm."""
+    chance, place = torch.rand((2, number), generator=generator, device=generator.device)
+    sigma = settings.sigma_min * torch.exp(math.log(settings.sigma_max / settings.sigma_min) * place)
+    return torch.where(chance < settings.noisy, sigma, 0.0)
+
+
+def mix_patches(rebuilt: Tensor, seen: Tensor, patch: int, generator: torch.Generator) -> Tensor:
+    """Put a half, a third or a quarter of the patches of the input back into the output, as a residual of the attack.
+
+    Args:
+        rebuilt: (n, 3, h, w), h and w multiples of `patch`.
+        seen: what the network was given, likewise.
+        patch: side in pixels.
+        generator: on the same device.
+
+    Returns:
+        (n, 3, h, w); of p patches, p // 2, p // 3 or p // 4 are those of `seen`.
+    """
+    number, _, height, width = rebuilt.shape
+    rows, columns = height // patch, width // patch
+    device = rebuilt.device
+    order = torch.rand((number, rows * columns), generator=generator, device=device).argsort(1).argsort(1)
+    least, most = RESIDUALS
+    one_in = torch.randint(least, most + 1, (number, 1), generator=generator, device=device)
+    mask = (order < rows * columns // one_in).view(number, 1, rows, columns)
+    return torch.where(mask.repeat_interleave(patch, 2).repeat_interleave(patch, 3), seen, rebuilt)
+
+
+def _train(
+    net: ImpureNet,
+    loss_of: LossOf,
+    images: TrainingImages,
+    out: Path,
+    settings: ImpureTraining,
+    on_step: OnStep,
+    device: torch.device,
+    checkpoint_every: int,
+) -> float:
+    averages = {"average": (deepcopy(net).requires_grad_(False), settings.ema)}
+    optimizer = torch.optim.AdamW(
+        net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    return train_denoiser(
+        net, averages, optimizer, loss_of, images, out, KIND, settings, on_step, device, checkpoint_every
+    )

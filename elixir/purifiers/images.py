@@ -1,0 +1,147 @@
+"""Cleans plain images, as at test time: one purification each, PNG out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from elixir.data.decode import Picture, decode, encode
+from elixir.data.files import RUN_FOLDER, empty_folder, replace_text, replacing, writing
+from elixir.data.names import Names, png_name, unescape
+from elixir.data.source import Source
+from elixir.errors import ElixirError, UnreadableSample
+from elixir.progress import Progress
+from elixir.purifiers.base import Purifier
+from elixir.randomness import noise
+
+PIXELS = 2**22  # in flight
+SIGMA = 0.1
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What came of it.
+
+    Attributes:
+        written: number of images.
+        damaged: why nothing was written for an image, by its id.
+    """
+
+    written: int
+    damaged: dict[str, str]
+
+
+def purify_images(
+    source: Source,
+    out: Path,
+    purifier: Purifier,
+    sigma: float | None,
+    seed: int,
+    settings: dict[str, object],
+    resume: bool,
+    quiet: bool,
+) -> Cleaned:
+    """Purify every image of a source once and write it as PNG with alpha channel, greyness and orientation kept.
+
+    An image goes where its id says, with ".png" for its extension (and "-1", "-2", ... before it where two images would
+    have one name). The noise belongs to seed and id. The work happens in a hidden
+    folder beside `out`, which is renamed at the end.
+
+    Args:
+        source: the images; labels do not matter.
+        out: folder to make.
+        purifier: see `Purifier`.
+        sigma: noise in [0,1] pixel units; 0 only for a purifier that can do without. By default 0 for one that can,
+            `SIGMA` for the others.
+        seed: of the noise.
+        settings: what else decides the result; an interrupted run is only gone on with if it is the same.
+        resume: go on with an interrupted run.
+        quiet: no progress.
+
+    Raises:
+        ElixirError: the purifier needs noise, `out` is not empty, there is an interrupted run that is not to be resumed
+            or had other settings, or the disk is full.
+    """
+    without_noise = getattr(purifier, "without_noise", False)
+    if sigma is None:
+        sigma = 0.0 if without_noise else SIGMA
+    if sigma <= 0 and not without_noise:
+        raise ElixirError("this purifier works by noise: give --sigma a value greater than 0, such as 0.1")
+    out = out.resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ElixirError(f"{out} exists and is not empty; give a folder that does not exist yet with -o")
+    work = out.with_name(f".{out.name}.partial")
+    _prepare(work, {**settings, "sigma": sigma, "seed": seed, "input": source.fingerprint()}, resume)
+    paths = _paths(source)
+    written, damaged = 0, {}
+    waiting: dict[tuple[int, ...], list[tuple[int, Picture]]] = {}
+    pixels = 0
+
+    def flush() -> None:
+        for pictures in waiting.values():
+            _purify(source, [work / paths[row] for row, _ in pictures], pictures, purifier, sigma, seed)
+        waiting.clear()
+
+    with Progress(quiet).task("purifying", len(source.samples)) as advance:
+        for row, sample in enumerate(source.samples):
+            advance(1)
+            try:
+                picture = decode(source.read(row))
+            except UnreadableSample as error:
+                damaged[sample.id] = error.reason
+                continue
+            written += 1
+            if (work / paths[row]).exists():
+                continue
+            shape = picture.rgb.shape
+            waiting.setdefault(shape, []).append((row, picture))
+            pixels += shape[0] * shape[1]
+            if pixels >= PIXELS:
+                flush()
+                pixels = 0
+        flush()
+    with writing(out):
+        shutil.rmtree(work / RUN_FOLDER)
+        work.replace(out)
+    return Cleaned(written, damaged)
+
+
+def _prepare(work: Path, settings: dict[str, object], resume: bool) -> None:
+    """Make the work folder, or make sure that it belongs to the same run."""
+    record = work / RUN_FOLDER / "run.json"
+    if not record.exists():
+        empty_folder(work)
+        with writing(record):
+            record.parent.mkdir(exist_ok=True)
+        replace_text(record, json.dumps(settings))
+    elif not resume:
+        raise ElixirError(f"{work} holds an interrupted run; add --resume to go on with it, or remove that folder")
+    elif json.loads(record.read_text()) != settings:
+        raise ElixirError(f"the interrupted run in {work} had other settings or images; repeat them, or remove it")
+
+
+def _paths(source: Source) -> list[Path]:
+    """Where each image goes, relative to the output; images that are PNG already have their own name first."""
+    ids = [unescape(sample.id) if source.kind == "folder" else sample.id for sample in source.samples]
+    names = Names([id for id in ids if png_name(id) == id], {str(Path(id).parent) for id in ids})
+    return [Path(id if png_name(id) == id else names.free(png_name(id))) for id in ids]
+
+
+def _purify(
+    source: Source, paths: list[Path], pictures: list[tuple[int, Picture]], purifier: Purifier, sigma: float, seed: int
+) -> None:
+    """Purify pictures of one shape and write them."""
+    x = torch.from_numpy(np.stack([picture.rgb for _, picture in pictures])).permute(0, 3, 1, 2).float() / 255
+    ids = [source.samples[row].id for row, _ in pictures]
+    z = noise(seed, ids, ("purify", sigma), tuple(x.shape[1:]))
+    done = (purifier.purify(x, sigma, z) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    for path, (_, picture), rgb in zip(paths, pictures, done, strict=True):
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, path.with_name(".partial")) as partial:
+            partial.write_bytes(encode(picture, rgb))

@@ -1,0 +1,75 @@
+"""IMPure as a purifier: every patch is painted anew from its neighbours and the little that noise leaves of itself.
+
+`sigma` is the noise that is added to the whole image before it is rebuilt; the network was trained with it. At sigma 0
+the image is rebuilt as it is, which is the method of the paper. The noise of "noise" mode comes on top and is the same
+for every image, so that a result depends on image, sigma and noise alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from elixir.errors import ElixirError
+from elixir.models import weights
+from elixir.models.impure import ImpureNet, load_impure
+from elixir.purifiers.base import Purifier
+from elixir.purifiers.prior import EmbeddedPrior
+from elixir.registry import register
+
+SHIPPED = weights.SHIPPED / "impure.safetensors"
+PIXEL_TIME, FEATURE_TIME = 400, 600  # the paper's
+
+
+class ImpurePurifier(EmbeddedPrior):
+    """See `EmbeddedPrior`; sigma may be 0. A tile is as large as the largest images of the training."""
+
+    tile = 64
+    margin = 16
+    without_noise = True
+
+
+class NoiseMode(nn.Module):
+    """An `ImpureNet` in "noise" mode, with the same noise for every image and in every call."""
+
+    def __init__(self, net: ImpureNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """See `ImpureNet.forward`."""
+        shape = torch.Size((1, *noisy.shape[1:]))
+        pixel_time, feature_time = torch.tensor([[PIXEL_TIME], [FEATURE_TIME]], device=noisy.device)
+        keep = self.net.attenuation(shape, pixel_time, feature_time, torch.Generator().manual_seed(0))
+        return self.net(noisy, sigma, keep)
+
+
+@register("purifiers", "impure")
+def load(model: str | None, device: torch.device) -> Purifier:
+    """Load IMPure in "noise" mode.
+
+    Args:
+        model: a file written by `elixir train-impure`, None for the shipped one.
+        device: where to run it.
+
+    Raises:
+        ElixirError: the file is missing, damaged, a pickle, or holds something else.
+    """
+    return ImpurePurifier(NoiseMode(_network(model)), device)
+
+
+@register("purifiers", "impure-mask")
+def load_masked(model: str | None, device: torch.device) -> Purifier:
+    """Load IMPure in "mask" mode; see `load`."""
+    return ImpurePurifier(_network(model), device)
+
+
+def _network(model: str | None) -> ImpureNet:
+    if model is None and not SHIPPED.is_file():
+        raise ElixirError(
+            "no weights of IMPure ship with this version: make some with `elixir train-impure`, and give "
+            "their file with --prior"
+        )
+    return load_impure(SHIPPED if model is None else Path(model))
