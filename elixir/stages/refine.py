@@ -68,7 +68,7 @@ class RefineStage(ReduceStage):
             mine = members[label]
             suspicion[mine] = sharpen_until_stable(features[mine], suspicion[mine], run.seed, self.mark, self.clear)
         for number in range(self.rounds):
-            groups = {label: members[label][suspicion[members[label]] > 0.5] for label in sorted(vague)}
+            groups = {label: members[label][suspicion[members[label]] > self.threshold] for label in sorted(vague)}
             groups = {label: group for label, group in groups.items() if len(group) >= LEAST}
             grown = 0
             for label, odds in self._recognized(run, number, groups).items():
