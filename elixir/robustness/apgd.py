@@ -14,25 +14,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.robustness.base import Logits, Loss, box, loss_gradient, margin
+from elixir.robustness.base import LogProbs, Loss, box, loss_gradient, margin
 
 MOMENTUM = 0.75
 IMPROVED = 0.75
 MISCLASSIFIED = 1e3  # more than any loss
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy(log_probs: Tensor, labels: Tensor) -> Tensor:
     """Of each image, (n,)."""
-    return F.cross_entropy(logits, labels, reduction="none")
+    return F.nll_loss(log_probs, labels, reduction="none")
 
 
-def difference_of_logits_ratio(logits: Tensor, labels: Tensor) -> Tensor:
+def difference_of_logits_ratio(log_probs: Tensor, labels: Tensor) -> Tensor:
     """DLR loss (Croce, Hein 2020, eq. 6): the margin in units of the distance of first and third logit, (n,).
 
-    With two classes, of first and second.
+    With two classes, of first and second. Log-probabilities are logits as good as any here: a constant does not matter.
     """
-    ranked = logits.sort(1, descending=True).values
-    return margin(logits, labels) / (ranked[:, 0] - ranked[:, min(2, logits.shape[1] - 1)]).clamp_min(1e-12)
+    ranked = log_probs.sort(1, descending=True).values
+    third = ranked[:, min(2, ranked.shape[1] - 1)]
+    return margin(log_probs, labels) / (ranked[:, 0] - third).clamp_min(1e-12)
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,15 @@ class AutoPGD:
     loss: Loss
     steps: int = 50
 
-    def __call__(self, logits: Logits, x: Tensor, labels: Tensor, eps: float, generator: torch.Generator) -> Tensor:
+    def __call__(
+        self, log_probs: LogProbs, x: Tensor, labels: Tensor, eps: float, generator: torch.Generator
+    ) -> Tensor:
         """See `base.Attack`; the image of the largest loss among those that are misclassified, or among all."""
         low, high = box(x, eps)
         start = x + eps * (2 * torch.rand(x.shape, generator=generator, device=x.device) - 1)
         now = before = best = start.clamp(low, high)
         size = torch.full((len(x), 1, 1, 1), 2 * eps, device=x.device)
-        _, top, best_gradient = loss_gradient(logits, now, labels, self.loss)
+        _, top, best_gradient = loss_gradient(log_probs, now, labels, self.loss)
         gradient, best_score = best_gradient, torch.full_like(top, -torch.inf)
         found, risen = best, torch.zeros_like(top)
         size_then, top_then = size, top
@@ -63,7 +66,7 @@ class AutoPGD:
             momentum = MOMENTUM if step > 1 else 1.0
             moved = (now + momentum * (ascent - now) + (1 - momentum) * (now - before)).clamp(low, high)
             before, now = now, moved
-            seen, losses, gradient = loss_gradient(logits, now, labels, self.loss)
+            seen, losses, gradient = loss_gradient(log_probs, now, labels, self.loss)
             score = torch.where(margin(seen, labels) > 0, losses, losses - MISCLASSIFIED)
             found, best_score = _where(score > best_score, (now, score), (found, best_score))
             higher = losses > top
@@ -82,7 +85,7 @@ def _checkpoints(steps: int) -> dict[int, int]:
     shares = [0.0, 0.22]
     while shares[-1] < 1:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
-    at = [math.ceil(share * steps) for share in shares if share <= 1]
+    at = [math.ceil(round(share * steps, 6)) for share in shares if share <= 1]
     return {step: step - last for last, step in pairwise(at)}
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from elixir.errors import ElixirError
 from elixir.robustness.apgd import AutoPGD, cross_entropy, difference_of_logits_ratio
-from elixir.robustness.base import Attack, Logits
+from elixir.robustness.base import Attack, LogProbs
 from elixir.robustness.carlini_wagner import CarliniWagner
 from elixir.robustness.deepfool import DeepFool
 from elixir.robustness.gradient_sign import GradientSign
@@ -67,13 +67,13 @@ def levels(eps: float) -> int:
 
 
 def craft(
-    attack: Attack, logits: Logits, images: Tensor, labels: Tensor, eps: float, generator: torch.Generator
+    attack: Attack, log_probs: LogProbs, images: Tensor, labels: Tensor, eps: float, generator: torch.Generator
 ) -> Tensor:
     """Attack 8-bit images, and round the result to 8 bits within the budget.
 
     Args:
         attack: one of `ATTACKS`.
-        logits: of the classifier; see `base.Logits`.
+        log_probs: of the classifier; see `base.LogProbs`.
         images: uint8 (n, 3, h, w), on the device.
         labels: true ones, int64 (n,), likewise.
         eps: greatest change of a pixel's value, in [0,1] units.
@@ -82,9 +82,9 @@ def craft(
     Returns:
         uint8 (n, 3, h, w), nowhere more than eps away from `images`.
     """
-    found = attack(logits, images.float() / 255, labels, eps, generator)
-    rounded = (255 * found).round().to(torch.int16)
     near = levels(eps)
+    found = attack(log_probs, images.float() / 255, labels, near / 255, generator)
+    rounded = (255 * found).round().to(torch.int16)
     original = images.to(torch.int16)
     within = torch.minimum(torch.maximum(rounded, original - near), original + near)
     return within.clamp(0, 255).to(torch.uint8)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elixir.robustness.base import Logits, box, margin
+from elixir.robustness.base import LogProbs, box, eight_bit, margin
 
 EDGE = 1 - 1e-6
 
@@ -21,7 +21,8 @@ class CarliniWagner:
     """Adam minimises |delta|^2 + weight * max(0, -margin), the objective of the L2 attack; see `base.Attack`.
 
     The authors' change of variable, a tanh, leads to the box of the budget rather than that of all images: so nothing
-    has to be projected, and instead of a search for the smallest weight one that is large is enough.
+    has to be projected, and instead of a search for the smallest weight one that is large is enough. The margin is that
+    of the image rounded to 8 bits, since rounding would undo a perturbation that just reaches its aim.
 
     Attributes:
         steps: of Adam.
@@ -33,7 +34,9 @@ class CarliniWagner:
     rate: float = 0.1
     weight: float = 10.0
 
-    def __call__(self, logits: Logits, x: Tensor, labels: Tensor, eps: float, generator: torch.Generator) -> Tensor:
+    def __call__(
+        self, log_probs: LogProbs, x: Tensor, labels: Tensor, eps: float, generator: torch.Generator
+    ) -> Tensor:
         """See `base.Attack`; the nearest image that was misclassified, or else the last one."""
         low, high = box(x, eps)
         middle, half = (low + high) / 2, (high - low) / 2
@@ -43,7 +46,7 @@ class CarliniWagner:
         now = x
         for _ in range(self.steps + 1):
             now = middle + half * w.tanh()
-            ahead = margin(logits(now), labels)
+            ahead = margin(log_probs(eight_bit(now)), labels)
             distance = (now - x).square().sum((1, 2, 3))
             better = (ahead > 0) & (distance < nearest)
             best = torch.where(better.view(-1, 1, 1, 1), now, best).detach()

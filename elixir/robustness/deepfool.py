@@ -11,14 +11,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from elixir.robustness.base import Logits, box
+from elixir.robustness.base import LogProbs, box, eight_bit
 
 
 @dataclass(frozen=True)
 class DeepFool:
     """The least L-inf step over the nearest boundary, again and again until it is crossed; see `base.Attack`.
 
-    The perturbation knows no budget: it is cut off at eps when it is complete, and may fail by that.
+    DeepFool knows no budget: what exceeds eps is cut off after every step. It looks at images rounded to 8 bits, since
+    rounding would undo a perturbation that just reaches its aim.
 
     Attributes:
         steps: at most.
@@ -30,21 +31,26 @@ class DeepFool:
     labels: int = 10
     overshoot: float = 0.02
 
-    def __call__(self, logits: Logits, x: Tensor, labels: Tensor, eps: float, generator: torch.Generator) -> Tensor:
+    def __call__(
+        self, log_probs: LogProbs, x: Tensor, labels: Tensor, eps: float, generator: torch.Generator
+    ) -> Tensor:
         """See `base.Attack`; what is misclassified at the beginning stays as it is."""
+        low, high = box(x, eps)
         delta = torch.zeros_like(x)
+        found = x.clone()
         active = torch.arange(len(x), device=x.device)
         for _ in range(self.steps):
-            now = (x[active] + (1 + self.overshoot) * delta[active]).requires_grad_()
-            seen = logits(now)
+            lengthened = x[active] + (1 + self.overshoot) * delta[active]
+            now = eight_bit(lengthened.clamp(low[active], high[active])).requires_grad_()
+            found[active] = now.detach()
+            seen = log_probs(now)
             right = seen.argmax(1) == labels[active]
             if not right.any():
                 break
             step = self._step(seen, now, labels[active])
             active = active[right]
             delta[active] += step[right]
-        low, high = box(x, eps)
-        return (x + (1 + self.overshoot) * delta).clamp(low, high)
+        return found
 
     def _step(self, seen: Tensor, now: Tensor, labels: Tensor) -> Tensor:
         """To the nearest of the boundaries, as if they were planes (eqs. 11 and 12 with p = inf, q = 1)."""

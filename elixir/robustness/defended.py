@@ -52,22 +52,22 @@ class Defended:
         """Labels int64 (n,) for what `purify` has returned."""
         return predict(self._classifier, purified, self._device)
 
-    def logits(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def log_probs(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """What an attacker takes the gradient of.
 
-        Where the purifier is random: the mean over draws of the log-probabilities, whose cross-entropy has the mean
-        of the draws' gradients as its gradient (expectation over transformation, Athalye et al. 2018). The noise is
-        the attacker's own, new in every call.
+        Where the purifier is random: the mean over draws, so that the gradient of the cross-entropy is the mean of the
+        draws' gradients (expectation over transformation, Athalye et al. 2018, section 4.2). The noise is the
+        attacker's own, new in every call.
 
         Args:
             x: float32 (n, 3, h, w) in [0,1], on the device.
             generator: of the attacker's noise, on the device.
 
         Returns:
-            Float32 (n, k), differentiable in `x`; log-probabilities are logits as good as any.
+            Log-probabilities, float32 (n, k), differentiable in `x`.
         """
         if self._purifier is None:
-            return self._classifier(x)[0]
+            return self._classifier(x)[0].log_softmax(1)
         copies = x.repeat(self._draws, 1, 1, 1)
         drawn = torch.randn(copies.shape, generator=generator, device=self._device)
         purified = differentiable(partial(self._purifier.purify, sigma=self._sigma, noise=drawn), copies)

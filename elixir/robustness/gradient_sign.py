@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from elixir.errors import ElixirError
-from elixir.robustness.base import Logits
+from elixir.robustness.base import LogProbs
 from elixir.robustness.diversity import diverse
 
 
@@ -37,7 +37,9 @@ class GradientSign:
     decay: float | None = None
     diversity: bool = False
 
-    def __call__(self, logits: Logits, x: Tensor, labels: Tensor, eps: float, generator: torch.Generator) -> Tensor:
+    def __call__(
+        self, log_probs: LogProbs, x: Tensor, labels: Tensor, eps: float, generator: torch.Generator
+    ) -> Tensor:
         """See `base.Attack`.
 
         Raises:
@@ -52,12 +54,12 @@ class GradientSign:
             raise ElixirError(
                 "fgsm, pgd and their kin need adversarial-robustness-toolbox: pip install 'dataset-elixir[benchmark]'"
             ) from error
-        seen = (lambda images: logits(diverse(images, generator))) if self.diversity else logits
+        seen = (lambda images: log_probs(diverse(images, generator))) if self.diversity else log_probs
         with torch.no_grad():
-            classes = logits(x[:1]).shape[1]
+            classes = log_probs(x[:1]).shape[1]
         estimator = PyTorchClassifier(
             _Elsewhere(seen, x.device),
-            nn.CrossEntropyLoss(reduction="sum"),
+            nn.NLLLoss(reduction="sum"),
             tuple(x.shape[1:]),
             classes,
             clip_values=(0.0, 1.0),
@@ -79,15 +81,15 @@ class GradientSign:
 
 
 class _Elsewhere(nn.Module):
-    """Logits computed on a device that the toolbox does not need to know: its own tensors stay on the CPU."""
+    """A classifier on a device that the toolbox does not need to know: its own tensors stay on the CPU."""
 
-    def __init__(self, logits: Logits, device: torch.device) -> None:
+    def __init__(self, log_probs: LogProbs, device: torch.device) -> None:
         super().__init__()
-        self._logits = logits
+        self._log_probs = log_probs
         self._device = device
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._logits(x.to(self._device)).cpu()
+        return self._log_probs(x.to(self._device)).cpu()
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def measure_robustness(
     """Attack images of a test set and classify what purifiers make of them.
 
     A static attack knows the classifier alone; what it makes is kept in `adversarial/` and given to all purifiers. An
-    adaptive one takes its gradient through the purifier: see `Defended.logits`. Writes `rows.parquet`, `static.svg`,
+    adaptive one takes its gradient through the purifier: see `Defended.log_probs`. Writes `rows.parquet`, `static.svg`,
     `adaptive.svg`, `summary.json` and `timings.json`. Goes on where it was interrupted, at the block of images of an
     attack, and does nothing when it is done.
 
@@ -214,7 +214,7 @@ class _Measurement:
         start = time.perf_counter()
         found = craft(
             ATTACKS[job.attack],
-            lambda x: attacked.logits(x, generator),
+            lambda x: attacked.log_probs(x, generator),
             block.images,
             block.labels,
             eps,
