@@ -196,6 +196,8 @@ def test_help_lists_the_commands():
         "report",
         "train-prior",
         "certify",
+        "robustness",
+        "robust",
         "train-consistency",
         "train-classifier",
         "demo",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from elixir.certification.sampling import Certificate
 from elixir.run.journal import Journal
@@ -52,9 +53,9 @@ class Ledger:
         self.cost = Cost()
         self._journal = Journal(path, settings)
         for entry in self._journal.entries:
-            self.cost = Cost(**entry["cost"])
-            row = {key: value for key, value in entry.items() if key != "cost"}
-            self.rows.append(Row(**row | {"certificate": Certificate(**row["certificate"])}))
+            fields: dict[str, Any] = entry | {"certificate": Certificate(**entry["certificate"])}
+            self.cost = Cost(**fields.pop("cost"))
+            self.rows.append(Row(**fields))
 
     def add(self, row: Row, cost: Cost) -> None:
         """Keep a row, and what all have cost now."""
