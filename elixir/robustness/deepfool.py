@@ -13,6 +13,8 @@ from torch import Tensor
 
 from elixir.robustness.base import LogProbs, box, eight_bit
 
+HALF_A_LEVEL = 0.5 / 255  # less than that, rounding would swallow
+
 
 @dataclass(frozen=True)
 class DeepFool:
@@ -66,5 +68,6 @@ class DeepFool:
             distance = torch.where(label == labels, torch.inf, distance)
             nearer = distance < shortest
             shortest = torch.where(nearer, distance, shortest)
-            step = torch.where(nearer.view(-1, 1, 1, 1), distance.view(-1, 1, 1, 1) * normal.sign(), step)
+            length = distance.clamp_min(HALF_A_LEVEL)
+            step = torch.where(nearer.view(-1, 1, 1, 1), length.view(-1, 1, 1, 1) * normal.sign(), step)
         return step.detach()
