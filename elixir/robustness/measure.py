@@ -95,7 +95,8 @@ def measure_robustness(
     A static attack knows the classifier alone; what it makes is kept in `adversarial/` and given to all purifiers. An
     adaptive one takes its gradient through the purifier: see `Defended.log_probs`. Writes `rows.parquet`, `static.svg`,
     `adaptive.svg`, `summary.json` and `timings.json`. Goes on where it was interrupted, at the block of images of an
-    attack, and does nothing when it is done.
+    attack, and does nothing when it is done. On a CPU all files but the timings are the same however often it was
+    interrupted; the gradients of a GPU may differ in their last bits from one time to the next.
 
     Args:
         source: the test set; its classes are those of the classifier, in the same order.

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from elixir.errors import ElixirError
 from elixir.models.train_denoiser import load_denoiser
 from elixir.purifiers import consistency, identity, jpeg, median, prior
+from elixir.robustness.attacks import ATTACKS, craft
 from elixir.robustness.defended import Defended, differentiable, is_random
 
 CPU = torch.device("cpu")
@@ -124,6 +125,27 @@ def test_without_a_purifier_it_is_the_classifier(world, x: Tensor):
     defended = Defended(world.net, None, 0.1, 5, CPU)
     assert torch.equal(defended.log_probs(x, torch.Generator()), world.net(x)[0].log_softmax(1))
     assert defended.purify(x, 0, ["a", "b", "c"]) is x
+
+
+@pytest.mark.parametrize("purifier", [median.Median(), Wobble()])
+def test_an_adaptive_attack_is_stronger_than_a_static_one(world, purifier):
+    defended = Defended(world.net, purifier, 0.05, 4, CPU)
+    ids = [str(index) for index in range(len(world.images))]
+
+    def accuracy(attacked: Defended) -> float:
+        generator = torch.Generator().manual_seed(0)
+        found = craft(
+            ATTACKS["pgd"],
+            lambda x: attacked.log_probs(x, generator),
+            world.images,
+            world.labels,
+            8 / 255,
+            generator,
+        )
+        predicted = defended.predict(defended.purify(found / 255, 0, ids))
+        return float((predicted == world.labels).float().mean())
+
+    assert accuracy(defended) <= accuracy(Defended(world.net, None, 0.05, 4, CPU))
 
 
 def test_an_image_and_its_twin_meet_the_same_noise(world, x: Tensor):
