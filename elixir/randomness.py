@@ -34,8 +34,12 @@ def device_noise(device: torch.device, shape: tuple[int, ...], seed: int, *key: 
     The same in every process and order on one kind of device; another kind, or another shape, gives other numbers.
     On the CPU torch looks at 32 bits of the key's digest, so that two keys in four billion share their noise.
     """
-    source = torch.Generator(device).manual_seed(int.from_bytes(_digest(seed, *key)[:8], "big") >> 1)
-    return torch.randn(shape, generator=source, device=device)
+    return torch.randn(shape, generator=device_generator(device, seed, *key), device=device)
+
+
+def device_generator(device: torch.device, seed: int, *key: object) -> torch.Generator:
+    """A random generator for `key` on a device; see `device_noise` for what its numbers depend on."""
+    return torch.Generator(device).manual_seed(int.from_bytes(_digest(seed, *key)[:8], "big") >> 1)
 
 
 def _digest(seed: int, *key: object) -> bytes:

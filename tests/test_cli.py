@@ -201,6 +201,8 @@ def test_help_lists_the_commands():
         "report",
         "train-prior",
         "certify",
+        "robustness",
+        "robust",
         "train-consistency",
         "train-impure",
         "purify",

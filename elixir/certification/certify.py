@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -20,10 +19,10 @@ from elixir.certification.ledger import Ledger, Row
 from elixir.certification.sampling import check
 from elixir.certification.smoothing import Named, SmoothedClassifier
 from elixir.data.decode import decode
-from elixir.data.files import replace_text, writing
-from elixir.data.part import Part
+from elixir.data.files import replace_json, replace_text, sha256_of, writing
+from elixir.data.part import Part, evenly_spread
 from elixir.data.source import Source
-from elixir.errors import ElixirError, UnreadableSample
+from elixir.errors import ElixirError
 from elixir.models.external import load_classifier
 from elixir.progress import Progress
 from elixir.registry import find
@@ -85,15 +84,15 @@ def certify_dataset(
     if len(set(settings.sigmas)) < len(settings.sigmas):
         raise ElixirError("a sigma is given twice")
     check(settings.alpha, settings.n0, settings.n)
-    part, unreadable, digest = _chosen(source, settings.count)
+    part, unreadable, digest = evenly_spread(source, settings.count)
     about: dict[str, object] = {
         "test": source.location,
         **asdict(settings),
         "sigmas": list(settings.sigmas),
         "images": len(part.samples),
         "images_sha256": digest,
-        "classifier_sha256": _sha256(settings.classifier),
-        "prior_sha256": _sha256(settings.prior),
+        "classifier_sha256": sha256_of(settings.classifier),
+        "prior_sha256": sha256_of(settings.prior),
         "device": device.type,
     }
     summary, timings, journal = out / "summary.json", out / "timings.json", out / "rows.jsonl"
@@ -112,9 +111,9 @@ def certify_dataset(
         _write_rows(out / "rows.parquet", rows)
         title = f"{Path(source.location).stem}, purifier {settings.purifier}, {len(part.samples)} images"
         replace_text(out / "curve.svg", draw_curve(rows, settings.sigmas, max(largest, radii[-1]), title))
-        _write_json(timings, {**_rates(ledger.cost, rows), "machine": measured_on})
+        replace_json(timings, {**_rates(ledger.cost, rows), "machine": measured_on})
         accuracy = accuracies(rows, settings.sigmas, radii)
-        _write_json(summary, {"settings": about, "unreadable": unreadable, "radii": radii, **accuracy})
+        replace_json(summary, {"settings": about, "unreadable": unreadable, "radii": radii, **accuracy})
         ledger.remove()
     known = json.loads(summary.read_text())
     if known["settings"] != about:
@@ -141,25 +140,6 @@ def _certify(
                 )
                 ledger.add(Row(id, labels[id], sigma, certificate), spent)
                 advance(1)
-
-
-def _chosen(source: Source, count: int) -> tuple[Part, int, str]:
-    """Every k-th labelled image that can be read, how many of them cannot, and a digest of ids, labels and bytes."""
-    labelled = [row for row, sample in enumerate(source.samples) if sample.label >= 0 and not sample.problem]
-    count = min(count, len(labelled))
-    rows, digest = [], hashlib.sha256()
-    for row in (labelled[place * len(labelled) // count] for place in range(count)):
-        sample = source.samples[row]
-        try:
-            data = source.read(row)
-            decode(data)
-        except UnreadableSample:
-            continue
-        rows.append(row)
-        digest.update(f"{sample.id}\0{sample.label}\0{len(data)}\0".encode("utf-8", "surrogateescape") + data)
-    if not rows:
-        raise ElixirError(f"{source.location} holds no readable, labelled image")
-    return Part(source, rows), count - len(rows), digest.hexdigest()
 
 
 def _images(part: Part, done: set[str]) -> Iterator[Named]:
@@ -194,14 +174,3 @@ def _write_rows(path: Path, rows: list[Row]) -> None:
     columns = {key: np.array([entry[key] for entry in table], kinds.get(key)) for key in table[0]}
     with writing(path):
         write_columns(path, columns)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    replace_text(path, json.dumps(content, indent=1) + "\n")
-
-
-def _sha256(model: str | None) -> str | None:
-    """Of a model that is a file; None for the shipped one, a folder or a name."""
-    if model is None or not Path(model).is_file():
-        return None
-    return hashlib.sha256(Path(model).read_bytes()).hexdigest()

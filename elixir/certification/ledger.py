@@ -1,15 +1,13 @@
-"""Certificates while they are being made: nothing that is finished is lost when the process is killed."""
+"""Certificates while they are being made."""
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from elixir.certification.sampling import Certificate
-from elixir.data.files import writing
-from elixir.errors import ElixirError
+from elixir.run.journal import Journal
 from elixir.run.run import Cost
 
 
@@ -36,49 +34,35 @@ class Row:
 
 
 class Ledger:
-    """A text file: the settings, then a line of JSON for every row, with what all have cost so far.
+    """A journal of rows, each with what all have cost so far.
 
     Args:
-        path: of the file; begun when missing. A half-written last line is cut off.
-        settings: what the rows depend on.
+        path: see `Journal`.
+        settings: see `Journal`.
 
     Attributes:
         rows: so far, in the order in which they were finished.
         cost: so far.
 
     Raises:
-        ElixirError: the file has other settings, or cannot be written.
+        ElixirError: see `Journal`.
     """
 
     def __init__(self, path: Path, settings: dict[str, object]) -> None:
         self.rows: list[Row] = []
         self.cost = Cost()
-        self._path = path
-        with writing(path):
-            path.touch()
-            whole = path.read_bytes()
-            end = whole.rfind(b"\n") + 1
-            os.truncate(path, end)
-        lines = whole[:end].splitlines()
-        if not lines:
-            self._append(settings)
-        elif json.loads(lines[0]) != json.loads(json.dumps(settings)):
-            raise ElixirError(f"{path} is of a certification with other settings; choose another output folder")
-        for line in lines[1:]:
-            entry = json.loads(line)
-            self.cost = Cost(**entry.pop("cost"))
-            self.rows.append(Row(**entry | {"certificate": Certificate(**entry["certificate"])}))
+        self._journal = Journal(path, settings)
+        for entry in self._journal.entries:
+            fields: dict[str, Any] = entry | {"certificate": Certificate(**entry["certificate"])}
+            self.cost = Cost(**fields.pop("cost"))
+            self.rows.append(Row(**fields))
 
     def add(self, row: Row, cost: Cost) -> None:
         """Keep a row, and what all have cost now."""
         self.rows.append(row)
         self.cost = cost
-        self._append({**asdict(row), "cost": vars(cost)})
+        self._journal.add({**asdict(row), "cost": vars(cost)})
 
     def remove(self) -> None:
         """Delete the file, when its rows are safe elsewhere."""
-        self._path.unlink()
-
-    def _append(self, entry: dict[str, object]) -> None:
-        with writing(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        self._journal.remove()

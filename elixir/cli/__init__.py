@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
-from elixir.cli import certification, cleaning, experiments, priors
+from elixir.cli import certification, cleaning, experiments, priors, robustness
 from elixir.errors import ElixirError
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (cleaning, experiments, priors, certification):
+for group in (cleaning, experiments, priors, certification, robustness):
     app.add_typer(group.app)
 
 GO_ON = "the same command goes on from here, with --resume where it has that option"

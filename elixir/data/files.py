@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from elixir.data.names import escape
 from elixir.errors import ElixirError
@@ -53,6 +56,18 @@ def replace_text(path: Path, text: str) -> None:
     """
     with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def replace_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a small JSON file; see `replace_text`."""
+    replace_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def sha256_of(model: str | None) -> str | None:
+    """Of a model that is a file; None for the shipped one, a folder or a name."""
+    if model is None or not Path(model).is_file():
+        return None
+    return hashlib.sha256(Path(model).read_bytes()).hexdigest()
 
 
 def copy(source: Path, path: Path, partial: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from elixir.data.decode import decode
 from elixir.data.source import Kind, Sample, Source
+from elixir.errors import ElixirError, UnreadableSample
 
 
 class Part:
@@ -47,3 +49,33 @@ class Part:
     def fingerprint(self) -> str:
         """Of the whole and the choice."""
         return hashlib.sha256(f"{self._whole.fingerprint()} {self._rows}".encode()).hexdigest()
+
+
+def evenly_spread(source: Source, count: int) -> tuple[Part, int, str]:
+    """Every k-th labelled image that can be read.
+
+    Args:
+        source: the dataset.
+        count: of images; all where there are fewer.
+
+    Returns:
+        The images, how many of those chosen cannot be read, and a digest of ids, labels and bytes.
+
+    Raises:
+        ElixirError: there is no readable, labelled image.
+    """
+    labelled = [row for row, sample in enumerate(source.samples) if sample.label >= 0 and not sample.problem]
+    count = min(count, len(labelled))
+    rows, digest = [], hashlib.sha256()
+    for row in (labelled[place * len(labelled) // count] for place in range(count)):
+        sample = source.samples[row]
+        try:
+            data = source.read(row)
+            decode(data)
+        except UnreadableSample:
+            continue
+        rows.append(row)
+        digest.update(f"{sample.id}\0{sample.label}\0{len(data)}\0".encode("utf-8", "surrogateescape") + data)
+    if not rows:
+        raise ElixirError(f"{source.location} holds no readable, labelled image")
+    return Part(source, rows), count - len(rows), digest.hexdigest()

@@ -53,7 +53,6 @@ class EmbeddedPrior:
         level = torch.full((size,), sigma, device=self._device)
         return in_fixed_batches(lambda part: self._call(part.to(self._device), level), noisy, size)
 
-    @torch.inference_mode()
     def _call(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
             return self._net(noisy, sigma)

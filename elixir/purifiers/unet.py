@@ -65,7 +65,6 @@ class UNetPurifier:
         x0 = in_fixed_batches(lambda part: self._call(part.to(self._device), sigma), padded, size)
         return x0[..., :height, :width].contiguous()
 
-    @torch.inference_mode()
     def _call(self, noisy: Tensor, sigma: float) -> Tensor:
         return (self.estimate(2 * noisy - 1, 2 * sigma) + 1) / 2
 

@@ -1,0 +1,96 @@
+"""Auto-PGD (Croce, Hein 2020, algorithm 1): projected gradient ascent that finds its step size by itself.
+
+The toolbox's version is not used: it returns the last iterate instead of the best one, computes three passes a step
+where one is enough, and looks at the images of a batch one by one to compute the DLR loss.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from elixir.robustness.base import LogProbs, Loss, box, loss_gradient, margin
+
+MOMENTUM = 0.75
+IMPROVED = 0.75
+MISCLASSIFIED = 1e3  # more than any loss
+
+
+def cross_entropy(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """Of each image, (n,)."""
+    return F.nll_loss(log_probs, labels, reduction="none")
+
+
+def difference_of_logits_ratio(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """DLR loss (Croce, Hein 2020, eq. 6): the margin in units of the distance of first and third logit, (n,).
+
+    With two classes, of first and second. Log-probabilities are logits as good as any here: a constant does not matter.
+    """
+    ranked = log_probs.sort(1, descending=True).values
+    third = ranked[:, min(2, ranked.shape[1] - 1)]
+    return margin(log_probs, labels) / (ranked[:, 0] - third).clamp_min(1e-12)
+
+
+@dataclass(frozen=True)
+class AutoPGD:
+    """One start, at random; see `base.Attack`.
+
+    Attributes:
+        loss: what is to become large.
+        steps: each one pass forth and back.
+    """
+
+    loss: Loss
+    steps: int = 50
+
+    def __call__(
+        self, log_probs: LogProbs, x: Tensor, labels: Tensor, eps: float, generator: torch.Generator
+    ) -> Tensor:
+        """See `base.Attack`; the image of the largest loss among those that are misclassified, or among all."""
+        low, high = box(x, eps)
+        start = x + eps * (2 * torch.rand(x.shape, generator=generator, device=x.device) - 1)
+        now = before = best = start.clamp(low, high)
+        size = torch.full((len(x), 1, 1, 1), 2 * eps, device=x.device)
+        _, top, best_gradient = loss_gradient(log_probs, now, labels, self.loss)
+        gradient, best_score = best_gradient, torch.full_like(top, -torch.inf)
+        found, risen = best, torch.zeros_like(top)
+        size_then, top_then = size, top
+        checkpoints = _checkpoints(self.steps)
+        for step in range(1, self.steps + 1):
+            ascent = (now + size * gradient.sign()).clamp(low, high)
+            momentum = MOMENTUM if step > 1 else 1.0
+            moved = (now + momentum * (ascent - now) + (1 - momentum) * (now - before)).clamp(low, high)
+            before, now = now, moved
+            seen, losses, gradient = loss_gradient(log_probs, now, labels, self.loss)
+            score = torch.where(margin(seen, labels) > 0, losses, losses - MISCLASSIFIED)
+            found, best_score = _where(score > best_score, (now, score), (found, best_score))
+            higher = losses > top
+            risen = risen + higher
+            best, best_gradient, top = _where(higher, (now, gradient, losses), (best, best_gradient, top))
+            if step in checkpoints:
+                stuck = (risen < IMPROVED * checkpoints[step]) | ((size_then == size).flatten() & (top_then == top))
+                size_then, top_then, risen = size, top, torch.zeros_like(top)
+                (size,) = _where(stuck, (size / 2,), (size,))
+                now, before, gradient = _where(stuck, (best, best, best_gradient), (now, before, gradient))
+        return found
+
+
+def _checkpoints(steps: int) -> dict[int, int]:
+    """Steps at which the step size is looked at, with the steps since the one before (section 3.2)."""
+    shares = [0.0, 0.22]
+    while shares[-1] < 1:
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
+    at = [math.ceil(round(share * steps, 6)) for share in shares if share <= 1]
+    return {step: step - last for last, step in pairwise(at)}
+
+
+def _where(rows: Tensor, yes: tuple[Tensor, ...], no: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """By row: `rows` is bool (n,), the others (n, ...)."""
+    return tuple(
+        torch.where(rows.view(-1, *[1] * (one.ndim - 1)), one, other) for one, other in zip(yes, no, strict=True)
+    )

@@ -1,0 +1,61 @@
+"""Accuracy over the size of a perturbation, drawn as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+WIDTH, HEIGHT = 640, 400
+LEFT, TOP, RIGHT, BOTTOM = 60, 30, 20, 50
+COLOURS = ("#3b7dd8", "#c0504d", "#4f9d69", "#8064a2", "#d98e32", "#55616e")
+STYLE = "text{font:12px system-ui,sans-serif;fill:#1c2530}path{fill:none;stroke-width:1.8}line{stroke:#dde3ea}"
+
+Line = tuple[str, Sequence[tuple[float, float]]]
+Tick = tuple[float, str]
+
+
+def draw_chart(lines: Sequence[Line], ticks: Sequence[Tick], largest: float, title: str, axis: str) -> str:
+    """Straight lines between points.
+
+    Args:
+        lines: the name of each, and its points: place on the axis, share in [0,1].
+        ticks: places on the axis, and what to write there.
+        largest: place at the right end, greater than 0.
+        title: above the lines.
+        axis: what the axis is.
+    """
+    marks = [f'<text x="{LEFT}" y="18">{escape(title)}</text>', *_axes(ticks, largest, axis)]
+    for place, (name, points) in enumerate(lines):
+        colour = COLOURS[place % len(COLOURS)]
+        path = "L".join(f"{_x(at, largest):.2f} {_y(share):.2f}" for at, share in points)
+        marks.append(f'<path stroke="{colour}" d="M{path}"/>')
+        y = TOP + 14 + 18 * place
+        marks.append(f'<path stroke="{colour}" d="M{WIDTH - 130} {y - 4}h24"/>')
+        marks.append(f'<text x="{WIDTH - 100}" y="{y}">{escape(name)}</text>')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><style>{STYLE}</style>'
+        f'<rect width="100%" height="100%" fill="white"/>{"".join(marks)}</svg>\n'
+    )
+
+
+def _axes(ticks: Sequence[Tick], largest: float, axis: str) -> list[str]:
+    marks: list[str] = []
+    for tenth in range(0, 11, 2):
+        y = _y(tenth / 10)
+        marks.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.2f}" y2="{y:.2f}"/>')
+        marks.append(f'<text x="{LEFT - 8}" y="{y + 4:.2f}" text-anchor="end">{10 * tenth} %</text>')
+    for at, text in ticks:
+        x = _x(at, largest)
+        marks.append(f'<line x1="{x:.2f}" x2="{x:.2f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
+        marks.append(f'<text x="{x:.2f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{escape(text)}</text>')
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    marks.append(f'<text x="{middle}" y="{HEIGHT - 10}" text-anchor="middle">{escape(axis)}</text>')
+    return marks
+
+
+def _x(at: float, largest: float) -> float:
+    return LEFT + (WIDTH - LEFT - RIGHT) * at / largest
+
+
+def _y(share: float) -> float:
+    return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share

@@ -1,0 +1,54 @@
+"""Long work while it is being done: nothing that is finished is lost when the process is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from elixir.data.files import writing
+from elixir.errors import ElixirError
+
+
+class Journal:
+    """A text file: the settings, then a line of JSON for every entry.
+
+    Args:
+        path: of the file; begun when missing. A half-written last line is cut off.
+        settings: what the entries depend on.
+
+    Attributes:
+        entries: so far, in the order in which they were added.
+
+    Raises:
+        ElixirError: the file has other settings, or cannot be written.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, object]) -> None:
+        self._path = path
+        with writing(path):
+            path.touch()
+            whole = path.read_bytes()
+            end = whole.rfind(b"\n") + 1
+            os.truncate(path, end)
+        lines = whole[:end].splitlines()
+        if not lines:
+            self._append(settings)
+        elif json.loads(lines[0]) != json.loads(json.dumps(settings)):
+            raise ElixirError(f"{path} was begun with other settings; choose another output folder")
+        self.entries: list[dict[str, Any]] = [json.loads(line) for line in lines[1:]]
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Keep an entry."""
+        self.entries.append(entry)
+        self._append(entry)
+
+    def remove(self) -> None:
+        """Delete the file, when its entries are safe elsewhere."""
+        self._path.unlink()
+
+    def _append(self, entry: Mapping[str, object]) -> None:
+        with writing(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")

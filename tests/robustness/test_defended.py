@@ -1,0 +1,179 @@
+"""Gradients through purifiers: exact where there is one, BPDA where not, averaged where chance is at work."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.ndimage import median_filter
+from torch import Tensor
+from torch.nn import functional as F
+
+from elixir.errors import ElixirError
+from elixir.models.train_denoiser import load_denoiser
+from elixir.purifiers import consistency, identity, jpeg, median, prior
+from elixir.robustness.attacks import ATTACKS, craft
+from elixir.robustness.defended import Defended, differentiable, is_random
+
+CPU = torch.device("cpu")
+
+
+class Wobble:
+    """Random and smooth."""
+
+    calls_per_draw = 1
+
+    def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
+        return (x + sigma * noise).sin().square()
+
+    def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
+        return noisy.sin().square()
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.rand(3, 3, 10, 10, generator=torch.Generator().manual_seed(0))
+
+
+def gradient(function, x: Tensor) -> Tensor:
+    leaf = x.clone().requires_grad_()
+    return torch.autograd.grad(function(leaf).sum(), leaf)[0]
+
+
+def test_bpda_passes_the_gradient_unchanged(x: Tensor):
+    weight = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    compressed = jpeg.Jpeg().denoise(x, 0.1)
+
+    def purify(images: Tensor) -> Tensor:
+        return jpeg.Jpeg().denoise(images, 0.1)
+
+    torch.testing.assert_close(gradient(lambda images: differentiable(purify, images) * weight, x), weight)
+    torch.testing.assert_close(differentiable(purify, x.clone().requires_grad_()), compressed)
+
+
+def test_a_purifier_in_inference_mode_is_one_without_a_gradient(x: Tensor):
+    @torch.inference_mode()
+    def purify(images: Tensor) -> Tensor:
+        return 3 * images
+
+    torch.testing.assert_close(gradient(lambda images: differentiable(purify, images), x), torch.ones_like(x))
+
+
+def test_a_gradient_comes_back_exactly_however_small(x: Tensor):
+    def purify(images: Tensor) -> Tensor:
+        return images.half().square().float()
+
+    plain = gradient(lambda images: purify(images), x)
+    small = gradient(lambda images: 1e-12 * differentiable(purify, images), x)
+    torch.testing.assert_close(1e12 * small, plain, atol=2e-3, rtol=2e-3)
+    assert gradient(lambda images: 1e-12 * purify(images), x).abs().max() == 0
+
+
+@pytest.mark.parametrize(("module", "epsilon"), [(prior, 0), (consistency, consistency.EPSILON)])
+def test_the_gradient_of_a_network_is_its_own(x: Tensor, module, epsilon, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(prior, "fast_dtype", lambda device: torch.float32)
+    purifier = module.load(None, CPU)
+    net = load_denoiser(module.SHIPPED, module.KIND, epsilon=epsilon)
+    noise, weight = torch.randn(2, *x.shape, generator=torch.Generator().manual_seed(2))
+
+    def purify(images: Tensor) -> Tensor:
+        return purifier.purify(images, 0.1, noise)
+
+    plain = gradient(lambda images: weight * net(images + 0.1 * noise, torch.full((3,), 0.1)).clamp(0, 1), x)
+    torch.testing.assert_close(gradient(lambda images: weight * differentiable(purify, images), x), plain)
+
+
+def test_expectation_over_transformation_is_the_mean_of_the_gradients(world, x: Tensor):
+    labels = torch.tensor([0, 1, 2])
+    defended = Defended(world.net, Wobble(), 0.3, 5, CPU)
+    generator = torch.Generator().manual_seed(7)
+
+    def loss(images: Tensor) -> Tensor:
+        return F.nll_loss(defended.log_probs(images, generator), labels, reduction="sum")
+
+    averaged = gradient(loss, x)
+    noise = torch.randn(15, 3, 10, 10, generator=torch.Generator().manual_seed(7)).unflatten(0, (5, 3))
+
+    def loss_of(draw: Tensor, images: Tensor) -> Tensor:
+        purified = Wobble().purify(images, 0.3, draw)
+        return F.cross_entropy(world.net(purified)[0], labels, reduction="sum")
+
+    each = [gradient(lambda images, draw=draw: loss_of(draw, images), x) for draw in noise]
+    torch.testing.assert_close(averaged, torch.stack(each).mean(0))
+
+
+def test_what_is_not_random_is_drawn_once(world, x: Tensor):
+    calls: list[int] = []
+
+    class Counting(median.Median):
+        def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
+            calls.append(len(x))
+            return super().purify(x, sigma, noise)
+
+    defended = Defended(world.net, Counting(), 0.1, 5, CPU)
+    calls.clear()
+    defended.log_probs(x, torch.Generator())
+    assert calls == [3]
+    assert is_random(identity.Identity(), 0.1, x)
+    assert not is_random(jpeg.Jpeg(), 0.1, x)
+
+
+def test_without_a_purifier_it_is_the_classifier(world, x: Tensor):
+    defended = Defended(world.net, None, 0.1, 5, CPU)
+    assert torch.equal(defended.log_probs(x, torch.Generator()), world.net(x)[0].log_softmax(1))
+    assert defended.purify(x, 0, ["a", "b", "c"]) is x
+
+
+@pytest.mark.parametrize("purifier", [median.Median(), Wobble()])
+def test_an_adaptive_attack_is_stronger_than_a_static_one(world, purifier):
+    defended = Defended(world.net, purifier, 0.05, 4, CPU)
+    ids = [str(index) for index in range(len(world.images))]
+
+    def accuracy(attacked: Defended) -> float:
+        generator = torch.Generator().manual_seed(0)
+        found = craft(
+            ATTACKS["pgd"],
+            lambda x: attacked.log_probs(x, generator),
+            world.images,
+            world.labels,
+            8 / 255,
+            generator,
+        )
+        predicted = defended.predict(defended.purify(found / 255, 0, ids))
+        return float((predicted == world.labels).float().mean())
+
+    assert accuracy(defended) <= accuracy(Defended(world.net, None, 0.05, 4, CPU))
+
+
+def test_an_image_and_its_twin_meet_the_same_noise(world, x: Tensor):
+    defended = Defended(world.net, identity.Identity(), 0.1, 2, CPU)
+    two = defended.purify(x[:2], 5, ["a", "b"])
+    assert torch.equal(two[1:], defended.purify(x[1:2], 5, ["b"]))
+    assert not torch.equal(two[1:], defended.purify(x[1:2], 6, ["b"]))
+
+
+def test_jpeg_is_pillow_s(x: Tensor):
+    pixels = (x[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=75)
+    expected = np.asarray(Image.open(buffer)).astype(np.float32) / 255
+    before = x.clone()
+    found = jpeg.load(None, CPU).purify(x, 0.1, torch.randn_like(x))
+    np.testing.assert_array_equal(found[0].permute(1, 2, 0).numpy(), expected)
+    assert torch.equal(x, before)
+
+
+def test_median_is_scipy_s(x: Tensor):
+    before = x.clone()
+    found = median.load(None, CPU).purify(x, 0.1, torch.randn_like(x))
+    np.testing.assert_array_equal(found.numpy(), median_filter(x.numpy(), (1, 1, 3, 3), mode="nearest"))
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("module", [jpeg, median])
+def test_filters_have_no_weights(module):
+    with pytest.raises(ElixirError, match="has no weights"):
+        module.load("some.safetensors", CPU)
