@@ -34,7 +34,7 @@ from elixir.run.journal import Journal
 from elixir.run.machine import machine
 
 CPU_IMAGES = 64
-CUDA_IMAGES = 512
+CUDA_IMAGES = 128
 PIXELS = 32 * 32
 TOOLBOX = "adversarial-robustness-toolbox"
 
@@ -56,7 +56,7 @@ class Settings:
     """
 
     classifier: str
-    purifiers: tuple[str, ...] = (UNDEFENDED, "jpeg", "median", "prior", "consistency")
+    purifiers: tuple[str, ...] = (UNDEFENDED, "jpeg", "median", "prior", "consistency", "impure")
     attacks: tuple[str, ...] = tuple(ATTACKS)
     eps: tuple[str, ...] = ("4/255", "8/255", "16/255")
     adaptive: bool = False

@@ -12,7 +12,7 @@ from elixir.errors import ElixirError
 from elixir.robustness.attacks import budget
 from elixir.robustness.summary import CLEAN, MODES, Result, of_mode
 
-COMMON = ("test", "images_sha256", "classifier", "classifier_sha256", "attacks", "sigma", "draws", "seed")
+COMMON = ("test", "images_sha256", "classifier", "classifier_sha256", "sigma", "draws", "seed")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def robustness_tables(measurements: Sequence[Measurement], eps: Sequence[str] | 
     """Markdown tables, one for each test set, mode and budget: a line for each purifier, a column for each attack.
 
     Measurements of the same images, made in the same way, share their tables; what two of them have is taken from the
-    first. Cells hold accuracy in per cent and, behind the stroke, the residual perturbation (see `Result`).
+    first, and attacks that not all of the purifiers have met are left out. Cells hold accuracy in per cent and, behind the stroke, the residual perturbation (see `Result`).
 
     Args:
         measurements: in the order in which their purifiers are to be listed.
@@ -81,21 +81,28 @@ def _tables(same: list[Measurement], wanted: set[float] | None) -> list[str]:
 
 
 def _table(first: Measurement, results: list[Result], mode: str, eps: str) -> str:
-    attacks = first.settings["attacks"]
-    found = {(each.purifier, each.attack): each for each in results if each.attack == CLEAN or each.eps == eps}
+    met = {(each.purifier, each.attack): each for each in results if each.attack == CLEAN or each.eps == eps}
+    purifiers = list(dict.fromkeys(purifier for purifier, attack in met if attack != CLEAN))
+    every = dict.fromkeys(attack for _, attack in met if attack != CLEAN)
+    attacks = [attack for attack in every if all((purifier, attack) in met for purifier in purifiers)]
     about = f"{Path(first.settings['test']).stem}, eps {eps}, {mode} attacks; {first.settings['images']} images, sigma "
     about += f"{first.settings['sigma']:g}, seed {first.settings['seed']}"
     about += f", gradients of {first.settings['draws']} draws" if mode == "adaptive" else ""
     head = ["purifier", CLEAN, *attacks, "mean"]
     lines = [f"{about}; {first.hardware}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for purifier in dict.fromkeys(each.purifier for each in results):
-        row = [found[purifier, attack] for attack in attacks if (purifier, attack) in found]
-        if len(row) == len(attacks):
-            residuals = [each.residual for each in row if each.residual is not None]
-            mean = _cell(sum(each.accuracy for each in row) / len(row), _mean(residuals))
-            cells = [purifier, _cell(found[purifier, CLEAN].accuracy, None), *map(_of, row), mean]
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    for purifier in purifiers:
+        row = [met[purifier, attack] for attack in attacks]
+        residuals = [each.residual for each in row if each.residual is not None]
+        mean = _cell(sum(each.accuracy for each in row) / len(row), _mean(residuals)) if row else ""
+        cells = [_shown(purifier, purifiers), _cell(met[purifier, CLEAN].accuracy, None), *map(_of, row), mean]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _shown(purifier: str, purifiers: list[str]) -> str:
+    """Its name, with the weights only where that tells it from another."""
+    name = purifier.partition("=")[0]
+    return name if sum(each.partition("=")[0] == name for each in purifiers) == 1 else purifier
 
 
 def _of(result: Result) -> str:

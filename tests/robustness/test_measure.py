@@ -26,7 +26,7 @@ from elixir.robustness.attacks import ATTACKS
 from elixir.robustness.defended import Defended
 from elixir.robustness.measure import Settings, measure_robustness
 from elixir.robustness.summary import Result, summarize
-from elixir.robustness.tables import read_measurement, robustness_tables
+from elixir.robustness.tables import Measurement, read_measurement, robustness_tables
 
 CPU = torch.device("cpu")
 CERTAIN = ("rows.parquet", "static.svg", "adaptive.svg", "summary.json")
@@ -268,3 +268,20 @@ def elixir(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     with pytest.raises(SystemExit) as exit:
         cli.main()
     return int(exit.value.code or 0)
+
+
+def test_attacks_that_not_all_have_met_stand_in_no_table():
+    def outcome(purifier: str, attack: str, accuracy: float) -> Result:
+        return Result("static", purifier, attack, "0" if attack == "clean" else "8/255", 10, accuracy, 0.0, 1.0, None)
+
+    settings = {"test": "t", "images_sha256": "", "classifier": "", "classifier_sha256": ""}
+    settings |= {"sigma": 0.1, "draws": 1, "seed": 0, "images": 10}
+    both = [outcome("none", "clean", 1.0), outcome("none", "fgsm", 0.5), outcome("none", "cw", 0.1)]
+    one = [outcome("impure=a.safetensors", "clean", 0.9), outcome("impure=a.safetensors", "fgsm", 0.7)]
+    table = robustness_tables([Measurement(settings, both, "here"), Measurement(settings, one, "here")])
+    assert table.splitlines()[2:] == [
+        "| purifier | clean | fgsm | mean |",
+        "|---|---|---|---|",
+        "| none | 100.0 | 50.0 | 50.0 |",
+        "| impure | 90.0 | 70.0 | 70.0 |",
+    ]
