@@ -68,14 +68,17 @@ class FineTuning(DenoiserTraining):
             raise ElixirError(f"noise levels {list(self.sigmas)} must lie in (0, 1], in [0,1] pixel units")
 
 
-def heun_step(denoise: Denoise, x: Tensor, high: Tensor, low: Tensor) -> Tensor:
+def heun_step(denoise: Denoise, x: Tensor, high: Tensor, low: Tensor, least: float = 0.0) -> Tensor:
     """One step of the probability flow dx/dsigma = (x - D(x, sigma)) / sigma (Karras et al. 2022, algorithm 1).
+
+    Below the noise that `denoise` knows there is no second order: its error would be divided by a small sigma.
 
     Args:
         denoise: maps states (n, c, h, w) and noise levels (n,) to posterior means.
         x: states (n, c, h, w) at the noise levels `high`.
         high: float (n,).
         low: float (n,), less than `high`, greater than 0.
+        least: noise level that `denoise` knows; steps that end below it are Euler's.
 
     Returns:
         The states at the noise levels `low`, after two calls of `denoise`.
@@ -86,7 +89,8 @@ def heun_step(denoise: Denoise, x: Tensor, high: Tensor, low: Tensor) -> Tensor:
 
     step = (low - high).view(-1, 1, 1, 1)
     first = slope(x, high)
-    return x + step * (first + slope(x + step * first, low)) / 2
+    second = slope(x + step * first, low)
+    return x + step * torch.where((low >= least).view(-1, 1, 1, 1), (first + second) / 2, first)
 
 
 def distill(
@@ -132,7 +136,7 @@ def distill(
         noise = torch.randn(clean.shape, generator=generator, device=device)
         noisy = clean + high.view(-1, 1, 1, 1) * noise
         with torch.no_grad():
-            wanted = target(heun_step(fixed, noisy, high, low), low)
+            wanted = target(heun_step(fixed, noisy, high, low, settings.sigma_min), low)
         return distance(net(noisy, high), wanted).mean()
 
     averages = {"target": (target, settings.target)}

@@ -49,7 +49,8 @@ def robustness_tables(measurements: Sequence[Measurement], eps: Sequence[str] | 
     """Markdown tables, one for each test set, mode and budget: a line for each purifier, a column for each attack.
 
     Measurements of the same images, made in the same way, share their tables; what two of them have is taken from the
-    first, and attacks that not all of the purifiers have met are left out. Cells hold accuracy in per cent and, behind the stroke, the residual perturbation (see `Result`).
+    first, and attacks that not all of the purifiers have met are left out. Cells hold accuracy in per cent and, behind
+    the stroke, the residual perturbation (see `Result`).
 
     Args:
         measurements: in the order in which their purifiers are to be listed.

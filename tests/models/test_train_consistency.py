@@ -130,6 +130,16 @@ def test_heun_is_of_second_order() -> None:
     assert error(9) / error(17) == pytest.approx(4, rel=0.15)
 
 
+def test_a_step_below_what_the_teacher_knows_leads_to_its_posterior_mean() -> None:
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        return torch.where(sigma.view(-1, 1, 1, 1) < 0.03, x + 0.1, x / 2)  # wrong by .1 where it has learned nothing
+
+    x, high, low = torch.rand(3, 3, 4, 4), torch.full((3,), 0.03), torch.full((3,), EPSILON)
+    ended = heun_step(denoise, x, high, low, 0.03)
+    assert torch.allclose(ended, x / 2 + EPSILON / 0.03 * x / 2, atol=1e-6)
+    assert (heun_step(denoise, x, high, low) - ended).abs().min() > 0.5  # .1 divided by .001, times half the step
+
+
 def train(settings: Distillation | FineTuning, out: Path, distance: PerceptualDistance, **options) -> dict[str, Tensor]:
     if isinstance(settings, Distillation):
         distill(IMAGES, out, settings, small_net(), distance, checkpoint_every=2, **options)
