@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,12 @@ def of_mode(results: Sequence[Result], mode: str) -> list[Result]:
     return [each for each in results if each.mode == mode or each.attack == CLEAN or each.purifier == UNDEFENDED]
 
 
+def short_name(purifier: str, among: Iterable[str]) -> str:
+    """A purifier (see `Settings.purifiers`) without its weights, unless they tell it from another."""
+    name = purifier.partition("=")[0]
+    return name if sum(each.partition("=")[0] == name for each in among) == 1 else purifier
+
+
 def draw_robustness(results: Sequence[Result], mode: str, title: str) -> str:
     """Mean accuracy under all attacks over eps, a line for each purifier, as SVG.
 
@@ -88,7 +94,7 @@ def draw_robustness(results: Sequence[Result], mode: str, title: str) -> str:
         ticks[eps] = each.eps
         points.setdefault(each.purifier, {}).setdefault(eps, []).append(each.accuracy)
     lines: list[Line] = [
-        (purifier, [(eps, sum(shares) / len(shares)) for eps, shares in sorted(of.items())])
+        (short_name(purifier, points), [(eps, sum(shares) / len(shares)) for eps, shares in sorted(of.items())])
         for purifier, of in points.items()
     ]
     return draw_chart(lines, sorted(ticks.items()), max(ticks), title, "eps (L-inf, pixels in [0,1])")

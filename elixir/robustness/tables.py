@@ -10,7 +10,7 @@ from typing import Any
 
 from elixir.errors import ElixirError
 from elixir.robustness.attacks import budget
-from elixir.robustness.summary import CLEAN, MODES, Result, of_mode
+from elixir.robustness.summary import CLEAN, MODES, Result, of_mode, short_name
 
 COMMON = ("test", "images_sha256", "classifier", "classifier_sha256", "sigma", "draws", "seed")
 
@@ -95,15 +95,9 @@ def _table(first: Measurement, results: list[Result], mode: str, eps: str) -> st
         row = [met[purifier, attack] for attack in attacks]
         residuals = [each.residual for each in row if each.residual is not None]
         mean = _cell(sum(each.accuracy for each in row) / len(row), _mean(residuals)) if row else ""
-        cells = [_shown(purifier, purifiers), _cell(met[purifier, CLEAN].accuracy, None), *map(_of, row), mean]
+        cells = [short_name(purifier, purifiers), _cell(met[purifier, CLEAN].accuracy, None), *map(_of, row), mean]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _shown(purifier: str, purifiers: list[str]) -> str:
-    """Its name, with the weights only where that tells it from another."""
-    name = purifier.partition("=")[0]
-    return name if sum(each.partition("=")[0] == name for each in purifiers) == 1 else purifier
 
 
 def _of(result: Result) -> str:

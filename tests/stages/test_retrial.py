@@ -22,7 +22,14 @@ class Court(Run):
     trained: np.ndarray | None = None
 
     def train(
-        self, name: str, read: Any, rows: np.ndarray, labels: np.ndarray, settings: Any, initial: str | None = None
+        self,
+        name: str,
+        read: Any,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        settings: Any,
+        initial: str | None = None,
+        classes: list[str] | None = None,
     ) -> None:
         assert name == "retrial"
         self.trained = rows
