@@ -10,6 +10,7 @@ import numpy as np
 from elixir.data.pixels import blocks
 from elixir.errors import ElixirError
 from elixir.models.train_classifier import ClassifierTraining
+from elixir.run.accusation import accusation
 from elixir.run.columns import Columns
 from elixir.run.evidence import DENIED, denied_beyond, sharpen_until_stable
 from elixir.run.run import Run
@@ -67,21 +68,12 @@ class RetrialStage(ReduceStage):
         groups = {label: group for label, group in groups.items() if len(group) >= self.smallest}
         run.findings["retried"] = {}
         for label, denied, beyond in self._denied(run, groups, suspicion, attacked):
-            name, group = run.classes[label], groups[label]
-            run.findings["retried"][name] = round(beyond, 4)
+            group = groups[label]
+            run.findings["retried"][run.classes[label]] = round(beyond, 4)
             if beyond >= self.conviction:
                 suspicion[members[label]] = stable[label]
-                share = len(group) / len(members[label])
-                targets.append(
-                    {
-                        "label": label,
-                        "name": name,
-                        "confidence": round(beyond, 4),
-                        "suspects": len(group),
-                        "witness": "retrial",
-                        "evidence": {"denied": round(denied, 4), "share": round(share, 4)},
-                    }
-                )
+                evidence = {"denied": denied, "share": len(group) / len(members[label])}
+                targets.append(accusation(run.classes, label, beyond, len(group), "retrial", evidence))
         run.findings["targets"] = targets
         return {"suspicion": suspicion}
 

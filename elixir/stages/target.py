@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from elixir.errors import ElixirError
+from elixir.run.accusation import accusation
 from elixir.run.columns import Columns
 from elixir.run.hearing import Hearing, Record, Testimony
 from elixir.run.run import Run
@@ -55,15 +56,9 @@ class TargetStage(ReduceStage):
             if testimony.score:
                 scores[name] = round(testimony.score, 4)
             if testimony.score >= self.threshold:
+                suspects = (testimony.suspicion > 0.5).sum()
                 targets.append(
-                    {
-                        "label": label,
-                        "name": name,
-                        "confidence": scores[name],
-                        "suspects": int((testimony.suspicion > 0.5).sum()),
-                        "witness": testimony.witness,
-                        "evidence": {key: round(value, 4) for key, value in testimony.evidence.items()},
-                    }
+                    accusation(run.classes, label, testimony.score, suspects, testimony.witness, testimony.evidence)
                 )
         run.findings["scores"] = dict(sorted(scores.items(), key=lambda item: -item[1]))
         run.findings["targets"] = targets

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from elixir.errors import ElixirError
+from elixir.run.accusation import accusation
 from elixir.run.columns import Columns
 from elixir.run.discrepancy import RULES, published, repaired
 from elixir.run.run import Run
@@ -42,18 +43,18 @@ class TransitionsStage(ReduceStage):
         discrepancy = published(own, total) if self.rule == "published" else repaired(own, total, samples, self.minimum)
         suspect = found.anomalous & discrepancy.flagged[given]
         run.findings["targets"] = [
-            {
-                "label": int(label),
-                "name": run.classes[label],
-                "confidence": float(discrepancy.confidence[label]),
-                "suspects": int((suspect & (given == label)).sum()),
-                "witness": "discrepancy",
-                "evidence": {
-                    "discrepancy": float(np.nan_to_num(discrepancy.metric[label])),
-                    "deviations": float(np.nan_to_num(discrepancy.score[label])),
-                    "anomalous": float(samples[label]),
+            accusation(
+                run.classes,
+                label,
+                discrepancy.confidence[label],
+                (suspect & (given == label)).sum(),
+                "discrepancy",
+                {
+                    "discrepancy": np.nan_to_num(discrepancy.metric[label]),
+                    "deviations": np.nan_to_num(discrepancy.score[label]),
+                    "anomalous": samples[label],
                 },
-            }
+            )
             for label in np.flatnonzero(discrepancy.flagged)
         ]
         changed = (found.kept[:, 1:] & (predicted[:, 1:] != given[:, None])).sum(1) / found.kept[:, 1:].sum(1)

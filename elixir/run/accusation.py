@@ -1,0 +1,34 @@
+"""What a stage that takes a label for attacked says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def accusation(
+    classes: Sequence[str],
+    label: int,
+    confidence: float,
+    suspects: int,
+    witness: str,
+    evidence: Mapping[str, float],
+) -> dict[str, Any]:
+    """An entry of the finding "targets" (see `elixir.result.Target`), as plain values.
+
+    Args:
+        classes: names of the labels.
+        label: which is under attack.
+        confidence: in [0,1].
+        suspects: number of samples.
+        witness: what has convicted the label.
+        evidence: what the confidence rests on, by name.
+    """
+    return {
+        "label": int(label),
+        "name": classes[label],
+        "confidence": round(float(confidence), 4),
+        "suspects": int(suspects),
+        "witness": witness,
+        "evidence": {key: round(float(value), 4) for key, value in evidence.items()},
+    }
