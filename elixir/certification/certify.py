@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from elixir.certification.ledger import Ledger, Row
 from elixir.certification.sampling import check
 from elixir.certification.smoothing import Named, SmoothedClassifier
 from elixir.data.decode import decode
-from elixir.data.files import replace_json, replace_text, sha256_of, writing
+from elixir.data.files import read_json, replace_json, replace_text, sha256_of, writing
 from elixir.data.part import Part, evenly_spread
 from elixir.data.source import Source
 from elixir.errors import ElixirError
@@ -115,10 +114,10 @@ def certify_dataset(
         accuracy = accuracies(rows, settings.sigmas, radii)
         replace_json(summary, {"settings": about, "unreadable": unreadable, "radii": radii, **accuracy})
         ledger.remove()
-    known = json.loads(summary.read_text())
+    known = read_json(summary, "remove it to measure again")
     if known["settings"] != about:
         raise ElixirError(f"{out} holds a certification with other settings; choose another output folder")
-    return {**known, "timings": json.loads(timings.read_text())}
+    return {**known, "timings": read_json(timings, f"remove it and {summary.name} to measure again")}
 
 
 def _certify(

@@ -11,6 +11,7 @@ from typing import Any
 from elixir.certification.accuracy import AVERAGED, accuracies
 from elixir.certification.ledger import Row
 from elixir.certification.sampling import Certificate
+from elixir.data.files import read_json
 from elixir.errors import ElixirError
 from elixir.run.columns import read_columns
 
@@ -66,7 +67,7 @@ def read_certification(folder: Path) -> Certification:
         )
         for row in range(len(columns["id"]))
     ]
-    summary, timings = (json.loads((folder / f"{name}.json").read_text()) for name in ("summary", "timings"))
+    summary, timings = (read_json(folder / f"{name}.json", "measure again") for name in ("summary", "timings"))
     return Certification(folder.name, rows, summary, timings)
 
 

@@ -63,6 +63,22 @@ def replace_json(path: Path, content: dict[str, Any]) -> None:
     replace_text(path, json.dumps(content, indent=1) + "\n")
 
 
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a JSON file.
+
+    Args:
+        path: of the file.
+        remedy: what to do if that fails, for the message.
+
+    Raises:
+        ElixirError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ElixirError(f"{path} cannot be read: {error}; {remedy}") from error
+
+
 def sha256_of(model: str | None) -> str | None:
     """Of a model that is a file; None for the shipped one, a folder or a name."""
     if model is None or not Path(model).is_file():

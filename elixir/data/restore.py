@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elixir.data.files import RUN_FOLDER, copy, empty_folder, writing
+from elixir.data.files import RUN_FOLDER, copy, empty_folder, read_json, writing
 from elixir.data.names import escape, unescape
 from elixir.data.originals import ORIGINALS, QUARANTINE
 from elixir.data.rows import ParquetRows, Rows
@@ -251,8 +250,4 @@ def _read_manifest(dst: Path) -> dict[str, list[str]]:
 
 
 def _read_facts(dst: Path) -> dict[str, Any]:
-    path = dst / RUN_FOLDER / "restore.json"
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ElixirError(f"{path} cannot be read: {error}; give the output folder of a finished run") from error
+    return read_json(dst / RUN_FOLDER / "restore.json", "give the output folder of a finished run")

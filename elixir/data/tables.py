@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
@@ -15,6 +14,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
+from elixir.data.files import read_json
 from elixir.data.names import escape, file_name, folded
 from elixir.data.rows import ArrowRows, DatasetRows, ParquetRows, Rows, TorchRows
 from elixir.data.source import Sample
@@ -147,18 +147,18 @@ def open_saved(folder: Path, columns: Columns) -> TableSource:
     """A folder written by `Dataset.save_to_disk` or `DatasetDict.save_to_disk`."""
     split, siblings, part = "train", None, folder
     if (folder / "dataset_dict.json").exists():
-        splits = _json(folder / "dataset_dict.json").get("splits", [])
+        splits = read_json(folder / "dataset_dict.json", "save the dataset again").get("splits", [])
         split = _choose(splits, columns.split, str(folder))
         siblings = {name: folder / name for name in splits if name != split}
         part = folder / split
     if siblings is None:
-        split = str(_json(part / "state.json").get("_split") or "train")
+        split = str(read_json(part / "state.json", "save the dataset again").get("_split") or "train")
     return _open(saved_rows(part, split), "hf", escape(str(folder)), columns, split, siblings)
 
 
 def saved_rows(folder: Path, split: str) -> ArrowRows | DatasetRows:
     """The rows of a folder written by `Dataset.save_to_disk`; there may be none."""
-    state = _json(folder / "state.json")
+    state = read_json(folder / "state.json", "save the dataset again")
     if state.get("_indices_data_files"):  # written by an old version, with the rows in another order
         return DatasetRows(datasets.Dataset.load_from_disk(str(folder)), split)
     files = [folder / entry["filename"] for entry in state.get("_data_files", [])]
@@ -305,10 +305,3 @@ def _choose(splits: list[str], wanted: str | None, location: str) -> str:
     if split not in splits:
         raise ElixirError(f"{location} has no split {split!r} but {', '.join(splits)}; name one with --split")
     return split
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ElixirError(f"{file} cannot be read: {error}; save the dataset again") from error

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from elixir.data.files import replace_text
+from elixir.data.files import read_json, replace_text
 from elixir.data.opening import open_source
 from elixir.data.source import Source
 from elixir.errors import ElixirError
@@ -110,7 +110,7 @@ class Experiment:
             "seed": self.seed,
         }
         if path.exists():
-            known = json.loads(path.read_text())
+            known = read_json(path, "remove it, and run the same command again")
             if any(known.get(key) != value for key, value in about.items()):
                 raise ElixirError(f"{path} belongs to another experiment; choose another output folder")
             if self.subset or len(known["outcomes"]) >= self.seeds:

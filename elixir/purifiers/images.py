@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from elixir.data.decode import Picture, decode, encode
-from elixir.data.files import RUN_FOLDER, empty_folder, replace_text, replacing, writing
+from elixir.data.files import RUN_FOLDER, empty_folder, read_json, replace_text, replacing, writing
 from elixir.data.names import Names, png_name, unescape
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
@@ -121,7 +121,7 @@ def _prepare(work: Path, settings: dict[str, object], resume: bool) -> None:
         replace_text(record, json.dumps(settings))
     elif not resume:
         raise ElixirError(f"{work} holds an interrupted run; add --resume to go on with it, or remove that folder")
-    elif json.loads(record.read_text()) != settings:
+    elif read_json(record, f"remove {work}") != settings:
         raise ElixirError(f"the interrupted run in {work} had other settings or images; repeat them, or remove it")
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from elixir.data.decode import decode
-from elixir.data.files import replace_json, replace_text, sha256_of, writing
+from elixir.data.files import read_json, replace_json, replace_text, sha256_of, writing
 from elixir.data.part import Part, evenly_spread
 from elixir.data.source import Source
 from elixir.errors import ElixirError
@@ -144,10 +144,10 @@ def measure_robustness(
             summary, {"settings": about, "unreadable": unreadable, "results": [asdict(each) for each in results]}
         )
         journal.remove()
-    known = json.loads(summary.read_text())
+    known = read_json(summary, "remove it to measure again")
     if known["settings"] != about:
         raise ElixirError(f"{out} holds a measurement with other settings; choose another output folder")
-    return {**known, "timings": json.loads(timings.read_text())}
+    return {**known, "timings": read_json(timings, f"remove it and {summary.name} to measure again")}
 
 
 class _Measurement:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from elixir.data.files import read_json
 from elixir.errors import ElixirError
 from elixir.robustness.attacks import budget
 from elixir.robustness.summary import CLEAN, MODES, Result, of_mode, short_name
@@ -40,7 +41,7 @@ def read_measurement(folder: Path) -> Measurement:
         raise ElixirError(
             f"{folder} holds no finished measurement; run the same `elixir robustness` again to finish it"
         )
-    summary, timings = (json.loads((folder / f"{name}.json").read_text()) for name in ("summary", "timings"))
+    summary, timings = (read_json(folder / f"{name}.json", "measure again") for name in ("summary", "timings"))
     results = [Result(**each) for each in summary["results"]]
     return Measurement(summary["settings"], results, timings["machine"]["gpu"] or timings["machine"]["cpu"])
 

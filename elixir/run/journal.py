@@ -23,7 +23,7 @@ class Journal:
         entries: so far, in the order in which they were added.
 
     Raises:
-        ElixirError: the file has other settings, or cannot be written.
+        ElixirError: the file has other settings, is damaged, or cannot be written.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, object]) -> None:
@@ -33,12 +33,16 @@ class Journal:
             whole = path.read_bytes()
             end = whole.rfind(b"\n") + 1
             os.truncate(path, end)
-        lines = whole[:end].splitlines()
-        if not lines:
+        self.entries: list[dict[str, Any]] = []
+        if not end:
             self._append(settings)
-        elif json.loads(lines[0]) != json.loads(json.dumps(settings)):
+            return
+        try:
+            begun, *self.entries = [json.loads(line) for line in whole[:end].splitlines()]
+        except ValueError as error:
+            raise ElixirError(f"{path} is damaged: {error}; remove it to begin anew") from error
+        if begun != json.loads(json.dumps(settings)):
             raise ElixirError(f"{path} was begun with other settings; choose another output folder")
-        self.entries: list[dict[str, Any]] = [json.loads(line) for line in lines[1:]]
 
     def add(self, entry: dict[str, Any]) -> None:
         """Keep an entry."""
