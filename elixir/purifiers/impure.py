@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from elixir.errors import ElixirError
 from elixir.models import weights
 from elixir.models.impure import ImpureNet, load_impure
 from elixir.purifiers.base import Purifier
@@ -67,9 +66,4 @@ def load_masked(model: str | None, device: torch.device) -> Purifier:
 
 
 def _network(model: str | None) -> ImpureNet:
-    if model is None and not SHIPPED.is_file():
-        raise ElixirError(
-            "no weights of IMPure ship with this version: make some with `elixir train-impure`, and give "
-            "their file with --prior"
-        )
     return load_impure(SHIPPED if model is None else Path(model))

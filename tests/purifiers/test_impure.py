@@ -98,20 +98,6 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         impure.load(str(tmp_path / "missing.safetensors"), CPU)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_without_shipped_weights_it_says_how_to_make_some(
-    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path
-) -> None:
-    monkeypatch.setattr(impure, "SHIPPED", tmp_path / "impure.safetensors")
-    with pytest.raises(ElixirError, match="elixir train-impure"):
-        find("purifiers", mode)(None, CPU)
-    (tmp_path / "impure.safetensors").write_bytes(file.read_bytes())
-    x, noise = images(1, 8, 8)
-    shipped, given = (find("purifiers", mode)(model, CPU).purify(x, 0.0, noise) for model in (None, str(file)))
-    assert torch.equal(shipped, given)
-
-
-@pytest.mark.skipif(not impure.SHIPPED.exists(), reason="the shipped weights are still being trained")
 @pytest.mark.parametrize(("sigma", "error"), [(0.0, 0.03), (0.15, 0.06), (0.4, 0.1)])
 def test_shipped_weights_rebuild_a_ramp(sigma: float, error: float) -> None:
     ramp = torch.linspace(0.2, 0.8, 32).expand(1, 3, 32, 32)
