@@ -138,7 +138,7 @@ def purify(
     quiet: opt.Quiet = False,
 ) -> None:
     """Clean plain images, as a classifier meets them, of adversarial perturbations; PNGs of the same names in DST."""
-    from elixir.data.files import refuse_overlap
+    from elixir.data.files import refuse_overlap, sha256_of
     from elixir.data.opening import open_source
     from elixir.models.device import choose_device
     from elixir.purifiers.images import purify_images
@@ -147,7 +147,7 @@ def purify(
     refuse_overlap(Path(src).expanduser(), folder)
     loaded = find("purifiers", purifier)(prior, choose_device(device))
     source = open_source(src, image=image, label=label, split=split, labelled=False)
-    names: dict[str, object] = {"purifier": purifier, "prior": prior}
+    names: dict[str, object] = {"purifier": purifier, "prior": prior, "prior_sha256": sha256_of(prior)}
     done = purify_images(source, folder, loaded, sigma, seed, names, resume, quiet)
     for id, reason in done.damaged.items():
         typer.echo(f"{id}: {reason}", err=True)

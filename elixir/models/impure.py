@@ -231,7 +231,7 @@ def load_impure(path: Path) -> ImpureNet:
     try:
         net = ImpureNet(json.loads(metadata[KIND])["architecture"])
         net.load_state_dict(tensors)
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ElixirError(f"{str(path)!r} does not fit this version's IMPure: train it again") from error
     return net.eval()
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.models.crops import TrainingImages, cached_images
-from elixir.models.impure import KIND, MASKED, ImpureNet, load_impure
+from elixir.models.impure import ARCHITECTURES, KIND, MASKED, ImpureNet, load_impure
 from elixir.models.perceptual import PerceptualDistance, load_perceptual
 from elixir.models.pgd import pgd
 from elixir.models.train_denoiser import DenoiserTraining, LossOf, OnStep, train_denoiser
@@ -134,7 +134,12 @@ def fine_tune(
 
     Returns:
         See `train_denoiser`.
+
+    Raises:
+        ElixirError: `initial` has another architecture than `settings` say.
     """
+    if initial.architecture != ARCHITECTURES[settings.architecture]:
+        raise ElixirError(f"the network to fine-tune is not of the architecture {settings.architecture!r}")
     device = device or torch.device("cpu")
     net = deepcopy(initial).requires_grad_(True).to(device)
     strengths = torch.tensor(settings.strengths, device=device)

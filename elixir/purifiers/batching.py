@@ -55,9 +55,13 @@ def in_tiles(function: ImageMap, x: Tensor, tile: int, margin: int) -> Tensor:
     """
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
     for top, rows, inner_rows in _spans(x.shape[-2], tile, margin):
-        for left, columns, inner_columns in _spans(x.shape[-1], tile, margin):
-            done = function(x[..., top : top + tile, left : left + tile])
-            out[..., rows, columns] = done[..., inner_rows, inner_columns]
+        *whole, last = _spans(x.shape[-1], tile, margin)
+        for same in (whole, [last]):  # of one shape: a batch
+            if same:
+                tiles = [x[..., top : top + tile, left : left + tile] for left, _, _ in same]
+                parts = function(torch.cat(tiles)).split(len(x))
+                for done, (_, columns, inner_columns) in zip(parts, same, strict=True):
+                    out[..., rows, columns] = done[..., inner_rows, inner_columns]
     return out
 
 

@@ -12,7 +12,7 @@ import torch
 
 from elixir.data.decode import Picture, decode, encode
 from elixir.data.files import RUN_FOLDER, empty_folder, read_json, replace_text, replacing, writing
-from elixir.data.names import Names, png_name, unescape
+from elixir.data.names import Names, file_name, png_name, unescape
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
 from elixir.progress import Progress
@@ -126,8 +126,14 @@ def _prepare(work: Path, settings: dict[str, object], resume: bool) -> None:
 
 
 def _paths(source: Source) -> list[Path]:
-    """Where each image goes, relative to the output; images that are PNG already have their own name first."""
-    ids = [unescape(sample.id) if source.kind == "folder" else sample.id for sample in source.samples]
+    """Where each image goes, relative to the output; images that are PNG already have their own name first.
+
+    The names of a table's splits are a stranger's text.
+    """
+    ids = [
+        unescape(sample.id) if source.kind == "folder" else "/".join(map(file_name, sample.id.split("/")))
+        for sample in source.samples
+    ]
     names = Names([id for id in ids if png_name(id) == id], {str(Path(id).parent) for id in ids})
     return [Path(id if png_name(id) == id else names.free(png_name(id))) for id in ids]
 

@@ -29,11 +29,13 @@ def cross_entropy(log_probs: Tensor, labels: Tensor) -> Tensor:
 def difference_of_logits_ratio(log_probs: Tensor, labels: Tensor) -> Tensor:
     """DLR loss (Croce, Hein 2020, eq. 6): the margin in units of the distance of first and third logit, (n,).
 
-    With two classes, of first and second. Log-probabilities are logits as good as any here: a constant does not matter.
+    With two classes the margin itself, whose ratio would be constant. Log-probabilities are logits as good as any here:
+    a constant does not matter.
     """
+    if log_probs.shape[1] < 3:
+        return margin(log_probs, labels)
     ranked = log_probs.sort(1, descending=True).values
-    third = ranked[:, min(2, ranked.shape[1] - 1)]
-    return margin(log_probs, labels) / (ranked[:, 0] - third).clamp_min(1e-12)
+    return margin(log_probs, labels) / (ranked[:, 0] - ranked[:, 2]).clamp_min(1e-12)
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,10 @@ class AutoPGD:
     def __call__(
         self, log_probs: LogProbs, x: Tensor, labels: Tensor, eps: float, generator: torch.Generator
     ) -> Tensor:
-        """See `base.Attack`; the image of the largest loss among those that are misclassified, or among all."""
+        """See `base.Attack`; the image of the largest loss among those that are misclassified, or among all.
+
+        A step counts as a rise if it beats the best so far; in the paper, if it beats the one before.
+        """
         low, high = box(x, eps)
         start = x + eps * (2 * torch.rand(x.shape, generator=generator, device=x.device) - 1)
         now = before = best = start.clamp(low, high)

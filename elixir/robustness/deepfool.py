@@ -52,22 +52,24 @@ class DeepFool:
             step = self._step(seen, now, labels[active])
             active = active[right]
             delta[active] += step[right]
+            del seen, now  # the graph, before the next one is built
         return found
 
     def _step(self, seen: Tensor, now: Tensor, labels: Tensor) -> Tensor:
         """To the nearest of the boundaries, as if they were planes (eqs. 11 and 12 with p = inf, q = 1)."""
-        likeliest = seen.topk(min(self.labels, seen.shape[1]), 1).indices
+        values = seen.detach()
+        likeliest = values.topk(min(self.labels, values.shape[1]), 1).indices
         (true,) = torch.autograd.grad(seen.gather(1, labels[:, None]).sum(), now, retain_graph=True)
         shortest = torch.full((len(now),), torch.inf, device=now.device)
         step = torch.zeros_like(now)
         for label in likeliest.T:
             (other,) = torch.autograd.grad(seen.gather(1, label[:, None]).sum(), now, retain_graph=True)
             normal = other - true
-            gap = (seen.gather(1, labels[:, None]) - seen.gather(1, label[:, None])).squeeze(1).abs() + 1e-4
+            gap = (values.gather(1, labels[:, None]) - values.gather(1, label[:, None])).squeeze(1).abs() + 1e-4
             distance = gap / normal.abs().sum((1, 2, 3)).clamp_min(1e-12)
             distance = torch.where(label == labels, torch.inf, distance)
             nearer = distance < shortest
             shortest = torch.where(nearer, distance, shortest)
             length = distance.clamp_min(HALF_A_LEVEL)
             step = torch.where(nearer.view(-1, 1, 1, 1), length.view(-1, 1, 1, 1) * normal.sign(), step)
-        return step.detach()
+        return step

@@ -32,7 +32,7 @@ class Defended:
     ) -> None:
         self._classifier = classifier.requires_grad_(False)
         self._purifier = purifier
-        self._sigma = sigma
+        self._sigma = sigma = 0.0 if getattr(purifier, "without_noise", False) else sigma
         self._device = device
         random = purifier is not None and is_random(purifier, sigma, torch.full((1, 3, 32, 32), 0.5, device=device))
         self._draws = draws if random else 1

@@ -49,7 +49,7 @@ class Settings:
         attacks: names out of `ATTACKS`.
         eps: budgets as people write them, such as "8/255".
         adaptive: attack every purifier with its classifier, too, rather than the classifier alone.
-        sigma: noise level of the purifiers that have one, in [0,1] pixel units.
+        sigma: noise level of the purifiers that need one, in [0,1] pixel units; those that work without get none.
         draws: noise draws that an adaptive attack averages over, where the purifier is random.
         count: number of images, evenly spread over the test set; all where it has fewer.
         seed: of the attacks and the noise.
@@ -129,6 +129,9 @@ def measure_robustness(
         with writing(out):
             (out / "adversarial").mkdir(parents=True, exist_ok=True)
         journal = Journal(out / "rows.jsonl", about)
+        if not journal.entries:
+            for stale in (out / "adversarial").iterdir():
+                stale.unlink()
         defended = {
             name: Defended(classifier, purifier, settings.sigma, settings.draws, device)
             for name, purifier in {UNDEFENDED: None, **loaded}.items()

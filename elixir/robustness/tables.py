@@ -42,8 +42,11 @@ def read_measurement(folder: Path) -> Measurement:
             f"{folder} holds no finished measurement; run the same `elixir robustness` again to finish it"
         )
     summary, timings = (read_json(folder / f"{name}.json", "measure again") for name in ("summary", "timings"))
-    results = [Result(**each) for each in summary["results"]]
-    return Measurement(summary["settings"], results, timings["machine"]["gpu"] or timings["machine"]["cpu"])
+    try:
+        results = [Result(**each) for each in summary["results"]]
+        return Measurement(summary["settings"], results, timings["machine"]["gpu"] or timings["machine"]["cpu"])
+    except (KeyError, TypeError) as error:
+        raise ElixirError(f"{folder} holds no measurement of robustness by this version of elixir") from error
 
 
 def robustness_tables(measurements: Sequence[Measurement], eps: Sequence[str] | None = None) -> str:

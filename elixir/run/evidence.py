@@ -14,6 +14,7 @@ SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
 DENIED = 0.2  # probability of its label below which a sample is denied it
 STABLE = 0.01  # share of samples that may still change sides
 ROUNDS = 10
+APART = 4.5  # deviations between the means of two groups that one value tells apart
 
 
 def trigger_evidence(
@@ -152,14 +153,15 @@ def resembling(features: np.ndarray, group: np.ndarray) -> Callable[[np.ndarray]
 def by_odds(odds: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Probability of belonging to a group by one value alone: linear discriminant analysis, both sides count alike.
 
-    The samples that are more likely of the group than not join it, until none is left.
+    The samples that are more likely of the group than not join it, until none is left. A value that does not tell the
+    two apart says nothing about anybody.
 
     Args:
         odds: of every sample, (n,).
         group: bool (n,), samples that belong to it; most of the others do not.
 
     Returns:
-        float64 (n,) in [0,1]; zeros where either side is too small to learn from.
+        float64 (n,) in [0,1]; zeros where either side is too small to learn from, or the two are not `APART`.
     """
     probability, values = np.zeros(len(odds)), odds[:, None]
     for _ in range(ROUNDS):
@@ -170,7 +172,15 @@ def by_odds(odds: np.ndarray, group: np.ndarray) -> np.ndarray:
         before, group = group, group | (probability > 0.5)
         if (group == before).all():
             break
-    return probability
+    return probability if _deviations_apart(odds, group) >= APART else np.zeros(len(odds))
+
+
+def _deviations_apart(values: np.ndarray, group: np.ndarray) -> float:
+    """By how much the mean of a group is above that of the rest, in deviations within the two."""
+    if not 0 < group.sum() < len(group):
+        return 0.0
+    means = np.where(group, values[group].mean(), values[~group].mean())
+    return float((values[group].mean() - values[~group].mean()) / max((values - means).std(), 1e-12))
 
 
 def _directions(features: np.ndarray) -> np.ndarray:

@@ -30,7 +30,8 @@ class RetrialStage(ReduceStage):
         doubt: score by the target stage from which a label is doubtful.
         conviction: how much more of a group must be denied its label than the cross-fitted models deny of all samples
             outside the groups, for the label to be under attack.
-        smallest: a group of fewer samples is no attack.
+        smallest: a group of fewer samples is no attack; to be sure of the least share, a small one must be denied as a
+            whole: of ten, all, by models that deny hardly any other.
         epochs: passes of the training at most.
         least_steps: of the optimizer; a small set is passed more often.
     """

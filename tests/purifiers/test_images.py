@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -158,3 +159,17 @@ def test_mistakes_are_explained(odd: Path, tmp_path: Path, monkeypatch, capsys, 
     assert message in captured.err
     assert "Traceback" not in captured.err
     assert not (tmp_path / "out").exists()
+
+
+def test_names_of_a_table_stay_inside_the_output(tmp_path: Path) -> None:
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a"])})
+    rows = {"image": [Image.new("RGB", (8, 8))] * 2, "label": [0, 0]}
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "ds")
+    state = tmp_path / "ds" / "state.json"
+    state.write_text(state.read_text().replace('"_split": null', '"_split": "../../evil"'))
+    assert "evil" in state.read_text()
+    out = tmp_path / "deep" / "er" / "out"
+    done = purify_images(open_source(str(tmp_path / "ds")), out, Identity(), 0.0, 0, {}, resume=False, quiet=True)
+    assert done.written == 2
+    assert len(list(out.rglob("*.png"))) == 2
+    assert not (tmp_path / "deep" / "evil").exists()

@@ -130,6 +130,10 @@ def test_dlr_by_hand():
     assert difference_of_logits_ratio(logits, labels).tolist() == [-2 / 4, 2 / 4]
     assert margin(logits, labels).tolist() == [-2, 2]
     assert difference_of_logits_ratio(7 * logits + 3, labels).tolist() == [-2 / 4, 2 / 4]
+    two = torch.tensor([[3.0, 1.0]], requires_grad=True)
+    loss = difference_of_logits_ratio(two, torch.tensor([0]))
+    assert loss.tolist() == [-2]
+    assert torch.autograd.grad(loss.sum(), two)[0].tolist() == [[-1, 1]]
 
 
 def test_deepfool_crosses_a_plane_by_the_shortest_way():

@@ -1,12 +1,13 @@
 """The two kinds of evidence, and the group that they point at."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from elixir.run.evidence import sharpen, sharpen_again, sharpen_until_stable, trigger_evidence
+from elixir.run.evidence import by_odds, sharpen, sharpen_again, sharpen_until_stable, trigger_evidence
 from elixir.run.tiles import erased, grid, mask, pasted
 
 
@@ -112,3 +113,12 @@ def test_a_mask_covers_its_tile_at_any_size(tile: int, height: int, width: int):
     inside = ((y > i) & (y < i + side))[:, None] & ((x > j) & (x < j + side))
     assert where[torch.from_numpy(inside)].all()
     assert where.sum() <= (side * height / 32 + 2) * (side * width / 32 + 2)
+
+
+@pytest.mark.parametrize(("apart", "joined"), [(0.0, 0), (1.0, 0), (3.0, 0), (8.0, 200)])
+def test_a_value_that_does_not_tell_a_group_from_the_rest_says_nothing(apart: float, joined: int):
+    group = np.arange(1000) < 200
+    odds = np.random.default_rng(0).normal(0, 1, 1000) + apart * group
+    known = group & (np.arange(1000) % 4 > 0)
+    assert (by_odds(odds, known) > 0.01).sum() == pytest.approx(joined, abs=8)
+    assert not by_odds(-odds, known).any()
