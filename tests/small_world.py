@@ -34,6 +34,7 @@ FAST = {
     "reference.least_steps": 40,
     "crossfit.least_steps": 40,
     "benign.least_steps": 40,
+    "refine.least_steps": 40,
     "probe.sigmas": [0.15, 0.3],
     "probe.draws": [1, 1],
     "probe.hosts": 2,

@@ -10,7 +10,12 @@ from elixir.data.sample import TRAIN
 from elixir.evaluation.truth import read_truth, recovery
 from elixir.registry import find
 
-QUICK = {"reference.least_steps": 400, "crossfit.least_steps": 400, "benign.least_steps": 400}
+QUICK = {
+    "reference.least_steps": 400,
+    "crossfit.least_steps": 400,
+    "benign.least_steps": 400,
+    "refine.least_steps": 200,
+}
 
 
 def test_poisoned_signs_come_back_clean(tmp_path: Path):

@@ -25,7 +25,7 @@ def accusation(
         evidence: what the confidence rests on, by name.
     """
     return {
-        "label": int(label),
+        "label": label,
         "name": classes[label],
         "confidence": round(float(confidence), 4),
         "suspects": int(suspects),

@@ -45,7 +45,7 @@ class TransitionsStage(ReduceStage):
         run.findings["targets"] = [
             accusation(
                 run.classes,
-                label,
+                int(label),
                 discrepancy.confidence[label],
                 (suspect & (given == label)).sum(),
                 "discrepancy",
