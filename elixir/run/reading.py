@@ -1,4 +1,4 @@
-"""What the models see in changed images: the benign one without a trigger, the reference with something added."""
+"""What models see in images: as they are, without a trigger, or with something added."""
 
 from __future__ import annotations
 
@@ -10,6 +10,21 @@ from torch import Tensor
 
 from elixir.data.pixels import blocks
 from elixir.run.run import Run
+
+
+def log_probabilities(run: Run, name: str, rows: np.ndarray) -> np.ndarray:
+    """Log-probability of each label by a model of this run for raw images, float32 (n, k).
+
+    Args:
+        run: that has trained the model.
+        name: of the model.
+        rows: of the images, int64 (n,), n >= 1.
+    """
+    parts: list[np.ndarray] = []
+    for part in blocks(rows, run.pixels.shape):
+        with run.network():
+            parts.append(run.classify(name, run.pixels.read(part))[0])
+    return np.concatenate(parts)
 
 
 def benign_reading(run: Run, rows: np.ndarray, triggers: Mapping[int, Tensor]) -> np.ndarray:

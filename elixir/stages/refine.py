@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elixir.data.pixels import blocks
 from elixir.errors import ElixirError
 from elixir.models.train_classifier import ClassifierTraining
 from elixir.randomness import generator
 from elixir.run.columns import Columns
 from elixir.run.evidence import LEAST, STABLE, by_odds, sharpen_until_stable
+from elixir.run.reading import log_probabilities
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 
@@ -86,11 +86,12 @@ class RefineStage(ReduceStage):
         return {"suspicion": suspicion.astype(np.float32), "suspect": suspect}
 
     def _recognized(self, run: Run, number: int, groups: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-        """For every label with a group, the log-odds of all samples that they are of the group, not of the label."""
+        """For every label with a group, the log-odds of its samples that they are of the group; 0 for all others."""
         if not groups:
             return {}
         rows = run.readable_rows()
-        taught = run.labels[rows].astype(np.int64)
+        labels = run.labels[rows]
+        taught = labels.astype(np.int64)
         own = {label: len(run.classes) + index for index, label in enumerate(groups)}
         for label, group in groups.items():
             taught[group] = own[label]
@@ -99,12 +100,12 @@ class RefineStage(ReduceStage):
         odds = {label: np.zeros(len(rows)) for label in groups}
         for half in range(2):
             name = f"recognize-{number}-{half}"
-            seen, unseen = np.flatnonzero(fold != half), np.flatnonzero(fold == half)
+            seen = np.flatnonzero(fold != half)
             training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 300 + 2 * number + half)
             run.train(name, run.pixels.read, rows[seen], taught[seen], training, classes=classes)
-            for part in blocks(unseen, run.pixels.shape):
-                with run.network():
-                    logp = run.classify(name, run.pixels.read(rows[part]))[0]
-                for label in groups:
-                    odds[label][part] = logp[:, own[label]] - logp[:, label]
+            for label in groups:
+                unseen = np.flatnonzero((labels == label) & (fold == half))
+                if len(unseen):
+                    logp = log_probabilities(run, name, rows[unseen])
+                    odds[label][unseen] = logp[:, own[label]] - logp[:, label]
         return odds

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elixir.data.pixels import blocks
 from elixir.errors import ElixirError
 from elixir.models.train_classifier import ClassifierTraining
 from elixir.run.accusation import accusation
 from elixir.run.columns import Columns
 from elixir.run.evidence import DENIED, denied_beyond, sharpen_until_stable
+from elixir.run.reading import log_probabilities
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 
@@ -92,9 +92,5 @@ class RetrialStage(ReduceStage):
         run.train("retrial", run.pixels.read, rows[seen], labels[seen], training)
         usual = np.exp(run.column("crossfit", "logp")[seen], dtype=np.float32) < DENIED
         for label, group in groups.items():
-            own: list[np.ndarray] = []
-            for part in blocks(rows[group], run.pixels.shape):
-                with run.network():
-                    own.append(run.classify("retrial", run.pixels.read(part))[0][:, label])
-            denied = np.exp(np.concatenate(own)) < DENIED
+            denied = np.exp(log_probabilities(run, "retrial", rows[group])[:, label]) < DENIED
             yield label, float(denied.mean()), denied_beyond(denied, usual)

@@ -105,6 +105,12 @@ def test_a_group_that_is_whole_takes_one_round(tmp_path: Path):
     assert len(run.lessons) == 2
 
 
+def test_a_label_that_lies_in_one_half_only_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    one_half = SimpleNamespace(permutation=lambda count: 2 * np.arange(count))
+    monkeypatch.setattr("elixir.stages.refine.generator", lambda *key: one_half)
+    assert suspects(refined(tmp_path)) == list(range(2 * COUNT - POISONED, FIRST_HIDDEN))
+
+
 @pytest.mark.parametrize("witness", ["pattern", ""])
 def test_nothing_is_trained_after_a_pattern_or_without_an_attack(tmp_path: Path, witness: str):
     run = refined(tmp_path, witness)
