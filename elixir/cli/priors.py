@@ -154,7 +154,15 @@ def train_classifier(
     weights: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.safetensors", help="Classifier to write.")],
     size: Annotated[int, typer.Option(min=8, help="Side in pixels at which the images are read.")] = 64,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the images; resumes from FILE's checkpoint.")] = 8,
+    batch: Annotated[int, typer.Option(min=2, help="Images a step.")] = 64,
+    shift: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Largest random translation, as a share of the image's side.")
+    ] = 1 / 16,
     flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the images.")] = False,
+    widths: Annotated[
+        list[int] | None,
+        typer.Option("--width", help="Channels at half, quarter, ... resolution; repeatable.", show_default="96, 192"),
+    ] = None,
     device: opt.Device = "auto",
     seed: opt.Seed = 0,
     image: opt.Image = None,
@@ -164,11 +172,14 @@ def train_classifier(
 ) -> None:
     """Train a small classifier on the images and labels of SRC."""
     from elixir.data.opening import open_source
+    from elixir.models.classifier import WIDTHS
     from elixir.models.device import choose_device
     from elixir.models.train_classifier import ClassifierTraining, train_classifier_on
 
     source = open_source(src, image=image, label=label, split=split)
-    settings = ClassifierTraining(epochs=epochs, flip=flip, seed=seed)
+    settings = ClassifierTraining(
+        epochs=epochs, batch=batch, shift=shift, flip=flip, seed=seed, widths=tuple(widths or WIDTHS)
+    )
     accuracy = train_classifier_on(source, size, weights, settings, choose_device(device), quiet)
     if not quiet:
         out.print(f"classifier written to {weights}; training accuracy {100 * accuracy:.1f} %")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from elixir.models.base import Classifier
 from elixir.models.weights import read_weights, write_weights
 
 KIND = "elixir.classifier"
+WIDTHS = (96, 192)
 
 
 def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -38,24 +40,24 @@ class Residual(nn.Module):
 
 
 class SmallResNet(Classifier):
-    """Two scales with a residual block at each, on 2x2 pixels folded into channels (after Page's ResNet-9).
+    """Scales with a residual block at each, on 2x2 pixels folded into channels (after Page's ResNet-9).
 
     Args:
         classes: number of labels.
         channels: of the input image.
-        widths: channels at half and at quarter resolution; the second is the feature dimension.
+        widths: channels at half, quarter, ... resolution; the last is the feature dimension.
     """
 
-    def __init__(self, classes: int, channels: int = 3, widths: tuple[int, int] = (96, 192)) -> None:
+    def __init__(self, classes: int, channels: int = 3, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
-        fine, coarse = widths
-        self.body = nn.Sequential(
-            conv(4 * channels, fine), Residual(fine), conv(fine, coarse, stride=2), Residual(coarse)
-        )
-        self.head = nn.Linear(coarse, classes)
+        blocks: list[nn.Module] = [conv(4 * channels, widths[0]), Residual(widths[0])]
+        for fine, coarse in pairwise(widths):
+            blocks += conv(fine, coarse, stride=2), Residual(coarse)
+        self.body = nn.Sequential(*blocks)
+        self.head = nn.Linear(widths[-1], classes)
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
-        """The output of every block of the body, two at half and two at quarter resolution, for (n, c, h, w)."""
+        """The output of every block of the body, two at each resolution, for (n, c, h, w)."""
         height, width = x.shape[-2:]
         x = F.pad((x - 0.5) * 4, (0, width % 2, 0, height % 2))
         x = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
@@ -103,8 +105,9 @@ def load_small_classifier(path: Path, names: Sequence[str] | None = None) -> Sma
     if KIND not in metadata:
         raise ElixirError(f"{str(path)!r} holds no classifier of elixir's")
     try:
-        first, last, head = tensors["body.0.0.weight"], tensors["body.2.0.weight"], tensors["head.weight"]
-        net = SmallResNet(len(head), first.shape[1] // 4, (first.shape[0], last.shape[0]))
+        blocks = len({name.split(".")[1] for name in tensors if name.startswith("body.")})
+        widths = tuple(len(tensors[f"body.{place}.0.weight"]) for place in range(0, blocks, 2))
+        net = SmallResNet(len(tensors["head.weight"]), tensors["body.0.0.weight"].shape[1] // 4, widths)
         labels = json.loads(metadata[KIND])["labels"]
         if names is not None and sorted(names) == sorted(labels):
             order = [labels.index(name) for name in names]

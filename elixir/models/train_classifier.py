@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from elixir.data.source import Source
 from elixir.models.checkpoint import load_checkpoint, save_checkpoint
-from elixir.models.classifier import SmallResNet, save_classifier
+from elixir.models.classifier import WIDTHS, SmallResNet, save_classifier
 from elixir.models.precision import training_dtype
 from elixir.models.training_pixels import training_pixels
 from elixir.progress import Progress
@@ -35,10 +35,11 @@ class ClassifierTraining:
         learning_rate: of AdamW at its peak; it rises over the first `warmup` of all steps and then falls to zero.
         warmup: share of the steps.
         weight_decay: of AdamW.
-        shift: largest random translation, as a fraction of the image side.
+        shift: largest random translation, as a fraction of the image side; a pixel at least, unless it is 0.
         flip: mirror half of the images.
         balance: 0 weighs every sample alike, 1 every class alike; in between, a class counts as size^(1 - balance).
         seed: decides initial weights, order and augmentation.
+        widths: of the network, see `SmallResNet`.
     """
 
     epochs: int = 8
@@ -52,6 +53,7 @@ class ClassifierTraining:
     flip: bool = False
     balance: float = 0.5
     seed: int = 0
+    widths: tuple[int, ...] = WIDTHS
 
     def passes(self, count: int) -> int:
         """Passes over `count` images."""
@@ -92,7 +94,7 @@ def train_classifier(
     device = device or torch.device("cpu")
     dtype = training_dtype(device)
     torch.manual_seed(settings.seed)
-    net = SmallResNet(classes).to(device).to(memory_format=torch.channels_last)
+    net = SmallResNet(classes, widths=settings.widths).to(device).to(memory_format=torch.channels_last)
     if initial is not None:
         net.load_state_dict(initial.state_dict())
     optimizer = torch.optim.AdamW(net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
@@ -177,7 +179,7 @@ def train_classifier_on(
 def augment(images: Tensor, settings: ClassifierTraining, rng: np.random.Generator) -> Tensor:
     """Shift every image by up to `settings.shift` of its side, and mirror half of them if `settings.flip`."""
     number, _, height, width = images.shape
-    reach = max(1, round(settings.shift * min(height, width)))
+    reach = max(1, round(settings.shift * min(height, width))) if settings.shift else 0
     padded = F.pad(images.float(), (reach,) * 4, mode="replicate").to(images.dtype)
     offsets = rng.integers(0, 2 * reach + 1, (number, 2)).tolist()
     shifted = torch.stack([im[:, i : i + height, j : j + width] for im, (i, j) in zip(padded, offsets, strict=True)])

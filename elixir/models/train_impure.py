@@ -42,7 +42,7 @@ class ImpureTraining(DenoiserTraining):
         masked: share of images whose hidden group is masked instead.
     """
 
-    steps: int = 12000
+    steps: int = 9000
     batch: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
@@ -60,17 +60,21 @@ class FineTuning(ImpureTraining):
     """Settings of the second stage.
 
     Args:
+        pixel_time: see `ImpureTraining`; the second stage stays near the times at which the network is used.
+        feature_time: likewise.
         strengths: of the attack, in [0,1] pixel units, equally likely.
         attack_steps: gradients of PGD.
         perceptual: weight of the perceptual distance beside that of the pixels, which is 1; makes both about as large.
     """
 
-    steps: int = 6000
+    steps: int = 4500
     learning_rate: float = 3e-4
     noisy: float = 0.25
+    pixel_time: int = 300
+    feature_time: int = 600
     strengths: tuple[float, ...] = (0.0, 4 / 255, 8 / 255, 16 / 255)
     attack_steps: int = 4
-    perceptual: float = 0.1
+    perceptual: float = 0.05
 
 
 def pretrain(

@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 LEAST = 5  # samples on either side, and folds
 SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
 DENIED = 0.2  # probability of its label below which a sample is denied it
+SURE = 0.8  # probability of a label from which a model is sure of it
 STABLE = 0.01  # share of samples that may still change sides
 ROUNDS = 10
 APART = 4.5  # deviations between the means of two groups that one value tells apart
@@ -50,14 +51,36 @@ def denied_beyond(group: np.ndarray, others: np.ndarray) -> float:
     """How much more of a group is denied its label than of the other samples, in [0,1].
 
     Models that have learned little, from few images or of hard labels, deny it everywhere, and a small group shows
-    little: of the group's share counts the lower bound at 95 % (Clopper-Pearson).
+    little: of the group's share counts the lower bound at 95 %.
 
     Args:
         group: whether its samples are denied, bool (n,), n >= 1.
         others: likewise, (m,).
     """
-    least = binomtest(int(group.sum()), len(group), alternative="greater").proportion_ci(0.95).low
-    return max(0.0, float(least) - (float(others.mean()) if len(others) else 0.0))
+    return max(0.0, least_share(group) - (float(others.mean()) if len(others) else 0.0))
+
+
+def foreign_share(sure_of_another: np.ndarray, right: float, wrong: float) -> float:
+    """Which share of a group are samples of other labels, by what a model says that has seen none of it.
+
+    It is as sure of their labels as it is of those of other samples that it has not seen, right or wrong; samples that
+    do belong to the group's label it mistakes for another as often as those. So of a group with the foreign share s it
+    is sure of another label for s * `right` + `wrong`. Of the group counts the lower bound at 95 %.
+
+    Args:
+        sure_of_another: whether the model is sure that a sample has another label than the group's, bool (n,), n >= 1.
+        right: share of unseen other samples for which it is sure of the label that they have, in [0,1].
+        wrong: likewise, of one that they do not have.
+
+    Returns:
+        In [0,1]; 0 for a model that is never right.
+    """
+    return min(1.0, max(0.0, least_share(sure_of_another) - wrong) / right) if right else 0.0
+
+
+def least_share(flags: np.ndarray) -> float:
+    """Lower bound at 95 % of the share that bool (n,), n >= 1, is a sample of (Clopper-Pearson)."""
+    return float(binomtest(int(flags.sum()), len(flags), alternative="greater").proportion_ci(0.95).low)
 
 
 def sharpen(features: np.ndarray, group: np.ndarray, others: np.ndarray, seed: int) -> np.ndarray:

@@ -9,9 +9,10 @@ import numpy as np
 
 from elixir.errors import ElixirError
 from elixir.models.train_classifier import ClassifierTraining
+from elixir.randomness import generator
 from elixir.run.accusation import accusation
 from elixir.run.columns import Columns
-from elixir.run.evidence import DENIED, denied_beyond, sharpen_until_stable
+from elixir.run.evidence import SURE, foreign_share, sharpen_until_stable
 from elixir.run.reading import log_probabilities
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
@@ -23,29 +24,30 @@ class RetrialStage(ReduceStage):
 
     A trigger that survives purification is learned by the cross-fitted models too, and these contradict nothing. So
     the group of suspects of every doubtful label is sharpened until it is stable, and one model is trained without
-    these groups and without the suspects of attacked labels. It denies poisoned samples their label, for it has seen
-    nothing that would speak for it. Benign samples, hard as they may be, resemble others that it has seen.
+    these groups and without the suspects of attacked labels. Of poisoned samples it sees the true label as surely as of
+    others that it has not seen, for nothing that it has seen speaks for the false one. Benign samples that are hard, or
+    of a kind that is missing now, it is less sure about.
 
     Args:
         doubt: score by the target stage from which a label is doubtful.
-        conviction: how much more of a group must be denied its label than the cross-fitted models deny of all samples
-            outside the groups, for the label to be under attack.
-        smallest: a group of fewer samples is no attack; to be sure of the least share, a small one must be denied as a
-            whole: of ten, all, by models that deny hardly any other.
+        conviction: share of a group that must be samples of other labels, for the label to be under attack.
+        control: share of all other samples that the model does not see, to know how sure it is of such samples.
+        smallest: a group of fewer samples is no attack; a small one has to be as good as unanimous.
         epochs: passes of the training at most.
         least_steps: of the optimizer; a small set is passed more often.
     """
 
     name = "retrial"
     doubt: float = 0.1
-    conviction: float = 0.7
+    conviction: float = 0.6
+    control: float = 0.2
     smallest: int = 10
     epochs: int = 8
     least_steps: int = 600
 
     def check(self) -> None:
-        if not 0 < self.doubt < 1 or not 0 < self.conviction < 1:
-            raise ElixirError("retrial.doubt and retrial.conviction must lie between 0 and 1")
+        if not all(0 < share < 1 for share in (self.doubt, self.conviction, self.control)):
+            raise ElixirError("retrial.doubt, retrial.conviction and retrial.control must lie between 0 and 1")
         if self.smallest < 1:
             raise ElixirError(f"retrial.smallest = {self.smallest} must be at least 1")
 
@@ -68,29 +70,40 @@ class RetrialStage(ReduceStage):
         groups = {label: members[label][found > 0.5] for label, found in stable.items()}
         groups = {label: group for label, group in groups.items() if len(group) >= self.smallest}
         run.findings["retried"] = {}
-        for label, denied, beyond in self._denied(run, groups, suspicion, attacked):
+        for label, sure_of_another, foreign in self._judged(run, groups, suspicion, attacked):
             group = groups[label]
-            run.findings["retried"][run.classes[label]] = round(beyond, 4)
-            if beyond >= self.conviction:
+            run.findings["retried"][run.classes[label]] = round(foreign, 4)
+            if foreign >= self.conviction:
                 suspicion[members[label]] = stable[label]
-                evidence = {"denied": denied, "share": len(group) / len(members[label])}
-                targets.append(accusation(run.classes, label, beyond, len(group), "retrial", evidence))
+                evidence = {"sure_of_another": sure_of_another, "share": len(group) / len(members[label])}
+                targets.append(accusation(run.classes, label, foreign, len(group), "retrial", evidence))
         run.findings["targets"] = targets
         return {"suspicion": suspicion}
 
-    def _denied(
+    def _judged(
         self, run: Run, groups: dict[int, np.ndarray], suspicion: np.ndarray, attacked: list[int]
     ) -> Iterator[tuple[int, float, float]]:
-        """Of every group, its label, the share that is denied it, and by how much this is more than usual."""
+        """Of every group, its label, for which share the model is sure of another, and the share of foreign samples."""
         if not groups:
             return
         rows = run.readable_rows()
         labels = run.labels[rows]
-        seen = ~(np.isin(labels, attacked) & (suspicion > 0.5))
-        seen[np.concatenate(list(groups.values()))] = False
+        others = ~(np.isin(labels, attacked) & (suspicion > 0.5))
+        others[np.concatenate(list(groups.values()))] = False
+        order = generator(run.seed, "retrial").permutation(np.flatnonzero(others))
+        unseen, seen = np.split(order, [round(self.control * len(order))])
         training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 200)
+        seen.sort()
         run.train("retrial", run.pixels.read, rows[seen], labels[seen], training)
-        usual = np.exp(run.column("crossfit", "logp")[seen], dtype=np.float32) < DENIED
+
+        def sure_of(chosen: np.ndarray) -> np.ndarray:
+            """The label that the model is sure of for each chosen sample; -1 for none."""
+            logp = log_probabilities(run, "retrial", rows[chosen])
+            return np.where(logp.max(1) > np.log(SURE), logp.argmax(1), -1)
+
+        found = sure_of(unseen)
+        right, wrong = (found == labels[unseen]).mean(), ((found >= 0) & (found != labels[unseen])).mean()
         for label, group in groups.items():
-            denied = np.exp(log_probabilities(run, "retrial", rows[group])[:, label]) < DENIED
-            yield label, float(denied.mean()), denied_beyond(denied, usual)
+            found = sure_of(group)
+            another = (found >= 0) & (found != label)
+            yield label, float(another.mean()), foreign_share(another, float(right), float(wrong))

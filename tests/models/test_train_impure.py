@@ -92,7 +92,7 @@ def test_an_interrupted_training_ends_with_the_same_file(
     assert a.read_bytes() == b.read_bytes()
     assert load_impure(a).architecture.width == 16
     with safe_open(a, "pt") as file:
-        assert json.loads(file.metadata()[KIND])["feature_time"] == 800
+        assert json.loads(file.metadata()[KIND])["feature_time"] == settings.feature_time
 
 
 @pytest.mark.parametrize("settings", [PRETRAINING, FINE_TUNING], ids=["pretrain", "finetune"])

@@ -17,7 +17,9 @@ FOREIGN = 40
 
 
 class Court(Run):
-    """Two classes; the model denies the label of every image with a bright first pixel."""
+    """Two classes; the model takes dark images for the first, contrary ones for the other, as surely as `sure` says."""
+
+    sure: float
 
     trained: np.ndarray | None = None
 
@@ -36,20 +38,29 @@ class Court(Run):
 
     def classify(self, name: str, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         assert name == "retrial"
-        denied = images[:, 0, 0, 0] > 128
-        probability = torch.where(denied, 0.01, 0.9)[:, None].expand(-1, 2)
-        return probability.log().numpy(), np.zeros((len(images), 1))
+        second = (images[:, 0, 0, 0] > 128) ^ (images[:, 1, 0, 0] > 128)
+        probability = torch.where(second, self.sure, 1 - self.sure)
+        return torch.stack([1 - probability, probability], 1).log().numpy(), np.zeros((len(images), 1))
 
 
-def judged(folder: Path, *, poisoned: bool, score: float, attacked: tuple[int, ...] = (), usual: float = 0.0) -> Court:
+def judged(
+    folder: Path,
+    *,
+    poisoned: bool,
+    score: float,
+    attacked: tuple[int, ...] = (),
+    sure: float = 0.95,
+    contrary: tuple[int, ...] = (),
+) -> Court:
     """A run after the retrial; the last samples of the second class lie apart and half of them are suspected.
 
     Args:
         folder: of the run.
-        poisoned: whether the model denies them their label.
+        poisoned: whether they look like the first class.
         score: of the second class by the target stage.
         attacked: labels that the target stage has found already.
-        usual: share of all samples that the cross-fitted models deny their label.
+        sure: the model's probability of the label that it sees.
+        contrary: last digits of rows that the model takes for the other class.
     """
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], COUNT)
@@ -65,10 +76,11 @@ def judged(folder: Path, *, poisoned: bool, score: float, attacked: tuple[int, .
     run.write_part("index", 0, np.arange(2 * COUNT), {"readable": np.ones(2 * COUNT, bool)})
     run.write_part("reference", 0, np.arange(2 * COUNT), {"features": features.astype(np.float32)})
     run.write_part("target", 0, np.arange(2 * COUNT), {"suspicion": suspicion.astype(np.float32)})
-    logp = np.log(np.where(np.arange(2 * COUNT) % 100 < 100 * usual, 0.01, 0.9))
-    run.write_part("crossfit", 0, np.arange(2 * COUNT), {"logp": logp.astype(np.float16)})
-    images = np.where((apart & poisoned)[:, None, None, None], 200, 50)
-    run.pixels.append(0, np.broadcast_to(images, (2 * COUNT, 3, 8, 8)).astype(np.uint8))
+    run.sure = sure
+    images = np.zeros((2 * COUNT, 3, 8, 8), np.uint8)
+    images[(labels == 1) & ~(apart & poisoned), 0] = 200
+    images[np.isin(np.arange(2 * COUNT) % 10, contrary), 1] = 200
+    run.pixels.append(0, images)
     run.started("retrial")
     run.write_part("retrial", 0, np.arange(2 * COUNT), RetrialStage().reduce(run))
     return run
@@ -78,12 +90,14 @@ def test_a_group_that_is_denied_its_label_is_convicted_as_a_whole(tmp_path: Path
     run = judged(tmp_path, poisoned=True, score=0.15)
     (target,) = run.findings["targets"]
     assert (target["name"], target["witness"], target["suspects"]) == ("second", "retrial", FOREIGN)
-    assert target["confidence"] == pytest.approx(0.05 ** (1 / FOREIGN), abs=1e-4)  # all of 40 are denied: at least 93 %
-    assert target["evidence"]["denied"] == 1
+    assert target["confidence"] == pytest.approx(0.05 ** (1 / FOREIGN), abs=1e-4)  # all of 40: at least 93 %
+    assert target["evidence"]["sure_of_another"] == 1
     assert target["evidence"]["share"] == pytest.approx(FOREIGN / COUNT, abs=1e-4)
     assert (np.flatnonzero(run.column("retrial", "suspicion") > 0.5) == np.arange(2 * COUNT - FOREIGN, 2 * COUNT)).all()
     assert run.trained is not None
-    assert run.trained.tolist() == list(range(2 * COUNT - FOREIGN))  # nothing of the group has been seen
+    others = 2 * COUNT - FOREIGN
+    assert len(set(run.trained.tolist())) == len(run.trained) == round(0.8 * others)
+    assert run.trained.max() < others  # nothing of the group has been seen
 
 
 def test_benign_samples_that_are_only_hard_go_free(tmp_path: Path):
@@ -94,10 +108,16 @@ def test_benign_samples_that_are_only_hard_go_free(tmp_path: Path):
     assert (run.column("retrial", "suspicion") == run.column("target", "suspicion")).all()
 
 
-def test_models_that_deny_every_label_convict_nobody(tmp_path: Path):
-    run = judged(tmp_path, poisoned=True, score=0.15, usual=0.5)
+def test_a_model_that_is_sure_of_nothing_convicts_nobody(tmp_path: Path):
+    run = judged(tmp_path, poisoned=True, score=0.15, sure=0.7)
     assert run.findings["targets"] == []
-    assert run.findings["retried"]["second"] == pytest.approx(0.05 ** (1 / FOREIGN) - 0.5, abs=0.01)
+    assert run.findings["retried"] == {"second": 0}
+
+
+def test_a_model_that_is_often_wrong_is_believed_less(tmp_path: Path):
+    mistaken = judged(tmp_path / "a", poisoned=False, score=0.15, contrary=(0, 1, 2, 3, 4))
+    assert mistaken.findings["retried"]["second"] < 0.3
+    assert mistaken.findings["targets"] == []
 
 
 @pytest.mark.parametrize(("score", "attacked"), [(0.05, ()), (0.15, (1,)), (0.4, (1,))])
@@ -107,7 +127,7 @@ def test_nothing_is_trained_without_doubt(tmp_path: Path, score: float, attacked
     assert [target["witness"] for target in run.findings["targets"]] == ["trigger"] * len(attacked)
 
 
-@pytest.mark.parametrize("settings", [{"doubt": 0}, {"conviction": 1.0}, {"smallest": 0}])
+@pytest.mark.parametrize("settings", [{"doubt": 0}, {"conviction": 1.0}, {"control": 0}, {"smallest": 0}])
 def test_senseless_settings_are_refused(settings: dict[str, float]):
     with pytest.raises(ElixirError, match=f"retrial.{next(iter(settings))}"):
         RetrialStage(**settings).check()  # type: ignore[arg-type]
