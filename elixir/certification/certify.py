@@ -18,11 +18,12 @@ from elixir.certification.ledger import Ledger, Row
 from elixir.certification.sampling import check
 from elixir.certification.smoothing import Named, SmoothedClassifier
 from elixir.data.decode import decode
-from elixir.data.files import read_json, replace_json, replace_text, sha256_of, writing
+from elixir.data.files import read_json, replace_json, replace_text, writing
 from elixir.data.part import Part, evenly_spread
 from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.models.external import load_classifier
+from elixir.models.weights import sha256_of
 from elixir.progress import Progress
 from elixir.registry import find
 from elixir.run.columns import write_columns

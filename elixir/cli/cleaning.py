@@ -138,9 +138,10 @@ def purify(
     quiet: opt.Quiet = False,
 ) -> None:
     """Clean plain images, as a classifier meets them, of adversarial perturbations; PNGs of the same names in DST."""
-    from elixir.data.files import refuse_overlap, sha256_of
+    from elixir.data.files import refuse_overlap
     from elixir.data.opening import open_source
     from elixir.models.device import choose_device
+    from elixir.models.weights import sha256_of
     from elixir.purifiers.images import purify_images
     from elixir.registry import find
 

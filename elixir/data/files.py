@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -77,13 +76,6 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ElixirError(f"{path} cannot be read: {error}; {remedy}") from error
-
-
-def sha256_of(model: str | None) -> str | None:
-    """Of a model that is a file; None for the shipped one, a folder or a name."""
-    if model is None or not Path(model).is_file():
-        return None
-    return hashlib.sha256(Path(model).read_bytes()).hexdigest()
 
 
 def copy(source: Path, path: Path, partial: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,13 +16,13 @@ from torch import Tensor
 from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.models import train_prior, weights
-from elixir.models.crops import TrainingImages, cached_images
+from elixir.models.crops import TrainingImages
 from elixir.models.denoiser import DenoiserNet
 from elixir.models.karras import RHO, karras_grid
-from elixir.models.perceptual import PerceptualDistance, load_perceptual
+from elixir.models.perceptual import SHIPPED, PerceptualDistance, load_perceptual
 from elixir.models.precision import training_dtype
-from elixir.models.train_denoiser import DenoiserTraining, LossOf, OnStep, load_denoiser, train_denoiser
-from elixir.progress import Progress
+from elixir.models.train_denoiser import DenoiserTraining, LossOf, OnStep, load_denoiser, train_denoiser, training_on
+from elixir.models.weights import sha256_of
 
 KIND = "elixir.consistency"
 EPSILON = 0.001
@@ -40,6 +40,7 @@ class Distillation(DenoiserTraining):
         levels: number of noise levels, `EPSILON` included.
         rho: see `karras_grid`.
         target: decay of the moving average of the weights that gives the targets.
+        features_sha256: of the classifier behind the perceptual distance, for the record.
     """
 
     steps: int = 8000
@@ -49,6 +50,7 @@ class Distillation(DenoiserTraining):
     levels: int = 18
     rho: float = RHO
     target: float = 0.95
+    features_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,13 @@ class FineTuning(DenoiserTraining):
 
     Args:
         sigmas: noise levels in [0,1] pixel units, equally likely.
+        features_sha256: see `Distillation`.
     """
 
     steps: int = 6000
     learning_rate: float = 1e-4
     sigmas: tuple[float, ...] = (0.12, 0.25, 0.5)
+    features_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if not all(0 < sigma <= 1 for sigma in self.sigmas):
@@ -218,14 +222,11 @@ def train_consistency_on(
     else:
         raise ElixirError("fine-tuning starts from a distilled model: give its file with --initial")
     distance = load_perceptual(features, device)
-    progress = Progress(quiet)
-    with (
-        cached_images(source, size, settings.crop, out, progress, device) as images,
-        progress.task("training", settings.steps) as advance,
-    ):
+    settings = replace(settings, features_sha256=sha256_of(features or SHIPPED))
+    with training_on(source, size, out, settings, device, quiet) as (images, on_step):
         if isinstance(settings, Distillation):
-            return distill(images, out, settings, start, distance, lambda step, loss: advance(1), device)
-        return fine_tune(images, out, settings, start, distance, lambda step, loss: advance(1), device)
+            return distill(images, out, settings, start, distance, on_step, device)
+        return fine_tune(images, out, settings, start, distance, on_step, device)
 
 
 def _student(initial: DenoiserNet, device: torch.device) -> DenoiserNet:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,12 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.models.checkpoint import load_checkpoint, save_checkpoint
-from elixir.models.crops import TrainingImages, sample_crops
+from elixir.models.crops import TrainingImages, cached_images, sample_crops
 from elixir.models.denoiser import DenoiserNet
 from elixir.models.precision import training_dtype
 from elixir.models.weights import read_weights, write_weights
+from elixir.progress import Progress
 
 LossOf = Callable[[Tensor, torch.Generator], Tensor]
 OnStep = Callable[[int, Tensor], None]
@@ -130,6 +133,32 @@ def train_denoiser(
     save_denoiser(nets["average"], out, kind, asdict(settings) | {"loss": round(mean, 6)})
     checkpoint.unlink(missing_ok=True)
     return mean
+
+
+@contextmanager
+def training_on(
+    source: Source, size: int, out: Path, settings: DenoiserTraining, device: torch.device, quiet: bool
+) -> Iterator[tuple[TrainingImages, OnStep]]:
+    """The images of a source to train on, and what shows how far the training is; labels do not matter.
+
+    Args:
+        source: the images, cached in `out` + '.pixels' until the training is done; samples without a label are left
+            out.
+        size: side in pixels at which they are read, at least twice `settings.crop`.
+        out: the file that is being trained.
+        settings: of the training.
+        device: where to train.
+        quiet: no progress.
+
+    Raises:
+        ElixirError: see `cached_images`.
+    """
+    progress = Progress(quiet)
+    with (
+        cached_images(source, size, settings.crop, out, progress, device) as images,
+        progress.task("training", settings.steps) as advance,
+    ):
+        yield images, lambda step, loss: advance(1)
 
 
 def _fingerprint(net: nn.Module, kind: str, settings: DenoiserTraining) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,12 +17,12 @@ from torch import Tensor
 
 from elixir.data.source import Source
 from elixir.errors import ElixirError
-from elixir.models.crops import TrainingImages, cached_images
+from elixir.models.crops import TrainingImages
 from elixir.models.impure import ARCHITECTURES, KIND, MASKED, ImpureNet, load_impure
-from elixir.models.perceptual import PerceptualDistance, load_perceptual
+from elixir.models.perceptual import SHIPPED, PerceptualDistance, load_perceptual
 from elixir.models.pgd import pgd
-from elixir.models.train_denoiser import DenoiserTraining, LossOf, OnStep, train_denoiser
-from elixir.progress import Progress
+from elixir.models.train_denoiser import DenoiserTraining, LossOf, OnStep, train_denoiser, training_on
+from elixir.models.weights import sha256_of
 
 RESIDUALS = (2, 4)  # of the adversarial image one patch in 2, 3 or 4 is put back
 
@@ -65,6 +65,7 @@ class FineTuning(ImpureTraining):
         strengths: of the attack, in [0,1] pixel units, equally likely.
         attack_steps: gradients of PGD.
         perceptual: weight of the perceptual distance beside that of the pixels, which is 1; makes both about as large.
+        features_sha256: of the classifier behind the perceptual distance, for the record.
     """
 
     steps: int = 4500
@@ -75,6 +76,7 @@ class FineTuning(ImpureTraining):
     strengths: tuple[float, ...] = (0.0, 4 / 255, 8 / 255, 16 / 255)
     attack_steps: int = 4
     perceptual: float = 0.05
+    features_sha256: str | None = None
 
 
 def pretrain(
@@ -194,15 +196,12 @@ def train_impure_on(
     elif initial is None:
         raise ElixirError("fine-tuning starts from a pre-trained network: give its file with --initial")
     else:
+        settings = replace(settings, features_sha256=sha256_of(features or SHIPPED))
         stage = settings, load_impure(initial), load_perceptual(features, device)
-    progress = Progress(quiet)
-    with (
-        cached_images(source, size, settings.crop, out, progress, device) as images,
-        progress.task("training", settings.steps) as advance,
-    ):
+    with training_on(source, size, out, settings, device, quiet) as (images, on_step):
         if stage is None:
-            return pretrain(images, out, settings, lambda step, loss: advance(1), device)
-        return fine_tune(images, out, *stage, lambda step, loss: advance(1), device)
+            return pretrain(images, out, settings, on_step, device)
+        return fine_tune(images, out, *stage, on_step, device)
 
 
 def rebuilt(net: ImpureNet, seen: Tensor, settings: ImpureTraining, generator: torch.Generator) -> Tensor:

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from elixir.data.source import Source
-from elixir.models.crops import TrainingImages, cached_images
+from elixir.models.crops import TrainingImages
 from elixir.models.denoiser import DenoiserNet
-from elixir.models.train_denoiser import DenoiserTraining, OnStep, train_denoiser
-from elixir.progress import Progress
+from elixir.models.train_denoiser import DenoiserTraining, OnStep, train_denoiser, training_on
 
 KIND = "elixir.prior"
 
@@ -90,9 +89,5 @@ def train_prior_on(
     Raises:
         ElixirError: `size` is too small.
     """
-    progress = Progress(quiet)
-    with (
-        cached_images(source, size, settings.crop, out, progress, device) as images,
-        progress.task("training", settings.steps) as advance,
-    ):
-        train_prior(images, out, settings, lambda step, loss: advance(1), device)
+    with training_on(source, size, out, settings, device, quiet) as (images, on_step):
+        train_prior(images, out, settings, on_step, device)

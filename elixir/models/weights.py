@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,13 @@ from elixir.errors import ElixirError
 
 SHIPPED = Path(__file__).parent.parent / "weights"
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"}
+
+
+def sha256_of(model: str | Path | None) -> str | None:
+    """Of a model that is a file; of all that come with the package for None; None for a folder or a name."""
+    if model is None:
+        return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SHIPPED.iterdir()))).hexdigest()
+    return hashlib.sha256(Path(model).read_bytes()).hexdigest() if Path(model).is_file() else None
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

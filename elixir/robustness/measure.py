@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from elixir.data.decode import decode
-from elixir.data.files import read_json, replace_json, replace_text, sha256_of, writing
+from elixir.data.files import read_json, replace_json, replace_text, writing
 from elixir.data.part import Part, evenly_spread
 from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.models.device import wait_for
 from elixir.models.external import load_classifier
-from elixir.models.weights import read_weights, write_weights
+from elixir.models.weights import read_weights, sha256_of, write_weights
 from elixir.progress import Progress
 from elixir.randomness import device_generator
 from elixir.registry import find

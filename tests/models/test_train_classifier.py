@@ -13,7 +13,7 @@ from elixir.data.opening import open_source
 from elixir.errors import ElixirError
 from elixir.models.classifier import KIND, SmallResNet, fused, load_small_classifier, save_classifier
 from elixir.models.inference import classify
-from elixir.models.train_classifier import ClassifierTraining, train_classifier, train_classifier_on
+from elixir.models.train_classifier import ClassifierTraining, augment, train_classifier, train_classifier_on
 from elixir.models.weights import check_output, read_weights
 
 CPU = torch.device("cpu")
@@ -91,6 +91,26 @@ def test_any_size_and_channel_count(channels: int, size: tuple[int, int]):
     logits, features = SmallResNet(5, channels)(torch.rand(2, channels, *size))
     assert logits.shape == (2, 5)
     assert features.shape == (2, 192)
+
+
+def test_any_number_of_scales(tmp_path: Path):
+    torch.manual_seed(0)
+    net, x = SmallResNet(5, widths=(16, 8, 24, 12)).eval(), torch.rand(2, 3, 20, 17)
+    assert [tuple(maps.shape[1:]) for maps in net.feature_maps(x)[::2]] == [
+        (16, 10, 9),
+        (8, 5, 5),
+        (24, 3, 3),
+        (12, 2, 2),
+    ]
+    save_classifier(net, tmp_path / "net.safetensors", list("abcde"))
+    torch.testing.assert_close(load_small_classifier(tmp_path / "net.safetensors")(x)[0], net(x)[0])
+
+
+@pytest.mark.parametrize(("shift", "places"), [(0.0, 1), (1e-6, 9), (1 / 8, 25)])
+def test_images_are_shifted_by_a_pixel_at_least_unless_not_at_all(shift: float, places: int):
+    image = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(400, 3, 16, 16)
+    shifted = augment(image, ClassifierTraining(shift=shift), np.random.default_rng(0))
+    assert len(torch.unique(shifted[:, 0, 8, 8])) == places
 
 
 def test_classification_does_not_depend_on_the_batch():

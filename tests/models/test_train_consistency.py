@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import replace
@@ -36,6 +37,7 @@ from elixir.models.train_consistency import (
     train_consistency_on,
 )
 from elixir.models.train_denoiser import load_denoiser, save_denoiser
+from elixir.models.weights import read_weights
 
 CPU = torch.device("cpu")
 PIXELS = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
@@ -227,6 +229,9 @@ def test_one_stage_after_the_other_on_a_folder(files: Path, tmp_path: Path) -> N
     train_consistency_on(source, 32, tuned, FINE_TUNING, distilled, features, CPU, quiet=True)
     assert {path.name for path in tmp_path.iterdir()} == {distilled.name, tuned.name}
     assert load_denoiser(tuned, KIND, epsilon=EPSILON).epsilon == EPSILON
+    for path in (distilled, tuned):
+        record = json.loads(read_weights(path)[1][KIND])
+        assert record["features_sha256"] == hashlib.sha256(features.read_bytes()).hexdigest()
 
 
 def test_unsuitable_files_and_sizes_are_refused(files: Path, tmp_path: Path) -> None:
