@@ -156,12 +156,17 @@ def train_classifier(
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the images; resumes from FILE's checkpoint.")] = 8,
     batch: Annotated[int, typer.Option(min=2, help="Images a step.")] = 64,
     shift: Annotated[
-        float, typer.Option(min=0, max=0.5, help="Largest random translation, as a share of the image's side.")
+        float,
+        typer.Option(
+            min=0, max=0.5, help="Largest random translation, a share of the image's side; a pixel at least, or 0."
+        ),
     ] = 1 / 16,
     flip: Annotated[bool, typer.Option("--flip", help="Mirror half of the images.")] = False,
     widths: Annotated[
         list[int] | None,
-        typer.Option("--width", help="Channels at half, quarter, ... resolution; repeatable.", show_default="96, 192"),
+        typer.Option(
+            "--width", min=1, help="Channels at half, quarter, ... resolution; repeatable.", show_default="96, 192"
+        ),
     ] = None,
     device: opt.Device = "auto",
     seed: opt.Seed = 0,

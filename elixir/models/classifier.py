@@ -113,6 +113,6 @@ def load_small_classifier(path: Path, names: Sequence[str] | None = None) -> Sma
             order = [labels.index(name) for name in names]
             tensors |= {name: tensors[name][order] for name in ("head.weight", "head.bias")}
         net.load_state_dict(tensors)
-    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise ElixirError(f"{str(path)!r} does not fit this version's classifier: train it again") from error
     return net.to(memory_format=torch.channels_last).eval()

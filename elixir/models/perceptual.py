@@ -17,7 +17,7 @@ class PerceptualDistance(nn.Module):
     """Squared distance of channel-normalised feature maps, averaged over places and summed over layers.
 
     This is LPIPS (Zhang et al. 2018, eq. 1) without learned channel weights, on all blocks of a `SmallResNet`: the
-    first sees 8x8 pixels, the last the whole of a small image.
+    first sees 6x6 pixels, the last the whole of a small image.
 
     Args:
         classifier: whose features to use; a copy is made, with its batch normalisation folded and its weights fixed.

@@ -60,7 +60,7 @@ class FineTuning(ImpureTraining):
     """Settings of the second stage.
 
     Args:
-        pixel_time: see `ImpureTraining`; the second stage stays near the times at which the network is used.
+        pixel_time: see `ImpureTraining`; the second stage is nearer to the times at which the network is used.
         feature_time: likewise.
         strengths: of the attack, in [0,1] pixel units, equally likely.
         attack_steps: gradients of PGD.

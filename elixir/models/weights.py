@@ -20,7 +20,7 @@ PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"}
 def sha256_of(model: str | Path | None) -> str | None:
     """Of a model that is a file; of all that come with the package for None; None for a folder or a name."""
     if model is None:
-        return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SHIPPED.iterdir()))).hexdigest()
+        return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SHIPPED.glob("*.safetensors")))).hexdigest()
     return hashlib.sha256(Path(model).read_bytes()).hexdigest() if Path(model).is_file() else None
 
 

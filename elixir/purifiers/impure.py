@@ -1,4 +1,4 @@
-"""IMPure as a purifier: every patch is painted anew from its neighbours and the little that noise leaves of itself.
+"""IMPure as a purifier: every patch is painted anew from its neighbours and what noise leaves of itself.
 
 `sigma` is the noise that is added to the whole image before it is rebuilt; the network was trained with it. At sigma 0
 the image is rebuilt as it is, which is the method of the paper. The noise of "noise" mode comes on top and is the same
@@ -19,7 +19,7 @@ from elixir.purifiers.prior import EmbeddedPrior
 from elixir.registry import register
 
 SHIPPED = weights.SHIPPED / "impure.safetensors"
-PIXEL_TIME, FEATURE_TIME = 140, 200  # the paper's 400 and 600 leave a patch of 4x4 pixels nothing of itself
+PIXEL_TIME, FEATURE_TIME = 140, 200  # the paper's 400 and 600 are for patches of 16x16, which hold 16 times as much
 
 
 class ImpurePurifier(EmbeddedPrior):

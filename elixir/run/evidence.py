@@ -13,6 +13,7 @@ LEAST = 5  # samples on either side, and folds
 SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
 DENIED = 0.2  # probability of its label below which a sample is denied it
 SURE = 0.8  # probability of a label from which a model is sure of it
+KNOWING = 0.25  # share of unseen samples whose label a model must be sure of to judge others
 STABLE = 0.01  # share of samples that may still change sides
 ROUNDS = 10
 APART = 4.5  # deviations between the means of two groups that one value tells apart
@@ -60,27 +61,35 @@ def denied_beyond(group: np.ndarray, others: np.ndarray) -> float:
     return max(0.0, least_share(group) - (float(others.mean()) if len(others) else 0.0))
 
 
-def foreign_share(sure_of_another: np.ndarray, right: float, wrong: float) -> float:
+def foreign_share(sure_of_another: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> float:
     """Which share of a group are samples of other labels, by what a model says that has seen none of it.
 
     It is as sure of their labels as it is of those of other samples that it has not seen, right or wrong; samples that
     do belong to the group's label it mistakes for another as often as those. So of a group with the foreign share s it
-    is sure of another label for s * `right` + `wrong`. Of the group counts the lower bound at 95 %.
+    is sure of another label for s * `right` + `wrong`. What speaks against the group counts with its lower bound at
+    95 %, what speaks for it with its upper one.
 
     Args:
         sure_of_another: whether the model is sure that a sample has another label than the group's, bool (n,), n >= 1.
-        right: share of unseen other samples for which it is sure of the label that they have, in [0,1].
-        wrong: likewise, of one that they do not have.
+        right: whether it is sure of the label that an unseen other sample has, bool (m,).
+        wrong: whether it is sure of one that such a sample does not have, bool (m,).
 
     Returns:
-        In [0,1]; 0 for a model that is never right.
+        In [0,1]; 0 by a model that is rarely sure and right (`KNOWING`), for it knows too little.
     """
-    return min(1.0, max(0.0, least_share(sure_of_another) - wrong) / right) if right else 0.0
+    if not len(right) or right.mean() < KNOWING:
+        return 0.0
+    return min(1.0, max(0.0, least_share(sure_of_another) - most_share(wrong)) / most_share(right))
 
 
 def least_share(flags: np.ndarray) -> float:
     """Lower bound at 95 % of the share that bool (n,), n >= 1, is a sample of (Clopper-Pearson)."""
     return float(binomtest(int(flags.sum()), len(flags), alternative="greater").proportion_ci(0.95).low)
+
+
+def most_share(flags: np.ndarray) -> float:
+    """Upper bound; see `least_share`."""
+    return 1 - least_share(~flags)
 
 
 def sharpen(features: np.ndarray, group: np.ndarray, others: np.ndarray, seed: int) -> np.ndarray:

@@ -32,7 +32,7 @@ class RetrialStage(ReduceStage):
         doubt: score by the target stage from which a label is doubtful.
         conviction: share of a group that must be samples of other labels, for the label to be under attack.
         control: share of all other samples that the model does not see, to know how sure it is of such samples.
-        smallest: a group of fewer samples is no attack; a small one has to be as good as unanimous.
+        smallest: a group of fewer samples is no attack.
         epochs: passes of the training at most.
         least_steps: of the optimizer; a small set is passed more often.
     """
@@ -83,7 +83,10 @@ class RetrialStage(ReduceStage):
     def _judged(
         self, run: Run, groups: dict[int, np.ndarray], suspicion: np.ndarray, attacked: list[int]
     ) -> Iterator[tuple[int, float, float]]:
-        """Of every group, its label, for which share the model is sure of another, and the share of foreign samples."""
+        """Of every group, its label, for which share the model is sure of another, and the share of foreign samples.
+
+        There are none where the model has seen no sample of the label: it could not have named it.
+        """
         if not groups:
             return
         rows = run.readable_rows()
@@ -91,19 +94,24 @@ class RetrialStage(ReduceStage):
         others = ~(np.isin(labels, attacked) & (suspicion > 0.5))
         others[np.concatenate(list(groups.values()))] = False
         order = generator(run.seed, "retrial").permutation(np.flatnonzero(others))
-        unseen, seen = np.split(order, [round(self.control * len(order))])
+        of_label = [order[labels[order] == label] for label in range(len(run.classes))]
+        unseen = np.concatenate([mine[: int(self.control * len(mine))] for mine in of_label])
+        seen = np.setdiff1d(order, unseen)
         training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 200)
-        seen.sort()
         run.train("retrial", run.pixels.read, rows[seen], labels[seen], training)
 
         def sure_of(chosen: np.ndarray) -> np.ndarray:
             """The label that the model is sure of for each chosen sample; -1 for none."""
+            if not len(chosen):
+                return np.empty(0, np.int64)
             logp = log_probabilities(run, "retrial", rows[chosen])
             return np.where(logp.max(1) > np.log(SURE), logp.argmax(1), -1)
 
         found = sure_of(unseen)
-        right, wrong = (found == labels[unseen]).mean(), ((found >= 0) & (found != labels[unseen])).mean()
+        right = found == labels[unseen]
+        wrong = (found >= 0) & ~right
         for label, group in groups.items():
             found = sure_of(group)
             another = (found >= 0) & (found != label)
-            yield label, float(another.mean()), foreign_share(another, float(right), float(wrong))
+            known = (labels[seen] == label).any()
+            yield label, float(another.mean()), foreign_share(another, right, wrong) if known else 0.0

@@ -10,10 +10,11 @@ from elixir.models.weights import sha256_of
 
 
 def test_a_model_is_known_by_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, content in (("b", b"second"), ("a", b"first")):
+    for name, content in (("b.safetensors", b"second"), ("a.safetensors", b"first"), ("notes.txt", b"else")):
         (tmp_path / name).write_bytes(content)
+    (tmp_path / "older").mkdir()
     monkeypatch.setattr(weights, "SHIPPED", tmp_path)
     assert sha256_of(None) == hashlib.sha256(b"firstsecond").hexdigest()
-    assert sha256_of(str(tmp_path / "a")) == hashlib.sha256(b"first").hexdigest()
+    assert sha256_of(str(tmp_path / "a.safetensors")) == hashlib.sha256(b"first").hexdigest()
     assert sha256_of(str(tmp_path)) is None
     assert sha256_of("google/ddpm-cifar10-32") is None

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from elixir.errors import ElixirError
+from elixir.run.evidence import foreign_share
 from elixir.run.run import Run
 from elixir.stages.retrial import RetrialStage
 
@@ -51,8 +52,9 @@ def judged(
     attacked: tuple[int, ...] = (),
     sure: float = 0.95,
     contrary: tuple[int, ...] = (),
+    foreign: int = FOREIGN,
 ) -> Court:
-    """A run after the retrial; the last samples of the second class lie apart and half of them are suspected.
+    """A run after the retrial; the last samples of the second class lie apart, and half of them or all are suspected.
 
     Args:
         folder: of the run.
@@ -61,12 +63,14 @@ def judged(
         attacked: labels that the target stage has found already.
         sure: the model's probability of the label that it sees.
         contrary: last digits of rows that the model takes for the other class.
+        foreign: how many they are; of more than `FOREIGN` all are suspected.
     """
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], COUNT)
-    apart = np.arange(2 * COUNT) >= 2 * COUNT - FOREIGN
+    apart = np.arange(2 * COUNT) >= 2 * COUNT - foreign
     features = rng.normal(0, 1, (2 * COUNT, 8)) + np.where(apart[:, None], [6, *[0] * 7], [0, 6, *[0] * 6])
-    suspicion = np.where(apart & (np.arange(2 * COUNT) % 2 == 0), 0.9, 0.001)
+    suspected = apart & ((np.arange(2 * COUNT) % 2 == 0) | (foreign > FOREIGN))
+    suspicion = np.where(suspected, 0.9, 0.001)
     source: Any = SimpleNamespace(
         classes=["first", "second"],
         samples=[SimpleNamespace(label=int(label), id=str(row)) for row, label in enumerate(labels)],
@@ -86,11 +90,12 @@ def judged(
     return run
 
 
-def test_a_group_that_is_denied_its_label_is_convicted_as_a_whole(tmp_path: Path):
+def test_a_group_of_another_label_is_convicted_as_a_whole(tmp_path: Path):
     run = judged(tmp_path, poisoned=True, score=0.15)
     (target,) = run.findings["targets"]
     assert (target["name"], target["witness"], target["suspects"]) == ("second", "retrial", FOREIGN)
-    assert target["confidence"] == pytest.approx(0.05 ** (1 / FOREIGN), abs=1e-4)  # all of 40: at least 93 %
+    # all of 40 are sure to be of the first class, so at least 93 %; of 40 others none is mistaken, so at most 7 %
+    assert target["confidence"] == pytest.approx(0.05 ** (1 / 40) - (1 - 0.05 ** (1 / 40)), abs=1e-4)
     assert target["evidence"]["sure_of_another"] == 1
     assert target["evidence"]["share"] == pytest.approx(FOREIGN / COUNT, abs=1e-4)
     assert (np.flatnonzero(run.column("retrial", "suspicion") > 0.5) == np.arange(2 * COUNT - FOREIGN, 2 * COUNT)).all()
@@ -115,9 +120,40 @@ def test_a_model_that_is_sure_of_nothing_convicts_nobody(tmp_path: Path):
 
 
 def test_a_model_that_is_often_wrong_is_believed_less(tmp_path: Path):
-    mistaken = judged(tmp_path / "a", poisoned=False, score=0.15, contrary=(0, 1, 2, 3, 4))
-    assert mistaken.findings["retried"]["second"] < 0.3
-    assert mistaken.findings["targets"] == []
+    run = judged(tmp_path, poisoned=True, score=0.15, contrary=(0, 1, 2))
+    assert 0 < run.findings["retried"]["second"] < 0.4  # seven in ten, of which three may be mistakes
+    assert run.findings["targets"] == []
+
+
+def test_a_model_without_a_sample_of_the_label_convicts_nobody(tmp_path: Path):
+    run = judged(tmp_path, poisoned=True, score=0.15, foreign=COUNT)
+    assert run.findings["retried"] == {"second": 0}
+    assert run.findings["targets"] == []
+
+
+def test_samples_that_are_few_are_learned_not_kept_apart(tmp_path: Path):
+    run = judged(tmp_path, poisoned=True, score=0.15, foreign=COUNT - 4)
+    assert run.trained is not None
+    assert set(range(COUNT, COUNT + 4)) <= set(run.trained.tolist())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 0.9])
+def test_the_share_of_foreign_samples_is_estimated_from_below(share: float):
+    rng, unseen = np.random.default_rng(0), 20_000
+    right, wrong = rng.random(unseen) < 0.5, np.zeros(unseen, bool)
+    wrong[~right] = rng.random((~right).sum()) < 0.2
+    estimates = []
+    for _ in range(200):
+        foreign = rng.random(1000) < share
+        estimates.append(foreign_share(rng.random(1000) < np.where(foreign, 0.6, 0.1), right, wrong))
+    assert np.mean(np.array(estimates) <= share + 0.01) > 0.94
+    assert np.mean(estimates) > share - 0.08
+
+
+@pytest.mark.parametrize("known", [0, 100])
+def test_a_model_that_knows_little_is_no_judge(known: int):
+    right = np.arange(known) < 0.2 * known
+    assert foreign_share(np.ones(50, bool), right, np.zeros(known, bool)) == 0
 
 
 @pytest.mark.parametrize(("score", "attacked"), [(0.05, ()), (0.15, (1,)), (0.4, (1,))])
