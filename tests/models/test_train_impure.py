@@ -34,6 +34,7 @@ from elixir.models.train_impure import (
     rebuilt,
     train_impure_on,
 )
+from elixir.models.weights import read_weights, sha256_of
 
 COARSE = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 PIXELS = (F.interpolate(COARSE, (32, 32), mode="bilinear") * 255).to(torch.uint8)
@@ -166,6 +167,8 @@ def test_one_stage_after_the_other_on_a_folder(tmp_path: Path) -> None:
     train_impure_on(source, 32, first, PRETRAINING, None, None, CPU, quiet=True)
     train_impure_on(source, 32, second, FINE_TUNING, first, features, CPU, quiet=True)
     assert not torch.equal(load_impure(first).token, load_impure(second).token)
+    record = json.loads(read_weights(second)[1][KIND])
+    assert record["features_sha256"] == sha256_of(features)
     refused = [
         (PRETRAINING, first, None, "leave out --initial"),
         (FINE_TUNING, None, features, "with --initial"),
