@@ -18,10 +18,12 @@ FOREIGN = 40
 
 
 class Court(Run):
-    """Two classes; the model takes dark images for the first, contrary ones for the other, as surely as `sure` says."""
+    """Two classes; the model takes dark images for the first, contrary ones for the other, as surely as `sure` says.
+
+    It has its doubts about grey ones.
+    """
 
     sure: float
-
     trained: np.ndarray | None = None
 
     def train(
@@ -40,7 +42,8 @@ class Court(Run):
     def classify(self, name: str, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         assert name == "retrial"
         second = (images[:, 0, 0, 0] > 128) ^ (images[:, 1, 0, 0] > 128)
-        probability = torch.where(second, self.sure, 1 - self.sure)
+        sure = torch.where(images[:, 2, 0, 0] > 128, 0.7, self.sure)
+        probability = torch.where(second, sure, 1 - sure)
         return torch.stack([1 - probability, probability], 1).log().numpy(), np.zeros((len(images), 1))
 
 
@@ -53,6 +56,7 @@ def judged(
     sure: float = 0.95,
     contrary: tuple[int, ...] = (),
     foreign: int = FOREIGN,
+    grey: str = "",
 ) -> Court:
     """A run after the retrial; the last samples of the second class lie apart, and half of them or all are suspected.
 
@@ -64,6 +68,7 @@ def judged(
         sure: the model's probability of the label that it sees.
         contrary: last digits of rows that the model takes for the other class.
         foreign: how many they are; of more than `FOREIGN` all are suspected.
+        grey: what the model has its doubts about: "group", them, or "others", one in two of the others.
     """
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], COUNT)
@@ -84,6 +89,8 @@ def judged(
     images = np.zeros((2 * COUNT, 3, 8, 8), np.uint8)
     images[(labels == 1) & ~(apart & poisoned), 0] = 200
     images[np.isin(np.arange(2 * COUNT) % 10, contrary), 1] = 200
+    doubtful = {"": np.zeros_like(apart), "group": apart, "others": ~apart & (np.arange(2 * COUNT) % 2 == 0)}
+    images[doubtful[grey], 2] = 200
     run.pixels.append(0, images)
     run.started("retrial")
     run.write_part("retrial", 0, np.arange(2 * COUNT), RetrialStage().reduce(run))
@@ -111,6 +118,17 @@ def test_benign_samples_that_are_only_hard_go_free(tmp_path: Path):
     assert run.findings["retried"] == {"second": 0}
     assert run.trained is not None
     assert (run.column("retrial", "suspicion") == run.column("target", "suspicion")).all()
+
+
+def test_samples_that_look_like_others_but_not_surely_go_free(tmp_path: Path):
+    run = judged(tmp_path, poisoned=True, score=0.15, grey="group")
+    assert run.findings["retried"] == {"second": 0}
+    assert run.findings["targets"] == []
+
+
+def test_a_model_that_is_sure_of_a_half_is_not_wrong_about_the_other(tmp_path: Path):
+    run = judged(tmp_path, poisoned=True, score=0.15, grey="others")
+    assert [target["name"] for target in run.findings["targets"]] == ["second"]
 
 
 def test_a_model_that_is_sure_of_nothing_convicts_nobody(tmp_path: Path):
