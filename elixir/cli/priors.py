@@ -177,13 +177,12 @@ def train_classifier(
 ) -> None:
     """Train a small classifier on the images and labels of SRC."""
     from elixir.data.opening import open_source
-    from elixir.models.classifier import WIDTHS
     from elixir.models.device import choose_device
     from elixir.models.train_classifier import ClassifierTraining, train_classifier_on
 
     source = open_source(src, image=image, label=label, split=split)
     settings = ClassifierTraining(
-        epochs=epochs, batch=batch, shift=shift, flip=flip, seed=seed, widths=tuple(widths or WIDTHS)
+        epochs=epochs, batch=batch, shift=shift, flip=flip, seed=seed, widths=tuple(widths or ClassifierTraining.widths)
     )
     accuracy = train_classifier_on(source, size, weights, settings, choose_device(device), quiet)
     if not quiet:

@@ -40,7 +40,7 @@ class Distillation(DenoiserTraining):
         levels: number of noise levels, `EPSILON` included.
         rho: see `karras_grid`.
         target: decay of the moving average of the weights that gives the targets.
-        features_sha256: of the classifier behind the perceptual distance, for the record.
+        features_sha256: of the classifier behind the perceptual distance; a training goes on with no other.
     """
 
     steps: int = 8000

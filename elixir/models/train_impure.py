@@ -65,7 +65,7 @@ class FineTuning(ImpureTraining):
         strengths: of the attack, in [0,1] pixel units, equally likely.
         attack_steps: gradients of PGD.
         perceptual: weight of the perceptual distance beside that of the pixels, which is 1; makes both about as large.
-        features_sha256: of the classifier behind the perceptual distance, for the record.
+        features_sha256: of the classifier behind the perceptual distance; a training goes on with no other.
     """
 
     steps: int = 4500

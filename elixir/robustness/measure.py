@@ -113,13 +113,14 @@ def measure_robustness(
     """
     _check(settings)
     part, unreadable, digest = evenly_spread(source, settings.count)
+    digests = {model: sha256_of(model) for model in {_weights(name) for name in settings.purifiers}}
     about: dict[str, Any] = {
         "test": source.location,
         **json.loads(json.dumps(asdict(settings))),
         "images": len(part.samples),
         "images_sha256": digest,
         "classifier_sha256": sha256_of(settings.classifier),
-        "weights_sha256": {name: sha256_of(_weights(name)) for name in settings.purifiers},
+        "weights_sha256": {name: digests[_weights(name)] for name in settings.purifiers},
         "device": device.type,
     }
     summary, timings = out / "summary.json", out / "timings.json"

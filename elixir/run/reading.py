@@ -18,10 +18,10 @@ def log_probabilities(run: Run, name: str, rows: np.ndarray) -> np.ndarray:
     Args:
         run: that has trained the model.
         name: of the model.
-        rows: of the images, int64 (n,), n >= 1.
+        rows: of the images, int64 (n,), any n.
     """
     parts: list[np.ndarray] = []
-    for part in blocks(rows, run.pixels.shape):
+    for part in [*blocks(rows, run.pixels.shape)] or [rows]:
         with run.network():
             parts.append(run.classify(name, run.pixels.read(part))[0])
     return np.concatenate(parts)

@@ -105,7 +105,6 @@ class RefineStage(ReduceStage):
             run.train(name, run.pixels.read, rows[seen], taught[seen], training, classes=classes)
             for label in groups:
                 unseen = np.flatnonzero((labels == label) & (fold == half))
-                if len(unseen):
-                    logp = log_probabilities(run, name, rows[unseen])
-                    odds[label][unseen] = logp[:, own[label]] - logp[:, label]
+                logp = log_probabilities(run, name, rows[unseen])
+                odds[label][unseen] = logp[:, own[label]] - logp[:, label]
         return odds

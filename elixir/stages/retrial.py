@@ -102,8 +102,6 @@ class RetrialStage(ReduceStage):
 
         def sure_of(chosen: np.ndarray) -> np.ndarray:
             """The label that the model is sure of for each chosen sample; -1 for none."""
-            if not len(chosen):
-                return np.empty(0, np.int64)
             logp = log_probabilities(run, "retrial", rows[chosen])
             return np.where(logp.max(1) > np.log(SURE), logp.argmax(1), -1)
 
@@ -113,5 +111,4 @@ class RetrialStage(ReduceStage):
         for label, group in groups.items():
             found = sure_of(group)
             another = (found >= 0) & (found != label)
-            known = (labels[seen] == label).any()
-            yield label, float(another.mean()), foreign_share(another, right, wrong) if known else 0.0
+            yield label, float(another.mean()), foreign_share(another, right, wrong) if len(of_label[label]) else 0.0

@@ -93,7 +93,7 @@ def test_an_interrupted_training_ends_with_the_same_file(
     assert a.read_bytes() == b.read_bytes()
     assert load_impure(a).architecture.width == 16
     with safe_open(a, "pt") as file:
-        assert json.loads(file.metadata()[KIND])["feature_time"] == settings.feature_time
+        assert json.loads(file.metadata()[KIND])["feature_time"] == (600 if settings is FINE_TUNING else 800)
 
 
 @pytest.mark.parametrize("settings", [PRETRAINING, FINE_TUNING], ids=["pretrain", "finetune"])
