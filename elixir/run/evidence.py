@@ -16,7 +16,8 @@ SURE = 0.8  # probability of a label from which a model is sure of it
 KNOWING = 0.25  # share of unseen samples whose label a model must be sure of to judge others
 STABLE = 0.01  # share of samples that may still change sides
 ROUNDS = 10
-APART = 4.5  # deviations between the means of two groups that one value tells apart
+APART = 3.5  # deviations between the means of two groups that one value tells apart
+HARDLY = 0.05  # probability of belonging to a group below which one value says nothing
 
 
 def trigger_evidence(
@@ -185,15 +186,15 @@ def resembling(features: np.ndarray, group: np.ndarray) -> Callable[[np.ndarray]
 def by_odds(odds: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Probability of belonging to a group by one value alone: linear discriminant analysis, both sides count alike.
 
-    The samples that are more likely of the group than not join it, until none is left. A value that does not tell the
-    two apart says nothing about anybody.
+    The samples that are more likely of the group than not join it, until none is left. Of those that hardly can be of
+    it the value says nothing, and of nobody if it does not tell the two apart.
 
     Args:
         odds: of every sample, (n,).
         group: bool (n,), samples that belong to it; most of the others do not.
 
     Returns:
-        float64 (n,) in [0,1]; zeros where either side is too small to learn from, or the two are not `APART`.
+        float64 (n,), 0 or above `HARDLY`; zeros where either side is too small to learn from, or they are not `APART`.
     """
     probability, values = np.zeros(len(odds)), odds[:, None]
     for _ in range(ROUNDS):
@@ -204,7 +205,7 @@ def by_odds(odds: np.ndarray, group: np.ndarray) -> np.ndarray:
         before, group = group, group | (probability > 0.5)
         if (group == before).all():
             break
-    return probability if _deviations_apart(odds, group) >= APART else np.zeros(len(odds))
+    return np.where((probability > HARDLY) & (_deviations_apart(odds, group) >= APART), probability, 0.0)
 
 
 def _deviations_apart(values: np.ndarray, group: np.ndarray) -> float:

@@ -23,8 +23,8 @@ class RefineStage(ReduceStage):
     First the features of the reference model sharpen it until it is stable. What looks to that model like a typical
     image of the label is missed, so then classifiers are trained for which the suspects of each attacked label are a
     class of their own: the trigger is what tells it from the others. Each half of the data is read by the classifier
-    that was trained on the other one, and of the label's samples those that it takes for suspects join them. This is
-    repeated while the group grows.
+    that was trained on the other one, and of the label's samples those that it may take for suspects join them.
+    This is repeated while the group grows.
 
     Not so where a pattern in the pixels has told the samples apart: nothing is sharper.
 
@@ -44,7 +44,7 @@ class RefineStage(ReduceStage):
     mark: float = 0.2
     clear: float = 0.005
     threshold: float = 0.01
-    rounds: int = 3
+    rounds: int = 5
     epochs: int = 8
     least_steps: int = 600
 

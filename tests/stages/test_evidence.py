@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from elixir.run.evidence import by_odds, sharpen, sharpen_again, sharpen_until_stable, trigger_evidence
@@ -115,10 +116,12 @@ def test_a_mask_covers_its_tile_at_any_size(tile: int, height: int, width: int):
     assert where.sum() <= (side * height / 32 + 2) * (side * width / 32 + 2)
 
 
-@pytest.mark.parametrize(("apart", "joined"), [(0.0, 0), (1.0, 0), (3.0, 0), (8.0, 200)])
-def test_a_value_that_does_not_tell_a_group_from_the_rest_says_nothing(apart: float, joined: int):
+@pytest.mark.parametrize("apart", [0.0, 1.0, 3.0, 5.0, 8.0])
+def test_a_value_tells_who_may_be_of_a_group_if_it_tells_that_group_from_the_rest(apart: float):
     group = np.arange(1000) < 200
     odds = np.random.default_rng(0).normal(0, 1, 1000) + apart * group
     known = group & (np.arange(1000) % 4 > 0)
-    assert (by_odds(odds, known) > 0.01).sum() == pytest.approx(joined, abs=8)
+    cut = apart / 2 - np.log(0.95 / 0.05) / apart if apart > 3.5 else np.inf  # by the densities of two normal laws
+    expected = 800 * norm.sf(cut) + 200 * norm.sf(cut - apart)
+    assert (by_odds(odds, known) > 0).sum() == pytest.approx(expected, abs=8)
     assert not by_odds(-odds, known).any()
