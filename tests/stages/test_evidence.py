@@ -116,7 +116,7 @@ def test_a_mask_covers_its_tile_at_any_size(tile: int, height: int, width: int):
     assert where.sum() <= (side * height / 32 + 2) * (side * width / 32 + 2)
 
 
-@pytest.mark.parametrize("apart", [0.0, 1.0, 3.0, 5.0, 8.0])
+@pytest.mark.parametrize("apart", [0.0, 1.0, 3.0, 4.2, 5.0, 8.0])
 def test_a_value_tells_who_may_be_of_a_group_if_it_tells_that_group_from_the_rest(apart: float):
     group = np.arange(1000) < 200
     odds = np.random.default_rng(0).normal(0, 1, 1000) + apart * group
