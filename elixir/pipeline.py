@@ -13,11 +13,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from elixir.data.files import refuse_overlap
-from elixir.data.opening import open_source
+from elixir.data.files import read_json
+from elixir.data.opening import open_source, refuse_overlap
+from elixir.data.tables import TableSource
 from elixir.errors import ElixirError
 from elixir.evidence_page import write_evidence_page
 from elixir.models.device import choose_device
+from elixir.models.weights import sha256_of
 from elixir.progress import Progress
 from elixir.registry import find
 from elixir.result import Result, read_result
@@ -153,23 +155,28 @@ class Pipeline:
             raise ElixirError(f"recipe {self.name!r} needs the stage emit at its end, which writes what was found")
         if dst is None:
             raise ElixirError("give a destination folder: sanitize never changes its input in place")
-        dst = Path(os.path.abspath(Path(dst).expanduser()))
-        if isinstance(src, str | Path):
-            refuse_overlap(Path(src).expanduser(), dst)
+        dst = Path(dst).expanduser().resolve()
         source = open_source(src, image=image, label=label, split=split)
+        refuse_overlap(src, source, dst)
         work = dst.parent / f".{dst.name}.elixir-partial"
+        table = source if isinstance(source, TableSource) else None
         config = self.describe() | {
             "source": source.location,
             "fingerprint": source.fingerprint(),
+            "image": table and table.image,
+            "label": table and table.label,
+            "split": table and table.split,
             "seed": seed,
             "policy": policy,
             "to": to or source.kind,
             "reference": reference,
+            "reference_sha256": reference and sha256_of(reference),
             "prior": prior,
+            "prior_sha256": sha256_of(prior),
         }
         config = json.loads(json.dumps(config))
         if resume and _finished_with(dst, config):
-            shutil.rmtree(work, ignore_errors=True)
+            _discard(work)
             return read_result(dst)
         _prepare(dst, work, config, resume, overwrite)
         run = Run(
@@ -211,22 +218,24 @@ def _read_recipe(recipe: str | Path) -> tuple[str, dict[str, Any]]:
 
 def _finished_with(dst: Path, config: dict[str, Any]) -> bool:
     path = dst / ".elixir" / "run.json"
-    return path.is_file() and json.loads(path.read_text()) == config
+    return path.is_file() and read_json(path, "add --overwrite without --resume to start again") == config
 
 
 def _prepare(dst: Path, work: Path, config: dict[str, Any], resume: bool, overwrite: bool) -> None:
     """Make the work folder, or refuse with a reason."""
     if dst.exists() and not overwrite and (not dst.is_dir() or any(dst.iterdir())):
         raise ElixirError(f"{dst} exists and is not empty; choose another folder or add --overwrite to replace it")
+    if os.path.ismount(dst):
+        raise ElixirError(f"{dst} is a mount point, which cannot be replaced; give a folder inside it with -o")
     written = work / "run.json"
-    if overwrite and not resume and work.exists():
-        shutil.rmtree(work)
-    if work.exists() and written.exists():
+    if (overwrite and not resume) or not written.exists():
+        _discard(work)
+    if written.exists():
         if not resume:
             raise ElixirError(
                 f"an interrupted run for {dst} was found; add --resume to go on with it or --overwrite to start again"
             )
-        before = json.loads(written.read_text())
+        before = read_json(written, "add --overwrite without --resume to start again")
         changed = sorted(key for key in config if config[key] != before.get(key))
         if changed:
             raise ElixirError(
@@ -263,5 +272,12 @@ def _publish(run: Run, config: dict[str, Any], dst: Path) -> Result:
         old = run.folder / "replaced"
         os.replace(dst, old) if not dst.is_dir() or any(dst.iterdir()) else dst.rmdir()
     os.replace(dataset, dst)
-    shutil.rmtree(run.folder)
+    _discard(run.folder)
     return read_result(dst)
+
+
+def _discard(work: Path) -> None:
+    """Remove a work folder; without its settings nobody goes on with what an interruption leaves of it."""
+    if work.exists():
+        (work / "run.json").unlink(missing_ok=True)
+        shutil.rmtree(work)

@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 from small_world import FAST
 
 from elixir.errors import ElixirError
 from elixir.pipeline import Pipeline
 from elixir.registry import find, names, register
-from elixir.stages.base import ReduceStage, build_stage
+from elixir.run.run import Run
+from elixir.stages.base import ReduceStage, Stage, build_stage
 
 
 def test_every_shipped_recipe_can_be_built():
@@ -94,7 +96,24 @@ def test_plugins_are_found_by_name():
     assert isinstance(build_stage(Mine, {}), Mine)
 
 
-def refused(src: Path, dst: Path, message: str, **options: Any) -> None:
+def raise_interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Runs are interrupted before their first stage; their work folders."""
+    folders: list[Path] = []
+
+    def stop(run: Run, stage: Stage) -> None:
+        folders.append(run.folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("elixir.pipeline.execute", stop)
+    return folders
+
+
+def refused(src: Any, dst: Path, message: str, **options: Any) -> None:
     with pytest.raises(ElixirError, match=message):
         Pipeline.from_recipe("dataelixir", FAST).run(src, dst, **options)
 
@@ -107,6 +126,84 @@ def test_destination_must_not_touch_the_source(shapes: Path, tmp_path: Path):
     link.symlink_to(shapes)
     refused(shapes, link, "are the same")
     refused(link, shapes / "bar" / "out", "lies inside the source")
+
+
+def test_destination_must_not_touch_the_files_that_are_read(tmp_path: Path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    images = [{"bytes": b"", "path": None}] * 2
+    data = datasets.Dataset.from_dict({"image": images, "label": [0, 1]}).cast_column("image", datasets.Image())
+    data.to_parquet(str(folder / "train.parquet"))
+    refused(str(folder / "*.parquet"), folder, "lies inside the destination", overwrite=True)
+    data.save_to_disk(str(tmp_path / "saved"))
+    loaded = datasets.load_from_disk(str(tmp_path / "saved"))
+    refused(loaded, tmp_path / "saved", "are the same", overwrite=True)
+    refused(datasets.DatasetDict(train=data, test=loaded), tmp_path / "saved" / "out", "lies inside the source")
+    refused(loaded, tmp_path, "lies inside the destination", overwrite=True)
+
+
+def test_a_linked_destination_is_where_the_link_leads(shapes: Path, tmp_path: Path, stopped: list[Path]):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "dangling").symlink_to(tmp_path / "new")
+    for name in ("link", "dangling"):
+        with pytest.raises(KeyboardInterrupt):
+            Pipeline.from_recipe("dataelixir", FAST).run(shapes, tmp_path / name)
+    assert [work.name for work in stopped] == [".real.elixir-partial", ".new.elixir-partial"]
+
+
+def test_a_mount_point_is_refused_before_the_work(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path / "mounted")
+    refused(shapes, tmp_path / "mounted", "is a mount point")
+
+
+def test_what_an_interrupted_removal_leaves_is_not_gone_on_with(
+    shapes: Path, tmp_path: Path, stopped: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    pipeline = Pipeline.from_recipe("dataelixir", FAST)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(shapes, tmp_path / "out")
+    (work,) = stopped
+    (work / "done").mkdir(exist_ok=True)
+    (work / "done" / "index.json").write_text("{}")
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda _: raise_interrupt())
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(shapes, tmp_path / "out", overwrite=True)
+    assert (work / "done" / "index.json").exists()
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(shapes, tmp_path / "out")
+    assert not (work / "done" / "index.json").exists()
+
+
+def test_resuming_takes_the_same_columns_and_weights(tmp_path: Path, stopped: list[Path]):
+    images = [{"bytes": b"", "path": None}] * 2
+    data = datasets.Dataset.from_dict({"image": images, "fine": [0, 1], "coarse": [0, 0]})
+    data.cast_column("image", datasets.Image()).to_parquet(str(tmp_path / "data.parquet"))
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"first")
+    pipeline = Pipeline.from_recipe("dataelixir", FAST)
+
+    def run(label: str) -> None:
+        pipeline.run(
+            tmp_path / "data.parquet", tmp_path / "out", label=label, reference=str(weights), resume=bool(stopped)
+        )
+
+    for _ in range(2):  # the second goes on
+        with pytest.raises(KeyboardInterrupt):
+            run("fine")
+    with pytest.raises(ElixirError, match=r"other settings \(label\)"):
+        run("coarse")
+    weights.write_bytes(b"second")
+    with pytest.raises(ElixirError, match=r"other settings \(reference_sha256\)"):
+        run("fine")
+
+
+@pytest.mark.parametrize("place", ["out/.elixir", ".out.elixir-partial"])
+def test_damaged_settings_are_named(shapes: Path, tmp_path: Path, place: str):
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "run.json").write_text("")
+    refused(shapes, tmp_path / "out", r"run\.json cannot be read", resume=True)
 
 
 def test_destination_in_use_is_kept(shapes: Path, tmp_path: Path):

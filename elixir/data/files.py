@@ -95,20 +95,3 @@ def empty_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if any(child.name != RUN_FOLDER for child in folder.iterdir()):
             raise ElixirError(f"{escape(str(folder))} is not empty; give a folder that does not exist yet")
-
-
-def refuse_overlap(src: Path, dst: Path) -> None:
-    """Make sure that neither of two places lies inside the other; a source that is no path is fine.
-
-    Raises:
-        ElixirError: one does.
-    """
-    if not src.exists():
-        return
-    source, target = src.resolve(), dst.resolve()
-    if source == target:
-        raise ElixirError(f"source and destination are the same: {dst}; give another folder with -o")
-    if target.is_relative_to(source):
-        raise ElixirError(f"the destination {dst} lies inside the source {src}; give a folder outside of it")
-    if source.is_relative_to(target):
-        raise ElixirError(f"the source {src} lies inside the destination {dst}; give another folder with -o")

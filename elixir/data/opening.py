@@ -9,6 +9,7 @@ from typing import Any
 
 from elixir.data import tables
 from elixir.data.folder import FolderSource
+from elixir.data.names import escape
 from elixir.data.part import Part
 from elixir.data.source import Source
 from elixir.errors import ElixirError
@@ -66,6 +67,43 @@ def open_source(
     if isinstance(src, str) and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", src) and path.suffix != ".parquet":
         return tables.open_hub(src, columns)
     raise ElixirError(f"{path} does not exist (or cannot be seen from here); check the path")
+
+
+def refuse_overlap(src: Any, source: Source, dst: Path) -> None:
+    """Make sure that an output neither lies in what a source is read from nor holds it.
+
+    Args:
+        src: what `source` was opened from.
+        source: the input.
+        dst: the output.
+
+    Raises:
+        ElixirError: it does.
+    """
+    dst = dst.resolve()
+    named = [Path(src).expanduser()] if isinstance(src, str | Path) else []
+    for place in (path.resolve() for path in (*named, *_places(source))):
+        here, there = escape(str(place)), escape(str(dst))
+        if _same(place, dst):
+            raise ElixirError(f"source and destination are the same: {there}; give another folder with -o")
+        if any(_same(place, parent) for parent in dst.parents):
+            raise ElixirError(f"the destination {there} lies inside the source {here}; give a folder outside of it")
+        if any(_same(parent, dst) for parent in place.parents):
+            raise ElixirError(f"the source {here} lies inside the destination {there}; give another folder with -o")
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether both are there and are one and the same, under whatever name."""
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def _places(source: Source) -> list[Path]:
+    """The files and folders on disk that a source is read from."""
+    if isinstance(source, FolderSource):
+        return [source.root]
+    if isinstance(source, tables.TableSource):
+        return [place for part in (source.rows, *(source.siblings or {}).values()) for place in tables.places(part)]
+    return []
 
 
 def _parquet_files(folder: Path) -> list[Path]:

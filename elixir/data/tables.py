@@ -167,6 +167,17 @@ def saved_rows(folder: Path, split: str) -> ArrowRows | DatasetRows:
     return ArrowRows(files, split)
 
 
+def places(part: Any) -> list[Path]:
+    """The files and folders on disk that rows or a sibling (see `TableSource`) are read from."""
+    if isinstance(part, Path):
+        return [part]
+    if isinstance(part, DatasetRows):
+        part = part.dataset
+    if isinstance(part, datasets.Dataset):
+        return [Path(file["filename"]).parent for file in part.cache_files]
+    return list(part if isinstance(part, list) else getattr(part, "files", []))
+
+
 def open_parquet(files: list[Path], columns: Columns, location: str) -> TableSource:
     """Parquet files; if their names tell several splits, those of one split."""
     splits: dict[str, list[Path]] = {}
