@@ -76,12 +76,12 @@ class _Folder:
 
     def build(self) -> int:
         for path in self.facts["folders"]:
-            self._inside(path).mkdir(parents=True, exist_ok=True)
+            _inside(self.out, unescape(path)).mkdir(parents=True, exist_ok=True)
         outputs = None if self.facts["sink"] == "folder" else _output_rows(self.dst, self.facts)
         links: dict[Path, Path] = {}
         count = 0
         for sample, action, output, digest in _samples(self.manifest):
-            target = self._inside(sample)
+            target = _inside(self.out, unescape(sample))
             kept = self._kept(sample, action, output)
             if action == "kept" and outputs:
                 target.write_bytes(outputs.image(output))
@@ -97,24 +97,18 @@ class _Folder:
                 _check(sample, target.read_bytes(), digest)
             count += 1
         rest = self.dst if self.facts["sink"] == "folder" else self.dst / RUN_FOLDER / ORIGINALS
-        for path in self.facts["others"]:
-            if (rest / unescape(path)).exists():
-                copy(rest / unescape(path), self._inside(path), self.out.with_suffix(".file"))
+        for path in map(unescape, self.facts["others"]):
+            if _inside(rest, path).exists():
+                copy(_inside(rest, path), _inside(self.out, path), self.out.with_suffix(".file"))
         for target, to in links.items():  # last, so that nothing is written through a link
             target.symlink_to(to)
         return count
 
     def _kept(self, id: str, action: str, output: str) -> Path:
         if action == "kept":
-            return self.dst / unescape(output)
+            return _inside(self.dst, unescape(output))
         part = QUARANTINE if action == "quarantined" else ORIGINALS
-        return self.dst / RUN_FOLDER / part / unescape(id)
-
-    def _inside(self, path: str) -> Path:
-        parts = Path(unescape(path)).parts
-        if not parts or ".." in parts or parts[0] == "/":
-            raise ElixirError(f"{path!r} is no path inside a folder; {_CHANGED}")
-        return self.out.joinpath(*parts)
+        return _inside(self.dst / RUN_FOLDER / part, unescape(id))
 
 
 @dataclass
@@ -161,28 +155,30 @@ class _Table:
     def _writers(self, schema: pa.Schema) -> Iterator[TableWriter]:
         """The writer of each row, in order; exhaust it to finish the files."""
         if self.facts["kind"] == "hf":
-            folder = self.out if self.facts["siblings"] is None else self.out / self.facts["split"]
+            folder = self.out if self.facts["siblings"] is None else _inside(self.out, self.facts["split"])
             writer: TableWriter = ArrowWriter(folder, schema, self.facts["split"])
             yield from (writer for _ in range(sum(count for _, count in self.facts["parts"])))
             writer.close()
             return
         for (_, count), file in zip(self.facts["parts"], self.facts["files"], strict=True):
-            writer = ParquetWriter(self.out / file, schema)
+            writer = ParquetWriter(_inside(self.out, file), schema)
             yield from (writer for _ in range(count))
             writer.close()
 
     def _siblings(self) -> None:
         if self.facts["kind"] == "hf" and self.facts["siblings"] is not None:
-            kept = {name: self.dst / name for name in self.facts["siblings"] if (self.dst / name).is_dir()}
+            kept = {name: _inside(self.dst, name) for name in self.facts["siblings"]}
+            kept = {name: place for name, place in kept.items() if place.is_dir()}
             write_siblings(self.out, self.facts["split"], kept)
         for file in self.facts["copies"]:
-            if (self.dst / file).exists():
-                (self.out / file).parent.mkdir(parents=True, exist_ok=True)
-                copy(self.dst / file, self.out / file, self.out.with_suffix(".file"))
+            source, target = _inside(self.dst, file), _inside(self.out, file)
+            if source.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                copy(source, target, self.out.with_suffix(".file"))
 
     def _file(self, output: str) -> bytes:
         try:
-            return (self.dst / unescape(output)).read_bytes()
+            return _inside(self.dst, unescape(output)).read_bytes()
         except OSError as error:
             raise ElixirError(f"{self.dst / output} cannot be read: {error.strerror}; {_CHANGED}") from error
 
@@ -228,8 +224,15 @@ _CHANGED = "the output of the run was changed or is not complete"
 def _output_rows(dst: Path, facts: dict[str, Any]) -> _OutputRows:
     stems, places = zip(*facts["outputs"], strict=True)
     if facts["sink"] == "parquet":
-        return _OutputRows(ParquetRows([dst / place for place in places], list(stems)))
-    return _OutputRows(saved_rows(dst / places[0], stems[0]))
+        return _OutputRows(ParquetRows([_inside(dst, place) for place in places], list(stems)))
+    return _OutputRows(saved_rows(_inside(dst, places[0]), stems[0]))
+
+
+def _inside(folder: Path, path: str) -> Path:
+    """A place in a folder, of a path that may be hostile; "" is the folder itself."""
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ElixirError(f"{path[:80]!r} is no path inside a folder; {_CHANGED}")
+    return folder / path
 
 
 def _samples(manifest: dict[str, list[str]]) -> Iterator[tuple[str, str, str, str]]:

@@ -23,6 +23,7 @@ from elixir.errors import ElixirError, UnreadableSample
 IMAGE_NAMES = ("image", "img", "images", "picture", "photo", "pixel_values", "jpg", "png", "webp")
 LABEL_NAMES = ("label", "labels", "y", "target", "targets", "class", "fine_label", "category", "cls")
 
+_SAVE_AGAIN = "save the dataset again"
 _SPLIT = re.compile(r"(?<![a-z])(train|test|validation|valid|val|dev|eval)(?![a-z])")
 
 
@@ -132,11 +133,13 @@ def open_object(src: Any, columns: Columns) -> TableSource:
     """A `datasets.Dataset` or `DatasetDict`, or a torch dataset."""
     if isinstance(src, datasets.DatasetDict):
         splits: dict[str, Any] = {str(name): part for name, part in src.items()}
+        _check_names(list(splits), "the DatasetDict")
         split = _choose(list(splits), columns.split, "the DatasetDict")
         siblings = {name: part for name, part in splits.items() if name != split}
         return _open(DatasetRows(splits[split], split), "hf", f"DatasetDict[{split!r}]", columns, split, siblings)
     if isinstance(src, datasets.Dataset):
         split = str(src.split or "train")
+        _check_names([split], "the Dataset")
         return _open(DatasetRows(src, split), "hf", f"Dataset of {len(src)} rows", columns, split)
     if hasattr(src, "__len__") and hasattr(src, "__getitem__"):
         return _open(TorchRows(src), "hf", f"{type(src).__name__} of {len(src)} images", columns)
@@ -146,25 +149,34 @@ def open_object(src: Any, columns: Columns) -> TableSource:
 def open_saved(folder: Path, columns: Columns) -> TableSource:
     """A folder written by `Dataset.save_to_disk` or `DatasetDict.save_to_disk`."""
     split, siblings, part = "train", None, folder
-    if (folder / "dataset_dict.json").exists():
-        splits = read_json(folder / "dataset_dict.json", "save the dataset again").get("splits", [])
+    if (listing := folder / "dataset_dict.json").exists():
+        splits = _read_saved(listing).get("splits", [])
+        _check_names(splits, escape(str(listing)))
         split = _choose(splits, columns.split, str(folder))
         siblings = {name: folder / name for name in splits if name != split}
         part = folder / split
     if siblings is None:
-        split = str(read_json(part / "state.json", "save the dataset again").get("_split") or "train")
+        split = _read_saved(folder / "state.json").get("_split") or "train"
+        _check_names([split], escape(str(folder / "state.json")))
     return _open(saved_rows(part, split), "hf", escape(str(folder)), columns, split, siblings)
 
 
-def saved_rows(folder: Path, split: str) -> ArrowRows | DatasetRows:
-    """The rows of a folder written by `Dataset.save_to_disk`; there may be none."""
-    state = read_json(folder / "state.json", "save the dataset again")
-    if state.get("_indices_data_files"):  # written by an old version, with the rows in another order
-        return DatasetRows(datasets.Dataset.load_from_disk(str(folder)), split)
-    files = [folder / entry["filename"] for entry in state.get("_data_files", [])]
-    if not files:
-        raise ElixirError(f"{escape(str(folder))} lists no data files in state.json; save the dataset again")
-    return ArrowRows(files, split)
+def saved_rows(folder: Path, split: str) -> ArrowRows:
+    """The rows of a folder written by `Dataset.save_to_disk`; there may be none.
+
+    Raises:
+        ElixirError: it is damaged, names files elsewhere, or was written by a version of `datasets` that is too old.
+    """
+    file = folder / "state.json"
+    state, name = _read_saved(file), escape(str(file))
+    if state.get("_indices_data_files"):
+        raise ElixirError(f"{name} has its rows in another order, as old versions of datasets did; {_SAVE_AGAIN}")
+    listed = state.get("_data_files")
+    if not listed or not isinstance(listed, list):
+        raise ElixirError(f"{name} lists no data files; {_SAVE_AGAIN}")
+    files = [entry.get("filename") if isinstance(entry, dict) else entry for entry in listed]
+    _check_names(files, name)
+    return ArrowRows([folder / file for file in files], split)
 
 
 def open_parquet(files: list[Path], columns: Columns, location: str) -> TableSource:
@@ -298,6 +310,22 @@ def _base_names(rows: Rows, image: str) -> Iterator[str | None]:
         for path in piece.to_pylist():
             base = path.partition("::")[0].rpartition("/")[2] if path else ""
             yield file_name(base) if base else None
+
+
+def _read_saved(file: Path) -> dict[str, Any]:
+    content = read_json(file, _SAVE_AGAIN)
+    if not isinstance(content, dict):
+        raise ElixirError(f"{escape(str(file))} is not what save_to_disk writes; {_SAVE_AGAIN}")
+    return content
+
+
+def _check_names(names: Any, place: str) -> None:
+    """Make sure that splits or files named by a dataset are plain names: a path could lead anywhere."""
+    if not isinstance(names, list):
+        raise ElixirError(f"{place} holds no list of splits; {_SAVE_AGAIN}")
+    for name in names:
+        if not isinstance(name, str) or not name.isprintable() or file_name(name) != name:
+            raise ElixirError(f"{place} has {str(name)[:80]!r} where the name of a file or folder should be; rename it")
 
 
 def _choose(splits: list[str], wanted: str | None, location: str) -> str:

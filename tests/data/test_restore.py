@@ -1,5 +1,6 @@
 """From the output back to the input: byte for byte, whatever was decided and whatever the names are."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -89,10 +90,8 @@ def all_rows(source: TableSource) -> list:
     return [source.rows.row(index).to_pylist()[0] for index in range(len(source.samples))]
 
 
-@pytest.mark.parametrize("sink", ["folder", "hf", "parquet"])
-@pytest.mark.parametrize("kind", ["hf", "splits", "parquet"])
-def test_table_comes_back_row_by_row(tmp_path: Path, kind: str, sink) -> None:
-    src = tmp_path / "src"
+def save(kind: str, src: Path) -> Path:
+    """A table on disk: a dataset, one of two splits, or parquet files of two splits."""
     if kind == "hf":
         table().save_to_disk(str(src))
     elif kind == "splits":
@@ -101,6 +100,13 @@ def test_table_comes_back_row_by_row(tmp_path: Path, kind: str, sink) -> None:
         src.mkdir()
         for name in ("train-0", "train-1", "test"):
             table().to_parquet(str(src / f"{name}.parquet"))
+    return src
+
+
+@pytest.mark.parametrize("sink", ["folder", "hf", "parquet"])
+@pytest.mark.parametrize("kind", ["hf", "splits", "parquet"])
+def test_table_comes_back_row_by_row(tmp_path: Path, kind: str, sink) -> None:
+    src = save(kind, tmp_path / "src")
     source = open_table(src)
     for seed in range(3):
         emit(source, sink, fresh(tmp_path / "dst"), change_some(seed))
@@ -157,3 +163,35 @@ def test_manifest_cannot_write_elsewhere(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(ElixirError, match="no path inside"):
         restore(tmp_path / "dst", tmp_path / "back")
     assert not (tmp_path / "evil.png").exists()
+
+
+@pytest.mark.parametrize("path", ["../back-evil", "//tmp/evil", "a/../../../evil"])
+@pytest.mark.parametrize(
+    ("kind", "sink", "fact"),
+    [
+        ("folder", "folder", "folders"),
+        ("folder", "folder", "others"),
+        ("folder", "parquet", "outputs"),
+        ("splits", "hf", "siblings"),
+        ("splits", "hf", "split"),
+        ("splits", "hf", "outputs"),
+        ("parquet", "parquet", "files"),
+        ("parquet", "parquet", "copies"),
+        ("parquet", "parquet", "outputs"),
+    ],
+)
+def test_facts_cannot_lead_elsewhere(tree: Path, tmp_path: Path, kind, sink, fact: str, path: str) -> None:
+    emit(open_source(tree if kind == "folder" else save(kind, tmp_path / "src")), sink, tmp_path / "dst")
+    file = tmp_path / "dst/.elixir/restore.json"
+    facts = json.loads(file.read_text())
+    hostile = path
+    if fact == "outputs":
+        hostile = [[stem, path] for stem, _ in facts["outputs"]]
+    elif isinstance(facts[fact], list):
+        hostile = [path for _ in facts[fact]]
+    file.write_text(json.dumps({**facts, fact: hostile}))
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ElixirError, match="no path inside"):
+        restore(tmp_path / "dst", tmp_path / "back")
+    assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "back"])
+    assert read_tree(tmp_path / "back") == {}

@@ -1,5 +1,6 @@
 """Table sources: columns found or asked for, labels of every type, ids, names, and rows read in any order."""
 
+import json
 from pathlib import Path
 
 import datasets
@@ -160,6 +161,47 @@ def test_broken_tables(tmp_path: Path) -> None:
     (tmp_path / "saved/state.json").write_text("{")
     with pytest.raises(ElixirError, match=r"state\.json cannot be read"):
         open_source(tmp_path / "saved")
+
+
+OUTSIDE = ["../payload", "/tmp/payload", "..", "a/b", ".hidden", "", "a\0b", "\x1b[31m", "\ud800", 3, None]
+
+
+def rewrite(file: Path, **entries) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **entries}))
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_splits_and_files_of_a_saved_dataset_stay_in_it(tmp_path: Path, name) -> None:
+    datasets.DatasetDict({"train": table()}).save_to_disk(str(tmp_path / "src"))
+    state = tmp_path / "src/train/state.json"
+    for splits in (["train", name], [name]):
+        rewrite(tmp_path / "src/dataset_dict.json", splits=splits)
+        with pytest.raises(ElixirError, match=r"dataset_dict\.json has .* where the name of a file") as refused:
+            open_source(tmp_path / "src")
+        assert str(refused.value).isprintable()
+    rewrite(state, _split=name)
+    if name:
+        with pytest.raises(ElixirError, match=r"state\.json has .* where the name of a file"):
+            open_source(tmp_path / "src/train")
+    rewrite(state, _split="train", _data_files=[{"filename": name}])
+    with pytest.raises(ElixirError, match=r"state\.json has .* where the name of a file"):
+        open_source(tmp_path / "src/train")
+
+
+def test_splits_of_an_object_are_plain_names() -> None:
+    with pytest.raises(ElixirError, match=r"the DatasetDict has '\.\./payload' where"):
+        open_source(datasets.DatasetDict({"train": table(), "../payload": table()}))
+    dataset = table()
+    dataset._split = "../payload"  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(ElixirError, match=r"the Dataset has '\.\./payload' where"):
+        open_source(dataset)
+
+
+def test_rows_in_another_order_are_refused(tmp_path: Path) -> None:
+    table().save_to_disk(str(tmp_path / "src"))
+    rewrite(tmp_path / "src/state.json", _indices_data_files=[{"filename": "indices.arrow"}])
+    with pytest.raises(ElixirError, match="in another order"):
+        open_source(tmp_path / "src")
 
 
 def test_no_rows(tmp_path: Path) -> None:
