@@ -69,7 +69,7 @@ class FolderSink:
         if isinstance(self._originals, FileOriginals):
             for path in self._originals.source.others:
                 self._originals.copy(path, self.folder / unescape(path))
-        write_facts(self.folder, self.source, "folder", [])
+        write_facts(self.folder, self.source, "folder", [], self.uncopied)
 
     def _write_file(self, source: FolderSource, index: int, decision: Decision) -> str:
         sample = source.samples[index]

@@ -59,7 +59,7 @@ def open_originals(folder: Path, source: Source) -> FileOriginals | RowOriginals
     raise TypeError(f"{type(source).__name__} was not made by open_source")
 
 
-def write_facts(folder: Path, source: Source, sink: Kind, outputs: list[tuple[str, str]]) -> None:
+def write_facts(folder: Path, source: Source, sink: Kind, outputs: list[tuple[str, str]], uncopied: list[str]) -> None:
     """Write `.elixir/restore.json`: what it takes to rebuild the source, apart from its samples.
 
     Args:
@@ -67,8 +67,9 @@ def write_facts(folder: Path, source: Source, sink: Kind, outputs: list[tuple[st
         source: what it was made from.
         sink: kind of the output.
         outputs: for a table, stem of the output's row names and path of the file or dataset folder, for each part.
+        uncopied: see `Sink`.
     """
-    facts: dict[str, Any] = {"sink": sink, "kind": source.kind, "outputs": outputs}
+    facts: dict[str, Any] = {"sink": sink, "kind": source.kind, "outputs": outputs, "uncopied": uncopied}
     if isinstance(source, FolderSource):
         facts |= {"folders": source.folders, "others": source.others}
     elif isinstance(source, TableSource):

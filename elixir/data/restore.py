@@ -78,6 +78,7 @@ class _Folder:
         for path in self.facts["folders"]:
             _inside(self.out, unescape(path)).mkdir(parents=True, exist_ok=True)
         outputs = None if self.facts["sink"] == "folder" else _output_rows(self.dst, self.facts)
+        uncopied = set(self.facts.get("uncopied", ()))
         links: dict[Path, Path] = {}
         count = 0
         for sample, action, output, digest in _samples(self.manifest):
@@ -87,19 +88,17 @@ class _Folder:
                 target.write_bytes(outputs.image(output))
             elif kept.is_symlink():
                 links[target] = kept.readlink()
-            elif kept.exists():
-                copy(kept, target, self.out.with_suffix(".file"))
-            elif action == "kept":
-                raise ElixirError(f"{escape(str(kept))} is missing, so {sample} cannot be restored; {_CHANGED}")
-            else:
+            elif sample in uncopied:
                 continue
+            else:
+                _copy(kept, target, self.out)
             if target not in links:
                 _check(sample, target.read_bytes(), digest)
             count += 1
         rest = self.dst if self.facts["sink"] == "folder" else self.dst / RUN_FOLDER / ORIGINALS
-        for path in map(unescape, self.facts["others"]):
-            if _inside(rest, path).exists():
-                copy(_inside(rest, path), _inside(self.out, path), self.out.with_suffix(".file"))
+        for path in self.facts["others"]:
+            if path not in uncopied:
+                _copy(_inside(rest, unescape(path)), _inside(self.out, unescape(path)), self.out)
         for target, to in links.items():  # last, so that nothing is written through a link
             target.symlink_to(to)
         return count
@@ -166,15 +165,14 @@ class _Table:
             writer.close()
 
     def _siblings(self) -> None:
+        copied = self.facts["sink"] == self.facts["kind"]
         if self.facts["kind"] == "hf" and self.facts["siblings"] is not None:
-            kept = {name: _inside(self.dst, name) for name in self.facts["siblings"]}
-            kept = {name: place for name, place in kept.items() if place.is_dir()}
-            write_siblings(self.out, self.facts["split"], kept)
-        for file in self.facts["copies"]:
-            source, target = _inside(self.dst, file), _inside(self.out, file)
-            if source.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                copy(source, target, self.out.with_suffix(".file"))
+            siblings = {name: _inside(self.dst, name) for name in self.facts["siblings"] if copied}
+            for place in siblings.values():
+                _check_there(place)
+            write_siblings(self.out, self.facts["split"], siblings)
+        for file in self.facts["copies"] if copied else ():
+            _copy(_inside(self.dst, file), _inside(self.out, file), self.out)
 
     def _file(self, output: str) -> bytes:
         try:
@@ -226,6 +224,17 @@ def _output_rows(dst: Path, facts: dict[str, Any]) -> _OutputRows:
     if facts["sink"] == "parquet":
         return _OutputRows(ParquetRows([_inside(dst, place) for place in places], list(stems)))
     return _OutputRows(saved_rows(_inside(dst, places[0]), stems[0]))
+
+
+def _copy(source: Path, target: Path, out: Path) -> None:
+    _check_there(source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    copy(source, target, out.with_suffix(".file"))
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise ElixirError(f"{escape(str(path))} is missing; {_CHANGED}")
 
 
 def _inside(folder: Path, path: str) -> Path:

@@ -79,7 +79,7 @@ class TableSink:
         if isinstance(self._originals, FileOriginals):
             for path in self._originals.source.others:
                 self._originals.copy(path, self.folder / RUN_FOLDER / ORIGINALS / unescape(path))
-        write_facts(self.folder, self.source, self.kind, self.outputs)
+        write_facts(self.folder, self.source, self.kind, self.outputs, self.uncopied)
 
     def _row(self, index: int) -> pa.Table:
         if isinstance(self.source, TableSource):

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from elixir.data.decision import Decision
 from elixir.data.folder import FolderSource
 from elixir.data.opening import open_source
 from elixir.data.restore import restore
+from elixir.data.source import Source
 from elixir.data.tables import TableSource
 from elixir.errors import ElixirError
 
@@ -152,6 +154,53 @@ def test_refusals(tree: Path, tmp_path: Path) -> None:
         restore(dst, tmp_path / "back")
     assert read_tree(tmp_path / "back") == {}
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("sink", ["folder", "hf"])
+@pytest.mark.parametrize("lost", ["quarantine", "originals/dog/a.png", "readme.md", "dog/notes.txt"])
+def test_lost_files_of_a_folder_are_missed(tree: Path, tmp_path: Path, sink, lost: str) -> None:
+    actions = {"dog/a.png": "dropped", "dog/d.bmp": "quarantined"}
+
+    def decide(source: Source, index: int) -> Decision:
+        return Decision(actions.get(source.samples[index].id, "kept"), source.samples[index].label)
+
+    dst = tmp_path / "dst"
+    emit(open_source(tree), sink, dst, decide)
+    in_run = lost.startswith(("quarantine", "originals"))
+    path = dst / ".elixir" / lost if in_run else (dst / lost if sink == "folder" else dst / ".elixir/originals" / lost)
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(ElixirError, match=f"{lost}.* is missing"):
+        restore(dst, tmp_path / "back")
+    assert read_tree(tmp_path / "back") == {}
+
+
+def test_what_could_not_be_copied_is_not_missed(tree: Path, tmp_path: Path) -> None:
+    os.mkfifo(tree / "cat/pipe.png")
+    source = open_source(tree)
+    (tree / "readme.md").unlink()
+    emit(source, "folder", tmp_path / "dst")
+    assert restore(tmp_path / "dst", tmp_path / "back") == len(source.samples) - 1
+    (tree / "cat/pipe.png").unlink()
+    assert read_tree(tmp_path / "back") == read_tree(tree)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sink", "lost"),
+    [
+        ("splits", "hf", "test"),
+        ("splits", "hf", ".elixir/originals.parquet"),
+        ("splits", "folder", ".elixir/columns.parquet"),
+        ("parquet", "parquet", "test.parquet"),
+        ("parquet", "hf", ".elixir/quarantine.parquet"),
+    ],
+)
+def test_lost_files_of_a_table_are_missed(tmp_path: Path, kind: str, sink, lost: str) -> None:
+    dst = tmp_path / "dst"
+    emit(open_source(save(kind, tmp_path / "src")), sink, dst)
+    shutil.rmtree(dst / lost) if (dst / lost).is_dir() else (dst / lost).unlink()
+    with pytest.raises(ElixirError, match=rf"{lost} (is missing|cannot be read)"):
+        restore(dst, tmp_path / "back")
+    assert read_tree(tmp_path / "back") == {}
 
 
 def test_manifest_cannot_write_elsewhere(tree: Path, tmp_path: Path) -> None:
