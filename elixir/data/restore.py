@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,14 @@ import pyarrow.parquet as pq
 
 from elixir.data.files import RUN_FOLDER, copy, empty_folder, read_json, writing
 from elixir.data.names import escape, unescape
-from elixir.data.originals import ORIGINALS, QUARANTINE
+from elixir.data.originals import COLUMNS, ORIGINALS, QUARANTINE
 from elixir.data.rows import ParquetRows, Rows
 from elixir.data.table_sink import write_siblings
 from elixir.data.table_writer import ROW, ArrowWriter, ParquetWriter, TableWriter, conform, with_image
 from elixir.data.tables import saved_rows
 from elixir.errors import ElixirError
 
-COLUMNS = ("id", "action", "output", "sha256_in")
+_MANIFEST = ("id", "action", "output", "sha256_in")
 
 
 def restore(dst: Path, out: Path) -> int:
@@ -85,7 +86,7 @@ class _Folder:
             target = _inside(self.out, unescape(sample))
             kept = self._kept(sample, action, output)
             if action == "kept" and outputs:
-                target.write_bytes(outputs.image(output))
+                target.write_bytes(outputs.image(output, "image"))
             elif kept.is_symlink():
                 links[target] = kept.readlink()
             elif sample in uncopied:
@@ -145,11 +146,14 @@ class _Table:
 
     def _kept_rows(self) -> Callable[[int, str], pa.Table]:
         """Gives the row of an untouched sample by its number and its place in the output."""
+        image, data = self.facts["image"], self._file
         if self.facts["sink"] != "folder":
             outputs = _output_rows(self.dst, self.facts)
-            return lambda _, output: outputs.row(output)
-        columns = _NumberedRows(self.dst / RUN_FOLDER / "columns.parquet")
-        return lambda index, output: with_image(columns.row(index), self.facts["image"], self._file(output))
+            if not self.facts["columns"]:
+                return lambda _, output: outputs.row(output)
+            data = partial(outputs.image, column=image)
+        columns = _NumberedRows(self.dst / RUN_FOLDER / f"{COLUMNS}.parquet")
+        return lambda index, output: with_image(columns.row(index), image, data(output))
 
     def _writers(self, schema: pa.Schema) -> Iterator[TableWriter]:
         """The writer of each row, in order; exhaust it to finish the files."""
@@ -212,8 +216,8 @@ class _OutputRows:
             raise ElixirError(f"the output has no row {output}; {_CHANGED}")
         return self._rows.row(start + int(row))
 
-    def image(self, output: str) -> bytes:
-        return self.row(output).column("image")[0].as_py()["bytes"]
+    def image(self, output: str, column: str) -> bytes:
+        return self.row(output).column(column)[0].as_py()["bytes"]
 
 
 _CHANGED = "the output of the run was changed or is not complete"
@@ -245,7 +249,7 @@ def _inside(folder: Path, path: str) -> Path:
 
 
 def _samples(manifest: dict[str, list[str]]) -> Iterator[tuple[str, str, str, str]]:
-    return zip(*(manifest[name] for name in COLUMNS), strict=True)
+    return zip(*(manifest[name] for name in _MANIFEST), strict=True)
 
 
 def _check(id: str, data: bytes | None, digest: str | None) -> None:
@@ -256,7 +260,7 @@ def _check(id: str, data: bytes | None, digest: str | None) -> None:
 def _read_manifest(dst: Path) -> dict[str, list[str]]:
     path = dst / RUN_FOLDER / "manifest.parquet"
     try:
-        return pq.read_table(path, columns=list(COLUMNS)).to_pydict()
+        return pq.read_table(path, columns=list(_MANIFEST)).to_pydict()
     except (OSError, pa.ArrowException) as error:
         raise ElixirError(f"{path} cannot be read: {error}; give the output folder of a finished run") from error
 

@@ -179,7 +179,7 @@ def with_image(row: pa.Table, column: str, data: bytes | None, suffix: str = "")
 
 
 def conform(row: pa.Table, schema: pa.Schema, image: str) -> pa.Table:
-    """A row in the column types of another schema that has the same columns; images as struct or binary.
+    """A row in the column types of another schema that has the same columns; fields of images may be lost.
 
     Raises:
         ElixirError: a column is missing or cannot be converted.
@@ -200,5 +200,4 @@ def conform(row: pa.Table, schema: pa.Schema, image: str) -> pa.Table:
 
 
 def _image(value: Any, kind: pa.DataType) -> pa.Array:
-    data = value.get("bytes") if isinstance(value, dict) else value
-    return pa.array([{"bytes": data} if pa.types.is_struct(kind) else data], kind)
+    return pa.array([value if isinstance(value, dict) else {"bytes": value}], kind)

@@ -133,13 +133,11 @@ def open_object(src: Any, columns: Columns) -> TableSource:
     """A `datasets.Dataset` or `DatasetDict`, or a torch dataset."""
     if isinstance(src, datasets.DatasetDict):
         splits: dict[str, Any] = {str(name): part for name, part in src.items()}
-        _check_names(list(splits), "the DatasetDict")
-        split = _choose(list(splits), columns.split, "the DatasetDict")
+        split = _choose(_plain_names(list(splits), "the DatasetDict"), columns.split, "the DatasetDict")
         siblings = {name: part for name, part in splits.items() if name != split}
         return _open(DatasetRows(splits[split], split), "hf", f"DatasetDict[{split!r}]", columns, split, siblings)
     if isinstance(src, datasets.Dataset):
-        split = str(src.split or "train")
-        _check_names([split], "the Dataset")
+        (split,) = _plain_names([str(src.split or "train")], "the Dataset")
         return _open(DatasetRows(src, split), "hf", f"Dataset of {len(src)} rows", columns, split)
     if hasattr(src, "__len__") and hasattr(src, "__getitem__"):
         return _open(TorchRows(src), "hf", f"{type(src).__name__} of {len(src)} images", columns)
@@ -150,14 +148,13 @@ def open_saved(folder: Path, columns: Columns) -> TableSource:
     """A folder written by `Dataset.save_to_disk` or `DatasetDict.save_to_disk`."""
     split, siblings, part = "train", None, folder
     if (listing := folder / "dataset_dict.json").exists():
-        splits = _read_saved(listing).get("splits", [])
-        _check_names(splits, escape(str(listing)))
+        splits = _plain_names(_read_saved(listing).get("splits"), escape(str(listing)))
         split = _choose(splits, columns.split, str(folder))
         siblings = {name: folder / name for name in splits if name != split}
         part = folder / split
     if siblings is None:
-        split = _read_saved(folder / "state.json").get("_split") or "train"
-        _check_names([split], escape(str(folder / "state.json")))
+        state = folder / "state.json"
+        (split,) = _plain_names([_read_saved(state).get("_split") or "train"], escape(str(state)))
     return _open(saved_rows(part, split), "hf", escape(str(folder)), columns, split, siblings)
 
 
@@ -174,9 +171,8 @@ def saved_rows(folder: Path, split: str) -> ArrowRows:
     listed = state.get("_data_files")
     if not listed or not isinstance(listed, list):
         raise ElixirError(f"{name} lists no data files; {_SAVE_AGAIN}")
-    files = [entry.get("filename") if isinstance(entry, dict) else entry for entry in listed]
-    _check_names(files, name)
-    return ArrowRows([folder / file for file in files], split)
+    names = [entry.get("filename") if isinstance(entry, dict) else entry for entry in listed]
+    return ArrowRows([folder / file for file in _plain_names(names, name)], split)
 
 
 def open_parquet(files: list[Path], columns: Columns, location: str) -> TableSource:
@@ -319,13 +315,14 @@ def _read_saved(file: Path) -> dict[str, Any]:
     return content
 
 
-def _check_names(names: Any, place: str) -> None:
-    """Make sure that splits or files named by a dataset are plain names: a path could lead anywhere."""
+def _plain_names(names: Any, place: str) -> list[str]:
+    """The names of splits or files that a dataset gives, if they are plain ones: a path could lead anywhere."""
     if not isinstance(names, list):
         raise ElixirError(f"{place} holds no list of splits; {_SAVE_AGAIN}")
     for name in names:
         if not isinstance(name, str) or not name.isprintable() or file_name(name) != name:
             raise ElixirError(f"{place} has {str(name)[:80]!r} where the name of a file or folder should be; rename it")
+    return names
 
 
 def _choose(splits: list[str], wanted: str | None, location: str) -> str:

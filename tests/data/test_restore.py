@@ -6,12 +6,13 @@ import shutil
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elixir.data.decision import Decision
+from elixir.data.decision import Action, Decision
 from elixir.data.folder import FolderSource
 from elixir.data.opening import open_source
 from elixir.data.restore import restore
@@ -137,6 +138,45 @@ def test_plain_binary_column_comes_back(tmp_path: Path) -> None:
         assert all_rows(back) == all_rows(source)
 
 
+STRUCT = {"bytes": pa.binary(), "path": pa.string()}
+
+
+@pytest.mark.parametrize("sink", ["folder", "hf", "parquet"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.binary(),
+        pa.large_binary(),
+        pa.struct({"bytes": pa.binary()}),
+        pa.struct({"path": pa.string(), "bytes": pa.binary()}),
+        pa.struct({"bytes": pa.large_binary(), "path": pa.string()}),
+        pa.struct({**STRUCT, "w": pa.int32(), "more": pa.struct({"x": pa.list_(pa.float32())})}),
+    ],
+    ids=str,
+)
+def test_images_of_any_type_come_back(tmp_path: Path, kind: pa.DataType, sink) -> None:
+    fields = [
+        {"bytes": image_bytes(row), "path": f"p/{row}.png", "w": row, "more": {"x": [row / 2]}} for row in range(12)
+    ]
+    images = pa.array(fields if pa.types.is_struct(kind) else [field["bytes"] for field in fields], kind)
+    places = pa.array(["here", "there", None] * 4).dictionary_encode()
+    pq.write_table(pa.table({"image": images, "label": [3, 1] * 6, "place": places}), tmp_path / "src.parquet")
+    source = open_table(tmp_path / "src.parquet")
+    emit(source, sink, tmp_path / "dst", change_some(1))
+    restore(tmp_path / "dst", tmp_path / "back")
+    back = open_table(tmp_path / "back")
+    assert back.rows.schema.equals(source.rows.schema)
+    assert all_rows(back) == all_rows(source)
+
+
+def test_paths_are_in_a_hugging_face_dataset(tmp_path: Path) -> None:
+    kind = pa.struct({"path": pa.string(), "bytes": pa.large_binary()})
+    images = pa.array([{"bytes": SOME_IMAGES[0], "path": "a.png"}], kind)
+    pq.write_table(pa.table({"image": images, "label": [1]}), tmp_path / "src.parquet")
+    emit(open_source(tmp_path / "src.parquet"), "hf", tmp_path / "dst")
+    assert all_rows(open_table(tmp_path / "dst")) == [{"image": {"bytes": SOME_IMAGES[0], "path": "a.png"}, "label": 1}]
+
+
 def test_refusals(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(ElixirError, match="finished run"):
         restore(tree, tmp_path / "back")
@@ -159,7 +199,7 @@ def test_refusals(tree: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("sink", ["folder", "hf"])
 @pytest.mark.parametrize("lost", ["quarantine", "originals/dog/a.png", "readme.md", "dog/notes.txt"])
 def test_lost_files_of_a_folder_are_missed(tree: Path, tmp_path: Path, sink, lost: str) -> None:
-    actions = {"dog/a.png": "dropped", "dog/d.bmp": "quarantined"}
+    actions: dict[str, Action] = {"dog/a.png": "dropped", "dog/d.bmp": "quarantined"}
 
     def decide(source: Source, index: int) -> Decision:
         return Decision(actions.get(source.samples[index].id, "kept"), source.samples[index].label)
