@@ -6,6 +6,7 @@ import hashlib
 import mmap
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from itertools import accumulate
 from pathlib import Path
@@ -56,7 +57,7 @@ class ParquetRows:
     Going back within a row group decodes it from its start again, so read in ascending order.
 
     Raises:
-        ElixirError: a file is no parquet file, or the columns differ between files.
+        ElixirError: a file is no parquet file, or columns or names of labels differ between files.
     """
 
     def __init__(self, files: list[Path], stems: list[str]) -> None:
@@ -69,8 +70,8 @@ class ParquetRows:
                 schema, meta = opened.schema_arrow, opened.metadata
             if not number:
                 self.schema = schema
-            elif not schema.equals(self.schema):
-                raise ElixirError(f"{file} has other columns than {files[0]}; give files of one dataset")
+            else:
+                _check_same(schema, file, self.schema, files[0])
             self.parts.append((stem, meta.num_rows))
             self._groups += [(number, group) for group in range(meta.num_row_groups)]
             sizes += [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
@@ -121,7 +122,7 @@ class ArrowRows:
     They are mapped, and the pages given back now and then, because mapped pages count as resident memory.
 
     Raises:
-        ElixirError: a file is no arrow stream.
+        ElixirError: a file is no arrow stream, or columns or names of labels differ between files.
     """
 
     def __init__(self, files: list[Path], stem: str) -> None:
@@ -129,15 +130,19 @@ class ArrowRows:
         self._maps: list[mmap.mmap] = []
         self._batches: list[pa.RecordBatch] = []
         self._touched = 0
-        for file in files:
+        for number, file in enumerate(files):
             try:
                 with file.open("rb") as opened:
                     mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
                 with pa.ipc.open_stream(pa.py_buffer(mapped)) as reader:
-                    self.schema = reader.schema
+                    schema = reader.schema
                     self._batches += [batch for batch in reader if len(batch)]
             except (OSError, ValueError, pa.ArrowException) as error:
                 raise ElixirError(f"{file} cannot be read as an arrow file: {error}; save the dataset again") from error
+            if not number:
+                self.schema = schema
+            else:
+                _check_same(schema, file, self.schema, files[0])
             self._maps.append(mapped)
         self._starts = list(accumulate(map(len, self._batches), initial=0))
         self.parts = [(stem, self._starts[-1])]
@@ -243,10 +248,35 @@ class TorchRows:
         return (self.dataset[index][1] for index in range(len(self.dataset)))
 
 
+def features(schema: pa.Schema) -> datasets.Features:
+    """What `datasets` makes of the columns: as the metadata says, else as the types tell; nothing if they do not."""
+    import datasets
+
+    for described in (schema, schema.remove_metadata()):
+        with suppress(Exception):  # metadata is anything that somebody wrote there, and not every type has a feature
+            return datasets.Features.from_arrow_schema(described)
+    return datasets.Features()
+
+
 def file_fingerprint(files: list[Path]) -> str:
     """Hexadecimal digest of names, sizes and modification times."""
     states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(repr(states).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _check_same(schema: pa.Schema, file: Path, first_schema: pa.Schema, first: Path) -> None:
+    if not schema.equals(first_schema):
+        raise ElixirError(f"{file} has other columns than {first}; give files of one dataset")
+    if _label_names(schema) != _label_names(first_schema):
+        raise ElixirError(f"{file} has other names of labels than {first}; give files of one dataset")
+
+
+def _label_names(schema: pa.Schema) -> dict[str, list[str]]:
+    import datasets
+
+    return {
+        name: feature.names for name, feature in features(schema).items() if isinstance(feature, datasets.ClassLabel)
+    }
 
 
 def _open_parquet(file: Path) -> pq.ParquetFile:

@@ -138,6 +138,24 @@ def test_files_of_different_datasets(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
+@pytest.mark.parametrize("names", [["dog", "cat"], None])
+def test_files_whose_labels_have_other_names(tmp_path: Path, names) -> None:
+    rows = {"image": [{"bytes": PNG, "path": None}] * 2, "label": [0, 1]}
+    for part, given in (("a", ["cat", "dog"]), ("b", names)):
+        label = datasets.ClassLabel(names=given) if given else datasets.Value("int64")
+        dataset = datasets.Dataset.from_dict(rows, datasets.Features({"image": datasets.Image(), "label": label}))
+        dataset.to_parquet(str(tmp_path / f"{part}.parquet"))
+        dataset.save_to_disk(str(tmp_path / f"saved/{part}"))
+    with pytest.raises(ElixirError, match=r"b\.parquet has other names of labels than .*a\.parquet"):
+        open_source(str(tmp_path / "*.parquet"))
+    saved = tmp_path / "saved"
+    files = [next((saved / part).glob("*.arrow")).rename(saved / f"{part}.arrow") for part in "ab"]
+    state = {"_data_files": [{"filename": file.name} for file in files]}
+    (saved / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ElixirError, match=r"b\.arrow has other names of labels than .*a\.arrow"):
+        open_source(saved)
+
+
 def test_splits_of_a_saved_dataset(tmp_path: Path) -> None:
     parts = datasets.DatasetDict({"train": table(), "test": table(start=20)})
     parts.save_to_disk(str(tmp_path / "src"))
