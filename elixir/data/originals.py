@@ -18,7 +18,7 @@ from elixir.data.folder import FolderSource
 from elixir.data.names import unescape
 from elixir.data.rows import ParquetRows
 from elixir.data.source import Kind, Source
-from elixir.data.table_writer import ROW, ParquetWriter, numbered, with_image
+from elixir.data.table_writer import ParquetWriter, numbered, with_image
 from elixir.data.tables import TableSource
 
 ORIGINALS, QUARANTINE, COLUMNS = "originals", "quarantine", "columns"
@@ -163,6 +163,7 @@ class RowOriginals:
         self.columns = columns
         self.uncopied: list[str] = []
         schema = numbered(source.rows.schema)
+        self._number = schema.names[-1]
         parts = (ORIGINALS, QUARANTINE, COLUMNS) if columns else (ORIGINALS, QUARANTINE)
         self._writers = {part: ParquetWriter(folder / RUN_FOLDER / f"{part}.parquet", schema) for part in parts}
 
@@ -183,7 +184,7 @@ class RowOriginals:
             writer.close()
 
     def _add(self, part: str, index: int, row: pa.Table) -> None:
-        self._writers[part].add(row.append_column(ROW, [[index]]))
+        self._writers[part].add(row.append_column(self._number, [[index]]))
 
 
 def _kept_in(decision: Decision) -> str:

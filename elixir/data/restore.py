@@ -22,7 +22,7 @@ from elixir.data.names import escape, unescape
 from elixir.data.originals import COLUMNS, ORIGINALS, QUARANTINE
 from elixir.data.rows import ParquetRows, Rows
 from elixir.data.table_sink import write_siblings
-from elixir.data.table_writer import ROW, ArrowWriter, ParquetWriter, TableWriter, conform, with_image
+from elixir.data.table_writer import ArrowWriter, ParquetWriter, TableWriter, conform, with_image
 from elixir.data.tables import saved_rows
 from elixir.errors import ElixirError
 
@@ -191,14 +191,15 @@ class _NumberedRows:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._rows = ParquetRows([file], [file.stem])
-        numbers = [piece.to_numpy() for piece in self._rows.column(ROW)]
+        self._number = self._rows.schema.names[-1]
+        numbers = [piece.to_numpy() for piece in self._rows.column(self._number)]
         self._numbers = np.concatenate([*numbers, np.empty(0, np.int64)])
 
     def row(self, number: int) -> pa.Table:
         position = int(np.searchsorted(self._numbers, number))
         if position == len(self._numbers) or self._numbers[position] != number:
             raise ElixirError(f"{self.file} lacks row {number} of the input; {_CHANGED}")
-        return self._rows.row(position).drop_columns([ROW])
+        return self._rows.row(position).drop_columns([self._number])
 
 
 class _OutputRows:

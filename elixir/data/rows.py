@@ -42,8 +42,8 @@ class Rows(Protocol):
         """One row, as a table of length 1."""
         ...
 
-    def column(self, path: str) -> Iterator[pa.Array]:
-        """All values of a column ("label") or of a field of it ("image.path"), piece by piece."""
+    def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
+        """All values of a column, or of a field of it, piece by piece."""
         ...
 
     def fingerprint(self) -> str:
@@ -89,12 +89,12 @@ class ParquetRows:
             self._block = self._next(index)
         return self._block.slice(index - self._first, 1)
 
-    def column(self, path: str) -> Iterator[pa.Array]:
+    def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
         """See `Rows.column`."""
         for file in self.files:
             with _open_parquet(file) as opened:
-                for batch in opened.iter_batches(4096, columns=[path]):
-                    yield _field(batch.column(0), path)
+                for batch in opened.iter_batches(4096, columns=[f"{name}.{field}" if field else name]):
+                    yield _field(batch.column(name), field)
 
     def fingerprint(self) -> str:
         """See `Rows.fingerprint`: names, sizes and times of the files."""
@@ -154,10 +154,10 @@ class ArrowRows:
         self._touch(row.get_total_buffer_size() // max(1, len(self._batches[number])))
         return pa.Table.from_batches([row])
 
-    def column(self, path: str) -> Iterator[pa.Array]:
+    def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
         """See `Rows.column`."""
         for batch in self._batches:
-            yield _field(batch.column(path.partition(".")[0]), path)
+            yield _field(batch.column(name), field)
             self._touch(RESIDENT)
 
     def fingerprint(self) -> str:
@@ -190,13 +190,12 @@ class DatasetRows:
         except OSError:  # the file it names is not there: the row then has no image
             return row
 
-    def column(self, path: str) -> Iterator[pa.Array]:
+    def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
         """See `Rows.column`."""
-        name = path.partition(".")[0]
         table: Any
         for table in self.dataset.select_columns([name]).iter(256):
             for chunk in table.column(0).chunks:
-                yield _field(chunk, path)
+                yield _field(chunk, field)
 
     def fingerprint(self) -> str:
         """See `Rows.fingerprint`: the one that `datasets` keeps."""
@@ -230,9 +229,9 @@ class TorchRows:
         image = {"bytes": _png(self.dataset[index][0]), "path": None}
         return pa.Table.from_pylist([{"image": image, "label": int(self.labels[index])}], self.schema)
 
-    def column(self, path: str) -> Iterator[pa.Array]:
+    def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
         """See `Rows.column`."""
-        yield pa.array(self.labels) if path == "label" else pa.nulls(len(self.labels), pa.string())
+        yield pa.array(self.labels) if name == "label" else pa.nulls(len(self.labels), pa.string())
 
     def fingerprint(self) -> str:
         """See `Rows.fingerprint`: the labels, and the pixels of three images."""
@@ -287,16 +286,18 @@ def _open_parquet(file: Path) -> pq.ParquetFile:
         raise ElixirError(f"{file} cannot be read as parquet: {error}; check the file") from error
 
 
-def _field(values: pa.Array, path: str) -> pa.Array:
-    _, dot, field = path.partition(".")
-    return pc.call_function("struct_field", [values], pc.StructFieldOptions([field])) if dot else values
+def _field(values: pa.Array, field: str) -> pa.Array:
+    return pc.call_function("struct_field", [values], pc.StructFieldOptions([field])) if field else values
 
 
 def _png(image: Any) -> bytes:
     if not isinstance(image, Image.Image):
         image = Image.fromarray(_pixels(image))
     buffer = BytesIO()
-    image.save(buffer, "PNG")
+    try:
+        image.save(buffer, "PNG")
+    except OSError as error:
+        raise ElixirError(f"the torch dataset gives images that PNG does not hold: {error}; use RGB or grey") from error
     return buffer.getvalue()
 
 
@@ -308,12 +309,14 @@ def _pixels(image: Any) -> np.ndarray:
         pixels = np.moveaxis(pixels, 0, -1)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
+    if 0 in pixels.shape or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
         raise ElixirError(
             f"the torch dataset gives images of shape {tuple(image.shape)}; use (c, h, w) with 1 to 4 channels"
         )
     if pixels.dtype.kind == "f":
-        if pixels.min() < 0 or pixels.max() > 1:
+        if not (pixels.min() >= 0 and pixels.max() <= 1):
             raise ElixirError("the torch dataset gives float images outside [0,1]; leave out its normalisation")
         pixels = np.rint(pixels * 255)
+    if pixels.min() < 0 or pixels.max() > 255:
+        raise ElixirError("the torch dataset gives integer images outside 0..255; scale them to 8 bits")
     return np.ascontiguousarray(pixels.astype(np.uint8))

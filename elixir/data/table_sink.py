@@ -14,6 +14,7 @@ from elixir.data.decision import Decision
 from elixir.data.files import RUN_FOLDER, copy, writing
 from elixir.data.names import unescape
 from elixir.data.originals import ORIGINALS, FileOriginals, open_originals, table_files, write_facts
+from elixir.data.rows import features
 from elixir.data.source import Source
 from elixir.data.table_writer import ArrowWriter, ParquetWriter, TableWriter, conform, with_image, with_value
 from elixir.data.tables import TableSource
@@ -116,11 +117,14 @@ class HfSink(TableSink):
 
     def stored(self, schema: pa.Schema) -> pa.Schema:
         """See `TableSink.stored`: the image column becomes one that `datasets` decodes."""
-        features = datasets.Features.from_arrow_schema(schema)
-        if isinstance(features[self.image], datasets.Image):
+        known = features(schema)
+        if not known:
+            what = f"{self.source.location} has a column of a type that a Hugging Face dataset cannot hold"
+            raise ElixirError(f"{what}; use --to parquet or --to folder")
+        if isinstance(known[self.image], datasets.Image):
             return schema
-        features[self.image] = datasets.Image()
-        return features.arrow_schema
+        known[self.image] = datasets.Image()
+        return known.arrow_schema
 
     def add(self, index: int, row: pa.Table) -> str:
         """See `TableSink.add`."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from elixir.data.files import read_json
 from elixir.data.names import escape, file_name, folded
-from elixir.data.rows import ArrowRows, DatasetRows, ParquetRows, Rows, TorchRows
+from elixir.data.rows import ArrowRows, DatasetRows, ParquetRows, Rows, TorchRows, features
 from elixir.data.source import Sample
 from elixir.errors import ElixirError, UnreadableSample
 
@@ -212,19 +212,21 @@ def _open(
     split: str = "train",
     siblings: dict[str, Any] | None = None,
 ) -> TableSource:
-    features = datasets.Features.from_arrow_schema(rows.schema)
-    image = _image_column(rows.schema, features, columns.image, location)
-    label = _label_column(rows.schema, features, columns.label, location)
+    if len(set(rows.schema.names)) < len(rows.schema.names):
+        raise ElixirError(f"{location} has two columns of one name; rename one; {_listed(rows.schema)}")
+    known = features(rows.schema)
+    image = _image_column(rows.schema, known, columns.image, location)
+    label = _label_column(rows.schema, known, columns.label, location)
     return TableSource(kind, location, rows, image, label, split, siblings)
 
 
-def _image_column(schema: pa.Schema, features: datasets.Features, given: str | None, location: str) -> str:
+def _image_column(schema: pa.Schema, known: datasets.Features, given: str | None, location: str) -> str:
     stored = [column.name for column in schema if _holds_images(column.type)]
     if given:
         if given not in stored:
             raise ElixirError(f"{location} has no column {given!r} with encoded images; {_listed(schema)}")
         return given
-    typed = [name for name in stored if isinstance(features.get(name), datasets.Image)]
+    typed = [name for name in stored if isinstance(known.get(name), datasets.Image)]
     structs = [name for name in stored if pa.types.is_struct(schema.field(name).type)]
     for candidates in (typed, structs, stored):
         named = [name for name in IMAGE_NAMES if name in candidates]
@@ -233,13 +235,13 @@ def _image_column(schema: pa.Schema, features: datasets.Features, given: str | N
     raise ElixirError(f"cannot tell which column of {location} has the images; name it with --image; {_listed(schema)}")
 
 
-def _label_column(schema: pa.Schema, features: datasets.Features, given: str | None, location: str) -> str:
+def _label_column(schema: pa.Schema, known: datasets.Features, given: str | None, location: str) -> str:
     plain = [column.name for column in schema if _holds_labels(column.type)]
     if given:
         if given not in plain:
             raise ElixirError(f"{location} has no column {given!r} of integers or strings; {_listed(schema)}")
         return given
-    typed = [name for name in plain if isinstance(features.get(name), datasets.ClassLabel)]
+    typed = [name for name in plain if isinstance(known.get(name), datasets.ClassLabel)]
     if len(typed) == 1:
         return typed[0]
     named = [name for name in LABEL_NAMES if name in (typed or plain)]
@@ -269,12 +271,12 @@ def _listed(schema: pa.Schema) -> str:
 
 def _labels(rows: Rows, column: str) -> tuple[list[str], list[Any], np.ndarray]:
     """Class names, the value that stands for each, and int32 (n,) class indices, -1 for none."""
-    feature = datasets.Features.from_arrow_schema(rows.schema).get(column)
+    feature = features(rows.schema).get(column)
     if isinstance(feature, datasets.ClassLabel) and feature.names:
         found = [np.asarray(piece.fill_null(-1).to_numpy(zero_copy_only=False)) for piece in rows.column(column)]
         labels = np.concatenate([*found, np.empty(0, np.int64)])
         labels[(labels < 0) | (labels >= len(feature.names))] = -1
-        return list(feature.names), list(range(len(feature.names))), labels.astype(np.int32)
+        return [str(name) for name in feature.names], list(range(len(feature.names))), labels.astype(np.int32)
     pieces = [
         piece.cast(piece.type.value_type) if pa.types.is_dictionary(piece.type) else piece
         for piece in rows.column(column)
@@ -302,9 +304,9 @@ def _names(rows: Rows, image: str, labels: np.ndarray) -> pa.Array:
 
 
 def _base_names(rows: Rows, image: str) -> Iterator[str | None]:
-    for piece in rows.column(f"{image}.path"):
+    for piece in rows.column(image, "path"):
         for path in piece.to_pylist():
-            base = path.partition("::")[0].rpartition("/")[2] if path else ""
+            base = path.partition("::")[0].rpartition("/")[2] if isinstance(path, str) else ""
             yield file_name(base) if base else None
 
 

@@ -169,6 +169,29 @@ def test_images_of_any_type_come_back(tmp_path: Path, kind: pa.DataType, sink) -
     assert all_rows(back) == all_rows(source)
 
 
+@pytest.mark.parametrize("sink", ["folder", "parquet", "hf"])
+@pytest.mark.parametrize("odd", ["elixir_row", "my.note", "a map", "description"])
+def test_odd_columns_come_back(tmp_path: Path, odd: str, sink) -> None:
+    rows = pa.table({"my.image": SOME_IMAGES, "label": [3, 1, 3, 1, 3], "elixir_row": [4, 3, 2, 1, 0]})
+    if odd == "a map":
+        rows = rows.append_column(odd, pa.array([[("a", 1)]] * 5, pa.map_(pa.string(), pa.int32())))
+    elif odd == "description":
+        rows = rows.replace_schema_metadata({"huggingface": "no json"})
+    elif odd == "my.note":
+        rows = rows.append_column(odd, [["x"] * 5])
+    pq.write_table(rows, tmp_path / "src.parquet")
+    source = open_table(tmp_path / "src.parquet")
+    if (odd, sink) == ("a map", "hf"):
+        with pytest.raises(ElixirError, match="a Hugging Face dataset cannot hold; use --to"):
+            emit(source, sink, tmp_path / "dst")
+        return
+    emit(source, sink, tmp_path / "dst", change_some(1))
+    restore(tmp_path / "dst", tmp_path / "back")
+    back = open_table(tmp_path / "back")
+    assert back.rows.schema.equals(source.rows.schema, check_metadata=True)
+    assert all_rows(back) == all_rows(source)
+
+
 def test_paths_are_in_a_hugging_face_dataset(tmp_path: Path) -> None:
     kind = pa.struct({"path": pa.string(), "bytes": pa.large_binary()})
     images = pa.array([{"bytes": SOME_IMAGES[0], "path": "a.png"}], kind)

@@ -104,6 +104,45 @@ def test_label_column_that_cannot_be_told(tmp_path: Path) -> None:
         open_source(parquet(tmp_path / "t.parquet", image=[PNG], sign=[1]))
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_columns_with_dots_in_their_names(tmp_path: Path, saved: bool) -> None:
+    images = [{"bytes": image_bytes(row), "path": f"{row}.png"} for row in range(2)]
+    columns = {"my.image": images, "meta": [{"label": 8}, {"label": 9}], "meta.label": ["b", "a"]}
+    path = parquet(tmp_path / "t.parquet", **columns)
+    if saved:
+        datasets.Dataset(pa.table(columns)).save_to_disk(str(tmp_path / "saved"))
+        path = tmp_path / "saved"
+    source = open_source(path, image="my.image", label="meta.label")
+    assert source.classes == ["a", "b"]
+    assert [(sample.label, sample.name) for sample in source.samples] == [(1, "0.png"), (0, "1.png")]
+    assert source.read(1) == image_bytes(1)
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    columns = [pa.array([PNG]), pa.array([1]), pa.array([2])]
+    pq.write_table(pa.Table.from_arrays(columns, names=["image", "label", "label"]), tmp_path / "t.parquet")
+    with pytest.raises(ElixirError, match="two columns of one name"):
+        open_source(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    "described", ["no json", "[]", '{"info": 3}', '{"info": {"features": {"label": {"_type": "Nothing"}}}}']
+)
+def test_broken_description_of_columns(tmp_path: Path, described: str) -> None:
+    rows = pa.table({"image": [{"bytes": PNG, "path": 3}] * 2, "label": [1, 0]})
+    pq.write_table(rows.replace_schema_metadata({"huggingface": described}), tmp_path / "t.parquet")
+    source = open_source(tmp_path / "t.parquet")
+    assert (source.read(1), source.classes) == (PNG, ["0", "1"])
+    assert source.samples[1].name == "00000001"
+
+
+def test_names_of_labels_that_are_no_strings(tmp_path: Path) -> None:
+    described = {"info": {"features": {"label": {"_type": "ClassLabel", "names": [7, None]}}}}
+    rows = pa.table({"image": [PNG] * 2, "label": [1, 0]})
+    pq.write_table(rows.replace_schema_metadata({"huggingface": json.dumps(described)}), tmp_path / "t.parquet")
+    assert open_source(tmp_path / "t.parquet").classes == ["7", "None"]
+
+
 def test_fine_label_of_two_class_labels() -> None:
     rows = {"img": [{"bytes": PNG, "path": None}], "coarse_label": [0], "fine_label": [1]}
     labels = datasets.ClassLabel(names=["a", "b"])
@@ -215,6 +254,20 @@ def test_splits_of_an_object_are_plain_names() -> None:
         open_source(dataset)
 
 
+@pytest.mark.parametrize("state", [1, [], {}, {"_data_files": 3}, {"_data_files": [{}]}, {"_data_files": [[]]}])
+def test_odd_states_of_a_saved_dataset(tmp_path: Path, state) -> None:
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ElixirError, match=r"state\.json (is|lists|has)"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("listing", [1, [], {}, {"splits": 3}, {"splits": {}}, {"splits": [1]}])
+def test_odd_listings_of_splits(tmp_path: Path, listing) -> None:
+    (tmp_path / "dataset_dict.json").write_text(json.dumps(listing))
+    with pytest.raises(ElixirError, match=r"dataset_dict\.json (is|holds|has)"):
+        open_source(tmp_path)
+
+
 def test_rows_in_another_order_are_refused(tmp_path: Path) -> None:
     table().save_to_disk(str(tmp_path / "src"))
     rewrite(tmp_path / "src/state.json", _indices_data_files=[{"filename": "indices.arrow"}])
@@ -288,6 +341,21 @@ def test_torch_dataset_with_names_and_targets() -> None:
 def test_torch_dataset_that_was_normalised() -> None:
     with pytest.raises(ElixirError, match=r"outside \[0,1\]"):
         open_source(Torch([torch.randn(3, 4, 4) * 9], [0])).read(0)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.full((4, 4), 256, np.uint16), r"outside 0\.\.255"),
+        (np.full((4, 4, 3), -1), r"outside 0\.\.255"),
+        (np.full((4, 4), np.nan), r"outside \[0,1\]"),
+        (np.zeros((0, 4), np.uint8), "of shape"),
+        (Image.new("F", (4, 4)), "PNG does not hold"),
+    ],
+)
+def test_torch_dataset_of_odd_images(image, message: str) -> None:
+    with pytest.raises(ElixirError, match=message):
+        open_source(Torch([image], [0])).read(0)
 
 
 def test_what_is_no_dataset() -> None:
