@@ -33,7 +33,8 @@ def restore(dst: Path, out: Path) -> int:
     """Rebuild what `dst` was made from, of the same kind: from its kept samples, originals and quarantine.
 
     Files come back byte for byte; rows of tables value by value, in files of the same names. Where files were links
-    inside the tree, their contents come back. Splits that were not copied to `dst` do not.
+    inside the tree, their contents come back. Splits that were not copied to `dst` do not, and nothing that lay beside
+    parquet files does.
 
     Args:
         dst: output of a finished run, with `.elixir/manifest.parquet`.
