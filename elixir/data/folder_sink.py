@@ -13,8 +13,6 @@ from elixir.data.folder import IMAGE_NAME, FolderSource
 from elixir.data.names import Names, escape, file_name, png_name, shortened, unescape
 from elixir.data.originals import FileOriginals, open_originals, write_facts
 from elixir.data.source import Source
-from elixir.data.table_writer import ROW, ParquetWriter, numbered, with_image
-from elixir.data.tables import TableSource
 
 
 class FolderSink:
@@ -28,12 +26,11 @@ class FolderSink:
     def __init__(self, folder: Path, source: Source) -> None:
         self.folder = folder
         self.source = source
-        self._originals = open_originals(folder, source)
+        self._originals = open_originals(folder, source, columns=True)
         self.uncopied = self._originals.uncopied
         self._partial = folder / RUN_FOLDER / "partial"
         self._names: dict[int, Names] = {}
         self._labels = np.fromiter((sample.label for sample in source.samples), np.int32, len(source.samples))
-        self._columns: ParquetWriter | None = None
         if isinstance(source, FolderSource):
             folders = [unescape(path) for path in source.folders]
             self._classes = [unescape(name) for name in source.classes]
@@ -42,9 +39,6 @@ class FolderSink:
         with writing(folder):
             for path in folders:
                 (folder / path).mkdir(parents=True, exist_ok=True)
-        if isinstance(source, TableSource):
-            columns = folder / RUN_FOLDER / "columns.parquet"
-            self._columns = ParquetWriter(columns, numbered(source.rows.schema))
 
     def write(self, index: int, decision: Decision) -> str:
         """See `Sink.write`."""
@@ -64,12 +58,10 @@ class FolderSink:
     def close(self) -> None:
         """See `Sink.close`."""
         self._originals.close()
-        if self._columns:
-            self._columns.close()
         if isinstance(self._originals, FileOriginals):
             for path in self._originals.source.others:
                 self._originals.copy(path, self.folder / unescape(path))
-        write_facts(self.folder, self.source, "folder", [])
+        write_facts(self.folder, self._originals, "folder", [])
 
     def _write_file(self, source: FolderSource, index: int, decision: Decision) -> str:
         sample = source.samples[index]
@@ -99,9 +91,6 @@ class FolderSink:
             name = self._free(decision.label, name)
         path = f"{self._classes[decision.label]}/{name}"
         self._write_bytes(path, data)
-        if self._columns and decision.action == "kept" and isinstance(self.source, TableSource):
-            row = with_image(self.source.rows.row(index), self.source.image, None)
-            self._columns.add(row.append_column(ROW, [[index]]))
         return path
 
     def _write_bytes(self, path: str, data: bytes) -> None:

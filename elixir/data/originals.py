@@ -10,16 +10,18 @@ import stat
 from pathlib import Path
 from typing import Any, Protocol
 
+import pyarrow as pa
+
 from elixir.data.decision import Decision
 from elixir.data.files import RUN_FOLDER, copy, empty_folder, replace_text, writing
 from elixir.data.folder import FolderSource
 from elixir.data.names import unescape
 from elixir.data.rows import ParquetRows
 from elixir.data.source import Kind, Source
-from elixir.data.table_writer import ROW, ParquetWriter, numbered
+from elixir.data.table_writer import ParquetWriter, numbered, with_image
 from elixir.data.tables import TableSource
 
-ORIGINALS, QUARANTINE = "originals", "quarantine"
+ORIGINALS, QUARANTINE, COLUMNS = "originals", "quarantine", "columns"
 
 
 class Originals(Protocol):
@@ -44,8 +46,14 @@ class Originals(Protocol):
         ...
 
 
-def open_originals(folder: Path, source: Source) -> FileOriginals | RowOriginals:
-    """Prepare an empty output folder; originals kept there by an earlier attempt are removed."""
+def open_originals(folder: Path, source: Source, columns: bool) -> FileOriginals | RowOriginals:
+    """Prepare an empty output folder; originals kept there by an earlier attempt are removed.
+
+    Args:
+        folder: the output.
+        source: what it is made from.
+        columns: for a table, whether untouched rows have more in them than the output can hold.
+    """
     empty_folder(folder)
     run = folder / RUN_FOLDER
     with writing(run):
@@ -55,23 +63,27 @@ def open_originals(folder: Path, source: Source) -> FileOriginals | RowOriginals
     if isinstance(source, FolderSource):
         return FileOriginals(folder, source)
     if isinstance(source, TableSource):
-        return RowOriginals(folder, source)
+        return RowOriginals(folder, source, columns)
     raise TypeError(f"{type(source).__name__} was not made by open_source")
 
 
-def write_facts(folder: Path, source: Source, sink: Kind, outputs: list[tuple[str, str]]) -> None:
+def write_facts(
+    folder: Path, originals: FileOriginals | RowOriginals, sink: Kind, outputs: list[tuple[str, str]]
+) -> None:
     """Write `.elixir/restore.json`: what it takes to rebuild the source, apart from its samples.
 
     Args:
         folder: the output.
-        source: what it was made from.
+        originals: of the source.
         sink: kind of the output.
         outputs: for a table, stem of the output's row names and path of the file or dataset folder, for each part.
     """
-    facts: dict[str, Any] = {"sink": sink, "kind": source.kind, "outputs": outputs}
-    if isinstance(source, FolderSource):
-        facts |= {"folders": source.folders, "others": source.others}
-    elif isinstance(source, TableSource):
+    facts: dict[str, Any] = {"sink": sink, "kind": originals.source.kind}
+    facts |= {"outputs": outputs, "uncopied": originals.uncopied}
+    if isinstance(originals, FileOriginals):
+        facts |= {"folders": originals.source.folders, "others": originals.source.others}
+    else:
+        source = originals.source
         chosen, *copies = table_files(source).values() or [{}]
         facts |= {
             "schema": base64.b64encode(source.rows.schema.serialize()).decode(),
@@ -81,6 +93,7 @@ def write_facts(folder: Path, source: Source, sink: Kind, outputs: list[tuple[st
             "parts": source.rows.parts,
             "files": [str(path) for path in chosen],
             "copies": [str(path) for files in copies for path in files],
+            "columns": originals.columns,
         }
     replace_text(folder / RUN_FOLDER / "restore.json", json.dumps(facts, indent=1))
 
@@ -137,20 +150,29 @@ class FileOriginals:
 
 
 class RowOriginals:
-    """Originals of a table, as rows of the same columns and one more with their number."""
+    """Originals of a table, as rows of the same columns and one more with their number.
 
-    def __init__(self, folder: Path, source: TableSource) -> None:
+    Args:
+        folder: the output.
+        source: the table.
+        columns: also keep untouched rows, without their images.
+    """
+
+    def __init__(self, folder: Path, source: TableSource, columns: bool) -> None:
         self.source = source
+        self.columns = columns
         self.uncopied: list[str] = []
         schema = numbered(source.rows.schema)
-        run = folder / RUN_FOLDER
-        self._writers = {part: ParquetWriter(run / f"{part}.parquet", schema) for part in (ORIGINALS, QUARANTINE)}
+        self._number = schema.names[-1]
+        parts = (ORIGINALS, QUARANTINE, COLUMNS) if columns else (ORIGINALS, QUARANTINE)
+        self._writers = {part: ParquetWriter(folder / RUN_FOLDER / f"{part}.parquet", schema) for part in parts}
 
     def keep(self, index: int, decision: Decision) -> None:
         """See `Originals.keep`."""
         if decision.action != "kept":
-            row = self.source.rows.row(index)
-            self._writers[_kept_in(decision)].add(row.append_column(ROW, [[index]]))
+            self._add(_kept_in(decision), index, self.source.rows.row(index))
+        elif self.columns:
+            self._add(COLUMNS, index, with_image(self.source.rows.row(index), self.source.image, None))
 
     def place(self, index: int, decision: Decision) -> str:
         """See `Sink.original`."""
@@ -160,6 +182,9 @@ class RowOriginals:
         """Finish the files."""
         for writer in self._writers.values():
             writer.close()
+
+    def _add(self, part: str, index: int, row: pa.Table) -> None:
+        self._writers[part].add(row.append_column(self._number, [[index]]))
 
 
 def _kept_in(decision: Decision) -> str:

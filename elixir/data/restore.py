@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -18,21 +19,22 @@ import pyarrow.parquet as pq
 
 from elixir.data.files import RUN_FOLDER, copy, empty_folder, read_json, writing
 from elixir.data.names import escape, unescape
-from elixir.data.originals import ORIGINALS, QUARANTINE
+from elixir.data.originals import COLUMNS, ORIGINALS, QUARANTINE
 from elixir.data.rows import ParquetRows, Rows
 from elixir.data.table_sink import write_siblings
-from elixir.data.table_writer import ROW, ArrowWriter, ParquetWriter, TableWriter, conform, with_image
+from elixir.data.table_writer import ArrowWriter, ParquetWriter, TableWriter, conform, with_image
 from elixir.data.tables import saved_rows
 from elixir.errors import ElixirError
 
-COLUMNS = ("id", "action", "output", "sha256_in")
+_MANIFEST = ("id", "action", "output", "sha256_in")
 
 
 def restore(dst: Path, out: Path) -> int:
     """Rebuild what `dst` was made from, of the same kind: from its kept samples, originals and quarantine.
 
     Files come back byte for byte; rows of tables value by value, in files of the same names. Where files were links
-    inside the tree, their contents come back. Splits that were not copied to `dst` do not.
+    inside the tree, their contents come back. Splits that were not copied to `dst` do not, and nothing that lay beside
+    parquet files does.
 
     Args:
         dst: output of a finished run, with `.elixir/manifest.parquet`.
@@ -76,45 +78,38 @@ class _Folder:
 
     def build(self) -> int:
         for path in self.facts["folders"]:
-            self._inside(path).mkdir(parents=True, exist_ok=True)
+            _inside(self.out, unescape(path)).mkdir(parents=True, exist_ok=True)
         outputs = None if self.facts["sink"] == "folder" else _output_rows(self.dst, self.facts)
+        uncopied = set(self.facts.get("uncopied", ()))
         links: dict[Path, Path] = {}
         count = 0
         for sample, action, output, digest in _samples(self.manifest):
-            target = self._inside(sample)
+            target = _inside(self.out, unescape(sample))
             kept = self._kept(sample, action, output)
             if action == "kept" and outputs:
-                target.write_bytes(outputs.image(output))
+                target.write_bytes(outputs.image(output, "image"))
             elif kept.is_symlink():
                 links[target] = kept.readlink()
-            elif kept.exists():
-                copy(kept, target, self.out.with_suffix(".file"))
-            elif action == "kept":
-                raise ElixirError(f"{escape(str(kept))} is missing, so {sample} cannot be restored; {_CHANGED}")
-            else:
+            elif sample in uncopied:
                 continue
+            else:
+                _copy(kept, target, self.out)
             if target not in links:
                 _check(sample, target.read_bytes(), digest)
             count += 1
         rest = self.dst if self.facts["sink"] == "folder" else self.dst / RUN_FOLDER / ORIGINALS
         for path in self.facts["others"]:
-            if (rest / unescape(path)).exists():
-                copy(rest / unescape(path), self._inside(path), self.out.with_suffix(".file"))
+            if path not in uncopied:
+                _copy(_inside(rest, unescape(path)), _inside(self.out, unescape(path)), self.out)
         for target, to in links.items():  # last, so that nothing is written through a link
             target.symlink_to(to)
         return count
 
     def _kept(self, id: str, action: str, output: str) -> Path:
         if action == "kept":
-            return self.dst / unescape(output)
+            return _inside(self.dst, unescape(output))
         part = QUARANTINE if action == "quarantined" else ORIGINALS
-        return self.dst / RUN_FOLDER / part / unescape(id)
-
-    def _inside(self, path: str) -> Path:
-        parts = Path(unescape(path)).parts
-        if not parts or ".." in parts or parts[0] == "/":
-            raise ElixirError(f"{path!r} is no path inside a folder; {_CHANGED}")
-        return self.out.joinpath(*parts)
+        return _inside(self.dst / RUN_FOLDER / part, unescape(id))
 
 
 @dataclass
@@ -152,37 +147,41 @@ class _Table:
 
     def _kept_rows(self) -> Callable[[int, str], pa.Table]:
         """Gives the row of an untouched sample by its number and its place in the output."""
+        image, data = self.facts["image"], self._file
         if self.facts["sink"] != "folder":
             outputs = _output_rows(self.dst, self.facts)
-            return lambda _, output: outputs.row(output)
-        columns = _NumberedRows(self.dst / RUN_FOLDER / "columns.parquet")
-        return lambda index, output: with_image(columns.row(index), self.facts["image"], self._file(output))
+            if not self.facts["columns"]:
+                return lambda _, output: outputs.row(output)
+            data = partial(outputs.image, column=image)
+        columns = _NumberedRows(self.dst / RUN_FOLDER / f"{COLUMNS}.parquet")
+        return lambda index, output: with_image(columns.row(index), image, data(output))
 
     def _writers(self, schema: pa.Schema) -> Iterator[TableWriter]:
         """The writer of each row, in order; exhaust it to finish the files."""
         if self.facts["kind"] == "hf":
-            folder = self.out if self.facts["siblings"] is None else self.out / self.facts["split"]
+            folder = self.out if self.facts["siblings"] is None else _inside(self.out, self.facts["split"])
             writer: TableWriter = ArrowWriter(folder, schema, self.facts["split"])
             yield from (writer for _ in range(sum(count for _, count in self.facts["parts"])))
             writer.close()
             return
         for (_, count), file in zip(self.facts["parts"], self.facts["files"], strict=True):
-            writer = ParquetWriter(self.out / file, schema)
+            writer = ParquetWriter(_inside(self.out, file), schema)
             yield from (writer for _ in range(count))
             writer.close()
 
     def _siblings(self) -> None:
+        copied = self.facts["sink"] == self.facts["kind"]
         if self.facts["kind"] == "hf" and self.facts["siblings"] is not None:
-            kept = {name: self.dst / name for name in self.facts["siblings"] if (self.dst / name).is_dir()}
-            write_siblings(self.out, self.facts["split"], kept)
-        for file in self.facts["copies"]:
-            if (self.dst / file).exists():
-                (self.out / file).parent.mkdir(parents=True, exist_ok=True)
-                copy(self.dst / file, self.out / file, self.out.with_suffix(".file"))
+            siblings = {name: _inside(self.dst, name) for name in self.facts["siblings"] if copied}
+            for place in siblings.values():
+                _check_there(place)
+            write_siblings(self.out, self.facts["split"], siblings)
+        for file in self.facts["copies"] if copied else ():
+            _copy(_inside(self.dst, file), _inside(self.out, file), self.out)
 
     def _file(self, output: str) -> bytes:
         try:
-            return (self.dst / unescape(output)).read_bytes()
+            return _inside(self.dst, unescape(output)).read_bytes()
         except OSError as error:
             raise ElixirError(f"{self.dst / output} cannot be read: {error.strerror}; {_CHANGED}") from error
 
@@ -193,14 +192,15 @@ class _NumberedRows:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._rows = ParquetRows([file], [file.stem])
-        numbers = [piece.to_numpy() for piece in self._rows.column(ROW)]
+        self._number = self._rows.schema.names[-1]
+        numbers = [piece.to_numpy() for piece in self._rows.column(self._number)]
         self._numbers = np.concatenate([*numbers, np.empty(0, np.int64)])
 
     def row(self, number: int) -> pa.Table:
         position = int(np.searchsorted(self._numbers, number))
         if position == len(self._numbers) or self._numbers[position] != number:
             raise ElixirError(f"{self.file} lacks row {number} of the input; {_CHANGED}")
-        return self._rows.row(position).drop_columns([ROW])
+        return self._rows.row(position).drop_columns([self._number])
 
 
 class _OutputRows:
@@ -218,8 +218,8 @@ class _OutputRows:
             raise ElixirError(f"the output has no row {output}; {_CHANGED}")
         return self._rows.row(start + int(row))
 
-    def image(self, output: str) -> bytes:
-        return self.row(output).column("image")[0].as_py()["bytes"]
+    def image(self, output: str, column: str) -> bytes:
+        return self.row(output).column(column)[0].as_py()["bytes"]
 
 
 _CHANGED = "the output of the run was changed or is not complete"
@@ -228,12 +228,30 @@ _CHANGED = "the output of the run was changed or is not complete"
 def _output_rows(dst: Path, facts: dict[str, Any]) -> _OutputRows:
     stems, places = zip(*facts["outputs"], strict=True)
     if facts["sink"] == "parquet":
-        return _OutputRows(ParquetRows([dst / place for place in places], list(stems)))
-    return _OutputRows(saved_rows(dst / places[0], stems[0]))
+        return _OutputRows(ParquetRows([_inside(dst, place) for place in places], list(stems)))
+    return _OutputRows(saved_rows(_inside(dst, places[0]), stems[0]))
+
+
+def _copy(source: Path, target: Path, out: Path) -> None:
+    _check_there(source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    copy(source, target, out.with_suffix(".file"))
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise ElixirError(f"{escape(str(path))} is missing; {_CHANGED}")
+
+
+def _inside(folder: Path, path: str) -> Path:
+    """A place in a folder, of a path that may be hostile; "" is the folder itself."""
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ElixirError(f"{path[:80]!r} is no path inside a folder; {_CHANGED}")
+    return folder / path
 
 
 def _samples(manifest: dict[str, list[str]]) -> Iterator[tuple[str, str, str, str]]:
-    return zip(*(manifest[name] for name in COLUMNS), strict=True)
+    return zip(*(manifest[name] for name in _MANIFEST), strict=True)
 
 
 def _check(id: str, data: bytes | None, digest: str | None) -> None:
@@ -244,7 +262,7 @@ def _check(id: str, data: bytes | None, digest: str | None) -> None:
 def _read_manifest(dst: Path) -> dict[str, list[str]]:
     path = dst / RUN_FOLDER / "manifest.parquet"
     try:
-        return pq.read_table(path, columns=list(COLUMNS)).to_pydict()
+        return pq.read_table(path, columns=list(_MANIFEST)).to_pydict()
     except (OSError, pa.ArrowException) as error:
         raise ElixirError(f"{path} cannot be read: {error}; give the output folder of a finished run") from error
 

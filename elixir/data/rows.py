@@ -6,6 +6,7 @@ import hashlib
 import mmap
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from itertools import accumulate
 from pathlib import Path
@@ -41,8 +42,8 @@ class Rows(Protocol):
         """One row, as a table of length 1."""
         ...
 
-    def column(self, path: str) -> Iterator[pa.Array]:
-        """All values of a column ("label") or of a field of it ("image.path"), piece by piece."""
+    def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
+        """All values of a column, or of a field of it, piece by piece."""
         ...
 
     def fingerprint(self) -> str:
@@ -56,7 +57,7 @@ class ParquetRows:
     Going back within a row group decodes it from its start again, so read in ascending order.
 
     Raises:
-        ElixirError: a file is no parquet file, or the columns differ between files.
+        ElixirError: a file is no parquet file, or columns or names of labels differ between files.
     """
 
     def __init__(self, files: list[Path], stems: list[str]) -> None:
@@ -69,8 +70,8 @@ class ParquetRows:
                 schema, meta = opened.schema_arrow, opened.metadata
             if not number:
                 self.schema = schema
-            elif not schema.equals(self.schema):
-                raise ElixirError(f"{file} has other columns than {files[0]}; give files of one dataset")
+            else:
+                _check_same(schema, file, self.schema, files[0])
             self.parts.append((stem, meta.num_rows))
             self._groups += [(number, group) for group in range(meta.num_row_groups)]
             sizes += [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
@@ -88,12 +89,12 @@ class ParquetRows:
             self._block = self._next(index)
         return self._block.slice(index - self._first, 1)
 
-    def column(self, path: str) -> Iterator[pa.Array]:
+    def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
         """See `Rows.column`."""
         for file in self.files:
             with _open_parquet(file) as opened:
-                for batch in opened.iter_batches(4096, columns=[path]):
-                    yield _field(batch.column(0), path)
+                for batch in opened.iter_batches(4096, columns=[f"{name}.{field}" if field else name]):
+                    yield _field(batch.column(name), field)
 
     def fingerprint(self) -> str:
         """See `Rows.fingerprint`: names, sizes and times of the files."""
@@ -121,7 +122,7 @@ class ArrowRows:
     They are mapped, and the pages given back now and then, because mapped pages count as resident memory.
 
     Raises:
-        ElixirError: a file is no arrow stream.
+        ElixirError: a file is no arrow stream, or columns or names of labels differ between files.
     """
 
     def __init__(self, files: list[Path], stem: str) -> None:
@@ -129,15 +130,19 @@ class ArrowRows:
         self._maps: list[mmap.mmap] = []
         self._batches: list[pa.RecordBatch] = []
         self._touched = 0
-        for file in files:
+        for number, file in enumerate(files):
             try:
                 with file.open("rb") as opened:
                     mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
                 with pa.ipc.open_stream(pa.py_buffer(mapped)) as reader:
-                    self.schema = reader.schema
+                    schema = reader.schema
                     self._batches += [batch for batch in reader if len(batch)]
             except (OSError, ValueError, pa.ArrowException) as error:
                 raise ElixirError(f"{file} cannot be read as an arrow file: {error}; save the dataset again") from error
+            if not number:
+                self.schema = schema
+            else:
+                _check_same(schema, file, self.schema, files[0])
             self._maps.append(mapped)
         self._starts = list(accumulate(map(len, self._batches), initial=0))
         self.parts = [(stem, self._starts[-1])]
@@ -149,10 +154,10 @@ class ArrowRows:
         self._touch(row.get_total_buffer_size() // max(1, len(self._batches[number])))
         return pa.Table.from_batches([row])
 
-    def column(self, path: str) -> Iterator[pa.Array]:
+    def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
         """See `Rows.column`."""
         for batch in self._batches:
-            yield _field(batch.column(path.partition(".")[0]), path)
+            yield _field(batch.column(name), field)
             self._touch(RESIDENT)
 
     def fingerprint(self) -> str:
@@ -185,13 +190,12 @@ class DatasetRows:
         except OSError:  # the file it names is not there: the row then has no image
             return row
 
-    def column(self, path: str) -> Iterator[pa.Array]:
+    def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
         """See `Rows.column`."""
-        name = path.partition(".")[0]
         table: Any
         for table in self.dataset.select_columns([name]).iter(256):
             for chunk in table.column(0).chunks:
-                yield _field(chunk, path)
+                yield _field(chunk, field)
 
     def fingerprint(self) -> str:
         """See `Rows.fingerprint`: the one that `datasets` keeps."""
@@ -225,9 +229,9 @@ class TorchRows:
         image = {"bytes": _png(self.dataset[index][0]), "path": None}
         return pa.Table.from_pylist([{"image": image, "label": int(self.labels[index])}], self.schema)
 
-    def column(self, path: str) -> Iterator[pa.Array]:
+    def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
         """See `Rows.column`."""
-        yield pa.array(self.labels) if path == "label" else pa.nulls(len(self.labels), pa.string())
+        yield pa.array(self.labels) if name == "label" else pa.nulls(len(self.labels), pa.string())
 
     def fingerprint(self) -> str:
         """See `Rows.fingerprint`: the labels, and the pixels of three images."""
@@ -243,10 +247,35 @@ class TorchRows:
         return (self.dataset[index][1] for index in range(len(self.dataset)))
 
 
+def features(schema: pa.Schema) -> datasets.Features:
+    """What `datasets` makes of the columns: as the metadata says, else as the types tell; nothing if they do not."""
+    import datasets
+
+    for described in (schema, schema.remove_metadata()):
+        with suppress(Exception):  # metadata is anything that somebody wrote there, and not every type has a feature
+            return datasets.Features.from_arrow_schema(described)
+    return datasets.Features()
+
+
 def file_fingerprint(files: list[Path]) -> str:
     """Hexadecimal digest of names, sizes and modification times."""
     states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(repr(states).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _check_same(schema: pa.Schema, file: Path, first_schema: pa.Schema, first: Path) -> None:
+    if not schema.equals(first_schema):
+        raise ElixirError(f"{file} has other columns than {first}; give files of one dataset")
+    if _label_names(schema) != _label_names(first_schema):
+        raise ElixirError(f"{file} has other names of labels than {first}; give files of one dataset")
+
+
+def _label_names(schema: pa.Schema) -> dict[str, list[str]]:
+    import datasets
+
+    return {
+        name: feature.names for name, feature in features(schema).items() if isinstance(feature, datasets.ClassLabel)
+    }
 
 
 def _open_parquet(file: Path) -> pq.ParquetFile:
@@ -257,16 +286,18 @@ def _open_parquet(file: Path) -> pq.ParquetFile:
         raise ElixirError(f"{file} cannot be read as parquet: {error}; check the file") from error
 
 
-def _field(values: pa.Array, path: str) -> pa.Array:
-    _, dot, field = path.partition(".")
-    return pc.call_function("struct_field", [values], pc.StructFieldOptions([field])) if dot else values
+def _field(values: pa.Array, field: str) -> pa.Array:
+    return pc.call_function("struct_field", [values], pc.StructFieldOptions([field])) if field else values
 
 
 def _png(image: Any) -> bytes:
     if not isinstance(image, Image.Image):
         image = Image.fromarray(_pixels(image))
     buffer = BytesIO()
-    image.save(buffer, "PNG")
+    try:
+        image.save(buffer, "PNG")
+    except OSError as error:
+        raise ElixirError(f"the torch dataset gives images that PNG does not hold: {error}; use RGB or grey") from error
     return buffer.getvalue()
 
 
@@ -278,12 +309,14 @@ def _pixels(image: Any) -> np.ndarray:
         pixels = np.moveaxis(pixels, 0, -1)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
+    if 0 in pixels.shape or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
         raise ElixirError(
             f"the torch dataset gives images of shape {tuple(image.shape)}; use (c, h, w) with 1 to 4 channels"
         )
     if pixels.dtype.kind == "f":
-        if pixels.min() < 0 or pixels.max() > 1:
+        if not (pixels.min() >= 0 and pixels.max() <= 1):
             raise ElixirError("the torch dataset gives float images outside [0,1]; leave out its normalisation")
         pixels = np.rint(pixels * 255)
+    if pixels.min() < 0 or pixels.max() > 255:
+        raise ElixirError("the torch dataset gives integer images outside 0..255; scale them to 8 bits")
     return np.ascontiguousarray(pixels.astype(np.uint8))

@@ -14,6 +14,7 @@ from elixir.data.decision import Decision
 from elixir.data.files import RUN_FOLDER, copy, writing
 from elixir.data.names import unescape
 from elixir.data.originals import ORIGINALS, FileOriginals, open_originals, table_files, write_facts
+from elixir.data.rows import features
 from elixir.data.source import Source
 from elixir.data.table_writer import ArrowWriter, ParquetWriter, TableWriter, conform, with_image, with_value
 from elixir.data.tables import TableSource
@@ -35,8 +36,6 @@ class TableSink:
     def __init__(self, folder: Path, source: Source) -> None:
         self.folder = folder
         self.source = source
-        self._originals = open_originals(folder, source)
-        self.uncopied = self._originals.uncopied
         self._index = -1
         if isinstance(source, TableSource):
             self.schema, self.image, self.label, self._values = (
@@ -49,6 +48,13 @@ class TableSink:
             classes = datasets.ClassLabel(names=source.classes)
             self.schema = datasets.Features({"image": datasets.Image(), "label": classes}).arrow_schema
             self.image, self.label, self._values = "image", "label", list(range(len(source.classes)))
+        given, self.schema = self.schema, self.stored(self.schema)
+        self._originals = open_originals(folder, source, columns=given.types != self.schema.types)
+        self.uncopied = self._originals.uncopied
+
+    def stored(self, schema: pa.Schema) -> pa.Schema:
+        """The columns of the output for those of the source."""
+        return schema
 
     def write(self, index: int, decision: Decision) -> str:
         """See `Sink.write`."""
@@ -79,7 +85,7 @@ class TableSink:
         if isinstance(self._originals, FileOriginals):
             for path in self._originals.source.others:
                 self._originals.copy(path, self.folder / RUN_FOLDER / ORIGINALS / unescape(path))
-        write_facts(self.folder, self.source, self.kind, self.outputs)
+        write_facts(self.folder, self._originals, self.kind, self.outputs)
 
     def _row(self, index: int) -> pa.Table:
         if isinstance(self.source, TableSource):
@@ -101,10 +107,6 @@ class HfSink(TableSink):
 
     def __init__(self, folder: Path, source: Source) -> None:
         super().__init__(folder, source)
-        features = datasets.Features.from_arrow_schema(self.schema)
-        if not isinstance(features[self.image], datasets.Image):
-            features[self.image] = datasets.Image()
-            self.schema = features.arrow_schema
         self._siblings: dict[str, Any] | None = None
         self._split = "train"
         if isinstance(source, TableSource) and source.kind == "hf":
@@ -112,6 +114,17 @@ class HfSink(TableSink):
         self._writer = ArrowWriter(folder if self._siblings is None else folder / self._split, self.schema, self._split)
         self.outputs = [(self._split, "" if self._siblings is None else self._split)]
         self._count = 0
+
+    def stored(self, schema: pa.Schema) -> pa.Schema:
+        """See `TableSink.stored`: the image column becomes one that `datasets` decodes."""
+        known = features(schema)
+        if not known:
+            what = f"{self.source.location} has a column of a type that a Hugging Face dataset cannot hold"
+            raise ElixirError(f"{what}; use --to parquet or --to folder")
+        if isinstance(known[self.image], datasets.Image):
+            return schema
+        known[self.image] = datasets.Image()
+        return known.arrow_schema
 
     def add(self, index: int, row: pa.Table) -> str:
         """See `TableSink.add`."""

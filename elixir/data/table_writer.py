@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elixir.data.files import replacing, writing
+from elixir.data.rows import features
 from elixir.errors import ElixirError
 
 BATCH_ROWS = 100
@@ -88,8 +89,8 @@ class ArrowWriter:
             self._finish_shard()
             for shard, name in zip(self._shards, names, strict=True):
                 shard.replace(self.folder / name)
-            features = datasets.Features.from_arrow_schema(self.schema)
-            info = {"citation": "", "description": "", "features": features.to_dict(), "homepage": "", "license": ""}
+            known = features(self.schema).to_dict()
+            info = {"citation": "", "description": "", "features": known, "homepage": "", "license": ""}
             (self.folder / "dataset_info.json").write_text(json.dumps(info, indent=2), "utf-8")
             state = {
                 "_data_files": [{"filename": name} for name in names],
@@ -149,14 +150,17 @@ class _Batch:
 
 
 def numbered(schema: pa.Schema) -> pa.Schema:
-    """The schema with the column `ROW` added, in the features of `datasets` too."""
-    features = datasets.Features.from_arrow_schema(schema)
-    features[ROW] = datasets.Value("int64")
-    metadata = {
-        **(schema.metadata or {}),
-        b"huggingface": json.dumps({"info": {"features": features.to_dict()}}).encode(),
-    }
-    return schema.append(pa.field(ROW, pa.int64())).with_metadata(metadata)
+    """The schema with a last column `ROW`, or one like it if there is one, in the features of `datasets` too."""
+    name = ROW
+    while name in schema.names:
+        name += "_"
+    longer = schema.append(pa.field(name, pa.int64()))
+    known = features(schema)
+    if not known:
+        return longer
+    known[name] = datasets.Value("int64")
+    described = json.dumps({"info": {"features": known.to_dict()}}).encode()
+    return longer.with_metadata({**(schema.metadata or {}), b"huggingface": described})
 
 
 def with_value(row: pa.Table, column: str, value: Any) -> pa.Table:
@@ -179,7 +183,7 @@ def with_image(row: pa.Table, column: str, data: bytes | None, suffix: str = "")
 
 
 def conform(row: pa.Table, schema: pa.Schema, image: str) -> pa.Table:
-    """A row in the column types of another schema that has the same columns; images as struct or binary.
+    """A row in the column types of another schema that has the same columns; fields of images may be lost.
 
     Raises:
         ElixirError: a column is missing or cannot be converted.
@@ -200,5 +204,4 @@ def conform(row: pa.Table, schema: pa.Schema, image: str) -> pa.Table:
 
 
 def _image(value: Any, kind: pa.DataType) -> pa.Array:
-    data = value.get("bytes") if isinstance(value, dict) else value
-    return pa.array([{"bytes": data} if pa.types.is_struct(kind) else data], kind)
+    return pa.array([value if isinstance(value, dict) else {"bytes": value}], kind)

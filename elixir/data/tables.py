@@ -16,13 +16,14 @@ import pyarrow as pa
 
 from elixir.data.files import read_json
 from elixir.data.names import escape, file_name, folded
-from elixir.data.rows import ArrowRows, DatasetRows, ParquetRows, Rows, TorchRows
+from elixir.data.rows import ArrowRows, DatasetRows, ParquetRows, Rows, TorchRows, features
 from elixir.data.source import Sample
 from elixir.errors import ElixirError, UnreadableSample
 
 IMAGE_NAMES = ("image", "img", "images", "picture", "photo", "pixel_values", "jpg", "png", "webp")
 LABEL_NAMES = ("label", "labels", "y", "target", "targets", "class", "fine_label", "category", "cls")
 
+_SAVE_AGAIN = "save the dataset again"
 _SPLIT = re.compile(r"(?<![a-z])(train|test|validation|valid|val|dev|eval)(?![a-z])")
 
 
@@ -132,11 +133,11 @@ def open_object(src: Any, columns: Columns) -> TableSource:
     """A `datasets.Dataset` or `DatasetDict`, or a torch dataset."""
     if isinstance(src, datasets.DatasetDict):
         splits: dict[str, Any] = {str(name): part for name, part in src.items()}
-        split = _choose(list(splits), columns.split, "the DatasetDict")
+        split = _choose(_plain_names(list(splits), "the DatasetDict"), columns.split, "the DatasetDict")
         siblings = {name: part for name, part in splits.items() if name != split}
         return _open(DatasetRows(splits[split], split), "hf", f"DatasetDict[{split!r}]", columns, split, siblings)
     if isinstance(src, datasets.Dataset):
-        split = str(src.split or "train")
+        (split,) = _plain_names([str(src.split or "train")], "the Dataset")
         return _open(DatasetRows(src, split), "hf", f"Dataset of {len(src)} rows", columns, split)
     if hasattr(src, "__len__") and hasattr(src, "__getitem__"):
         return _open(TorchRows(src), "hf", f"{type(src).__name__} of {len(src)} images", columns)
@@ -146,25 +147,32 @@ def open_object(src: Any, columns: Columns) -> TableSource:
 def open_saved(folder: Path, columns: Columns) -> TableSource:
     """A folder written by `Dataset.save_to_disk` or `DatasetDict.save_to_disk`."""
     split, siblings, part = "train", None, folder
-    if (folder / "dataset_dict.json").exists():
-        splits = read_json(folder / "dataset_dict.json", "save the dataset again").get("splits", [])
+    if (listing := folder / "dataset_dict.json").exists():
+        splits = _plain_names(_read_saved(listing).get("splits"), escape(str(listing)))
         split = _choose(splits, columns.split, str(folder))
         siblings = {name: folder / name for name in splits if name != split}
         part = folder / split
     if siblings is None:
-        split = str(read_json(part / "state.json", "save the dataset again").get("_split") or "train")
+        state = folder / "state.json"
+        (split,) = _plain_names([_read_saved(state).get("_split") or "train"], escape(str(state)))
     return _open(saved_rows(part, split), "hf", escape(str(folder)), columns, split, siblings)
 
 
-def saved_rows(folder: Path, split: str) -> ArrowRows | DatasetRows:
-    """The rows of a folder written by `Dataset.save_to_disk`; there may be none."""
-    state = read_json(folder / "state.json", "save the dataset again")
-    if state.get("_indices_data_files"):  # written by an old version, with the rows in another order
-        return DatasetRows(datasets.Dataset.load_from_disk(str(folder)), split)
-    files = [folder / entry["filename"] for entry in state.get("_data_files", [])]
-    if not files:
-        raise ElixirError(f"{escape(str(folder))} lists no data files in state.json; save the dataset again")
-    return ArrowRows(files, split)
+def saved_rows(folder: Path, split: str) -> ArrowRows:
+    """The rows of a folder written by `Dataset.save_to_disk`; there may be none.
+
+    Raises:
+        ElixirError: it is damaged, names files elsewhere, or was written by a version of `datasets` that is too old.
+    """
+    file = folder / "state.json"
+    state, name = _read_saved(file), escape(str(file))
+    if state.get("_indices_data_files"):
+        raise ElixirError(f"{name} has its rows in another order, as old versions of datasets did; {_SAVE_AGAIN}")
+    listed = state.get("_data_files")
+    if not listed or not isinstance(listed, list):
+        raise ElixirError(f"{name} lists no data files; {_SAVE_AGAIN}")
+    names = [entry.get("filename") if isinstance(entry, dict) else entry for entry in listed]
+    return ArrowRows([folder / file for file in _plain_names(names, name)], split)
 
 
 def places(part: Any) -> list[Path]:
@@ -215,19 +223,21 @@ def _open(
     split: str = "train",
     siblings: dict[str, Any] | None = None,
 ) -> TableSource:
-    features = datasets.Features.from_arrow_schema(rows.schema)
-    image = _image_column(rows.schema, features, columns.image, location)
-    label = _label_column(rows.schema, features, columns.label, location)
+    if len(set(rows.schema.names)) < len(rows.schema.names):
+        raise ElixirError(f"{location} has two columns of one name; rename one; {_listed(rows.schema)}")
+    known = features(rows.schema)
+    image = _image_column(rows.schema, known, columns.image, location)
+    label = _label_column(rows.schema, known, columns.label, location)
     return TableSource(kind, location, rows, image, label, split, siblings)
 
 
-def _image_column(schema: pa.Schema, features: datasets.Features, given: str | None, location: str) -> str:
+def _image_column(schema: pa.Schema, known: datasets.Features, given: str | None, location: str) -> str:
     stored = [column.name for column in schema if _holds_images(column.type)]
     if given:
         if given not in stored:
             raise ElixirError(f"{location} has no column {given!r} with encoded images; {_listed(schema)}")
         return given
-    typed = [name for name in stored if isinstance(features.get(name), datasets.Image)]
+    typed = [name for name in stored if isinstance(known.get(name), datasets.Image)]
     structs = [name for name in stored if pa.types.is_struct(schema.field(name).type)]
     for candidates in (typed, structs, stored):
         named = [name for name in IMAGE_NAMES if name in candidates]
@@ -236,13 +246,13 @@ def _image_column(schema: pa.Schema, features: datasets.Features, given: str | N
     raise ElixirError(f"cannot tell which column of {location} has the images; name it with --image; {_listed(schema)}")
 
 
-def _label_column(schema: pa.Schema, features: datasets.Features, given: str | None, location: str) -> str:
+def _label_column(schema: pa.Schema, known: datasets.Features, given: str | None, location: str) -> str:
     plain = [column.name for column in schema if _holds_labels(column.type)]
     if given:
         if given not in plain:
             raise ElixirError(f"{location} has no column {given!r} of integers or strings; {_listed(schema)}")
         return given
-    typed = [name for name in plain if isinstance(features.get(name), datasets.ClassLabel)]
+    typed = [name for name in plain if isinstance(known.get(name), datasets.ClassLabel)]
     if len(typed) == 1:
         return typed[0]
     named = [name for name in LABEL_NAMES if name in (typed or plain)]
@@ -272,12 +282,12 @@ def _listed(schema: pa.Schema) -> str:
 
 def _labels(rows: Rows, column: str) -> tuple[list[str], list[Any], np.ndarray]:
     """Class names, the value that stands for each, and int32 (n,) class indices, -1 for none."""
-    feature = datasets.Features.from_arrow_schema(rows.schema).get(column)
+    feature = features(rows.schema).get(column)
     if isinstance(feature, datasets.ClassLabel) and feature.names:
         found = [np.asarray(piece.fill_null(-1).to_numpy(zero_copy_only=False)) for piece in rows.column(column)]
         labels = np.concatenate([*found, np.empty(0, np.int64)])
         labels[(labels < 0) | (labels >= len(feature.names))] = -1
-        return list(feature.names), list(range(len(feature.names))), labels.astype(np.int32)
+        return [str(name) for name in feature.names], list(range(len(feature.names))), labels.astype(np.int32)
     pieces = [
         piece.cast(piece.type.value_type) if pa.types.is_dictionary(piece.type) else piece
         for piece in rows.column(column)
@@ -305,10 +315,27 @@ def _names(rows: Rows, image: str, labels: np.ndarray) -> pa.Array:
 
 
 def _base_names(rows: Rows, image: str) -> Iterator[str | None]:
-    for piece in rows.column(f"{image}.path"):
+    for piece in rows.column(image, "path"):
         for path in piece.to_pylist():
-            base = path.partition("::")[0].rpartition("/")[2] if path else ""
+            base = path.partition("::")[0].rpartition("/")[2] if isinstance(path, str) else ""
             yield file_name(base) if base else None
+
+
+def _read_saved(file: Path) -> dict[str, Any]:
+    content = read_json(file, _SAVE_AGAIN)
+    if not isinstance(content, dict):
+        raise ElixirError(f"{escape(str(file))} is not what save_to_disk writes; {_SAVE_AGAIN}")
+    return content
+
+
+def _plain_names(names: Any, place: str) -> list[str]:
+    """The names of splits or files that a dataset gives, if they are plain ones: a path could lead anywhere."""
+    if not isinstance(names, list):
+        raise ElixirError(f"{place} holds no list of splits; {_SAVE_AGAIN}")
+    for name in names:
+        if not isinstance(name, str) or not name.isprintable() or file_name(name) != name:
+            raise ElixirError(f"{place} has {str(name)[:80]!r} where the name of a file or folder should be; rename it")
+    return names
 
 
 def _choose(splits: list[str], wanted: str | None, location: str) -> str:

@@ -1,18 +1,22 @@
 """From the output back to the input: byte for byte, whatever was decided and whatever the names are."""
 
+import json
 import os
 import shutil
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from elixir.data.decision import Action, Decision
 from elixir.data.folder import FolderSource
 from elixir.data.opening import open_source
 from elixir.data.restore import restore
+from elixir.data.source import Source
 from elixir.data.tables import TableSource
 from elixir.errors import ElixirError
 
@@ -89,10 +93,8 @@ def all_rows(source: TableSource) -> list:
     return [source.rows.row(index).to_pylist()[0] for index in range(len(source.samples))]
 
 
-@pytest.mark.parametrize("sink", ["folder", "hf", "parquet"])
-@pytest.mark.parametrize("kind", ["hf", "splits", "parquet"])
-def test_table_comes_back_row_by_row(tmp_path: Path, kind: str, sink) -> None:
-    src = tmp_path / "src"
+def save(kind: str, src: Path) -> Path:
+    """A table on disk: a dataset, one of two splits, or parquet files of two splits."""
     if kind == "hf":
         table().save_to_disk(str(src))
     elif kind == "splits":
@@ -101,6 +103,13 @@ def test_table_comes_back_row_by_row(tmp_path: Path, kind: str, sink) -> None:
         src.mkdir()
         for name in ("train-0", "train-1", "test"):
             table().to_parquet(str(src / f"{name}.parquet"))
+    return src
+
+
+@pytest.mark.parametrize("sink", ["folder", "hf", "parquet"])
+@pytest.mark.parametrize("kind", ["hf", "splits", "parquet"])
+def test_table_comes_back_row_by_row(tmp_path: Path, kind: str, sink) -> None:
+    src = save(kind, tmp_path / "src")
     source = open_table(src)
     for seed in range(3):
         emit(source, sink, fresh(tmp_path / "dst"), change_some(seed))
@@ -129,6 +138,68 @@ def test_plain_binary_column_comes_back(tmp_path: Path) -> None:
         assert all_rows(back) == all_rows(source)
 
 
+STRUCT = {"bytes": pa.binary(), "path": pa.string()}
+
+
+@pytest.mark.parametrize("sink", ["folder", "hf", "parquet"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.binary(),
+        pa.large_binary(),
+        pa.struct({"bytes": pa.binary()}),
+        pa.struct({"path": pa.string(), "bytes": pa.binary()}),
+        pa.struct({"bytes": pa.large_binary(), "path": pa.string()}),
+        pa.struct({**STRUCT, "w": pa.int32(), "more": pa.struct({"x": pa.list_(pa.float32())})}),
+    ],
+    ids=str,
+)
+def test_images_of_any_type_come_back(tmp_path: Path, kind: pa.DataType, sink) -> None:
+    fields = [
+        {"bytes": image_bytes(row), "path": f"p/{row}.png", "w": row, "more": {"x": [row / 2]}} for row in range(12)
+    ]
+    images = pa.array(fields if pa.types.is_struct(kind) else [field["bytes"] for field in fields], kind)
+    places = pa.array(["here", "there", None] * 4).dictionary_encode()
+    pq.write_table(pa.table({"image": images, "label": [3, 1] * 6, "place": places}), tmp_path / "src.parquet")
+    source = open_table(tmp_path / "src.parquet")
+    emit(source, sink, tmp_path / "dst", change_some(1))
+    restore(tmp_path / "dst", tmp_path / "back")
+    back = open_table(tmp_path / "back")
+    assert back.rows.schema.equals(source.rows.schema)
+    assert all_rows(back) == all_rows(source)
+
+
+@pytest.mark.parametrize("sink", ["folder", "parquet", "hf"])
+@pytest.mark.parametrize("odd", ["elixir_row", "my.note", "a map", "description"])
+def test_odd_columns_come_back(tmp_path: Path, odd: str, sink) -> None:
+    rows = pa.table({"my.image": SOME_IMAGES, "label": [3, 1, 3, 1, 3], "elixir_row": [4, 3, 2, 1, 0]})
+    if odd == "a map":
+        rows = rows.append_column(odd, pa.array([[("a", 1)]] * 5, pa.map_(pa.string(), pa.int32())))
+    elif odd == "description":
+        rows = rows.replace_schema_metadata({"huggingface": "no json"})
+    elif odd == "my.note":
+        rows = rows.append_column(odd, [["x"] * 5])
+    pq.write_table(rows, tmp_path / "src.parquet")
+    source = open_table(tmp_path / "src.parquet")
+    if (odd, sink) == ("a map", "hf"):
+        with pytest.raises(ElixirError, match="a Hugging Face dataset cannot hold; use --to"):
+            emit(source, sink, tmp_path / "dst")
+        return
+    emit(source, sink, tmp_path / "dst", change_some(1))
+    restore(tmp_path / "dst", tmp_path / "back")
+    back = open_table(tmp_path / "back")
+    assert back.rows.schema.equals(source.rows.schema, check_metadata=True)
+    assert all_rows(back) == all_rows(source)
+
+
+def test_paths_are_in_a_hugging_face_dataset(tmp_path: Path) -> None:
+    kind = pa.struct({"path": pa.string(), "bytes": pa.large_binary()})
+    images = pa.array([{"bytes": SOME_IMAGES[0], "path": "a.png"}], kind)
+    pq.write_table(pa.table({"image": images, "label": [1]}), tmp_path / "src.parquet")
+    emit(open_source(tmp_path / "src.parquet"), "hf", tmp_path / "dst")
+    assert all_rows(open_table(tmp_path / "dst")) == [{"image": {"bytes": SOME_IMAGES[0], "path": "a.png"}, "label": 1}]
+
+
 def test_refusals(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(ElixirError, match="finished run"):
         restore(tree, tmp_path / "back")
@@ -148,6 +219,53 @@ def test_refusals(tree: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize("sink", ["folder", "hf"])
+@pytest.mark.parametrize("lost", ["quarantine", "originals/dog/a.png", "readme.md", "dog/notes.txt"])
+def test_lost_files_of_a_folder_are_missed(tree: Path, tmp_path: Path, sink, lost: str) -> None:
+    actions: dict[str, Action] = {"dog/a.png": "dropped", "dog/d.bmp": "quarantined"}
+
+    def decide(source: Source, index: int) -> Decision:
+        return Decision(actions.get(source.samples[index].id, "kept"), source.samples[index].label)
+
+    dst = tmp_path / "dst"
+    emit(open_source(tree), sink, dst, decide)
+    in_run = lost.startswith(("quarantine", "originals"))
+    path = dst / ".elixir" / lost if in_run else (dst / lost if sink == "folder" else dst / ".elixir/originals" / lost)
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(ElixirError, match=f"{lost}.* is missing"):
+        restore(dst, tmp_path / "back")
+    assert read_tree(tmp_path / "back") == {}
+
+
+def test_what_could_not_be_copied_is_not_missed(tree: Path, tmp_path: Path) -> None:
+    os.mkfifo(tree / "cat/pipe.png")
+    source = open_source(tree)
+    (tree / "readme.md").unlink()
+    emit(source, "folder", tmp_path / "dst")
+    assert restore(tmp_path / "dst", tmp_path / "back") == len(source.samples) - 1
+    (tree / "cat/pipe.png").unlink()
+    assert read_tree(tmp_path / "back") == read_tree(tree)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sink", "lost"),
+    [
+        ("splits", "hf", "test"),
+        ("splits", "hf", ".elixir/originals.parquet"),
+        ("splits", "folder", ".elixir/columns.parquet"),
+        ("parquet", "parquet", "test.parquet"),
+        ("parquet", "hf", ".elixir/quarantine.parquet"),
+    ],
+)
+def test_lost_files_of_a_table_are_missed(tmp_path: Path, kind: str, sink, lost: str) -> None:
+    dst = tmp_path / "dst"
+    emit(open_source(save(kind, tmp_path / "src")), sink, dst)
+    shutil.rmtree(dst / lost) if (dst / lost).is_dir() else (dst / lost).unlink()
+    with pytest.raises(ElixirError, match=rf"{lost} (is missing|cannot be read)"):
+        restore(dst, tmp_path / "back")
+    assert read_tree(tmp_path / "back") == {}
+
+
 def test_manifest_cannot_write_elsewhere(tree: Path, tmp_path: Path) -> None:
     emit(open_source(tree), "folder", tmp_path / "dst")
     path = tmp_path / "dst/.elixir/manifest.parquet"
@@ -157,3 +275,35 @@ def test_manifest_cannot_write_elsewhere(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(ElixirError, match="no path inside"):
         restore(tmp_path / "dst", tmp_path / "back")
     assert not (tmp_path / "evil.png").exists()
+
+
+@pytest.mark.parametrize("path", ["../back-evil", "//tmp/evil", "a/../../../evil"])
+@pytest.mark.parametrize(
+    ("kind", "sink", "fact"),
+    [
+        ("folder", "folder", "folders"),
+        ("folder", "folder", "others"),
+        ("folder", "parquet", "outputs"),
+        ("splits", "hf", "siblings"),
+        ("splits", "hf", "split"),
+        ("splits", "hf", "outputs"),
+        ("parquet", "parquet", "files"),
+        ("parquet", "parquet", "copies"),
+        ("parquet", "parquet", "outputs"),
+    ],
+)
+def test_facts_cannot_lead_elsewhere(tree: Path, tmp_path: Path, kind, sink, fact: str, path: str) -> None:
+    emit(open_source(tree if kind == "folder" else save(kind, tmp_path / "src")), sink, tmp_path / "dst")
+    file = tmp_path / "dst/.elixir/restore.json"
+    facts = json.loads(file.read_text())
+    hostile = path
+    if fact == "outputs":
+        hostile = [[stem, path] for stem, _ in facts["outputs"]]
+    elif isinstance(facts[fact], list):
+        hostile = [path for _ in facts[fact]]
+    file.write_text(json.dumps({**facts, fact: hostile}))
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ElixirError, match="no path inside"):
+        restore(tmp_path / "dst", tmp_path / "back")
+    assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "back"])
+    assert read_tree(tmp_path / "back") == {}

@@ -1,5 +1,6 @@
 """Table sources: columns found or asked for, labels of every type, ids, names, and rows read in any order."""
 
+import json
 from pathlib import Path
 
 import datasets
@@ -103,6 +104,45 @@ def test_label_column_that_cannot_be_told(tmp_path: Path) -> None:
         open_source(parquet(tmp_path / "t.parquet", image=[PNG], sign=[1]))
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_columns_with_dots_in_their_names(tmp_path: Path, saved: bool) -> None:
+    images = [{"bytes": image_bytes(row), "path": f"{row}.png"} for row in range(2)]
+    columns = {"my.image": images, "meta": [{"label": 8}, {"label": 9}], "meta.label": ["b", "a"]}
+    path = parquet(tmp_path / "t.parquet", **columns)
+    if saved:
+        datasets.Dataset(pa.table(columns)).save_to_disk(str(tmp_path / "saved"))
+        path = tmp_path / "saved"
+    source = open_source(path, image="my.image", label="meta.label")
+    assert source.classes == ["a", "b"]
+    assert [(sample.label, sample.name) for sample in source.samples] == [(1, "0.png"), (0, "1.png")]
+    assert source.read(1) == image_bytes(1)
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    columns = [pa.array([PNG]), pa.array([1]), pa.array([2])]
+    pq.write_table(pa.Table.from_arrays(columns, names=["image", "label", "label"]), tmp_path / "t.parquet")
+    with pytest.raises(ElixirError, match="two columns of one name"):
+        open_source(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    "described", ["no json", "[]", '{"info": 3}', '{"info": {"features": {"label": {"_type": "Nothing"}}}}']
+)
+def test_broken_description_of_columns(tmp_path: Path, described: str) -> None:
+    rows = pa.table({"image": [{"bytes": PNG, "path": 3}] * 2, "label": [1, 0]})
+    pq.write_table(rows.replace_schema_metadata({"huggingface": described}), tmp_path / "t.parquet")
+    source = open_source(tmp_path / "t.parquet")
+    assert (source.read(1), source.classes) == (PNG, ["0", "1"])
+    assert source.samples[1].name == "00000001"
+
+
+def test_names_of_labels_that_are_no_strings(tmp_path: Path) -> None:
+    described = {"info": {"features": {"label": {"_type": "ClassLabel", "names": [7, None]}}}}
+    rows = pa.table({"image": [PNG] * 2, "label": [1, 0]})
+    pq.write_table(rows.replace_schema_metadata({"huggingface": json.dumps(described)}), tmp_path / "t.parquet")
+    assert open_source(tmp_path / "t.parquet").classes == ["7", "None"]
+
+
 def test_fine_label_of_two_class_labels() -> None:
     rows = {"img": [{"bytes": PNG, "path": None}], "coarse_label": [0], "fine_label": [1]}
     labels = datasets.ClassLabel(names=["a", "b"])
@@ -137,6 +177,24 @@ def test_files_of_different_datasets(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
+@pytest.mark.parametrize("names", [["dog", "cat"], None])
+def test_files_whose_labels_have_other_names(tmp_path: Path, names) -> None:
+    rows = {"image": [{"bytes": PNG, "path": None}] * 2, "label": [0, 1]}
+    for part, given in (("a", ["cat", "dog"]), ("b", names)):
+        label = datasets.ClassLabel(names=given) if given else datasets.Value("int64")
+        dataset = datasets.Dataset.from_dict(rows, datasets.Features({"image": datasets.Image(), "label": label}))
+        dataset.to_parquet(str(tmp_path / f"{part}.parquet"))
+        dataset.save_to_disk(str(tmp_path / f"saved/{part}"))
+    with pytest.raises(ElixirError, match=r"b\.parquet has other names of labels than .*a\.parquet"):
+        open_source(str(tmp_path / "*.parquet"))
+    saved = tmp_path / "saved"
+    files = [next((saved / part).glob("*.arrow")).rename(saved / f"{part}.arrow") for part in "ab"]
+    state = {"_data_files": [{"filename": file.name} for file in files]}
+    (saved / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ElixirError, match=r"b\.arrow has other names of labels than .*a\.arrow"):
+        open_source(saved)
+
+
 def test_splits_of_a_saved_dataset(tmp_path: Path) -> None:
     parts = datasets.DatasetDict({"train": table(), "test": table(start=20)})
     parts.save_to_disk(str(tmp_path / "src"))
@@ -160,6 +218,61 @@ def test_broken_tables(tmp_path: Path) -> None:
     (tmp_path / "saved/state.json").write_text("{")
     with pytest.raises(ElixirError, match=r"state\.json cannot be read"):
         open_source(tmp_path / "saved")
+
+
+OUTSIDE = ["../payload", "/tmp/payload", "..", "a/b", ".hidden", "", "a\0b", "\x1b[31m", "\ud800", 3, None]
+
+
+def rewrite(file: Path, **entries) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **entries}))
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_splits_and_files_of_a_saved_dataset_stay_in_it(tmp_path: Path, name) -> None:
+    datasets.DatasetDict({"train": table()}).save_to_disk(str(tmp_path / "src"))
+    state = tmp_path / "src/train/state.json"
+    for splits in (["train", name], [name]):
+        rewrite(tmp_path / "src/dataset_dict.json", splits=splits)
+        with pytest.raises(ElixirError, match=r"dataset_dict\.json has .* where the name of a file") as refused:
+            open_source(tmp_path / "src")
+        assert str(refused.value).isprintable()
+    rewrite(state, _split=name)
+    if name:
+        with pytest.raises(ElixirError, match=r"state\.json has .* where the name of a file"):
+            open_source(tmp_path / "src/train")
+    rewrite(state, _split="train", _data_files=[{"filename": name}])
+    with pytest.raises(ElixirError, match=r"state\.json has .* where the name of a file"):
+        open_source(tmp_path / "src/train")
+
+
+def test_splits_of_an_object_are_plain_names() -> None:
+    with pytest.raises(ElixirError, match=r"the DatasetDict has '\.\./payload' where"):
+        open_source(datasets.DatasetDict({"train": table(), "../payload": table()}))
+    dataset = table()
+    dataset._split = "../payload"  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(ElixirError, match=r"the Dataset has '\.\./payload' where"):
+        open_source(dataset)
+
+
+@pytest.mark.parametrize("state", [1, [], {}, {"_data_files": 3}, {"_data_files": [{}]}, {"_data_files": [[]]}])
+def test_odd_states_of_a_saved_dataset(tmp_path: Path, state) -> None:
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ElixirError, match=r"state\.json (is|lists|has)"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("listing", [1, [], {}, {"splits": 3}, {"splits": {}}, {"splits": [1]}])
+def test_odd_listings_of_splits(tmp_path: Path, listing) -> None:
+    (tmp_path / "dataset_dict.json").write_text(json.dumps(listing))
+    with pytest.raises(ElixirError, match=r"dataset_dict\.json (is|holds|has)"):
+        open_source(tmp_path)
+
+
+def test_rows_in_another_order_are_refused(tmp_path: Path) -> None:
+    table().save_to_disk(str(tmp_path / "src"))
+    rewrite(tmp_path / "src/state.json", _indices_data_files=[{"filename": "indices.arrow"}])
+    with pytest.raises(ElixirError, match="in another order"):
+        open_source(tmp_path / "src")
 
 
 def test_no_rows(tmp_path: Path) -> None:
@@ -228,6 +341,21 @@ def test_torch_dataset_with_names_and_targets() -> None:
 def test_torch_dataset_that_was_normalised() -> None:
     with pytest.raises(ElixirError, match=r"outside \[0,1\]"):
         open_source(Torch([torch.randn(3, 4, 4) * 9], [0])).read(0)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.full((4, 4), 256, np.uint16), r"outside 0\.\.255"),
+        (np.full((4, 4, 3), -1), r"outside 0\.\.255"),
+        (np.full((4, 4), np.nan), r"outside \[0,1\]"),
+        (np.zeros((0, 4), np.uint8), "of shape"),
+        (Image.new("F", (4, 4)), "PNG does not hold"),
+    ],
+)
+def test_torch_dataset_of_odd_images(image, message: str) -> None:
+    with pytest.raises(ElixirError, match=message):
+        open_source(Torch([image], [0])).read(0)
 
 
 def test_what_is_no_dataset() -> None:
