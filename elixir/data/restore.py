@@ -80,7 +80,7 @@ class _Folder:
         for path in self.facts["folders"]:
             _inside(self.out, unescape(path)).mkdir(parents=True, exist_ok=True)
         outputs = None if self.facts["sink"] == "folder" else _output_rows(self.dst, self.facts)
-        uncopied = set(self.facts.get("uncopied", ()))
+        uncopied = set(self.facts["uncopied"])
         links: dict[Path, Path] = {}
         count = 0
         for sample, action, output, digest in _samples(self.manifest):
