@@ -128,8 +128,18 @@ def test_sample_that_vanishes_is_not_lost_in_silence(tmp_path: Path) -> None:
     source = open_source(root)
     (root / "cat/a.png").unlink()
     for kind in ("folder", "hf"):
-        with pytest.raises(ElixirError, match=r"a\.png"):
+        with pytest.raises(ElixirError, match=r"^cat/a\.png cannot be read any more: no such file"):
             open_sink(kind, tmp_path / kind, source).write(0, Decision("kept", 0))
+
+
+def test_row_whose_image_vanishes_is_not_lost_in_silence(tmp_path: Path) -> None:
+    make_tree(tmp_path, {"a.png": PNG})
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat"])})
+    rows = datasets.Dataset.from_dict({"image": [str(tmp_path / "a.png")], "label": [0]}, features=features)
+    source = open_source(rows)
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(ElixirError, match=r"^train/00000000 cannot be read any more: no image"):
+        open_sink("folder", tmp_path / "dst", source).write(0, Decision("kept", 0))
 
 
 @pytest.mark.parametrize("kind", ["folder", "hf", "parquet"])
