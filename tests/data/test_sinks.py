@@ -11,6 +11,7 @@ import pytest
 from elixir.data.decision import Decision
 from elixir.data.decode import decode
 from elixir.data.opening import open_source
+from elixir.data.restore import restore
 from elixir.data.sink import open_sink
 from elixir.errors import ElixirError
 
@@ -59,6 +60,18 @@ def test_changed_samples_in_a_folder(tree: Path, tmp_path: Path) -> None:
         ".elixir/quarantine/dog/e.ppm",
         "",
     ]
+
+
+def test_hidden_samples_stay_hidden(tmp_path: Path) -> None:
+    names = [".a", ".b.jpg", ".c.png", ".d/e.bmp", ".f.png"]
+    source = open_source(
+        make_tree(tmp_path / "src", {f"cat/{name}": image_bytes(6) for name in names} | {"dog/.f.png": PNG})
+    )
+    answers = [Decision("kept", 0), *[Decision("purified", 0, PNG)] * 3, Decision("relabelled", 1), Decision("kept", 1)]
+    outputs = emit(source, "folder", tmp_path / "dst", lambda _, index: answers[index])
+    assert outputs == ["cat/.a", "cat/.b.png", "cat/.c.png", "cat/.d/e.png", "dog/.f-1.png", "dog/.f.png"]
+    assert restore(tmp_path / "dst", tmp_path / "back") == 6
+    assert read_tree(tmp_path / "back") == read_tree(tmp_path / "src")
 
 
 def test_names_in_use_are_not_taken(tmp_path: Path) -> None:

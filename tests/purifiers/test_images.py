@@ -55,6 +55,7 @@ def odd(tmp_path: Path) -> Path:
     (root / "loop.png").symlink_to("loop.png")
     (root / "notes.txt").write_text("mine")
     (root / ".hidden" / "b.png").write_bytes(png(pixels))
+    (root / "deep" / "._wide.png").write_bytes(b"\0\5\x16\7")
     return root
 
 
