@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elixir.data.files import RUN_FOLDER, read_json
-from elixir.data.names import unescape
+from elixir.data.names import printable, unescape
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, load_small_classifier
 from elixir.run.manifest import class_names, read_manifest
@@ -51,14 +51,14 @@ class Result:
     """The outcome of `sanitize` or `scan`.
 
     Attributes:
-        path: where it lies.
+        path: where it lies; None when a scan was told no place.
         targets: labels under attack; empty when there are none.
         table: the manifest, a row for every input sample (see `elixir.run.manifest.ManifestRow`).
         costs: wall seconds, network seconds and purifier calls of each stage.
         config: everything that decides the result.
     """
 
-    path: Path
+    path: Path | None
     targets: list[Target]
     table: pa.Table
     costs: dict[str, Cost]
@@ -81,7 +81,13 @@ class Result:
         Raises:
             ElixirError: this run has left none.
         """
-        return load_small_classifier(self.path / ".elixir" / "models" / "benign.safetensors")
+        return load_small_classifier(self._place / ".elixir" / "models" / "benign.safetensors")
+
+    @property
+    def _place(self) -> Path:
+        if self.path is None:
+            raise ElixirError("this scan has kept no files; give it a folder (dst) to keep them in")
+        return self.path
 
     def dataset(self) -> datasets.Dataset:
         """The cleaned set as images, decoded when they are looked at, and labels, in the order of `table`.
@@ -99,9 +105,9 @@ class Result:
             {"label": written.column("new_label").to_pylist()}, features=datasets.Features({"label": label})
         )
         if self.config["to"] == "folder":
-            images = _image_files(self.path, written.column("output").to_pylist())
+            images = _image_files(self._place, written.column("output").to_pylist())
         else:
-            images = _image_column(self.path, self.config["to"])
+            images = _image_column(self._place, self.config["to"])
         if len(images) != len(labels):
             raise ElixirError(f"{self.path} holds {len(images)} images, not {len(labels)}: it was changed; run again")
         return datasets.concatenate_datasets([images, labels], axis=1)
@@ -109,7 +115,7 @@ class Result:
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
-            "path": str(self.path),
+            "path": None if self.path is None else str(self.path),
             "samples": self.table.num_rows,
             "actions": self.counts,
             "targets": [vars(target) for target in self.targets],
@@ -158,11 +164,6 @@ def read_result(folder: Path, path: Path | None = None) -> Result:
         {name: Cost(**cost) for name, cost in costs.items()},
         json.loads((evidence / "run.json").read_text()),
     )
-
-
-def printable(text: str) -> str:
-    """The text of strangers, with control characters spelled out."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _image_files(folder: Path, outputs: list[str]) -> datasets.Dataset:

@@ -1,5 +1,6 @@
-"""The cleaned set as it is handed to a program: the rows, labels and class names of the manifest, of every kind."""
+"""What a program is handed: the cleaned set as the manifest tells it, of every kind, and where it lies."""
 
+import json
 import os
 import sys
 from dataclasses import dataclass
@@ -136,5 +137,16 @@ def test_dataset_that_was_changed(tmp_path: Path) -> None:
 def test_dataset_that_was_never_written(tmp_path: Path) -> None:
     with pytest.raises(ElixirError, match="a scan never does"):
         scan(table(), tmp_path / "findings", pipeline=judged()).dataset()
+    with pytest.raises(ElixirError, match="a scan never does"):
+        scan(table(), pipeline=judged()).dataset()
     with pytest.raises(ElixirError, match="has written no images"):
         clean(table(2), tmp_path / "dst").dataset()
+
+
+def test_scan_without_a_place_has_none(tmp_path: Path) -> None:
+    result = scan(table(), pipeline=judged())
+    assert result.path is None
+    assert json.loads(json.dumps(result.as_dict()))["path"] is None
+    with pytest.raises(ElixirError, match="this scan has kept no files"):
+        _ = result.model
+    assert scan(table(), tmp_path / "findings", pipeline=judged()).path == tmp_path / "findings"
