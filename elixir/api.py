@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,4 +65,4 @@ def scan(
     if dst is not None:
         return chosen.run(src, dst, **options)
     with tempfile.TemporaryDirectory(prefix="elixir-scan-") as folder:
-        return chosen.run(src, Path(folder) / "scan", **options)
+        return replace(chosen.run(src, Path(folder) / "scan", **options), path=None)

@@ -14,7 +14,8 @@ import pyarrow as pa
 from PIL import Image
 
 from elixir.data.decode import decode
-from elixir.result import Result, Target, printable
+from elixir.data.names import printable
+from elixir.result import Result, Target
 from elixir.run.run import Run, write_text
 
 CHANGES = ("relabelled", "purified")

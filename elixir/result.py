@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -9,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from elixir.data.files import RUN_FOLDER
+from elixir.data.files import RUN_FOLDER, read_json
+from elixir.data.names import printable, unescape
+from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, load_small_classifier
-from elixir.run.manifest import read_manifest
+from elixir.run.manifest import class_names, read_manifest
 from elixir.run.run import Cost
 
 if TYPE_CHECKING:
@@ -47,14 +51,14 @@ class Result:
     """The outcome of `sanitize` or `scan`.
 
     Attributes:
-        path: where it lies.
+        path: where it lies; None when a scan was told no place.
         targets: labels under attack; empty when there are none.
         table: the manifest, a row for every input sample (see `elixir.run.manifest.ManifestRow`).
         costs: wall seconds, network seconds and purifier calls of each stage.
         config: everything that decides the result.
     """
 
-    path: Path
+    path: Path | None
     targets: list[Target]
     table: pa.Table
     costs: dict[str, Cost]
@@ -77,25 +81,41 @@ class Result:
         Raises:
             ElixirError: this run has left none.
         """
-        return load_small_classifier(self.path / ".elixir" / "models" / "benign.safetensors")
+        return load_small_classifier(self._place / ".elixir" / "models" / "benign.safetensors")
+
+    @property
+    def _place(self) -> Path:
+        if self.path is None:
+            raise ElixirError("this scan has kept no files; give it a folder (dst) to keep them in")
+        return self.path
 
     def dataset(self) -> datasets.Dataset:
-        """The cleaned images and labels as a Hugging Face dataset."""
+        """The cleaned set as images, decoded when they are looked at, and labels, in the order of `table`.
+
+        Raises:
+            ElixirError: the run has written no images, or they were changed since.
+        """
         import datasets
 
-        kind = self.config["to"]
-        if kind == "hf":
-            loaded = datasets.load_from_disk(str(self.path))
-            return loaded["train"] if isinstance(loaded, datasets.DatasetDict) else loaded
-        if kind == "parquet":
-            files = sorted(str(path) for path in self.path.rglob("*.parquet") if path.parent.name != RUN_FOLDER)
-            return datasets.load_dataset("parquet", data_files=files, split="train")
-        return datasets.load_dataset("imagefolder", data_dir=str(self.path), split="train")
+        written = self.table.filter(pc.field("output") != "")
+        if not written.num_rows:
+            raise ElixirError("this run has written no images; a scan never does, use sanitize for a cleaned set")
+        label = datasets.ClassLabel(names=class_names(self.table))
+        labels = datasets.Dataset.from_dict(
+            {"label": written.column("new_label").to_pylist()}, features=datasets.Features({"label": label})
+        )
+        if self.config["to"] == "folder":
+            images = _image_files(self._place, written.column("output").to_pylist())
+        else:
+            images = _image_column(self._place, self.config["to"])
+        if len(images) != len(labels):
+            raise ElixirError(f"{self.path} holds {len(images)} images, not {len(labels)}: it was changed; run again")
+        return datasets.concatenate_datasets([images, labels], axis=1)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
-            "path": str(self.path),
+            "path": None if self.path is None else str(self.path),
             "samples": self.table.num_rows,
             "actions": self.counts,
             "targets": [vars(target) for target in self.targets],
@@ -146,6 +166,30 @@ def read_result(folder: Path, path: Path | None = None) -> Result:
     )
 
 
-def printable(text: str) -> str:
-    """The text of strangers, with control characters spelled out."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+def _image_files(folder: Path, outputs: list[str]) -> datasets.Dataset:
+    import datasets
+
+    images = [_image(folder.absolute() / unescape(output)) for output in outputs]
+    return datasets.Dataset.from_dict({"image": images}, features=datasets.Features({"image": datasets.Image()}))
+
+
+def _image(path: Path) -> dict[str, Any]:
+    """What stands for an image in a dataset: its path, or its bytes where the path is no text."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return {"bytes": path.read_bytes(), "path": None}
+    return {"bytes": None, "path": str(path)}
+
+
+def _image_column(folder: Path, kind: str) -> datasets.Dataset:
+    import datasets
+
+    facts = read_json(folder / RUN_FOLDER / "restore.json", "give the output folder of a finished run")
+    places = [str(folder / place) for _, place in facts["outputs"]]
+    if kind == "hf":
+        rows = datasets.Dataset.load_from_disk(places[0])
+    else:
+        rows = datasets.load_dataset("parquet", data_files=list(map(glob.escape, places)), split="train")
+    column = facts.get("image", "image")
+    return rows.select_columns([column]).rename_columns({column: "image"}).cast_column("image", datasets.Image())

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.registry import register
+from elixir.result import Result
 
 
 class Blur:
@@ -40,6 +41,12 @@ FAST = {
     "probe.hosts": 2,
     "select.sigmas": [0.1, 0.2],
 }
+
+
+def place(result: Result) -> Path:
+    """Where a result lies that does."""
+    assert result.path is not None
+    return result.path
 
 
 def png(pixels: np.ndarray) -> bytes:

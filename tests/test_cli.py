@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -13,8 +15,9 @@ from typer.testing import CliRunner
 
 from elixir import cli
 from elixir.attacks.badnets import BadNets
-from elixir.cli.options import parse_settings
+from elixir.cli.options import out, parse_settings
 from elixir.data.restore import restore
+from elixir.errors import ElixirError
 from elixir.evaluation.truth import attack_of
 from elixir.registry import find
 
@@ -127,6 +130,33 @@ def test_mistakes_are_explained(shapes: Path, tmp_path: Path, monkeypatch, capsy
     assert message in captured.err
     assert "Traceback" not in captured.err
     assert not (tmp_path / "out").exists()
+
+
+def test_text_of_strangers_is_shown_as_it_is(tmp_path: Path, monkeypatch, capsys):
+    assert elixir(monkeypatch, "scan", tmp_path / "\x1b]0;:cat:a") == 1
+    assert r"/\x1b]0;:cat:a does not exist" in capsys.readouterr().err
+    assert elixir(monkeypatch, "report", tmp_path / "\x1b]0;:cat:") == 1
+    assert r"/\x1b]0;:cat:" in capsys.readouterr().err
+    out.print(":cat: a:100:b [b]")
+    assert capsys.readouterr().out == ":cat: a:100:b [b]\n"
+
+
+def test_lines_of_a_message_stay_lines(monkeypatch, capsys):
+    def fail(*_: object) -> None:
+        raise ElixirError("one\ntwo\t")
+
+    monkeypatch.setattr("elixir.registry.names", fail)
+    assert elixir(monkeypatch, "attacks") == 1
+    assert capsys.readouterr().err == "elixir: one\ntwo\\t\n"
+
+
+def test_text_that_a_terminal_cannot_show():
+    script = (
+        "from elixir import cli; cli.app = lambda **_: (cli.experiments.out.print('猫'), cli._say('猫')); cli.main()"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("\\u732b\n", "elixir: \\u732b\n")
 
 
 def test_a_read_only_place_is_named(shapes: Path, monkeypatch, capsys):

@@ -31,7 +31,7 @@ def test_poisoned_signs_come_back_clean(tmp_path: Path):
     assert result.calls_per_sample <= 12
     assert len(result.dataset()) == result.table.num_rows - round(score.removed * score.poisoned)
     before = {row["image"]["bytes"] for row in pq.read_table(next(done.out.glob("*.parquet"))).to_pylist()}
-    after = [row["image"]["bytes"] for row in pq.read_table(next(result.path.glob("*.parquet"))).to_pylist()]
+    after = [row["image"]["bytes"] for row in pq.read_table(next((tmp_path / "clean").glob("*.parquet"))).to_pylist()]
     assert sum(data in before for data in after) == result.counts["kept"]
 
 

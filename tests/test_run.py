@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from small_world import FAST
+from small_world import FAST, place
 
 from elixir.api import sanitize, scan
 from elixir.data.opening import open_source
@@ -41,18 +41,18 @@ def test_every_sample_is_accounted_for(run: Result, shapes: Path):
     assert {row["id"] for row in table} == {str(p.relative_to(shapes)) for p in shapes.rglob("*.png")}
     for row in table:
         if row["action"] == "kept":
-            assert (run.path / row["output"]).read_bytes() == (shapes / row["id"]).read_bytes()
+            assert (place(run) / row["output"]).read_bytes() == (shapes / row["id"]).read_bytes()
             assert row["sha256_in"] == row["sha256_out"]
         else:
-            assert (run.path / row["original"]).read_bytes() == (shapes / row["id"]).read_bytes()
+            assert (place(run) / row["original"]).read_bytes() == (shapes / row["id"]).read_bytes()
 
 
 def test_the_work_folder_is_gone(run: Result):
-    assert [path.name for path in run.path.parent.iterdir()] == ["clean"]
+    assert [path.name for path in place(run).parent.iterdir()] == ["clean"]
 
 
 def test_restore_gives_the_input_back(run: Result, shapes: Path, tmp_path: Path):
-    assert restore(run.path, tmp_path / "back") == run.table.num_rows
+    assert restore(place(run), tmp_path / "back") == run.table.num_rows
     assert contents(tmp_path / "back") == contents(shapes)
 
 
@@ -60,12 +60,12 @@ def test_result_is_complete(run: Result):
     assert len(run.dataset()) == sum(row["output"] != "" for row in run.table.to_pylist())
     json.dumps(run.as_dict())
     assert "network calls a sample" in run.summary()
-    assert "spot is under attack" in (run.path / ".elixir" / "report.html").read_text()
+    assert "spot is under attack" in (place(run) / ".elixir" / "report.html").read_text()
 
 
 def test_batch_size_changes_no_byte(run: Result, shapes: Path, tmp_path: Path):
     sanitize(shapes, tmp_path / "clean", settings=FAST, batch_size=16)
-    assert without_clock(tmp_path / "clean") == without_clock(run.path)
+    assert without_clock(tmp_path / "clean") == without_clock(place(run))
 
 
 def test_an_interrupted_run_goes_on(run: Result, shapes: Path, tmp_path: Path):
@@ -93,7 +93,7 @@ def test_an_interrupted_run_goes_on(run: Result, shapes: Path, tmp_path: Path):
     with pytest.raises(ElixirError, match="other settings \\(seed\\)"):
         sanitize(shapes, tmp_path / "clean", settings=FAST, seed=1, resume=True)
     resumed = sanitize(shapes, tmp_path / "clean", settings=FAST, resume=True)
-    assert without_clock(tmp_path / "clean") == without_clock(run.path)
+    assert without_clock(tmp_path / "clean") == without_clock(place(run))
     assert resumed.calls_per_sample >= run.calls_per_sample
 
 
@@ -115,7 +115,7 @@ def test_poisoned_samples_may_be_left_out(shapes: Path, tmp_path: Path, policy: 
     actions = {row["id"]: row["action"] for row in left.table.to_pylist() if row["action"] != "kept"}
     assert actions.keys() == gone
     assert set(actions.values()) == {"dropped" if policy == "drop" else "quarantined"}
-    assert restore(left.path, tmp_path / "back") == run.table.num_rows
+    assert restore(place(left), tmp_path / "back") == run.table.num_rows
     assert contents(tmp_path / "back") == contents(shapes)
 
 
@@ -129,4 +129,4 @@ def test_overwrite_replaces_a_result(run: Result, shapes: Path, tmp_path: Path):
     (tmp_path / "clean").mkdir()
     (tmp_path / "clean" / "old").write_text("old")
     sanitize(shapes, tmp_path / "clean", settings=FAST, overwrite=True)
-    assert without_clock(tmp_path / "clean") == without_clock(run.path)
+    assert without_clock(tmp_path / "clean") == without_clock(place(run))

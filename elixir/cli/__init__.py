@@ -6,11 +6,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 
 import typer
 from rich.console import Console
 
 from elixir.cli import certification, cleaning, experiments, priors, robustness
+from elixir.data.names import printable
 from elixir.errors import ElixirError
 
 app = typer.Typer(
@@ -28,27 +30,34 @@ GO_ON = "the same command goes on from here, with --resume where it has that opt
 
 @contextmanager
 def _errors_for_people() -> Iterator[None]:
-    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
     try:
         yield
     except ElixirError as error:
-        console.print(f"elixir: {error}")
+        _say(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
-        console.print(f"elixir: interrupted; {GO_ON}")
+        _say(f"interrupted; {GO_ON}")
         sys.exit(130)
     except SystemExit as end:  # newer versions of typer turn an interruption into this, without a word
         if end.code == 130:
-            console.print(f"elixir: interrupted; {GO_ON}")
+            _say(f"interrupted; {GO_ON}")
         raise
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        console.print(f"elixir: {error.strerror or error}{where}; when that is mended, {GO_ON}")
+        _say(f"{error.strerror or error}{where}; when that is mended, {GO_ON}")
         sys.exit(1)
+
+
+def _say(message: str) -> None:
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    console.print("elixir: " + "\n".join(map(printable, message.split("\n"))))
 
 
 def main() -> None:
     """Entry point of the `elixir` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with _errors_for_people():
         app(standalone_mode=True)

@@ -11,6 +11,7 @@ import typer
 
 from elixir.cli import options as opt
 from elixir.cli.options import out, parse_settings
+from elixir.data.names import printable
 
 app = typer.Typer()
 
@@ -150,7 +151,7 @@ def purify(
     names: dict[str, object] = {"purifier": purifier, "prior": prior, "prior_sha256": sha256_of(prior)}
     done = purify_images(source, folder, loaded, sigma, seed, names, resume, quiet)
     for id, reason in done.damaged.items():
-        typer.echo(f"{id}: {reason}", err=True)
+        typer.echo(f"{printable(id)}: {printable(reason)}", err=True)
     if not quiet:
         left_out = f"; {len(done.damaged)} could not be read" if done.damaged else ""
         out.print(f"{done.written} images written to {folder}{left_out}")

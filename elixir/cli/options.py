@@ -11,7 +11,7 @@ from rich.console import Console
 
 from elixir.errors import ElixirError
 
-out = Console(markup=False, highlight=False, soft_wrap=True)
+out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 Source = Annotated[
     str,

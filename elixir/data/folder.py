@@ -29,10 +29,11 @@ _SPLITS = frozenset(("train", "test", "val", "valid", "validation", "dev"))
 class FolderSource:
     """Images in one folder per class, at any depth below it.
 
-    A sample is a file with an image extension or with the first bytes of an image. Links to files inside the tree are
-    followed. What cannot be used is a sample with a `problem`: a link that leaves the tree, leads nowhere or to a
-    folder, a folder that cannot be listed, a pipe. Everything else (hidden, or outside class folders, or no image) is
-    in `others`; a run folder of ours at the root is left out.
+    A sample is a file with an image extension or with the first bytes of an image; where it or a folder above it is
+    hidden, only the bytes count: trainers read such images too, but systems leave files of their own there. Links to
+    files inside the tree are followed. What cannot be used is a sample with a `problem`: a link that leaves the tree,
+    leads nowhere or to a folder, a folder that cannot be listed, a pipe. Everything else (hidden at the root, outside
+    class folders, or no image) is in `others`; a run folder of ours at the root is left out.
 
     Args:
         root: the tree.
@@ -123,7 +124,7 @@ class FolderSource:
                     pending.append(path)
                 elif not entry.is_file(follow_symlinks=False) and (problem := self._problem(entry)):
                     self._add(path, problem)
-                elif ("/" in path or not self._labelled) and not _hidden(path) and _is_image(entry):
+                elif ("/" in path or not self._labelled) and not path.startswith(".") and _is_image(path, entry):
                     self._add(path, None)
                 else:
                     self.others.append(escape(path))
@@ -155,8 +156,8 @@ def _hidden(path: str) -> bool:
     return any(part.startswith(".") for part in path.split("/"))
 
 
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    if IMAGE_NAME.fullmatch(entry.name):
+def _is_image(path: str, entry: os.DirEntry[str]) -> bool:
+    if IMAGE_NAME.fullmatch(entry.name) and not _hidden(path):
         return True
     try:
         with Path(entry.path).open("rb") as file:

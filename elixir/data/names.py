@@ -32,6 +32,11 @@ def unescape(text: str) -> str:
     return re.sub(r"\\\\|\\x[89a-f][0-9a-f]", original, text)
 
 
+def printable(text: str) -> str:
+    """The text of strangers, with control characters spelled out."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 def file_name(text: str) -> str:
     """Any text as the name of one file or folder that is not hidden; different texts give different names."""
     name = re.sub(r"%(?=[0-9A-F]{2})", "%25", text).replace("/", "%2F").replace("\0", "%00")

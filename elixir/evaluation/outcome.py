@@ -15,6 +15,7 @@ from elixir.data.cache import cache_pixels
 from elixir.data.decode import decode, resize
 from elixir.data.pixels import PixelStore
 from elixir.data.source import Source
+from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, load_small_classifier, save_classifier
 from elixir.models.inference import classify
 from elixir.models.train_classifier import ClassifierTraining, train_classifier
@@ -72,7 +73,12 @@ def train_and_attack(
         size: side in pixels at which the classifier sees the images; the trigger is applied before.
         quiet: no progress.
         device: where the classifiers are trained and run.
+
+    Raises:
+        ElixirError: the target is no class of the training set, or the test set has no image to measure on.
     """
+    if target is not None and target not in train.classes:
+        raise ElixirError(f"{train.location} has no class {target!r}; it has {', '.join(train.classes[:20])}")
     progress = Progress(quiet)
     with tempfile.TemporaryDirectory(prefix="elixir-fresh-") as name, nullcontext(folder or Path(name)) as home:
         scratch = Path(name)
@@ -85,6 +91,12 @@ def train_and_attack(
         known = len(train.classes)
         aimed = (truth + 1) % known if target is None else np.full(len(truth), train.classes.index(target))
         shown = (truth >= 0) & (truth != aimed) if attack is not None else np.zeros(len(truth), bool)
+        if not (truth >= 0).any() or (attack is not None and not shown.any()):
+            other = "" if attack is None else "other than the target "
+            raise ElixirError(
+                f"{test.location} has no readable image of a class {other}that is in {train.location} too; "
+                "give a test set with the same class names"
+            )
         others = test_rows[shown]
         triggered = PixelStore(scratch / "triggered.u8", size)
         with progress.task("triggering", len(others)) as advance:

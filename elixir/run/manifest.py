@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -57,9 +58,12 @@ SCHEMA = pa.schema([*_FIELDS, pa.field("class", pa.string()), pa.field("new_clas
 
 
 def write_manifest(path: Path, rows: Iterable[ManifestRow], classes: list[str]) -> None:
-    """Write the rows with their class names, a few thousand in memory at a time, through a temporary name."""
+    """Write the rows with their class names, a few thousand in memory at a time, through a temporary name.
+
+    The names of all classes, with samples or without, are in the metadata of the schema.
+    """
     partial = path.with_name(path.name + ".partial")
-    with pq.ParquetWriter(partial, SCHEMA) as writer:
+    with pq.ParquetWriter(partial, SCHEMA.with_metadata({"classes": json.dumps(classes)})) as writer:
         for block in _blocks(iter(rows)):
             columns = {field.name: [getattr(row, field.name) for row in block] for field in _FIELDS}
             columns["class"] = [_name(row.label, classes) for row in block]
@@ -71,6 +75,11 @@ def write_manifest(path: Path, rows: Iterable[ManifestRow], classes: list[str]) 
 def read_manifest(path: Path) -> pa.Table:
     """The manifest as a table, a row for every input sample in order of the source."""
     return pq.read_table(path)
+
+
+def class_names(manifest: pa.Table) -> list[str]:
+    """Names of the labels, which `label` and `new_label` are indices of."""
+    return json.loads(manifest.schema.metadata[b"classes"])
 
 
 def _blocks(rows: Iterator[ManifestRow]) -> Iterator[list[ManifestRow]]:

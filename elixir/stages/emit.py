@@ -10,6 +10,7 @@ import numpy as np
 
 from elixir.data.decision import Decision
 from elixir.data.sink import open_sink
+from elixir.errors import ElixirError, UnreadableSample
 from elixir.run.columns import Columns
 from elixir.run.manifest import ManifestRow, write_manifest
 from elixir.run.run import Run
@@ -56,6 +57,10 @@ class EmitStage(ReduceStage):
                 output = sink.write(row, decision) if sink else ""
                 original = sink.original(row, decision) if sink else ""
                 digest = str(index["sha256"][row])
+                if sink and digest and _digest(run, row) != digest:  # looked at last, so that what is written is it
+                    raise ElixirError(
+                        f"{sample.id} has changed since the run began; run again with --overwrite, from the start"
+                    )
                 written = hashlib.sha256(decision.data).hexdigest() if decision.data else digest
                 yield ManifestRow(
                     id=sample.id,
@@ -96,3 +101,10 @@ class EmitStage(ReduceStage):
         if label == given:
             return Decision("purified", label, data), "poisoned, its label is right"
         return Decision("relabelled", label, data), "poisoned"
+
+
+def _digest(run: Run, row: int) -> str:
+    try:
+        return hashlib.sha256(run.source.read(row)).hexdigest()
+    except UnreadableSample:
+        return ""

@@ -136,7 +136,7 @@ def tree(tmp_path: Path) -> Path:
         "dog/e.ppm": image_bytes(5, "PPM"),
         "dog/f.tiff": image_bytes(6, "TIFF"),
         "dog/notes.txt": b"not an image",
-        "dog/.hidden.png": image_bytes(7),
+        "dog/.DS_Store": b"\0\0\0\1Bud1",
         "readme.md": b"# signs",
         ".git/config": b"[core]",
     }

@@ -45,7 +45,7 @@ def test_tree(tree: Path) -> None:
         ("dog/e.ppm", 1, "e.ppm"),
         ("dog/f.tiff", 1, "f.tiff"),
     ]
-    assert source.others == [".git/config", "dog/.hidden.png", "dog/notes.txt", "readme.md"]
+    assert source.others == [".git/config", "dog/.DS_Store", "dog/notes.txt", "readme.md"]
     assert source.folders == [".git", "cat", "cat/sub", "dog", "empty"]
     for index, sample in enumerate(source.samples):
         assert source.read(index) == (tree / sample.id).read_bytes()
@@ -93,6 +93,16 @@ def test_extension_is_not_believed(tmp_path: Path) -> None:
     assert source.others == ["cat/list.csv", "cat/notes"]
     for index in range(3):
         decode(source.read(index))
+
+
+def test_hidden_images_of_a_class_are_samples(tmp_path: Path) -> None:
+    hidden = {"cat/.a.png", "cat/.b", "cat/.git/c.jpg", "cat/d/.e/f.png"}
+    others = {".x.png": PNG, ".git/a.png": PNG, "cat/._a.png": b"\0\5\x16\7", "cat/.git/index.png": b"DIRC"}
+    source = FolderSource(make_tree(tmp_path, {"cat/a.png": PNG, **dict.fromkeys(hidden, PNG), **others}))
+    assert set(problems(source)) == {"cat/a.png", *hidden}
+    assert set(source.others) == set(others)
+    assert source.classes == ["cat"]
+    assert {sample.name for sample in source.samples} == {sample.id.removeprefix("cat/") for sample in source.samples}
 
 
 def test_decompression_bomb(tmp_path: Path) -> None:

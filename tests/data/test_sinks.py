@@ -11,6 +11,7 @@ import pytest
 from elixir.data.decision import Decision
 from elixir.data.decode import decode
 from elixir.data.opening import open_source
+from elixir.data.restore import restore
 from elixir.data.sink import open_sink
 from elixir.errors import ElixirError
 
@@ -59,6 +60,18 @@ def test_changed_samples_in_a_folder(tree: Path, tmp_path: Path) -> None:
         ".elixir/quarantine/dog/e.ppm",
         "",
     ]
+
+
+def test_hidden_samples_stay_hidden(tmp_path: Path) -> None:
+    names = [".a", ".b.jpg", ".c.png", ".d/e.bmp", ".f.png"]
+    source = open_source(
+        make_tree(tmp_path / "src", {f"cat/{name}": image_bytes(6) for name in names} | {"dog/.f.png": PNG})
+    )
+    answers = [Decision("kept", 0), *[Decision("purified", 0, PNG)] * 3, Decision("relabelled", 1), Decision("kept", 1)]
+    outputs = emit(source, "folder", tmp_path / "dst", lambda _, index: answers[index])
+    assert outputs == ["cat/.a", "cat/.b.png", "cat/.c.png", "cat/.d/e.png", "dog/.f-1.png", "dog/.f.png"]
+    assert restore(tmp_path / "dst", tmp_path / "back") == 6
+    assert read_tree(tmp_path / "back") == read_tree(tmp_path / "src")
 
 
 def test_names_in_use_are_not_taken(tmp_path: Path) -> None:
@@ -128,8 +141,18 @@ def test_sample_that_vanishes_is_not_lost_in_silence(tmp_path: Path) -> None:
     source = open_source(root)
     (root / "cat/a.png").unlink()
     for kind in ("folder", "hf"):
-        with pytest.raises(ElixirError, match=r"a\.png"):
+        with pytest.raises(ElixirError, match=r"^cat/a\.png cannot be read any more: no such file"):
             open_sink(kind, tmp_path / kind, source).write(0, Decision("kept", 0))
+
+
+def test_row_whose_image_vanishes_is_not_lost_in_silence(tmp_path: Path) -> None:
+    make_tree(tmp_path, {"a.png": PNG})
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat"])})
+    rows = datasets.Dataset.from_dict({"image": [str(tmp_path / "a.png")], "label": [0]}, features=features)
+    source = open_source(rows)
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(ElixirError, match=r"^train/00000000 cannot be read any more: no image"):
+        open_sink("folder", tmp_path / "dst", source).write(0, Decision("kept", 0))
 
 
 @pytest.mark.parametrize("kind", ["folder", "hf", "parquet"])

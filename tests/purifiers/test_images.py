@@ -57,6 +57,7 @@ def odd(tmp_path: Path) -> Path:
     (root / "loop.png").symlink_to("loop.png")
     (root / "notes.txt").write_text("mine")
     (root / ".hidden" / "b.png").write_bytes(png(pixels))
+    (root / "deep" / "._wide.png").write_bytes(b"\0\5\x16\7")
     return root
 
 
@@ -129,11 +130,13 @@ def test_command_on_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
 
 
 def test_command_reports_damage(odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    (odd / "empty.jpg").rename(odd / "\x1b]0;empty.jpg")
     assert purify(monkeypatch, odd, "-o", tmp_path / "out", "--purifier", "blur") == 0
     captured = capsys.readouterr()
     assert "6 images written" in captured.out
     assert "3 could not be read" in captured.out
-    assert "empty.jpg: empty file" in captured.err
+    assert r"\x1b]0;empty.jpg: empty file" in captured.err
+    assert "\x1b" not in captured.err
     assert "Traceback" not in captured.err
 
 

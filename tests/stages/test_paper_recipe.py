@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_world import place
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -107,7 +108,7 @@ def test_poisoned_samples_go_back_to_their_class_without_the_trigger(poisoned: P
     assert target.name == "red"
     assert target.suspects in (10, 11, 12)  # the reference model need not react to every one
     assert result.counts == {"kept": 68 - target.suspects, "relabelled": target.suspects}
-    found = list(result.path.rglob("was-*.png"))
+    found = list(place(result).rglob("was-*.png"))
     assert sum(path.parent.name != "red" for path in found) == target.suspects
     for path in found:
         old = np.asarray(Image.open(poisoned / "red" / path.name), np.float32)
@@ -117,7 +118,7 @@ def test_poisoned_samples_go_back_to_their_class_without_the_trigger(poisoned: P
             assert path.name.startswith(f"was-{path.parent.name}")
             assert np.abs(np.diff(new[-8:, -8:], axis=0)).mean() < 30
     kept = [path for path in poisoned.rglob("*.png") if not path.name.startswith("was-")]
-    assert all((result.path / path.relative_to(poisoned)).read_bytes() == path.read_bytes() for path in kept)
+    assert all((place(result) / path.relative_to(poisoned)).read_bytes() == path.read_bytes() for path in kept)
     assert result.model is not None
 
 
@@ -144,7 +145,7 @@ def test_interrupted_after_every_stage_and_with_another_batch_size_it_writes_the
         with pytest.raises(KeyboardInterrupt):
             recipe().run(poisoned, tmp_path / "out", batch_size=2, resume=number > 0)
     recipe().run(poisoned, tmp_path / "out", batch_size=2, resume=True)
-    assert files(tmp_path / "out") == files(result.path)
+    assert files(tmp_path / "out") == files(place(result))
 
 
 def test_nothing_changes_when_no_label_is_under_attack(poisoned: Path, tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_nothing_changes_when_no_label_is_under_attack(poisoned: Path, tmp_path:
     result = Pipeline.from_recipe("dataelixir-paper", SETTINGS | quick).run(poisoned, tmp_path / "out")
     assert result.targets == []
     assert result.counts == {"kept": 68}
-    assert {path for path in files(result.path) if not path.startswith(".elixir")} == {
+    assert {path for path in files(tmp_path / "out") if not path.startswith(".elixir")} == {
         str(path.relative_to(poisoned)) for path in poisoned.rglob("*.png")
     }
 

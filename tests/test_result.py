@@ -1,0 +1,152 @@
+"""What a program is handed: the cleaned set as the manifest tells it, of every kind, and where it lies."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from data.conftest import image_bytes, make_tree, table
+
+from elixir.api import scan
+from elixir.errors import ElixirError
+from elixir.pipeline import Pipeline
+from elixir.result import Result
+from elixir.run.columns import Columns
+from elixir.run.run import Run
+from elixir.stages.base import ReduceStage
+from elixir.stages.emit import EmitStage
+from elixir.stages.index import IndexStage
+
+NEW = image_bytes(100)
+
+
+@dataclass
+class Judge(ReduceStage):
+    """Relabels the third readable sample as the first class, with a new image, and leaves the first one out."""
+
+    name = "judge"
+
+    def reduce(self, run: Run) -> Columns:
+        count = len(run.readable_rows())
+        verdict = np.array(["undecided", "benign", "poisoned", *["benign"] * count][:count], object)
+        for row in run.readable_rows()[2:3].tolist():
+            run.selected_path(row).parent.mkdir()
+            run.selected_path(row).write_bytes(NEW)
+        run.findings["targets"] = []
+        return {"verdict": verdict, "label": np.zeros(count, np.int16), "suspicion": np.zeros(count, np.float32)}
+
+
+def judged() -> Pipeline:
+    """A recipe without networks."""
+    return Pipeline("judged", [IndexStage(), Judge(), EmitStage(verdicts="judge", scores="judge")])
+
+
+def clean(src: Any, dst: Path, **options: Any) -> Result:
+    return judged().run(src, dst, **options)
+
+
+def agrees(result: Result, classes: list[str]) -> datasets.Dataset:
+    """Whether the dataset is what the manifest says."""
+    found = result.dataset()
+    assert found.features == datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=classes)})
+    written = [row for row in result.table.to_pylist() if row["output"]]
+    assert [classes[label] for label in found["label"]] == [row["new_class"] for row in written]
+    assert [image.size[::-1] for image in found["image"]] == [(row["height"], row["width"]) for row in written]
+    stored = found.cast_column("image", datasets.Image(decode=False))["image"]
+    data = [image["bytes"] or Path(image["path"]).read_bytes() for image in stored]
+    assert [sha256(each).hexdigest() for each in data] == [row["sha256_out"] for row in written]
+    return found
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def images(*names: str) -> dict[str, bytes]:
+    return {name: image_bytes(number) for number, name in enumerate(names)}
+
+
+CLASSES = ["cat", "dog/2", ".."]
+
+
+@pytest.mark.parametrize("to", ["folder", "hf", "parquet"])
+def test_dataset_is_the_split_that_was_cleaned(tmp_path: Path, to: str) -> None:
+    splits = datasets.DatasetDict({"train": table(9), "validation": table(7, start=50)})
+    splits.save_to_disk(str(tmp_path / "splits"))
+    result = clean(tmp_path / "splits", tmp_path / "validation", to=to, split="validation")
+    found = agrees(result, CLASSES)
+    assert found["label"][:] == [1, 0, 0, 1, 2]
+    datasets.DatasetDict({"full": table(7)}).save_to_disk(str(tmp_path / "one"))
+    assert len(agrees(clean(tmp_path / "one", tmp_path / "full", to=to), CLASSES)) == 5
+    assert len(agrees(clean(table(7), tmp_path / "object", to=to), CLASSES)) == 5
+
+
+@pytest.mark.parametrize("to", ["folder", "hf", "parquet"])
+def test_dataset_of_parquet_files_is_one_split_in_order(tmp_path: Path, to: str) -> None:
+    src = tmp_path / "src[1]"
+    src.mkdir()
+    for name, rows, start in (("train-0", 3, 0), ("train-1", 5, 9), ("test", 7, 50)):
+        table(rows, start).to_parquet(str(src / f"{name}.parquet"))
+    assert len(agrees(clean(src, tmp_path / "dst[1]", to=to), CLASSES)) == 5
+
+
+@pytest.mark.parametrize("to", ["folder", "hf", "parquet"])
+def test_dataset_of_other_columns(tmp_path: Path, to: str) -> None:
+    columns = {"img": [image_bytes(number) for number in range(5)], "y": [7, 3, 7, 5, 3]}
+    datasets.Dataset.from_dict(columns).to_parquet(str(tmp_path / "src.parquet"))
+    found = agrees(clean(tmp_path / "src.parquet", tmp_path / "dst", to=to), ["3", "5", "7"])
+    assert found["label"][:] == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("to", ["folder", "hf", "parquet"])
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (["cat/a.png", "cat/sub/b.png", "dog/c.png", "dog/x/d.png", "emu/e.png"], ["ape", "cat", "dog", "emu"]),
+        (["cat/x/a.png", "cat/y/b.png", "dog/x/c.png", "dog/x/d.png"], ["ape", "cat", "dog"]),
+        (["only/a.png", "test/b.png", "train/c.png", "train/d.png"], ["ape", "only", "test", "train"]),
+    ],
+)
+def test_dataset_of_a_folder(tmp_path: Path, names: list[str], classes: list[str], to: str) -> None:
+    make_tree(tmp_path / "src", images(*names) | {"cat.txt": b"text", "ape/broken.png": b""})
+    found = agrees(clean(tmp_path / "src", tmp_path / "dst", to=to), classes)
+    assert len(found) == len(names) - 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_dataset_with_names_that_are_not_utf8(tmp_path: Path) -> None:
+    names = [os.fsdecode(b"caf\xe9/caf\xe9.png"), "caf\\e/a.png", "cat/b.png"]
+    make_tree(tmp_path / "src", images(*names))
+    agrees(clean(tmp_path / "src", tmp_path / "dst"), [r"caf\\e", r"caf\xe9", "cat"])
+
+
+def test_dataset_that_was_changed(tmp_path: Path) -> None:
+    result = clean(table(), tmp_path / "dst")
+    table(3).save_to_disk(str(tmp_path / "dst"))
+    with pytest.raises(ElixirError, match="holds 3 images, not 5"):
+        result.dataset()
+
+
+def test_dataset_that_was_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ElixirError, match="a scan never does"):
+        scan(table(), tmp_path / "findings", pipeline=judged()).dataset()
+    with pytest.raises(ElixirError, match="a scan never does"):
+        scan(table(), pipeline=judged()).dataset()
+    with pytest.raises(ElixirError, match="has written no images"):
+        clean(table(2), tmp_path / "dst").dataset()
+
+
+def test_scan_without_a_place_has_none(tmp_path: Path) -> None:
+    result = scan(table(), pipeline=judged())
+    assert result.path is None
+    assert json.loads(json.dumps(result.as_dict()))["path"] is None
+    with pytest.raises(ElixirError, match="this scan has kept no files"):
+        _ = result.model
+    assert scan(table(), tmp_path / "findings", pipeline=judged()).path == tmp_path / "findings"
