@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from elixir.data.files import read_json, replace_text
+from elixir.data.files import read_json, replace_json
 from elixir.data.opening import open_source
 from elixir.data.source import Source
 from elixir.errors import ElixirError
@@ -27,6 +26,7 @@ from elixir.run.machine import machine
 
 UNATTACKED = "none"
 TRUTH = "poisoned.truth.parquet"
+ORIGIN = "poisoned.json"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Poisoning:
         """For people and for files."""
         if self.attack == UNATTACKED:
             return UNATTACKED
-        return "-".join([self.attack, *(str(value) for value in self.settings.values()), f"{100 * self.rate:g}%"])
+        settings = [value if isinstance(value, str) else f"{key}={value}" for key, value in self.settings.items()]
+        return "-".join([self.attack, *settings, f"{100 * self.rate:g}%"])
 
 
 @dataclass(frozen=True)
@@ -97,27 +98,20 @@ class Experiment:
             ElixirError: something is unusable, or the file belongs to another experiment.
         """
         path = self.cell(poisoning, pipeline)
-        about = {
-            "train": self.train,
+        before = open_source(self.train)
+        about = self._origin(poisoning, before) | {
             "test": self.test,
-            "target": self.target,
-            "attack": poisoning.attack,
-            "attack_settings": dict(poisoning.settings),
-            "rate": poisoning.rate,
             "pipeline": pipeline,
             "subset": self.subset,
             "settings": self.settings,
-            "seed": self.seed,
         }
         if path.exists():
-            known = read_json(path, "remove it, and run the same command again")
-            if any(known.get(key) != value for key, value in about.items()):
-                raise ElixirError(f"{path} belongs to another experiment; choose another output folder")
+            known = _read_own(path, about, "remove it, and run the same command again")
             if self.subset or len(known["outcomes"]) >= self.seeds:
                 return known
-        home = self.folder / "work" / poisoning.name
+        home = self._home(poisoning, before)
         poisoned = self._poisoned(poisoning, home)
-        source, before = open_source(poisoned), open_source(self.train)
+        source = open_source(poisoned)
         truth, attack = unpoisoned(source), None
         mine = truth
         if poisoning.attack != UNATTACKED:
@@ -159,7 +153,7 @@ class Experiment:
             **measured,
             "machine": machine(self.device),
         }
-        replace_text(path, json.dumps(result, indent=1) + "\n")
+        replace_json(path, result)
         return result
 
     def _measured(
@@ -169,7 +163,7 @@ class Experiment:
         start = time.perf_counter()
         train, keep, folder = cleaned.train, cleaned.keep, case.folder
         if pipeline == UNPOISONED:
-            train, keep, folder = before, None, self.folder / "work" / UNATTACKED / UNDEFENDED
+            train, keep, folder = before, None, self._home(Poisoning(UNATTACKED), before) / UNDEFENDED
             folder.mkdir(parents=True, exist_ok=True)
         seeds = list(range(self.seed, self.seed + self.seeds))
         outcomes = train_and_attack(
@@ -190,19 +184,47 @@ class Experiment:
             "cost": cleaned.cost | {"evaluation_seconds": time.perf_counter() - start},
         }
 
+    def _origin(self, poisoning: Poisoning, train: Source) -> dict[str, Any]:
+        """All that a poisoned dataset comes from."""
+        return {
+            "train": self.train,
+            "train_fingerprint": train.fingerprint(),
+            "target": self.target,
+            "attack": poisoning.attack,
+            "attack_settings": dict(poisoning.settings),
+            "rate": poisoning.rate,
+            "seed": self.seed,
+        }
+
+    def _home(self, poisoning: Poisoning, train: Source) -> Path:
+        """The folder of a poisoned dataset and all that is made of it, empty if the poisoning has been interrupted."""
+        home, origin = self.folder / "work" / poisoning.name, self._origin(poisoning, train)
+        if poisoning.attack != UNATTACKED and not (home / "poisoned").exists():
+            shutil.rmtree(home, ignore_errors=True)
+        if not home.exists():
+            home.mkdir(parents=True)
+            replace_json(home / ORIGIN, origin)
+        _read_own(home / ORIGIN, origin, f"remove {home}, and run the same command again")
+        return home
+
     def _poisoned(self, poisoning: Poisoning, home: Path) -> str | Path:
         if poisoning.attack == UNATTACKED:
             return self.train
         out, truth = home / "poisoned", home / TRUTH
         if not out.exists():
-            shutil.rmtree(home, ignore_errors=True)
-            home.mkdir(parents=True)
             attack = find("attacks", poisoning.attack).configure(poisoning.settings)
             source = open_source(self.train)
             attack.poison_dataset(source, out, self.target, rate=poisoning.rate, seed=self.seed, quiet=self.quiet)
         if not truth.exists():
             raise ElixirError(f"{truth} is missing; remove {home} to poison the dataset again")
         return out
+
+
+def _read_own(path: Path, about: dict[str, Any], remedy: str) -> dict[str, Any]:
+    known = read_json(path, remedy)
+    if any(known.get(key) != value for key, value in about.items()):
+        raise ElixirError(f"{path} belongs to another experiment; choose another output folder")
+    return known
 
 
 def defence_name(pipeline: str, subset: int | None) -> str:

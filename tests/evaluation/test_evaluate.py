@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,17 @@ from scipy.stats import beta
 from small_world import FAST
 
 from elixir.cli.experiments import _attack
+from elixir.data.opening import open_source
 from elixir.errors import ElixirError
 from elixir.evaluation import outcome
 from elixir.evaluation.cell import Experiment, Poisoning
-from elixir.evaluation.defences import Case, spectral_signatures
+from elixir.evaluation.defences import Case, defend, spectral_signatures
 from elixir.evaluation.grid import pipelines, poisonings
 from elixir.evaluation.report import MARKS, insert, markdown, write_page
 from elixir.evaluation.summary import Share, defence_effectiveness, read_rows
 
 CPU = torch.device("cpu")
+BADNETS = Poisoning("badnets", {"pattern": "white"}, 0.15)
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +38,23 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setitem(FAST, "benign.least_steps", 60)
         experiment = Experiment(str(train), str(test), "spot", 2, 0, None, dict(FAST), CPU, folder / "out", True)
         (folder / "out").mkdir()
-        badnets = Poisoning("badnets", {"pattern": "white"}, 0.15)
         for name in ("none", "unpoisoned", "oracle", "activation-clustering", "spectral-signatures", "dataelixir"):
-            experiment.run(badnets, name)
+            experiment.run(BADNETS, name)
         experiment.run(Poisoning("none"), "none")
-        replace(experiment, subset=100).run(badnets, "dataelixir")
+        replace(experiment, subset=100).run(BADNETS, "dataelixir")
     return folder / "out"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    """An experiment whose classifiers learn nothing."""
+    from small_world import make_shapes
+
+    monkeypatch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=1))
+    train = make_shapes(tmp_path / "train", count=12, poisoned=0)
+    test = make_shapes(tmp_path / "test", count=4, poisoned=0)
+    (tmp_path / "out").mkdir()
+    return Experiment(str(train), str(test), "spot", 1, 0, None, {}, CPU, tmp_path / "out", True)
 
 
 def test_cells_hold_what_was_measured(results: Path):
@@ -88,6 +102,47 @@ def test_a_finished_cell_is_read_and_a_foreign_one_refused(results: Path):
     assert [seed["seed"] for seed in more["outcomes"]] == [0, 1, 2]
     with pytest.raises(ElixirError, match="another experiment"):
         replace(experiment, target="bar").run(Poisoning("none"), "none")
+
+
+def test_a_poisoned_set_of_another_experiment_is_refused(tiny: Experiment):
+    tiny.run(BADNETS, "none")
+    for other in (replace(tiny, target="bar"), replace(tiny, seed=7)):
+        with pytest.raises(ElixirError, match=r"poisoned\.json belongs to another experiment"):
+            other.run(BADNETS, "oracle")
+    (tiny.folder / "work" / BADNETS.name / "poisoned.json").unlink()
+    with pytest.raises(ElixirError, match="cannot be read"):
+        tiny.run(BADNETS, "oracle")
+
+
+def test_what_was_made_of_other_images_is_refused(tiny: Experiment):
+    tiny.run(BADNETS, "unpoisoned")
+    (Path(tiny.train) / "bar" / "000.png").unlink()
+    with pytest.raises(ElixirError, match=r"white-15%/poisoned\.json belongs to another experiment"):
+        tiny.run(BADNETS, "none")
+    with pytest.raises(ElixirError, match=r"none/poisoned\.json belongs to another experiment"):
+        tiny.run(replace(BADNETS, rate=0.2), "unpoisoned")
+
+
+def test_an_interrupted_poisoning_starts_again(tiny: Experiment):
+    home = tiny.folder / "work" / BADNETS.name
+    home.mkdir(parents=True)
+    (home / "poisoned.truth.parquet").touch()
+    assert tiny.run(BADNETS, "oracle")["detection"]["found"] == 1
+
+
+def test_a_finished_recipe_of_other_settings_is_refused(results: Path, tmp_path: Path):
+    cell = json.loads((results / f"{BADNETS.name}-dataelixir.json").read_text())
+    home = results / "work" / BADNETS.name
+    truth, model = np.empty(0, object), Path()
+    poisoned = home / "poisoned"
+    case = Case(str(poisoned), open_source(poisoned), truth, model, home / "dataelixir", 0, CPU, True)
+    assert defend("dataelixir", case, cell["settings"]).cost["config"] == cell["cost"]["config"]
+    with pytest.raises(ElixirError, match="clean exists"):
+        defend("dataelixir", case, cell["settings"] | {"refine.threshold": 0.6})
+    recipe = tmp_path / "dataelixir.toml"
+    recipe.write_text((files("elixir.pipelines") / "dataelixir.toml").read_text() + "\n[emit]\nscores = 'probe'\n")
+    with pytest.raises(ElixirError, match="clean exists"):
+        defend(str(recipe), case, cell["settings"])
 
 
 def test_markdown_and_page(results: Path, tmp_path: Path):
@@ -141,6 +196,12 @@ def test_defence_effectiveness_by_hand():
 def test_the_grid():
     found = poisonings([("badnets", {"pattern": "white"}), ("sig", {}), ("none", {})], [0.1, 0.01], [0.8])
     assert [poisoning.name for poisoning in found] == ["badnets-white-10%", "badnets-white-1%", "sig-80%", "none"]
+    settings = [{"grid": 3}, {"strength": 3}, {"truncate": True}]
+    assert [poisoning.name for poisoning in poisonings([("wanet", chosen) for chosen in settings], [0.1], [])] == [
+        "wanet-grid=3-10%",
+        "wanet-strength=3-10%",
+        "wanet-truncate=True-10%",
+    ]
     assert len(poisonings([("all", {})], [0.1], [0.8, 0.2])) >= 7 + 2 * 2
     with pytest.raises(ElixirError, match="give --clean-label-rate"):
         poisonings([("sig", {})], [0.1], [])
