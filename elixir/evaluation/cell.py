@@ -95,12 +95,13 @@ class Experiment:
             repair and outcomes for a subset.
 
         Raises:
-            ElixirError: something is unusable, or the file belongs to another experiment.
+            ElixirError: something is unusable, or the file belongs to another experiment or to other images.
         """
         path = self.cell(poisoning, pipeline)
-        before = open_source(self.train)
+        before, test = open_source(self.train), open_source(self.test)
         about = self._origin(poisoning, before) | {
             "test": self.test,
+            "test_fingerprint": test.fingerprint(),
             "pipeline": pipeline,
             "subset": self.subset,
             "settings": self.settings,
@@ -125,7 +126,6 @@ class Experiment:
         model = home / UNDEFENDED / f"fresh-{self.seed}.safetensors"
         case = Case(str(poisoned), source, what, model, folder, self.seed, self.device, self.quiet)
         if pipeline in DETECTORS or self.subset:
-            test = open_source(self.test)
             train_and_attack(
                 source,
                 test,

@@ -123,6 +123,15 @@ def test_what_was_made_of_other_images_is_refused(tiny: Experiment):
         tiny.run(replace(BADNETS, rate=0.2), "unpoisoned")
 
 
+@pytest.mark.parametrize("changed", ["train", "test"])
+def test_a_cell_of_other_images_is_refused(tiny: Experiment, changed: str):
+    outcomes = tiny.run(BADNETS, "none")["outcomes"]
+    assert tiny.run(BADNETS, "none")["outcomes"] == outcomes
+    (Path(getattr(tiny, changed)) / "bar" / "000.png").unlink()
+    with pytest.raises(ElixirError, match=r"none\.json belongs to another experiment"):
+        tiny.run(BADNETS, "none")
+
+
 def test_an_interrupted_poisoning_starts_again(tiny: Experiment):
     home = tiny.folder / "work" / BADNETS.name
     home.mkdir(parents=True)
