@@ -49,6 +49,8 @@ class Row:
         found: share of poisoned samples changed or set aside (TPR).
         disturbed: share of clean samples changed or set aside (FPR).
         recovered: share of poisoned samples with their true label in the output.
+        residual: how much of the trigger repaired images still have: the median, in older cells the mean; None where
+            none has been repaired.
         auc: area under the ROC curve of the suspicion; None without an attack.
         calls: network calls a sample; None for a baseline.
         accuracy: ACC on the clean test set; None where nothing was trained.
@@ -64,6 +66,7 @@ class Row:
     found: Share
     disturbed: Share
     recovered: Share
+    residual: float | None
     auc: float | None
     calls: float | None
     accuracy: Share | None
@@ -117,6 +120,7 @@ def _row(name: str, cell: dict[str, Any], before: dict[str, Any] | None) -> Row:
         Share.of(detection["found"], detection["poisoned"]),
         Share.of(detection["disturbed"], detection["clean"]),
         Share.of(detection["recovered"], detection["poisoned"]),
+        _residual(cell["repair"]),
         detection["auc"],
         cell["cost"].get("calls_per_sample"),
         accuracy,
@@ -125,6 +129,12 @@ def _row(name: str, cell: dict[str, Any], before: dict[str, Any] | None) -> Row:
         der,
         cell,
     )
+
+
+def _residual(repair: dict[str, Any] | None) -> float | None:
+    if not repair or not repair["repaired"]:
+        return None
+    return repair.get("trigger_residual_median", repair["trigger_residual"])
 
 
 def _mean(outcomes: Sequence[dict[str, Any]], key: str) -> float:

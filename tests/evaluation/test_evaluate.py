@@ -25,6 +25,24 @@ CPU = torch.device("cpu")
 BADNETS = Poisoning("badnets", {"pattern": "white"}, 0.15)
 
 
+CELL = {
+    "train": "signs.parquet",
+    "target": "spot",
+    "attack": "badnets",
+    "rate": 0.15,
+    "pipeline": "dataelixir",
+    "seed": 0,
+    "samples": 180,
+    "trigger": {"psnr": 20.0},
+    "detection": {"poisoned": 27, "clean": 153, "found": 1.0, "recovered": 1.0, "disturbed": 0.0, "auc": 1.0},
+    "repair": {"repaired": 0, "trigger_residual": 0.0},
+    "cost": {},
+    "outcomes": [],
+    "machine": {"cpu": "abacus", "gpu": None},
+}
+"""What a cell needs to be shown."""
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """BadNets on the shapes, with no defence, the oracle, both detectors, and the default recipe."""
@@ -175,6 +193,28 @@ def test_markdown_and_page(results: Path, tmp_path: Path):
     assert "&lt;script&gt;" in page
     assert "a&amp;b" in page
     assert "alert(1)</script>\\|" in markdown(hostile)
+
+
+@pytest.mark.parametrize(
+    ("repair", "shown"),
+    [
+        ({"repaired": 3, "trigger_residual": 0.25, "trigger_residual_median": 0.125}, "0.12"),
+        ({"repaired": 3, "trigger_residual": 0.25}, "0.25"),
+        ({"repaired": 0, "trigger_residual": 0.0}, ""),
+        ({"repaired": 3, "trigger_residual": None, "trigger_residual_median": None}, ""),
+        (None, ""),
+    ],
+)
+def test_residuals_in_the_tables(tiny: Experiment, repair: dict | None, shown: str):
+    path = tiny.cell(BADNETS, "dataelixir")
+    path.write_text(json.dumps(CELL | {"repair": repair}))
+    rows = read_rows(tiny.folder)
+    head, _, line = (line.split(" | ") for line in markdown([rows]).splitlines()[2:])
+    assert line[head.index("residual")] == shown
+    write_page(tiny.folder / "page.html", [rows])
+    page = (tiny.folder / "page.html").read_text()
+    assert "<th>residual</th>" in page
+    assert (f"<td>{shown}</td>") in page
 
 
 def test_wrong_folders_and_files(tmp_path: Path):
