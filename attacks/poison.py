@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from elixir.attacks.names import renamed
 from elixir.attacks.plan import Plan, RateOf, Select
+from elixir.data.channels import in_its_channels
 from elixir.data.decision import Decision
 from elixir.data.decode import Picture, decode, encode
 from elixir.data.files import RUN_FOLDER, replacing, writing
@@ -217,10 +218,9 @@ def _decided(source: Source, index: int, attack: Attack, label: int, what: str) 
     if what == "clean":
         return _untouched(source, index)
     picture = decode(source.read(index))
-    pixels = (picture.rgb[..., :1] if picture.grey else picture.rgb)[None]
-    made = (attack.poison if what == "poisoned" else attack.cover)(pixels, [sample.id])[0]
+    change = attack.poison if what == "poisoned" else attack.cover
     action = "purified" if label == sample.label else "relabelled"
-    return Decision(action, label, encode(picture, np.broadcast_to(made, picture.rgb.shape)))
+    return Decision(action, label, encode(picture, in_its_channels(picture, change, sample.id)))
 
 
 def _untouched(source: Source, index: int) -> Decision:

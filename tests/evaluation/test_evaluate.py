@@ -9,17 +9,21 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import beta
-from small_world import FAST
+from small_world import FAST, png
 
 from elixir.cli.experiments import _attack
+from elixir.data.decode import decode
 from elixir.data.opening import open_source
+from elixir.data.pixels import PixelStore
 from elixir.errors import ElixirError
 from elixir.evaluation import outcome
 from elixir.evaluation.cell import Experiment, Poisoning
 from elixir.evaluation.defences import Case, defend, spectral_signatures
 from elixir.evaluation.grid import pipelines, poisonings
+from elixir.evaluation.outcome import train_and_attack
 from elixir.evaluation.report import MARKS, insert, markdown, write_page
 from elixir.evaluation.summary import Share, defence_effectiveness, read_rows
+from elixir.registry import find
 
 CPU = torch.device("cpu")
 BADNETS = Poisoning("badnets", {"pattern": "white"}, 0.15)
@@ -170,6 +174,23 @@ def test_a_finished_recipe_of_other_settings_is_refused(results: Path, tmp_path:
     recipe.write_text((files("elixir.pipelines") / "dataelixir.toml").read_text() + "\n[emit]\nscores = 'probe'\n")
     with pytest.raises(ElixirError, match="clean exists"):
         defend(str(recipe), case, cell["settings"])
+
+
+def test_grey_test_images_carry_the_trigger_of_grey_training_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    image = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
+    for path in (tmp_path / "train" / "bar" / "0.png", tmp_path / "train" / "spot" / "1.png"):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(png(image))
+    train = open_source(tmp_path / "train")
+    attack = find("attacks", "low_frequency")()
+    attack.poison_dataset(train, tmp_path / "poisoned", "spot", rate=0.5)
+    shown: list[np.ndarray] = []
+    append = PixelStore.append
+    monkeypatch.setattr(PixelStore, "append", lambda *args: (shown.append(args[2][0]), append(*args)))
+    monkeypatch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=1))
+    train_and_attack(train, train, attack, "spot", [0])
+    poisoned = next(path for path in (tmp_path / "poisoned" / "spot").iterdir() if path.name != "1.png")
+    assert np.array_equal(shown[-1], decode(poisoned.read_bytes()).rgb.transpose(2, 0, 1))
 
 
 def test_markdown_and_page(results: Path, tmp_path: Path):
