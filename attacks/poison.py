@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import shutil
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 from elixir.attacks.names import renamed
 from elixir.attacks.plan import Plan, RateOf, Select
 from elixir.data.channels import in_its_channels
+from elixir.data.classes import find_class
 from elixir.data.decision import Decision
 from elixir.data.decode import Picture, decode, encode
 from elixir.data.files import RUN_FOLDER, replacing, writing
@@ -104,7 +104,7 @@ def poison_dataset(
     Raises:
         ElixirError: no such class, impossible rate, `out` holds something or is inside the input, or a write failed.
     """
-    label = None if target is None else _find_class(source, target)
+    label = None if target is None else find_class(source, target)
     if label is None and (attack.clean_label or attack.needs_target or rate_of == "class"):
         raise ElixirError(
             f"{attack.name} needs one target class here; all-to-all is for fixed triggers that change labels"
@@ -159,16 +159,6 @@ def poison_dataset(
     finally:
         _remove(partial)
     return Poisoned(out, truth, len(labels), len(poisoned), len(covers), attack)
-
-
-def _find_class(source: Source, target: str) -> int:
-    if target in source.classes:
-        return source.classes.index(target)
-    if target.isdecimal() and int(target) < len(source.classes):
-        return int(target)
-    near = difflib.get_close_matches(target, source.classes, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(source.classes[:20])}"
-    raise ElixirError(f"{source.location} has no class {target!r} to be the target; {hint}")
 
 
 def _earlier(source: Source) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from elixir.data.classes import find_class
 from elixir.data.files import read_json, replace_json
 from elixir.data.opening import open_source
 from elixir.data.source import Source
@@ -59,7 +60,7 @@ class Experiment:
     Attributes:
         train: dataset to poison.
         test: clean test set.
-        target: name of the attacked class; None for all-to-all.
+        target: name of the attacked class, or its number; None for all-to-all.
         seeds: number of fresh classifiers trained on each outcome.
         seed: of the attack's choice of samples and of the defence.
         subset: let recipes look at so many samples only, with the undefended classifier as their reference; None for a
@@ -97,8 +98,12 @@ class Experiment:
         Raises:
             ElixirError: something is unusable, or the file belongs to another experiment or to other images.
         """
+        train, test = open_source(self.train), open_source(self.test)
+        target = None if self.target is None else train.classes[find_class(train, self.target)]
+        return replace(self, target=target)._run(poisoning, pipeline, train, test)
+
+    def _run(self, poisoning: Poisoning, pipeline: str, before: Source, test: Source) -> dict[str, Any]:
         path = self.cell(poisoning, pipeline)
-        before, test = open_source(self.train), open_source(self.test)
         about = self._origin(poisoning, before) | {
             "test": self.test,
             "test_fingerprint": test.fingerprint(),

@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from elixir.data.channels import in_its_channels
+from elixir.data.classes import find_class
 from elixir.data.decode import decode
 from elixir.data.files import replacing
 from elixir.data.opening import open_source
 from elixir.data.sample import TRAIN
-from elixir.errors import ElixirError
 from elixir.progress import Progress
 from elixir.registry import find, names
 
@@ -36,9 +36,7 @@ def draw_gallery(path: Path, src: str | None, target: str, quiet: bool) -> None:
         ElixirError: there is no such class, or too few images.
     """
     source = open_source(src or TRAIN)
-    if target not in source.classes:
-        raise ElixirError(f"{source.location} has no class {target!r}; it has {', '.join(source.classes[:20])}")
-    aimed = source.classes.index(target)
+    aimed = find_class(source, target)
     found = names("attacks")
     sheet = Image.new("RGB", (LABEL + 3 * IMAGES * (TILE + GAP), len(found) * (TILE + GAP)), "white")
     pen = ImageDraw.Draw(sheet)

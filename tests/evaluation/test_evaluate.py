@@ -154,6 +154,15 @@ def test_a_cell_of_other_images_is_refused(tiny: Experiment, changed: str):
         tiny.run(BADNETS, "none")
 
 
+def test_a_target_may_be_a_number(tiny: Experiment):
+    cell = replace(tiny, target="2").run(BADNETS, "none")
+    assert cell["target"] == "spot"
+    assert cell["outcomes"][0]["triggered"] == 8
+    assert tiny.run(BADNETS, "none")["outcomes"] == cell["outcomes"]
+    with pytest.raises(ElixirError, match="did you mean 'spot'"):
+        replace(tiny, target="spott").run(BADNETS, "none")
+
+
 def test_an_interrupted_poisoning_starts_again(tiny: Experiment):
     home = tiny.folder / "work" / BADNETS.name
     home.mkdir(parents=True)
