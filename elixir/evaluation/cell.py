@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from elixir.data.classes import find_class
 from elixir.data.files import read_json, replace_json
 from elixir.data.opening import open_source
 from elixir.data.source import Source
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, UnreadableSample
 from elixir.evaluation.defences import DETECTORS, UNDEFENDED, UNPOISONED, Case, Cleaned, defend, examine, spent
 from elixir.evaluation.outcome import FRESH, train_and_attack
 from elixir.evaluation.quality import repair_quality, trigger_quality
@@ -92,8 +94,8 @@ class Experiment:
         A cell with fewer classifiers than there are to be is completed, as long as `folder`/work is there.
 
         Returns:
-            What the file holds: settings, `trigger`, `detection`, `repair`, `outcomes`, `cost`, `machine`; without
-            repair and outcomes for a subset.
+            What the file holds: settings, `poisoned_sha256` (see `_digest`), `trigger`, `detection`, `repair`,
+            `outcomes`, `cost`, `machine`; without repair and outcomes for a subset.
 
         Raises:
             ElixirError: something is unusable, or the file belongs to another experiment or to other images.
@@ -153,6 +155,7 @@ class Experiment:
         result = {
             **about,
             "samples": len(source.samples),
+            "poisoned_sha256": _digest(source),
             "trigger": quality,
             "detection": vars(detection),
             **measured,
@@ -223,6 +226,16 @@ class Experiment:
         if not truth.exists():
             raise ElixirError(f"{truth} is missing; remove {home} to poison the dataset again")
         return out
+
+
+def _digest(source: Source) -> str:
+    """Of ids, labels and bytes of all samples that can be read, the same for the same dataset wherever it lies."""
+    digest = hashlib.sha256()
+    for index, sample in enumerate(source.samples):
+        with suppress(UnreadableSample):
+            data = source.read(index)
+            digest.update(f"{sample.id}\0{sample.label}\0{len(data)}\0".encode() + data)
+    return digest.hexdigest()
 
 
 def _read_own(path: Path, about: dict[str, Any], remedy: str) -> dict[str, Any]:

@@ -56,7 +56,8 @@ class Row:
         accuracy: ACC on the clean test set; None where nothing was trained.
         asr: attack success rate; None without an attack.
         robust_accuracy: RA; likewise.
-        der: defence effectiveness rate against training on the poisoned set; None where that cell is missing.
+        der: defence effectiveness rate against training on the poisoned set; None where that cell is missing, or is
+            about another poisoned set.
         cell: everything.
     """
 
@@ -110,7 +111,7 @@ def _row(name: str, cell: dict[str, Any], before: dict[str, Any] | None) -> Row:
     if accuracy and outcomes[0]["asr"] is not None:
         trials = outcomes[0]["triggered"]
         asr, robust = (Share.of(_mean(outcomes, key), trials) for key in ("asr", "robust_accuracy"))
-        if before is not None:
+        if before is not None and _same_set(before, cell):
             was = before["outcomes"]
             der = defence_effectiveness((_mean(was, "asr"), asr.value), (_mean(was, "accuracy"), accuracy.value))
     return Row(
@@ -129,6 +130,12 @@ def _row(name: str, cell: dict[str, Any], before: dict[str, Any] | None) -> Row:
         der,
         cell,
     )
+
+
+def _same_set(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two cells are about the same poisoned set, as far as they tell: older ones do not."""
+    known = {cell.get("poisoned_sha256") for cell in (one, other)} - {None}
+    return len(known) < 2
 
 
 def _residual(repair: dict[str, Any] | None) -> float | None:

@@ -1,6 +1,7 @@
 """Whole experiments in the small world, and what is made of their results."""
 
 import json
+import shutil
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -223,6 +224,31 @@ def test_markdown_and_page(results: Path, tmp_path: Path):
     assert "&lt;script&gt;" in page
     assert "a&amp;b" in page
     assert "alert(1)</script>\\|" in markdown(hostile)
+
+
+def test_cells_tell_which_set_they_are_about(tiny: Experiment, tmp_path: Path):
+    digests = [tiny.run(BADNETS, name)["poisoned_sha256"] for name in ("none", "oracle", "unpoisoned")]
+    clean = tiny.run(Poisoning("none"), "none")["poisoned_sha256"]
+    shutil.copytree(tiny.train, tmp_path / "moved")
+    moved = replace(tiny, train=str(tmp_path / "moved"), folder=tmp_path / "again")
+    assert digests == 3 * [moved.run(BADNETS, "none")["poisoned_sha256"]]
+    assert clean == moved.run(Poisoning("none"), "none")["poisoned_sha256"] != digests[0]
+    image = Path(moved.train) / "bar" / "000.png"
+    data = bytearray(image.read_bytes())
+    data[-1] ^= 1
+    image.write_bytes(data)
+    assert replace(moved, folder=tmp_path / "third").run(Poisoning("none"), "none")["poisoned_sha256"] != clean
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "der"), [("a", "a", 0.95), ("a", "b", None), (None, "b", 0.95), ("a", None, 0.95)]
+)
+def test_der_is_of_one_poisoned_set(tiny: Experiment, before: str | None, after: str | None, der: float | None):
+    for name, digest, asr in (("none", before, 0.9), ("dataelixir", after, 0.0)):
+        outcome = {"accuracy": 0.9, "asr": asr, "robust_accuracy": 0.1, "tested": 100, "triggered": 60}
+        cell = CELL | {"pipeline": name, "outcomes": [outcome]} | ({"poisoned_sha256": digest} if digest else {})
+        tiny.cell(BADNETS, name).write_text(json.dumps(cell))
+    assert read_rows(tiny.folder)[0].der == pytest.approx(der)
 
 
 @pytest.mark.parametrize(
