@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from elixir.evaluation.outcome import train_and_attack
 from elixir.evaluation.report import MARKS, insert, markdown, write_page
 from elixir.evaluation.summary import Share, defence_effectiveness, read_rows
 from elixir.registry import find
+from elixir.run.machine import machine
 
 CPU = torch.device("cpu")
 BADNETS = Poisoning("badnets", {"pattern": "white"}, 0.15)
@@ -125,6 +127,13 @@ def test_a_finished_cell_is_read_and_a_foreign_one_refused(results: Path):
     assert [seed["seed"] for seed in more["outcomes"]] == [0, 1, 2]
     with pytest.raises(ElixirError, match="another experiment"):
         replace(experiment, target="bar").run(Poisoning("none"), "none")
+
+
+def test_the_toolbox_of_the_detectors_is_on_record(monkeypatch: pytest.MonkeyPatch):
+    toolbox = "adversarial-robustness-toolbox"
+    assert machine(CPU)["versions"][toolbox] == version(toolbox)  # type: ignore[index]
+    monkeypatch.setattr("elixir.run.machine.LIBRARIES", ("torch", "not-installed"))
+    assert machine(CPU)["versions"] == {"torch": version("torch")}
 
 
 def test_a_poisoned_set_of_another_experiment_is_refused(tiny: Experiment):
