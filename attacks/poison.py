@@ -107,7 +107,7 @@ def poison_dataset(
     label = None if target is None else find_class(source, target)
     if label is None and (attack.clean_label or attack.needs_target or rate_of == "class"):
         raise ElixirError(
-            f"{attack.name} needs one target class here; all-to-all is for fixed triggers that change labels"
+            f"{attack.name} needs one target class here; all-to-all is for attacks on labels that know of no target"
         )
     plan = Plan(
         rate=rate,
@@ -132,7 +132,7 @@ def poison_dataset(
     new_labels[poisoned] = (labels[poisoned] + 1) % len(source.classes) if label is None else label
     covers = plan.draw_covers(labels, poisoned, attack.covers, usable)
     progress = Progress(quiet)
-    attack = attack if label is None else attack.fit(source, label, progress)
+    attack = attack.fit(source, -1 if label is None else label, progress)
     what = np.full(len(labels), "clean", object)
     what[poisoned], what[covers] = "poisoned", "cover"
     moved = {index: int(new_labels[index]) for index in np.flatnonzero(new_labels != labels).tolist()}
