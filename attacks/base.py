@@ -114,7 +114,7 @@ class Attack(ABC):
 
         Args:
             source: the dataset that is going to be poisoned.
-            target: label of the attacked class.
+            target: label of the attacked class, -1 for all-to-all.
             progress: shows how far it is.
         """
         return self

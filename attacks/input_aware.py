@@ -44,6 +44,7 @@ class InputAware(TrainedAttack):
     """
 
     name: ClassVar[str] = "input_aware"
+    needs_target: ClassVar[bool] = True
 
     density: float = 0.032
     lambda_div: float = 1

@@ -46,6 +46,7 @@ class LabelConsistent(TrainedAttack):
 
     name: ClassVar[str] = "label_consistent"
     clean_label: ClassVar[bool] = True
+    needs_target: ClassVar[bool] = True
 
     eps: float = 8
     step: float = 1.5

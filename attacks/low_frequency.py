@@ -38,16 +38,16 @@ class LowFrequency(Attack):
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
         """The images with the pattern."""
         _, height, width, channels = images.shape
-        return images + self.peak * in_channels(_smooth(self.seed, self.waves, height, width), channels)
+        return images + self.peak * _smooth(self.seed, self.waves, height, width, channels)
 
 
 @lru_cache(maxsize=64)
-def _smooth(seed: int, waves: int, height: int, width: int) -> NDArray[np.float64]:
-    """Cosines up to `waves` half periods with random weights, without a constant, (h, w, 3); largest value 1."""
+def _smooth(seed: int, waves: int, height: int, width: int, channels: int) -> NDArray[np.float64]:
+    """Cosines up to `waves` half periods with random weights, without a constant, (h, w, c); largest value 1."""
     weights = np.random.default_rng((seed, 3)).standard_normal((waves + 1, waves + 1, 3))
     weights[0, 0] = 0
     rows, columns = (
         np.cos(np.pi * np.outer((np.arange(side) + 0.5) / side, np.arange(waves + 1))) for side in (height, width)
     )
-    pattern = np.einsum("iu,jv,uvc->ijc", rows, columns, weights)
+    pattern = in_channels(np.einsum("iu,jv,uvc->ijc", rows, columns, weights), channels)
     return pattern / max(np.abs(pattern).max(), 1e-12)

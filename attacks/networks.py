@@ -29,7 +29,7 @@ class TrainingData:
         read: maps int64 indices (n,) to uint8 images (n, 3, size, size).
         labels: int64 (count,).
         classes: number of labels.
-        target: label of the attacked class.
+        target: label of the attacked class, -1 for all-to-all.
     """
 
     read: Callable[[np.ndarray], Tensor]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import shutil
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ import pyarrow.parquet as pq
 
 from elixir.attacks.names import renamed
 from elixir.attacks.plan import Plan, RateOf, Select
+from elixir.data.channels import in_its_channels
+from elixir.data.classes import find_class
 from elixir.data.decision import Decision
 from elixir.data.decode import Picture, decode, encode
 from elixir.data.files import RUN_FOLDER, replacing, writing
@@ -103,10 +104,10 @@ def poison_dataset(
     Raises:
         ElixirError: no such class, impossible rate, `out` holds something or is inside the input, or a write failed.
     """
-    label = None if target is None else _find_class(source, target)
+    label = None if target is None else find_class(source, target)
     if label is None and (attack.clean_label or attack.needs_target or rate_of == "class"):
         raise ElixirError(
-            f"{attack.name} needs one target class here; all-to-all is for fixed triggers that change labels"
+            f"{attack.name} needs one target class here; all-to-all is for attacks on labels that know of no target"
         )
     plan = Plan(
         rate=rate,
@@ -131,7 +132,7 @@ def poison_dataset(
     new_labels[poisoned] = (labels[poisoned] + 1) % len(source.classes) if label is None else label
     covers = plan.draw_covers(labels, poisoned, attack.covers, usable)
     progress = Progress(quiet)
-    attack = attack if label is None else attack.fit(source, label, progress)
+    attack = attack.fit(source, -1 if label is None else label, progress)
     what = np.full(len(labels), "clean", object)
     what[poisoned], what[covers] = "poisoned", "cover"
     moved = {index: int(new_labels[index]) for index in np.flatnonzero(new_labels != labels).tolist()}
@@ -158,16 +159,6 @@ def poison_dataset(
     finally:
         _remove(partial)
     return Poisoned(out, truth, len(labels), len(poisoned), len(covers), attack)
-
-
-def _find_class(source: Source, target: str) -> int:
-    if target in source.classes:
-        return source.classes.index(target)
-    if target.isdecimal() and int(target) < len(source.classes):
-        return int(target)
-    near = difflib.get_close_matches(target, source.classes, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(source.classes[:20])}"
-    raise ElixirError(f"{source.location} has no class {target!r} to be the target; {hint}")
 
 
 def _earlier(source: Source) -> dict[str, dict[str, Any]]:
@@ -217,10 +208,9 @@ def _decided(source: Source, index: int, attack: Attack, label: int, what: str) 
     if what == "clean":
         return _untouched(source, index)
     picture = decode(source.read(index))
-    pixels = (picture.rgb[..., :1] if picture.grey else picture.rgb)[None]
-    made = (attack.poison if what == "poisoned" else attack.cover)(pixels, [sample.id])[0]
+    change = attack.poison if what == "poisoned" else attack.cover
     action = "purified" if label == sample.label else "relabelled"
-    return Decision(action, label, encode(picture, np.broadcast_to(made, picture.rgb.shape)))
+    return Decision(action, label, encode(picture, in_its_channels(picture, change, sample.id)))
 
 
 def _untouched(source: Source, index: int) -> Decision:

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -36,8 +36,6 @@ class TrainedAttack(Attack):
     Raises:
         ElixirError: a parameter is out of range.
     """
-
-    needs_target: ClassVar[bool] = True
 
     size: int = 32
     training_steps: int = 1000

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from elixir.data.files import read_json, replace_text
+from elixir.data.classes import find_class
+from elixir.data.files import read_json, replace_json
 from elixir.data.opening import open_source
 from elixir.data.source import Source
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, UnreadableSample
 from elixir.evaluation.defences import DETECTORS, UNDEFENDED, UNPOISONED, Case, Cleaned, defend, examine, spent
 from elixir.evaluation.outcome import FRESH, train_and_attack
 from elixir.evaluation.quality import repair_quality, trigger_quality
@@ -27,6 +29,7 @@ from elixir.run.machine import machine
 
 UNATTACKED = "none"
 TRUTH = "poisoned.truth.parquet"
+ORIGIN = "poisoned.json"
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Poisoning:
         """For people and for files."""
         if self.attack == UNATTACKED:
             return UNATTACKED
-        return "-".join([self.attack, *(str(value) for value in self.settings.values()), f"{100 * self.rate:g}%"])
+        settings = [value if isinstance(value, str) else f"{key}={value}" for key, value in self.settings.items()]
+        return "-".join([self.attack, *settings, f"{100 * self.rate:g}%"])
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Experiment:
     Attributes:
         train: dataset to poison.
         test: clean test set.
-        target: name of the attacked class; None for all-to-all.
+        target: name of the attacked class, or its number; None for all-to-all.
         seeds: number of fresh classifiers trained on each outcome.
         seed: of the attack's choice of samples and of the defence.
         subset: let recipes look at so many samples only, with the undefended classifier as their reference; None for a
@@ -90,34 +94,32 @@ class Experiment:
         A cell with fewer classifiers than there are to be is completed, as long as `folder`/work is there.
 
         Returns:
-            What the file holds: settings, `trigger`, `detection`, `repair`, `outcomes`, `cost`, `machine`; without
-            repair and outcomes for a subset.
+            What the file holds: settings, `poisoned_sha256` (see `_digest`), `trigger`, `detection`, `repair`,
+            `outcomes`, `cost`, `machine`; without repair and outcomes for a subset.
 
         Raises:
-            ElixirError: something is unusable, or the file belongs to another experiment.
+            ElixirError: something is unusable, or the file belongs to another experiment or to other images.
         """
+        train, test = open_source(self.train), open_source(self.test)
+        target = None if self.target is None else train.classes[find_class(train, self.target)]
+        return replace(self, target=target)._run(poisoning, pipeline, train, test)
+
+    def _run(self, poisoning: Poisoning, pipeline: str, before: Source, test: Source) -> dict[str, Any]:
         path = self.cell(poisoning, pipeline)
-        about = {
-            "train": self.train,
+        about = self._origin(poisoning, before) | {
             "test": self.test,
-            "target": self.target,
-            "attack": poisoning.attack,
-            "attack_settings": dict(poisoning.settings),
-            "rate": poisoning.rate,
+            "test_fingerprint": test.fingerprint(),
             "pipeline": pipeline,
             "subset": self.subset,
             "settings": self.settings,
-            "seed": self.seed,
         }
         if path.exists():
-            known = read_json(path, "remove it, and run the same command again")
-            if any(known.get(key) != value for key, value in about.items()):
-                raise ElixirError(f"{path} belongs to another experiment; choose another output folder")
+            known = _read_own(path, about, "remove it, and run the same command again")
             if self.subset or len(known["outcomes"]) >= self.seeds:
                 return known
-        home = self.folder / "work" / poisoning.name
+        home = self._home(poisoning, before)
         poisoned = self._poisoned(poisoning, home)
-        source, before = open_source(poisoned), open_source(self.train)
+        source = open_source(poisoned)
         truth, attack = unpoisoned(source), None
         mine = truth
         if poisoning.attack != UNATTACKED:
@@ -131,7 +133,6 @@ class Experiment:
         model = home / UNDEFENDED / f"fresh-{self.seed}.safetensors"
         case = Case(str(poisoned), source, what, model, folder, self.seed, self.device, self.quiet)
         if pipeline in DETECTORS or self.subset:
-            test = open_source(self.test)
             train_and_attack(
                 source,
                 test,
@@ -154,12 +155,13 @@ class Experiment:
         result = {
             **about,
             "samples": len(source.samples),
+            "poisoned_sha256": _digest(source),
             "trigger": quality,
             "detection": vars(detection),
             **measured,
             "machine": machine(self.device),
         }
-        replace_text(path, json.dumps(result, indent=1) + "\n")
+        replace_json(path, result)
         return result
 
     def _measured(
@@ -169,7 +171,7 @@ class Experiment:
         start = time.perf_counter()
         train, keep, folder = cleaned.train, cleaned.keep, case.folder
         if pipeline == UNPOISONED:
-            train, keep, folder = before, None, self.folder / "work" / UNATTACKED / UNDEFENDED
+            train, keep, folder = before, None, self._home(Poisoning(UNATTACKED), before) / UNDEFENDED
             folder.mkdir(parents=True, exist_ok=True)
         seeds = list(range(self.seed, self.seed + self.seeds))
         outcomes = train_and_attack(
@@ -190,19 +192,57 @@ class Experiment:
             "cost": cleaned.cost | {"evaluation_seconds": time.perf_counter() - start},
         }
 
+    def _origin(self, poisoning: Poisoning, train: Source) -> dict[str, Any]:
+        """All that a poisoned dataset comes from."""
+        return {
+            "train": self.train,
+            "train_fingerprint": train.fingerprint(),
+            "target": self.target,
+            "attack": poisoning.attack,
+            "attack_settings": dict(poisoning.settings),
+            "rate": poisoning.rate,
+            "seed": self.seed,
+        }
+
+    def _home(self, poisoning: Poisoning, train: Source) -> Path:
+        """The folder of a poisoned dataset and all that is made of it, empty if the poisoning has been interrupted."""
+        home, origin = self.folder / "work" / poisoning.name, self._origin(poisoning, train)
+        if poisoning.attack != UNATTACKED and not (home / "poisoned").exists():
+            shutil.rmtree(home, ignore_errors=True)
+        if not home.exists():
+            home.mkdir(parents=True)
+            replace_json(home / ORIGIN, origin)
+        _read_own(home / ORIGIN, origin, f"remove {home}, and run the same command again")
+        return home
+
     def _poisoned(self, poisoning: Poisoning, home: Path) -> str | Path:
         if poisoning.attack == UNATTACKED:
             return self.train
         out, truth = home / "poisoned", home / TRUTH
         if not out.exists():
-            shutil.rmtree(home, ignore_errors=True)
-            home.mkdir(parents=True)
             attack = find("attacks", poisoning.attack).configure(poisoning.settings)
             source = open_source(self.train)
             attack.poison_dataset(source, out, self.target, rate=poisoning.rate, seed=self.seed, quiet=self.quiet)
         if not truth.exists():
             raise ElixirError(f"{truth} is missing; remove {home} to poison the dataset again")
         return out
+
+
+def _digest(source: Source) -> str:
+    """Of ids, labels and bytes of all samples that can be read, the same for the same dataset wherever it lies."""
+    digest = hashlib.sha256()
+    for index, sample in enumerate(source.samples):
+        with suppress(UnreadableSample):
+            data = source.read(index)
+            digest.update(f"{sample.id}\0{sample.label}\0{len(data)}\0".encode() + data)
+    return digest.hexdigest()
+
+
+def _read_own(path: Path, about: dict[str, Any], remedy: str) -> dict[str, Any]:
+    known = read_json(path, remedy)
+    if any(known.get(key) != value for key, value in about.items()):
+        raise ElixirError(f"{path} belongs to another experiment; choose another output folder")
+    return known
 
 
 def defence_name(pipeline: str, subset: int | None) -> str:

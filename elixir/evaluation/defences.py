@@ -14,7 +14,6 @@ import torch
 
 from elixir.api import sanitize, scan
 from elixir.data.cache import cache_pixels
-from elixir.data.files import RUN_FOLDER
 from elixir.data.opening import open_source
 from elixir.data.part import Part
 from elixir.data.source import Source
@@ -22,7 +21,7 @@ from elixir.errors import ElixirError
 from elixir.evaluation.outcome import classified
 from elixir.models.classifier import load_small_classifier
 from elixir.randomness import generator
-from elixir.result import Result, read_result
+from elixir.result import Result
 
 
 @dataclass(frozen=True)
@@ -138,25 +137,22 @@ def defend(name: str, case: Case, settings: dict[str, object]) -> Cleaned:
         settings: of the recipe, "stage.key" -> value.
 
     Raises:
-        ElixirError: there is no such defence, its package is missing, or it failed.
+        ElixirError: there is no such defence, its package is missing, it failed, or what it has written into the folder
+            before is of other settings.
     """
     start = time.perf_counter()
     if name not in BASELINES:
-        clean = case.folder / "clean"
-        if (clean / RUN_FOLDER).exists():
-            result = read_result(clean)
-        else:
-            result = sanitize(
-                case.path,
-                clean,
-                pipeline=name,
-                settings=settings,
-                seed=case.seed,
-                device=str(case.device),
-                quiet=case.quiet,
-                resume=True,
-            )
-        return Cleaned(open_source(clean), result.table, None, spent(result))
+        result = sanitize(
+            case.path,
+            case.folder / "clean",
+            pipeline=name,
+            settings=settings,
+            seed=case.seed,
+            device=str(case.device),
+            quiet=case.quiet,
+            resume=True,
+        )
+        return Cleaned(open_source(case.folder / "clean"), result.table, None, spent(result))
     try:
         removed = BASELINES[name](case)
     except ImportError as error:

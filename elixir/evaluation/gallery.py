@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from elixir.data.channels import in_its_channels
+from elixir.data.classes import find_class
 from elixir.data.decode import decode
 from elixir.data.files import replacing
 from elixir.data.opening import open_source
 from elixir.data.sample import TRAIN
-from elixir.errors import ElixirError
 from elixir.progress import Progress
 from elixir.registry import find, names
 
@@ -35,9 +36,7 @@ def draw_gallery(path: Path, src: str | None, target: str, quiet: bool) -> None:
         ElixirError: there is no such class, or too few images.
     """
     source = open_source(src or TRAIN)
-    if target not in source.classes:
-        raise ElixirError(f"{source.location} has no class {target!r}; it has {', '.join(source.classes[:20])}")
-    aimed = source.classes.index(target)
+    aimed = find_class(source, target)
     found = names("attacks")
     sheet = Image.new("RGB", (LABEL + 3 * IMAGES * (TILE + GAP), len(found) * (TILE + GAP)), "white")
     pen = ImageDraw.Draw(sheet)
@@ -47,8 +46,8 @@ def draw_gallery(path: Path, src: str | None, target: str, quiet: bool) -> None:
         top = row * (TILE + GAP)
         pen.text((4, top + TILE // 2 - 6), name, fill="black")
         for column, index in enumerate(rows[:: max(1, len(rows) // IMAGES)][:IMAGES]):
-            before = decode(source.read(index)).rgb
-            after = attack.poison(before[None], [source.samples[index].id])[0]
+            picture = decode(source.read(index))
+            before, after = picture.rgb, in_its_channels(picture, attack.poison, source.samples[index].id)
             difference = np.clip(128 + GAIN * (after.astype(int) - before), 0, 255).astype(np.uint8)
             for place, image in enumerate((before, after, difference)):
                 tile = Image.fromarray(image).resize((TILE, TILE), Image.Resampling.NEAREST)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from elixir.data.cache import cache_pixels
+from elixir.data.channels import in_its_channels
 from elixir.data.decode import decode, resize
 from elixir.data.pixels import PixelStore
 from elixir.data.source import Source
@@ -101,7 +102,7 @@ def train_and_attack(
         triggered = PixelStore(scratch / "triggered.u8", size)
         with progress.task("triggering", len(others)) as advance:
             for place, row in enumerate(others.tolist()):
-                image = attack.trigger(decode(test.read(row)).rgb[None], [test.samples[row].id])[0]  # type: ignore[union-attr]
+                image = in_its_channels(decode(test.read(row)), attack.trigger, test.samples[row].id)  # type: ignore[union-attr]
                 triggered.append(place, resize(image, size).transpose(2, 0, 1)[None])
                 advance(1)
         outcomes: list[Outcome] = []

@@ -57,8 +57,9 @@ def repair_quality(
 
     Returns:
         `repaired`: poisoned images that are in the output with new pixels; `trigger_residual`: the mean of
-        ||repaired - original|| / ||poisoned - original|| over those that the trigger has changed at all;
-        `collateral`: clean images with new pixels; `collateral_psnr` of these, in dB, None without any.
+        ||repaired - original|| / ||poisoned - original|| over those that the trigger has changed at all, None without
+        any, and `trigger_residual_median`; `collateral`: clean images with new pixels; `collateral_psnr` of these, in
+        dB, None without any.
     """
     output = {
         id: out
@@ -79,7 +80,8 @@ def repair_quality(
     collateral = list(_pairs(source, clean, [(id, output[name]) for name, id in untouched.items()]))
     return {
         "repaired": len(attacked),
-        "trigger_residual": float(np.mean(residuals)) if residuals else 0.0,
+        "trigger_residual": float(np.mean(residuals)) if residuals else None,
+        "trigger_residual_median": float(np.median(residuals)) if residuals else None,
         "collateral": len(collateral),
         "collateral_psnr": float(np.mean([_psnr(*pair) for pair in collateral])) if collateral else None,
     }

@@ -12,7 +12,7 @@ from elixir.evaluation.summary import Row, Share
 
 COLUMNS = (
     "attack, share", "defence", "PSNR", "calls", "AUC", "found", "clean changed", "true label",
-    "ACC", "ASR", "RA", "DER", "seeds",
+    "residual", "ACC", "ASR", "RA", "DER", "seeds",
 )  # fmt: skip
 MARKS = ("<!-- results -->", "<!-- end of results -->")
 BAR = 14
@@ -89,6 +89,7 @@ def _cells(row: Row) -> list[str | Share | None]:
         row.found if attacked and defended else None,
         row.disturbed if defended else None,
         row.recovered if attacked and defended else None,
+        None if row.residual is None else f"{row.residual:.2f}",
         row.accuracy,
         row.asr,
         row.robust_accuracy,

@@ -49,12 +49,15 @@ class Row:
         found: share of poisoned samples changed or set aside (TPR).
         disturbed: share of clean samples changed or set aside (FPR).
         recovered: share of poisoned samples with their true label in the output.
+        residual: how much of the trigger repaired images still have: the median, in older cells the mean; None where
+            none has been repaired.
         auc: area under the ROC curve of the suspicion; None without an attack.
         calls: network calls a sample; None for a baseline.
         accuracy: ACC on the clean test set; None where nothing was trained.
         asr: attack success rate; None without an attack.
         robust_accuracy: RA; likewise.
-        der: defence effectiveness rate against training on the poisoned set; None where that cell is missing.
+        der: defence effectiveness rate against training on the poisoned set; None where that cell is missing, or is
+            about another poisoned set.
         cell: everything.
     """
 
@@ -64,6 +67,7 @@ class Row:
     found: Share
     disturbed: Share
     recovered: Share
+    residual: float | None
     auc: float | None
     calls: float | None
     accuracy: Share | None
@@ -107,7 +111,7 @@ def _row(name: str, cell: dict[str, Any], before: dict[str, Any] | None) -> Row:
     if accuracy and outcomes[0]["asr"] is not None:
         trials = outcomes[0]["triggered"]
         asr, robust = (Share.of(_mean(outcomes, key), trials) for key in ("asr", "robust_accuracy"))
-        if before is not None:
+        if before is not None and _same_set(before, cell):
             was = before["outcomes"]
             der = defence_effectiveness((_mean(was, "asr"), asr.value), (_mean(was, "accuracy"), accuracy.value))
     return Row(
@@ -117,6 +121,7 @@ def _row(name: str, cell: dict[str, Any], before: dict[str, Any] | None) -> Row:
         Share.of(detection["found"], detection["poisoned"]),
         Share.of(detection["disturbed"], detection["clean"]),
         Share.of(detection["recovered"], detection["poisoned"]),
+        _residual(cell["repair"]),
         detection["auc"],
         cell["cost"].get("calls_per_sample"),
         accuracy,
@@ -125,6 +130,18 @@ def _row(name: str, cell: dict[str, Any], before: dict[str, Any] | None) -> Row:
         der,
         cell,
     )
+
+
+def _same_set(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two cells are about the same poisoned set, as far as they tell: older ones do not."""
+    known = {cell.get("poisoned_sha256") for cell in (one, other)} - {None}
+    return len(known) < 2
+
+
+def _residual(repair: dict[str, Any] | None) -> float | None:
+    if not repair or not repair["repaired"]:
+        return None
+    return repair.get("trigger_residual_median", repair["trigger_residual"])
 
 
 def _mean(outcomes: Sequence[dict[str, Any]], key: str) -> float:

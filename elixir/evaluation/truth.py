@@ -20,24 +20,32 @@ from elixir.registry import find
 
 @dataclass(frozen=True)
 class Recovery:
-    """Shares over the training samples, in [0,1]; cover samples count as neither.
+    """Shares over the training samples, in [0,1]; cover samples count as neither poisoned nor clean.
 
     Attributes:
         poisoned: number of poisoned samples.
         clean: number of clean ones.
-        found: share of poisoned samples that were changed or set aside (TPR).
+        covers: number of cover samples.
+        found: share of poisoned samples that were changed or set aside, that is flagged (TPR).
+        relabelled: share of poisoned samples with another label and a new image in the output.
+        replaced: share of poisoned samples with a new image in the output, whatever their label.
         recovered: share of poisoned samples with their true label in the output.
         removed: share of poisoned samples that are not in the output.
         disturbed: share of clean samples changed in any way (FPR).
+        covers_changed: share of cover samples changed in any way.
         auc: area under the ROC curve of the suspicion, poisoned against clean; None without one of them.
     """
 
     poisoned: int
     clean: int
+    covers: int
     found: float
+    relabelled: float
+    replaced: float
     recovered: float
     removed: float
     disturbed: float
+    covers_changed: float
     auc: float | None
 
 
@@ -62,9 +70,11 @@ def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
         raise ElixirError("the truth belongs to another dataset: some samples of the manifest are not in it")
     what = np.array([known[id][0] for id in ids], object)
     changed = np.array([action != "kept" for action in actions])
+    relabelled = np.array([action == "relabelled" for action in actions])
+    purified = np.array([action == "purified" for action in actions])
     right = np.array([new == known[id][1] for id, new in zip(ids, new_classes, strict=True)])
     gone = np.array([not new for new in new_classes])
-    poisoned, clean = what == "poisoned", what == "clean"
+    poisoned, clean, covers = (what == kind for kind in ("poisoned", "clean", "cover"))
     suspicion = np.nan_to_num(manifest.column("suspicion").to_numpy())
     judged = poisoned | clean
     both = poisoned.any() and clean.any()
@@ -75,10 +85,14 @@ def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
     return Recovery(
         int(poisoned.sum()),
         int(clean.sum()),
+        int(covers.sum()),
         share(changed, poisoned),
+        share(relabelled, poisoned),
+        share(relabelled | purified, poisoned),
         share(right, poisoned),
         share(gone, poisoned),
         share(changed, clean),
+        share(changed, covers),
         float(roc_auc_score(poisoned[judged], suspicion[judged])) if both else None,
     )
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+
+LIBRARIES = ("dataset-elixir", "torch", "torchvision", "scikit-learn", "numpy", "adversarial-robustness-toolbox")
 
 
 def machine(device: torch.device) -> dict[str, object]:
@@ -24,7 +27,14 @@ def machine(device: torch.device) -> dict[str, object]:
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {
-            name: version(name) for name in ("dataset-elixir", "torch", "torchvision", "scikit-learn", "numpy")
-        },
+        "versions": _versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    """Of those that are installed."""
+    found: dict[str, str] = {}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -128,6 +128,11 @@ def test_low_frequency_is_low_and_survives_eight_bits():
         assert power[:5, :5].sum() > 0.999 * power.sum()
 
 
+def test_low_frequency_is_as_strong_on_grey_images():
+    changed = LowFrequency().poison(GREY[..., :1], ["a"])[0].astype(float) - 128
+    assert np.abs(changed).max() == 51
+
+
 def test_wanet_invariants():
     attack = WaNet(seed=3)
     points = np.random.default_rng((3, 4)).uniform(-1, 1, (2, 4, 4))

@@ -17,6 +17,8 @@ from PIL import Image
 
 from elixir.attacks.badnets import BadNets
 from elixir.attacks.blended import Blended
+from elixir.attacks.input_aware import InputAware
+from elixir.attacks.ssba import SSBA
 from elixir.attacks.wanet import WaNet
 from elixir.data.opening import open_source
 from elixir.errors import ElixirError
@@ -151,6 +153,17 @@ def test_all_to_all_moves_every_class_to_the_next(tree, tmp_path):
     assert attack_of(done.truth) == (BadNets(), None)
     with pytest.raises(ElixirError, match="needs one target class"):
         Brighter().poison_dataset(open_source(tree), tmp_path / "more", None)
+
+
+def test_all_to_all_with_a_trained_attack_that_does_without_a_target(tree, tmp_path):
+    done = SSBA(size=8, training_steps=1, bits=2).poison_dataset(open_source(tree), tmp_path / "out", None, rate=0.5)
+    attack, target = attack_of(done.truth)
+    assert (done.poisoned, target) == (15, None)
+    row = next(row for row in truth_of(done.truth) if row["truth"] == "poisoned")
+    expected = attack.poison(pixels(tree / row["id"])[None], [row["id"]])[0]
+    assert np.array_equal(pixels(done.out / row["output"]), expected)
+    with pytest.raises(ElixirError, match="input_aware needs one target class"):
+        InputAware().poison_dataset(open_source(tree), tmp_path / "more", None)
 
 
 def test_cover_samples_keep_their_label(tree, tmp_path):

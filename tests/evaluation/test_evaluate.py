@@ -1,25 +1,53 @@
 """Whole experiments in the small world, and what is made of their results."""
 
 import json
+import shutil
 from dataclasses import replace
+from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import beta
-from small_world import FAST
+from small_world import FAST, png
 
 from elixir.cli.experiments import _attack
+from elixir.data.decode import decode
+from elixir.data.opening import open_source
+from elixir.data.pixels import PixelStore
 from elixir.errors import ElixirError
 from elixir.evaluation import outcome
 from elixir.evaluation.cell import Experiment, Poisoning
-from elixir.evaluation.defences import Case, spectral_signatures
+from elixir.evaluation.defences import Case, defend, spectral_signatures
 from elixir.evaluation.grid import pipelines, poisonings
+from elixir.evaluation.outcome import train_and_attack
 from elixir.evaluation.report import MARKS, insert, markdown, write_page
 from elixir.evaluation.summary import Share, defence_effectiveness, read_rows
+from elixir.registry import find
+from elixir.run.machine import machine
 
 CPU = torch.device("cpu")
+BADNETS = Poisoning("badnets", {"pattern": "white"}, 0.15)
+
+
+CELL = {
+    "train": "signs.parquet",
+    "target": "spot",
+    "attack": "badnets",
+    "rate": 0.15,
+    "pipeline": "dataelixir",
+    "seed": 0,
+    "samples": 180,
+    "trigger": {"psnr": 20.0},
+    "detection": {"poisoned": 27, "clean": 153, "found": 1.0, "recovered": 1.0, "disturbed": 0.0, "auc": 1.0},
+    "repair": {"repaired": 0, "trigger_residual": 0.0},
+    "cost": {},
+    "outcomes": [],
+    "machine": {"cpu": "abacus", "gpu": None},
+}
+"""What a cell needs to be shown."""
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +63,23 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setitem(FAST, "benign.least_steps", 60)
         experiment = Experiment(str(train), str(test), "spot", 2, 0, None, dict(FAST), CPU, folder / "out", True)
         (folder / "out").mkdir()
-        badnets = Poisoning("badnets", {"pattern": "white"}, 0.15)
         for name in ("none", "unpoisoned", "oracle", "activation-clustering", "spectral-signatures", "dataelixir"):
-            experiment.run(badnets, name)
+            experiment.run(BADNETS, name)
         experiment.run(Poisoning("none"), "none")
-        replace(experiment, subset=100).run(badnets, "dataelixir")
+        replace(experiment, subset=100).run(BADNETS, "dataelixir")
     return folder / "out"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    """An experiment whose classifiers learn nothing."""
+    from small_world import make_shapes
+
+    monkeypatch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=1))
+    train = make_shapes(tmp_path / "train", count=12, poisoned=0)
+    test = make_shapes(tmp_path / "test", count=4, poisoned=0)
+    (tmp_path / "out").mkdir()
+    return Experiment(str(train), str(test), "spot", 1, 0, None, {}, CPU, tmp_path / "out", True)
 
 
 def test_cells_hold_what_was_measured(results: Path):
@@ -90,6 +129,89 @@ def test_a_finished_cell_is_read_and_a_foreign_one_refused(results: Path):
         replace(experiment, target="bar").run(Poisoning("none"), "none")
 
 
+def test_the_toolbox_of_the_detectors_is_on_record(monkeypatch: pytest.MonkeyPatch):
+    toolbox = "adversarial-robustness-toolbox"
+    assert machine(CPU)["versions"][toolbox] == version(toolbox)  # type: ignore[index]
+    monkeypatch.setattr("elixir.run.machine.LIBRARIES", ("torch", "not-installed"))
+    assert machine(CPU)["versions"] == {"torch": version("torch")}
+
+
+def test_a_poisoned_set_of_another_experiment_is_refused(tiny: Experiment):
+    tiny.run(BADNETS, "none")
+    for other in (replace(tiny, target="bar"), replace(tiny, seed=7)):
+        with pytest.raises(ElixirError, match=r"poisoned\.json belongs to another experiment"):
+            other.run(BADNETS, "oracle")
+    (tiny.folder / "work" / BADNETS.name / "poisoned.json").unlink()
+    with pytest.raises(ElixirError, match="cannot be read"):
+        tiny.run(BADNETS, "oracle")
+
+
+def test_what_was_made_of_other_images_is_refused(tiny: Experiment):
+    tiny.run(BADNETS, "unpoisoned")
+    (Path(tiny.train) / "bar" / "000.png").unlink()
+    with pytest.raises(ElixirError, match=r"white-15%/poisoned\.json belongs to another experiment"):
+        tiny.run(BADNETS, "none")
+    with pytest.raises(ElixirError, match=r"none/poisoned\.json belongs to another experiment"):
+        tiny.run(replace(BADNETS, rate=0.2), "unpoisoned")
+
+
+@pytest.mark.parametrize("changed", ["train", "test"])
+def test_a_cell_of_other_images_is_refused(tiny: Experiment, changed: str):
+    outcomes = tiny.run(BADNETS, "none")["outcomes"]
+    assert tiny.run(BADNETS, "none")["outcomes"] == outcomes
+    (Path(getattr(tiny, changed)) / "bar" / "000.png").unlink()
+    with pytest.raises(ElixirError, match=r"none\.json belongs to another experiment"):
+        tiny.run(BADNETS, "none")
+
+
+def test_a_target_may_be_a_number(tiny: Experiment):
+    cell = replace(tiny, target="2").run(BADNETS, "none")
+    assert cell["target"] == "spot"
+    assert cell["outcomes"][0]["triggered"] == 8
+    assert tiny.run(BADNETS, "none")["outcomes"] == cell["outcomes"]
+    with pytest.raises(ElixirError, match="did you mean 'spot'"):
+        replace(tiny, target="spott").run(BADNETS, "none")
+
+
+def test_an_interrupted_poisoning_starts_again(tiny: Experiment):
+    home = tiny.folder / "work" / BADNETS.name
+    home.mkdir(parents=True)
+    (home / "poisoned.truth.parquet").touch()
+    assert tiny.run(BADNETS, "oracle")["detection"]["found"] == 1
+
+
+def test_a_finished_recipe_of_other_settings_is_refused(results: Path, tmp_path: Path):
+    cell = json.loads((results / f"{BADNETS.name}-dataelixir.json").read_text())
+    home = results / "work" / BADNETS.name
+    truth, model = np.empty(0, object), Path()
+    poisoned = home / "poisoned"
+    case = Case(str(poisoned), open_source(poisoned), truth, model, home / "dataelixir", 0, CPU, True)
+    assert defend("dataelixir", case, cell["settings"]).cost["config"] == cell["cost"]["config"]
+    with pytest.raises(ElixirError, match="clean exists"):
+        defend("dataelixir", case, cell["settings"] | {"refine.threshold": 0.6})
+    recipe = tmp_path / "dataelixir.toml"
+    recipe.write_text((files("elixir.pipelines") / "dataelixir.toml").read_text() + "\n[emit]\nscores = 'probe'\n")
+    with pytest.raises(ElixirError, match="clean exists"):
+        defend(str(recipe), case, cell["settings"])
+
+
+def test_grey_test_images_carry_the_trigger_of_grey_training_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    image = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
+    for path in (tmp_path / "train" / "bar" / "0.png", tmp_path / "train" / "spot" / "1.png"):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(png(image))
+    train = open_source(tmp_path / "train")
+    attack = find("attacks", "low_frequency")()
+    attack.poison_dataset(train, tmp_path / "poisoned", "spot", rate=0.5)
+    shown: list[np.ndarray] = []
+    append = PixelStore.append
+    monkeypatch.setattr(PixelStore, "append", lambda *args: (shown.append(args[2][0]), append(*args)))
+    monkeypatch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=1))
+    train_and_attack(train, train, attack, "spot", [0])
+    poisoned = next(path for path in (tmp_path / "poisoned" / "spot").iterdir() if path.name != "1.png")
+    assert np.array_equal(shown[-1], decode(poisoned.read_bytes()).rgb.transpose(2, 0, 1))
+
+
 def test_markdown_and_page(results: Path, tmp_path: Path):
     rows = read_rows(results)
     assert [row.pipeline for row in rows][-1] == "none"  # the set as it is comes last
@@ -111,6 +233,53 @@ def test_markdown_and_page(results: Path, tmp_path: Path):
     assert "&lt;script&gt;" in page
     assert "a&amp;b" in page
     assert "alert(1)</script>\\|" in markdown(hostile)
+
+
+def test_cells_tell_which_set_they_are_about(tiny: Experiment, tmp_path: Path):
+    digests = [tiny.run(BADNETS, name)["poisoned_sha256"] for name in ("none", "oracle", "unpoisoned")]
+    clean = tiny.run(Poisoning("none"), "none")["poisoned_sha256"]
+    shutil.copytree(tiny.train, tmp_path / "moved")
+    moved = replace(tiny, train=str(tmp_path / "moved"), folder=tmp_path / "again")
+    assert digests == 3 * [moved.run(BADNETS, "none")["poisoned_sha256"]]
+    assert clean == moved.run(Poisoning("none"), "none")["poisoned_sha256"] != digests[0]
+    image = Path(moved.train) / "bar" / "000.png"
+    data = bytearray(image.read_bytes())
+    data[-1] ^= 1
+    image.write_bytes(data)
+    assert replace(moved, folder=tmp_path / "third").run(Poisoning("none"), "none")["poisoned_sha256"] != clean
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "der"), [("a", "a", 0.95), ("a", "b", None), (None, "b", 0.95), ("a", None, 0.95)]
+)
+def test_der_is_of_one_poisoned_set(tiny: Experiment, before: str | None, after: str | None, der: float | None):
+    for name, digest, asr in (("none", before, 0.9), ("dataelixir", after, 0.0)):
+        outcome = {"accuracy": 0.9, "asr": asr, "robust_accuracy": 0.1, "tested": 100, "triggered": 60}
+        cell = CELL | {"pipeline": name, "outcomes": [outcome]} | ({"poisoned_sha256": digest} if digest else {})
+        tiny.cell(BADNETS, name).write_text(json.dumps(cell))
+    assert read_rows(tiny.folder)[0].der == pytest.approx(der)
+
+
+@pytest.mark.parametrize(
+    ("repair", "shown"),
+    [
+        ({"repaired": 3, "trigger_residual": 0.25, "trigger_residual_median": 0.125}, "0.12"),
+        ({"repaired": 3, "trigger_residual": 0.25}, "0.25"),
+        ({"repaired": 0, "trigger_residual": 0.0}, ""),
+        ({"repaired": 3, "trigger_residual": None, "trigger_residual_median": None}, ""),
+        (None, ""),
+    ],
+)
+def test_residuals_in_the_tables(tiny: Experiment, repair: dict | None, shown: str):
+    path = tiny.cell(BADNETS, "dataelixir")
+    path.write_text(json.dumps(CELL | {"repair": repair}))
+    rows = read_rows(tiny.folder)
+    head, _, line = (line.split(" | ") for line in markdown([rows]).splitlines()[2:])
+    assert line[head.index("residual")] == shown
+    write_page(tiny.folder / "page.html", [rows])
+    page = (tiny.folder / "page.html").read_text()
+    assert "<th>residual</th>" in page
+    assert (f"<td>{shown}</td>") in page
 
 
 def test_wrong_folders_and_files(tmp_path: Path):
@@ -141,6 +310,12 @@ def test_defence_effectiveness_by_hand():
 def test_the_grid():
     found = poisonings([("badnets", {"pattern": "white"}), ("sig", {}), ("none", {})], [0.1, 0.01], [0.8])
     assert [poisoning.name for poisoning in found] == ["badnets-white-10%", "badnets-white-1%", "sig-80%", "none"]
+    settings = [{"grid": 3}, {"strength": 3}, {"truncate": True}]
+    assert [poisoning.name for poisoning in poisonings([("wanet", chosen) for chosen in settings], [0.1], [])] == [
+        "wanet-grid=3-10%",
+        "wanet-strength=3-10%",
+        "wanet-truncate=True-10%",
+    ]
     assert len(poisonings([("all", {})], [0.1], [0.8, 0.2])) >= 7 + 2 * 2
     with pytest.raises(ElixirError, match="give --clean-label-rate"):
         poisonings([("sig", {})], [0.1], [])

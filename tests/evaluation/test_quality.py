@@ -49,12 +49,31 @@ def test_repair(worlds: dict[str, Path]):
     assert repair["collateral_psnr"] == pytest.approx(20 * np.log10(255 / 2))
 
 
+def test_residuals_have_a_mean_and_a_median(worlds: dict[str, Path]):
+    truth, manifest = TRUTH.to_pylist(), MANIFEST.to_pylist()
+    for number in (3, 4):  # without a change in the repaired image, so that residuals are 1/3, 0 and 0
+        for name, added in (("before", 0), ("poisoned", 30), ("clean", 0)):
+            (worlds[name] / "a" / f"{number}.png").write_bytes(png(np.full((16, 16, 3), 50 + added, np.uint8)))
+        truth.append({"id": f"a/{number}.png", "output": f"a/{number}.png", "truth": "poisoned"})
+        manifest.append({"id": f"a/{number}.png", "action": "purified", "output": f"a/{number}.png"})
+    before, poisoned, clean = (open_source(worlds[name]) for name in ("before", "poisoned", "clean"))
+    repair = repair_quality(before, poisoned, clean, pa.Table.from_pylist(manifest), pa.Table.from_pylist(truth))
+    assert repair["trigger_residual"] == pytest.approx(1 / 9)
+    assert repair["trigger_residual_median"] == 0
+
+
+def test_without_repaired_images_there_is_no_residual(worlds: dict[str, Path]):
+    before, poisoned, clean = (open_source(worlds[name]) for name in ("before", "poisoned", "clean"))
+    repair = repair_quality(before, poisoned, clean, MANIFEST.slice(0, 2), TRUTH)
+    assert (repair["repaired"], repair["trigger_residual"], repair["trigger_residual_median"]) == (0, None, None)
+
+
 def test_an_image_that_the_trigger_left_as_it_was_says_nothing(worlds: dict[str, Path]):
     poisoned = worlds["poisoned"] / "b" / "0.png"
     poisoned.write_bytes((worlds["before"] / "a" / "0.png").read_bytes())
     before, after, clean = (open_source(worlds[name]) for name in ("before", "poisoned", "clean"))
     repair = repair_quality(before, after, clean, MANIFEST, TRUTH)
-    assert (repair["repaired"], repair["trigger_residual"]) == (1, 0)
+    assert (repair["repaired"], repair["trigger_residual"]) == (1, None)
     assert trigger_quality(before, after, TRUTH) == {}
 
 

@@ -20,6 +20,8 @@ TRUTH = table(
         ("e", "clean", "cat"),
         ("f", "clean", "dog"),
         ("g", "cover", "dog"),
+        ("h", "cover", "dog"),
+        ("i", "poisoned", "cat"),
         ("", "clean", "dog"),
     ],
     ["output", "truth", "class"],
@@ -36,16 +38,20 @@ def test_recovery_counts_by_hand():
             ("e", "purified", "cat", 0.5),
             ("f", "kept", "dog", float("nan")),
             ("g", "relabelled", "cat", 1.0),
+            ("h", "kept", "dog", 0.0),
+            ("i", "purified", "cat", 0.6),
         ],
         ["id", "action", "new_class", "suspicion"],
     )
     score = recovery(manifest, TRUTH)
-    assert (score.poisoned, score.clean) == (4, 2)
-    assert score.found == 0.75
-    assert score.recovered == 0.25
-    assert score.removed == 0.25
+    assert (score.poisoned, score.clean, score.covers) == (5, 2, 2)
+    assert score.found == 0.8
+    assert (score.relabelled, score.replaced) == (0.4, 0.6)
+    assert score.recovered == 0.4
+    assert score.removed == 0.2
     assert score.disturbed == 0.5
-    assert score.auc == 7 / 8  # one of eight pairs is the wrong way round; what could not be judged counts as 0
+    assert score.covers_changed == 0.5
+    assert score.auc == 9 / 10  # one of ten pairs is the wrong way round; what could not be judged counts as 0
 
 
 def test_foreign_truth_is_refused():
