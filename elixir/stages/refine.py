@@ -57,7 +57,7 @@ class RefineStage(ReduceStage):
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]
         features = run.column("reference", "features")
-        suspicion = run.column("retrial" if run.has("retrial") else "target", "suspicion").astype(np.float64)
+        suspicion = run.column("target", "suspicion").astype(np.float64)
         score = run.findings.get("scores", {})
         weight = np.array([score.get(name, 0.0) for name in run.classes])
         weight[[target["label"] for target in run.findings["targets"]]] = 1

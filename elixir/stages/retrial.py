@@ -24,22 +24,23 @@ class RetrialStage(ReduceStage):
 
     A trigger that survives purification is learned by the cross-fitted models too, and these contradict nothing. So
     the group of suspects of every doubtful label is sharpened until it is stable, and one model is trained without
-    these groups and without the suspects of attacked labels. Of poisoned samples it sees the true label as surely as of
-    others that it has not seen, for nothing that it has seen speaks for the false one. Benign samples that are hard, or
-    of a kind that is missing now, it is less sure about.
+    these groups and without the suspects of attacked labels. It judges the first suspects, as a group that has grown
+    holds more benign samples. Of poisoned samples it sees the true label as surely as of others that it has not seen,
+    for nothing that it has seen speaks for the false one. Benign samples that are hard, or of a kind that is missing
+    now, it is less sure about.
 
     Args:
         doubt: score by the target stage from which a label is doubtful.
-        conviction: share of a group that must be samples of other labels, for the label to be under attack.
+        conviction: share of the suspects that must be samples of other labels, for the label to be under attack.
         control: share of all other samples that the model does not see, to know how sure it is of such samples.
-        smallest: a group of fewer samples is no attack.
+        smallest: fewer suspects are no attack.
         epochs: passes of the training at most.
         least_steps: of the optimizer; a small set is passed more often.
     """
 
     name = "retrial"
-    doubt: float = 0.1
-    conviction: float = 0.6
+    doubt: float = 0.07
+    conviction: float = 0.5
     control: float = 0.2
     smallest: int = 10
     epochs: int = 8
@@ -52,48 +53,43 @@ class RetrialStage(ReduceStage):
             raise ElixirError(f"retrial.smallest = {self.smallest} must be at least 1")
 
     def reduce(self, run: Run) -> Columns:
-        rows = run.readable_rows()
-        labels = run.labels[rows]
+        labels = run.labels[run.readable_rows()]
         features = run.column("reference", "features")
-        suspicion = run.column("target", "suspicion").copy()
+        suspicion = run.column("target", "suspicion")
         targets = list(run.findings["targets"])
         attacked = [target["label"] for target in targets]
-        doubtful = [
-            label
-            for label, name in enumerate(run.classes)
-            if run.findings["scores"].get(name, 0.0) >= self.doubt and label not in attacked
-        ]
-        members = {label: np.flatnonzero(labels == label) for label in doubtful}
-        stable = {
-            label: sharpen_until_stable(features[mine], suspicion[mine], run.seed) for label, mine in members.items()
-        }
-        groups = {label: members[label][found > 0.5] for label, found in stable.items()}
-        groups = {label: group for label, group in groups.items() if len(group) >= self.smallest}
+        suspects, withheld = {}, [np.flatnonzero(np.isin(labels, attacked) & (suspicion > 0.5))]
+        for label, name in enumerate(run.classes):
+            mine = np.flatnonzero(labels == label)
+            group = mine[suspicion[mine] > 0.5]
+            doubtful = run.findings["scores"].get(name, 0.0) >= self.doubt and label not in attacked
+            if doubtful and len(group) >= self.smallest:
+                stable = sharpen_until_stable(features[mine], suspicion[mine], run.seed)
+                suspects[label] = group
+                withheld += [group, mine[stable > 0.5]]
         run.findings["retried"] = {}
-        for label, sure_of_another, foreign in self._judged(run, groups, suspicion, attacked):
-            group = groups[label]
+        for label, sure_of_another, foreign in self._judged(run, suspects, np.concatenate(withheld)):
             run.findings["retried"][run.classes[label]] = round(foreign, 4)
             if foreign >= self.conviction:
-                suspicion[members[label]] = stable[label]
-                evidence = {"sure_of_another": sure_of_another, "share": len(group) / len(members[label])}
-                targets.append(accusation(run.classes, label, foreign, len(group), "retrial", evidence))
+                count = len(suspects[label])
+                evidence = {"sure_of_another": sure_of_another, "share": count / int((labels == label).sum())}
+                targets.append(accusation(run.classes, label, foreign, count, "retrial", evidence))
         run.findings["targets"] = targets
-        return {"suspicion": suspicion}
+        return {}
 
     def _judged(
-        self, run: Run, groups: dict[int, np.ndarray], suspicion: np.ndarray, attacked: list[int]
+        self, run: Run, suspects: dict[int, np.ndarray], withheld: np.ndarray
     ) -> Iterator[tuple[int, float, float]]:
-        """Of every group, its label, for which share the model is sure of another, and the share of foreign samples.
+        """Of every label's suspects, for which share the model is sure of another, and the share of foreign samples.
 
         There are none where the model has seen no sample of the label: it could not have named it.
         """
-        if not groups:
+        if not suspects:
             return
         rows = run.readable_rows()
         labels = run.labels[rows]
-        others = ~(np.isin(labels, attacked) & (suspicion > 0.5))
-        others[np.concatenate(list(groups.values()))] = False
-        order = generator(run.seed, "retrial").permutation(np.flatnonzero(others))
+        others = np.setdiff1d(np.arange(len(rows)), withheld)
+        order = generator(run.seed, "retrial").permutation(others)
         of_label = [order[labels[order] == label] for label in range(len(run.classes))]
         unseen = np.concatenate([mine[: int(self.control * len(mine))] for mine in of_label])
         seen = np.setdiff1d(order, unseen)
@@ -108,7 +104,7 @@ class RetrialStage(ReduceStage):
         found = sure_of(unseen)
         right = found == labels[unseen]
         wrong = (found >= 0) & ~right
-        for label, group in groups.items():
+        for label, group in suspects.items():
             found = sure_of(group)
             another = (found >= 0) & (found != label)
             yield label, float(another.mean()), foreign_share(another, right, wrong) if len(of_label[label]) else 0.0
