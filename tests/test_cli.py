@@ -115,6 +115,7 @@ def test_one_class_only(tmp_path: Path, monkeypatch, capsys):
         (["restore", "{src}", "-o", "{out}"], "manifest"),
         (["poison", "{src}", "-o", "{out}", "--attack", "badnet", "--target", "bar"], "did you mean 'badnets'"),
         (["poison", "{src}", "-o", "{out}", "--attack", "badnets", "--target", "barr"], "did you mean 'bar'"),
+        (["score", "{src}", "--test", "{src}", "--attack", "badnets", "--target", "barr"], "did you mean 'bar'"),
         (["train-impure", "{src}", "-o", "{out}", "--stage", "pretrain"], "must end with .safetensors"),
         (["train-impure", "{src}", "-o", "{out}", "--stage", "pretrain", "--initial", "a"], "leave out --initial"),
         (["train-impure", "{src}", "-o", "{out}", "--stage", "pretrain", "--size", "40"], "too small"),

@@ -63,6 +63,7 @@ def score(
     quiet: opt.Quiet = False,
 ) -> None:
     """Compare a result with the truth, and train fresh classifiers on it (DST may be any dataset for that)."""
+    from elixir.data.classes import find_class
     from elixir.data.opening import open_source
     from elixir.evaluation.outcome import train_and_attack
     from elixir.evaluation.truth import attack_of, read_truth, recovery
@@ -79,7 +80,9 @@ def score(
             made = find("attacks", attack).configure(parse_settings(settings or []))
         else:
             raise ElixirError("--test needs --truth, or --attack and --target")
-        outcomes = train_and_attack(open_source(dst), open_source(test), made, target, list(range(seeds)), quiet=quiet)
+        train = open_source(dst)
+        target = None if target is None else train.classes[find_class(train, target)]
+        outcomes = train_and_attack(train, open_source(test), made, target, list(range(seeds)), quiet=quiet)
         report["outcomes"] = [vars(outcome) for outcome in outcomes]
     sys.stdout.write(json.dumps(report, indent=2) + "\n")
 
