@@ -138,7 +138,7 @@ def test_destination_must_not_touch_the_files_that_are_read(tmp_path: Path):
     data.save_to_disk(str(tmp_path / "saved"))
     loaded = datasets.Dataset.load_from_disk(str(tmp_path / "saved"))
     refused(loaded, tmp_path / "saved", "are the same", overwrite=True)
-    refused(datasets.DatasetDict(train=data, test=loaded), tmp_path / "saved" / "out", "lies inside the source")
+    refused(datasets.DatasetDict({"train": data, "test": loaded}), tmp_path / "saved" / "out", "lies inside the source")
     refused(loaded, tmp_path, "lies inside the destination", overwrite=True)
 
 
