@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from elixir.api import sanitize, scan
 from elixir.data.opening import open_source
 from elixir.data.sample import TRAIN
 from elixir.evaluation.truth import read_truth, recovery
 from elixir.registry import find
+
+pytestmark = pytest.mark.timeout(1800)  # minutes on two free cores, many more on a busy machine
 
 QUICK = {
     "reference.least_steps": 400,
