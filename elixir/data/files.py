@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from elixir.data.names import escape
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, UnreadableSample
 
 RUN_FOLDER = ".elixir"
 
@@ -28,6 +28,16 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         message = f"cannot write {escape(str(path))}: {reason(error)}"
         raise ElixirError(f"{message}; check free space and permissions, then run again") from error
+
+
+@contextmanager
+def reading_again(id: str) -> Iterator[None]:
+    """Turn what goes wrong inside into an ElixirError that names a sample that could be read before."""
+    try:
+        yield
+    except (OSError, UnreadableSample) as error:
+        why = reason(error) if isinstance(error, OSError) else error.reason
+        raise ElixirError(f"{id} cannot be read any more: {why}; the input has changed, run again") from error
 
 
 @contextmanager

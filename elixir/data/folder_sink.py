@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from elixir.data.decision import Decision
 from elixir.data.decode import extension
-from elixir.data.files import RUN_FOLDER, copy, reason, replacing, writing
+from elixir.data.files import RUN_FOLDER, copy, reading_again, replacing, writing
 from elixir.data.folder import IMAGE_NAME, FolderSource
 from elixir.data.names import Names, escape, file_name, png_name, shortened, unescape
 from elixir.data.originals import FileOriginals, open_originals, write_facts
 from elixir.data.source import Source
-from elixir.errors import ElixirError, UnreadableSample
 
 
 class FolderSink:
@@ -76,7 +73,7 @@ class FolderSink:
         path = f"{self._classes[decision.label]}/{name}"
         if decision.data is None:
             self._make_parents(path)
-            with _reading(sample.id):
+            with reading_again(sample.id):
                 source.path(index).open("rb").close()
             copy(source.path(index), self.folder / path, self._partial)
         else:
@@ -85,7 +82,7 @@ class FolderSink:
 
     def _write_row(self, index: int, decision: Decision) -> str:
         sample = self.source.samples[index]
-        with _reading(sample.id):
+        with reading_again(sample.id):
             data = self.source.read(index) if decision.data is None else decision.data
         if decision.data is not None and IMAGE_NAME.fullmatch(sample.name):
             name = png_name(sample.name)
@@ -124,13 +121,3 @@ class FolderSink:
             unescape(path).removeprefix(start) for path in self.source.folders if unescape(path).startswith(start)
         ]
         return Names([*map(unescape, names), *others], folders)
-
-
-@contextmanager
-def _reading(id: str) -> Iterator[None]:
-    """Name the sample that could be read before and cannot any more."""
-    try:
-        yield
-    except (OSError, UnreadableSample) as error:
-        why = reason(error) if isinstance(error, OSError) else error.reason
-        raise ElixirError(f"{id} cannot be read any more: {why}; the input has changed, run again") from error

@@ -11,14 +11,14 @@ import datasets
 import pyarrow as pa
 
 from elixir.data.decision import Decision
-from elixir.data.files import RUN_FOLDER, copy, writing
+from elixir.data.files import RUN_FOLDER, copy, reading_again, writing
 from elixir.data.names import unescape
 from elixir.data.originals import ORIGINALS, FileOriginals, open_originals, table_files, write_facts
 from elixir.data.rows import features
 from elixir.data.source import Source
 from elixir.data.table_writer import ArrowWriter, ParquetWriter, TableWriter, conform, with_image, with_value
 from elixir.data.tables import TableSource
-from elixir.errors import ElixirError, UnreadableSample
+from elixir.errors import ElixirError
 
 
 class TableSink:
@@ -91,10 +91,8 @@ class TableSink:
         if isinstance(self.source, TableSource):
             return self.source.rows.row(index)
         sample = self.source.samples[index]
-        try:
+        with reading_again(sample.id):
             data = self.source.read(index)
-        except UnreadableSample as error:
-            raise ElixirError(f"{sample.id} cannot be read any more: {error.reason}; the input has changed") from error
         return pa.Table.from_pylist(
             [{"image": {"bytes": data, "path": sample.name}, "label": sample.label}], self.schema
         )

@@ -118,7 +118,7 @@ class Experiment:
             if self.subset or len(known["outcomes"]) >= self.seeds:
                 return known
         home = self._home(poisoning, before)
-        poisoned = self._poisoned(poisoning, home)
+        poisoned = self._poisoned(poisoning, home, before)
         source = open_source(poisoned)
         truth, attack = unpoisoned(source), None
         mine = truth
@@ -215,14 +215,13 @@ class Experiment:
         _read_own(home / ORIGIN, origin, f"remove {home}, and run the same command again")
         return home
 
-    def _poisoned(self, poisoning: Poisoning, home: Path) -> str | Path:
+    def _poisoned(self, poisoning: Poisoning, home: Path, train: Source) -> str | Path:
         if poisoning.attack == UNATTACKED:
             return self.train
         out, truth = home / "poisoned", home / TRUTH
         if not out.exists():
             attack = find("attacks", poisoning.attack).configure(poisoning.settings)
-            source = open_source(self.train)
-            attack.poison_dataset(source, out, self.target, rate=poisoning.rate, seed=self.seed, quiet=self.quiet)
+            attack.poison_dataset(train, out, self.target, rate=poisoning.rate, seed=self.seed, quiet=self.quiet)
         if not truth.exists():
             raise ElixirError(f"{truth} is missing; remove {home} to poison the dataset again")
         return out
