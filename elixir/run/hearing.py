@@ -13,10 +13,11 @@ from torch import Tensor
 
 from elixir.randomness import generator
 from elixir.run.evidence import DENIED, SURE, denied_beyond, sharpen, sharpen_again, trigger_evidence
-from elixir.run.pattern import Moments, cut, split
+from elixir.run.pattern import cut, split
 from elixir.run.reading import reference_sees
 from elixir.run.residual import mean_of, mean_residual
 from elixir.run.run import Run
+from elixir.run.spectrum import BANDS, Moments
 
 GAIN = 2.0  # averaging and purification leave about half of a trigger that covers the image
 TINY = 1e-15
@@ -49,7 +50,7 @@ class Record:
         cause: see `trigger_evidence`, (n,).
         contradiction: likewise.
         denied: whether the cross-fitted models deny the label where the reference model is sure of it, bool (n,).
-        everything: moments of all images.
+        everything: moments of all images in each of `BANDS`.
     """
 
     def __init__(self, run: Run) -> None:
@@ -65,7 +66,7 @@ class Record:
             probe["drop"][:, 0],
         )
         self.denied = (own < DENIED) & (np.exp(run.column("reference", "logp")) > SURE)
-        self.everything = Moments.of(run.pixels, run.readable_rows())
+        self.everything = tuple(Moments.of(band, run.pixels, run.readable_rows()) for band in BANDS)
 
 
 class Hearing:

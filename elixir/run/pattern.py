@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.fft import dctn
 from scipy.linalg import eigh
 from scipy.special import expit
-from torch import Tensor
+from sklearn.utils.extmath import randomized_svd
 
 from elixir.data.pixels import PixelStore, blocks
+from elixir.run.spectrum import BANDS, Band, Moments
 
-LUMA, CHROMA = 16, 8  # lowest frequencies along each axis
-YCBCR = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]])
-RIDGE = 1e-4
 DIRECTIONS = 4
 LEAST = 40  # samples of a label
+ENOUGH = 2000  # samples to find directions in
 UNIFORM = 0.75  # separation of the two halves of a uniform distribution
 SAME = 1e-9  # variance below which values are all the same
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Count, sum and products of spectra, to which others can be added and from which they can be taken away."""
-
-    count: int
-    total: np.ndarray
-    products: np.ndarray
-
-    @classmethod
-    def of(cls, store: PixelStore, records: np.ndarray) -> Moments:
-        """Those of some records of a store, a few in memory at a time."""
-        d = spectrum(store.read(records[:0])).shape[1]
-        found = cls(0, np.zeros(d), np.zeros((d, d)))
-        for block in blocks(records, store.shape):
-            part = spectrum(store.read(block))
-            found += cls(len(part), part.sum(0), part.T @ part)
-        return found
-
-    def __add__(self, other: Moments) -> Moments:
-        return Moments(self.count + other.count, self.total + other.total, self.products + other.products)
-
-    def __sub__(self, other: Moments) -> Moments:
-        return Moments(self.count - other.count, self.total - other.total, self.products - other.products)
-
-    @property
-    def mean(self) -> np.ndarray:
-        """Float64 (d,)."""
-        return self.total / self.count
-
-    @property
-    def covariance(self) -> np.ndarray:
-        """Float64 (d, d)."""
-        return self.products / self.count - np.outer(self.mean, self.mean)
 
 
 @dataclass(frozen=True)
@@ -69,62 +33,65 @@ class Split:
     separation: float
 
 
-def spectrum(images: Tensor) -> np.ndarray:
-    """The lowest frequencies (DCT) of brightness and colour.
-
-    Args:
-        images: uint8 (n, 3, s, s).
-
-    Returns:
-        float64 (n, d), in units of [0,1] pixels; d = 384 for s >= 16.
-    """
-    ycbcr = np.einsum("cd,ndij->ncij", YCBCR, images.numpy() / 255)
-    waves = np.asarray(dctn(ycbcr, axes=(2, 3), norm="ortho")) if len(ycbcr) else ycbcr
-    parts = (waves[:, 0, :LUMA, :LUMA], waves[:, 1, :CHROMA, :CHROMA], waves[:, 2, :CHROMA, :CHROMA])
-    return np.concatenate([part.reshape(len(images), part.shape[1] * part.shape[2]) for part in parts], 1)
-
-
-def split(store: PixelStore, records: np.ndarray, everything: Moments, fold: np.ndarray) -> Split:
+def split(store: PixelStore, records: np.ndarray, everything: tuple[Moments, ...], fold: np.ndarray) -> Split:
     """Divide a label's samples along the direction in which they fall apart most clearly.
 
     A pattern that is added to a part of the samples stands out where natural images vary little. Therefore directions
-    are those of the greatest variance in units of the other labels' covariance. They are found in one half of the
-    samples and judged in the other, since few samples fall apart in some direction by chance; and each half is judged
-    from its own mean, since the directions of the halves differ a little.
+    are those of the greatest variance in units of what the other labels vary by, in the slow waves and in the fast
+    ones. They are found in one half of the samples and judged in the other, since few samples fall apart in some
+    direction by chance; and each half is judged from its own mean, since the directions of the halves differ a little.
 
     Args:
         store: where the images are.
         records: of the label's samples, int64 (n,).
-        everything: moments of all samples, the label's included.
+        everything: moments in each of `BANDS` of all samples, the label's included.
         fold: 0 or 1 for each sample, (n,).
 
     Returns:
         No suspicion and no separation if there are fewer than `LEAST` samples on either side.
     """
-    halves = [Moments.of(store, records[fold == half]) for half in (0, 1)]
+    found = [Split(np.zeros(len(records)), 0.0)]
+    others = everything[0].count - len(records)
+    if min(len(records), others) >= LEAST and 0 < fold.sum() < len(fold):
+        for band, moments in zip(BANDS, everything, strict=True):
+            found += _splits(band, store, records, moments, fold)
+    return max(found, key=lambda split: split.separation)
+
+
+def _splits(band: Band, store: PixelStore, records: np.ndarray, everything: Moments, fold: np.ndarray) -> list[Split]:
+    """What the directions of one band say."""
+    halves = [Moments.of(band, store, records[fold == half]) for half in (0, 1)]
     others = everything - halves[0] - halves[1]
-    if min(len(records), others.count) < LEAST or not min(half.count for half in halves):
-        return Split(np.zeros(len(records)), 0.0)
-    scale, axes = eigh(others.covariance + RIDGE * np.eye(len(others.mean)))
-    whitening = axes / np.sqrt(scale)
-    first, second = (_directions(whitening.T @ half.covariance @ whitening) for half in (halves[1], halves[0]))
+    if others.mean.size < DIRECTIONS:
+        return []
+    whitened = _whitening(band, others)
+    first, second = (
+        _directions(whitened(band.spectrum(store.read(records[fold == half][:ENOUGH])) - halves[half].mean))
+        for half in (1, 0)
+    )
     same = first.T @ second
     match = np.abs(same).argmax(1)
     second = second[:, match] * np.sign(same[np.arange(DIRECTIONS), match])
     along, offset = np.empty((len(records), DIRECTIONS)), np.zeros(DIRECTIONS)
-    for half, directions in enumerate((whitening @ first, whitening @ second)):
+    for half, directions in enumerate((first, second)):
         here = np.flatnonzero(fold == half)
         for block in blocks(here, store.shape):
-            along[block] = (spectrum(store.read(records[block])) - halves[half].mean) @ directions
-        offset += (halves[half].mean - others.mean) @ directions / 2
-    found = [cut(values, away) for values, away in zip(along.T, offset, strict=True)]
-    return max(found, key=lambda split: split.separation)
+            along[block] = whitened(band.spectrum(store.read(records[block])) - halves[half].mean) @ directions
+        offset += whitened(halves[half].mean - others.mean) @ directions / 2
+    return [cut(values, away) for values, away in zip(along.T, offset, strict=True)]
 
 
-def _directions(covariance: np.ndarray) -> np.ndarray:
-    """Directions of greatest variance, (d, DIRECTIONS)."""
-    d = len(covariance)
-    return eigh(covariance, subset_by_index=[d - DIRECTIONS, d - 1])[1][:, ::-1]
+def _whitening(band: Band, others: Moments) -> Callable[[np.ndarray], np.ndarray]:
+    """Spectra (..., d) in units of what the other labels vary by."""
+    if not band.together:
+        return lambda spectra: spectra / np.sqrt(others.covariance + band.ridge)
+    scale, axes = eigh(others.covariance + band.ridge * np.eye(len(others.mean)))
+    return lambda spectra: spectra @ (axes / np.sqrt(scale))
+
+
+def _directions(spectra: np.ndarray) -> np.ndarray:
+    """Directions of greatest variance of (n, d) about 0, float64 (d, DIRECTIONS)."""
+    return randomized_svd(spectra, DIRECTIONS, random_state=0)[2].T
 
 
 def cut(values: np.ndarray, offset: float = 0.0) -> Split:

@@ -57,13 +57,15 @@ class RefineStage(ReduceStage):
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]
         features = run.column("reference", "features")
-        suspicion = run.column("target", "suspicion").astype(np.float64)
+        told = [target["label"] for target in run.findings["targets"] if target["witness"] == "pattern"]
+        found = run.columns("target")
+        suspicion = np.where(np.isin(labels, told), found["pattern"], found["suspicion"]).astype(np.float64)
         score = run.findings.get("scores", {})
         weight = np.array([score.get(name, 0.0) for name in run.classes])
         weight[[target["label"] for target in run.findings["targets"]]] = 1
         suspicion *= weight[labels]
         members = {target["label"]: np.flatnonzero(labels == target["label"]) for target in run.findings["targets"]}
-        vague = {target["label"] for target in run.findings["targets"] if target["witness"] != "pattern"}
+        vague = members.keys() - told
         for label in vague:
             mine = members[label]
             suspicion[mine] = sharpen_until_stable(features[mine], suspicion[mine], run.seed, self.mark, self.clear)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,9 @@ class RetrialStage(ReduceStage):
     holds more benign samples. Of poisoned samples it sees the true label as surely as of others that it has not seen,
     for nothing that it has seen speaks for the false one. Benign samples that are hard, or of a kind that is missing
     now, it is less sure about.
+
+    A label is doubtful as well if a pattern divides its samples into two clear groups: it may be a trigger that the
+    reference model has not learned. Then the one group is judged, and taken for what is poisoned if that is right.
 
     Args:
         doubt: score by the target stage from which a label is doubtful.
@@ -55,36 +59,43 @@ class RetrialStage(ReduceStage):
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]
         features = run.column("reference", "features")
-        suspicion = run.column("target", "suspicion")
+        suspicion, pattern = run.column("target", "suspicion"), run.column("target", "pattern")
         targets = list(run.findings["targets"])
         attacked = [target["label"] for target in targets]
-        suspects, withheld = {}, [np.flatnonzero(np.isin(labels, attacked) & (suspicion > 0.5))]
+        groups: dict[tuple[int, str], np.ndarray] = {}
+        withheld = [np.flatnonzero(np.isin(labels, attacked) & (suspicion > 0.5))]
         for label, name in enumerate(run.classes):
             mine = np.flatnonzero(labels == label)
+            if label in attacked:
+                continue
             group = mine[suspicion[mine] > 0.5]
-            doubtful = run.findings["scores"].get(name, 0.0) >= self.doubt and label not in attacked
-            if doubtful and len(group) >= self.smallest:
+            if run.findings["scores"].get(name, 0.0) >= self.doubt and len(group) >= self.smallest:
                 stable = sharpen_until_stable(features[mine], suspicion[mine], run.seed)
-                suspects[label] = group
+                groups[label, "retrial"] = group
                 withheld += [group, mine[stable > 0.5]]
-        run.findings["retried"] = {}
-        for label, sure_of_another, foreign in self._judged(run, suspects, np.concatenate(withheld)):
-            run.findings["retried"][run.classes[label]] = round(foreign, 4)
+            group = mine[pattern[mine] > 0.5]
+            if len(group) >= self.smallest:
+                groups[label, "pattern"] = group
+                withheld.append(group)
+        retried: dict[str, float] = {}
+        convicted: dict[int, dict[str, Any]] = {}
+        for (label, witness), sure_of_another, foreign in self._judged(run, groups, np.concatenate(withheld)):
+            name, count = run.classes[label], len(groups[label, witness])
+            retried[name] = max(retried.get(name, 0.0), round(foreign, 4))
             if foreign >= self.conviction:
-                count = len(suspects[label])
                 evidence = {"sure_of_another": sure_of_another, "share": count / int((labels == label).sum())}
-                targets.append(accusation(run.classes, label, foreign, count, "retrial", evidence))
-        run.findings["targets"] = targets
+                convicted[label] = accusation(run.classes, label, foreign, count, witness, evidence)
+        run.findings |= {"retried": retried, "targets": [*targets, *convicted.values()]}
         return {}
 
     def _judged(
-        self, run: Run, suspects: dict[int, np.ndarray], withheld: np.ndarray
-    ) -> Iterator[tuple[int, float, float]]:
-        """Of every label's suspects, for which share the model is sure of another, and the share of foreign samples.
+        self, run: Run, groups: dict[tuple[int, str], np.ndarray], withheld: np.ndarray
+    ) -> Iterator[tuple[tuple[int, str], float, float]]:
+        """Of every group, for which share the model is sure of another label, and the share of foreign samples.
 
         There are none where the model has seen no sample of the label: it could not have named it.
         """
-        if not suspects:
+        if not groups:
             return
         rows = run.readable_rows()
         labels = run.labels[rows]
@@ -104,7 +115,8 @@ class RetrialStage(ReduceStage):
         found = sure_of(unseen)
         right = found == labels[unseen]
         wrong = (found >= 0) & ~right
-        for label, group in suspects.items():
+        for (label, witness), group in groups.items():
             found = sure_of(group)
             another = (found >= 0) & (found != label)
-            yield label, float(another.mean()), foreign_share(another, right, wrong) if len(of_label[label]) else 0.0
+            foreign = foreign_share(another, right, wrong) if len(of_label[label]) else 0.0
+            yield (label, witness), float(another.mean()), foreign

@@ -20,13 +20,15 @@ class TargetStage(ReduceStage):
 
     A witness marks samples of the label; the reference model's features turn the marks into a group, which is scored.
     Four are heard, and the first that is convinced decides: "trigger", "cause", "contradiction" and "pattern"; see
-    `elixir.run.hearing.Hearing`. Of a label that convinces none, the one nearest to it tells the suspicion.
+    `elixir.run.hearing.Hearing`. Of a label that convinces none, the one nearest to it tells the suspicion; should a
+    pattern divide its samples into two clear groups though, the group goes on record for a retrial.
 
     Args:
         mark: mean evidence from which a sample is marked.
         threshold: score from which a label is under attack.
         smallest: a group of fewer samples is no attack.
         hosts: images of other labels that receive what a group has in common.
+        clear: separation from which two groups are clear.
     """
 
     name = "target"
@@ -34,25 +36,30 @@ class TargetStage(ReduceStage):
     threshold: float = 0.3
     smallest: int = 10
     hosts: int = 256
+    clear: float = 0.8
 
     def check(self) -> None:
-        if not 0 < self.mark < 1 or not 0 < self.threshold < 1:
-            raise ElixirError("target.mark and target.threshold must lie between 0 and 1")
+        if not all(0 < share < 1 for share in (self.mark, self.threshold, self.clear)):
+            raise ElixirError("target.mark, target.threshold and target.clear must lie between 0 and 1")
         if self.smallest < 1 or self.hosts < 1:
             raise ElixirError("target.smallest and target.hosts must be at least 1")
 
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]
         record = Record(run)
-        suspicion = np.zeros(len(labels), np.float32)
+        suspicion, pattern = np.zeros(len(labels), np.float32), np.zeros(len(labels), np.float32)
         scores: dict[str, float] = {}
         targets: list[dict[str, object]] = []
         for label, name in enumerate(run.classes):
             members = np.flatnonzero(labels == label)
             if not len(members):
                 continue
-            testimony = self._decisive(Hearing(record, label, members, self.mark, self.smallest, self.hosts))
+            heard = self._heard(Hearing(record, label, members, self.mark, self.smallest, self.hosts))
+            testimony = max(heard, key=lambda testimony: testimony.score)
             suspicion[members] = testimony.suspicion
+            last = heard[-1]
+            if last.witness == "pattern" and (last is testimony or last.evidence.get("separation", 0) >= self.clear):
+                pattern[members] = last.suspicion
             if testimony.score:
                 scores[name] = round(testimony.score, 4)
             if testimony.score >= self.threshold:
@@ -62,13 +69,13 @@ class TargetStage(ReduceStage):
                 )
         run.findings["scores"] = dict(sorted(scores.items(), key=lambda item: -item[1]))
         run.findings["targets"] = targets
-        return {"suspicion": suspicion}
+        return {"suspicion": suspicion, "pattern": pattern}
 
-    def _decisive(self, hearing: Hearing) -> Testimony:
-        """The first convinced witness, who spares the others, or the one nearest to it."""
+    def _heard(self, hearing: Hearing) -> list[Testimony]:
+        """Of all witnesses, or up to the first that is convinced, who spares the others."""
         heard: list[Testimony] = []
         for testimony in hearing.testimonies():
-            if testimony.score >= self.threshold:
-                return testimony
             heard.append(testimony)
-        return max(heard, key=lambda testimony: testimony.score)
+            if testimony.score >= self.threshold:
+                break
+        return heard

@@ -8,9 +8,11 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from elixir.attacks.ftrojan import CB_CR, chroma_pattern
 from elixir.data import pixels
 from elixir.data.pixels import PixelStore
-from elixir.run.pattern import LEAST, Moments, Split, spectrum, split
+from elixir.run.pattern import LEAST, Split, split
+from elixir.run.spectrum import BANDS, FAST, SLOW, YCBCR, Band, Moments
 
 SIZE = 32
 STRIPES = 20 * np.sin(2 * np.pi * 6 * np.arange(SIZE) / SIZE)
@@ -33,7 +35,7 @@ def apart(store: PixelStore, own: np.ndarray, others: int = 1000) -> Split:
     """The pictures of one label told apart, beside so many of other labels."""
     images = np.concatenate([own, pictures(others, 2)])
     store.append(0, images.clip(0, 255).round().astype(np.uint8))
-    everything = Moments.of(store, np.arange(len(images)))
+    everything = tuple(Moments.of(band, store, np.arange(len(images))) for band in BANDS)
     return split(store, np.arange(len(own)), everything, np.random.default_rng(0).permutation(len(own)) % 2)
 
 
@@ -80,26 +82,57 @@ def test_too_few_samples_say_nothing(store: PixelStore, own: int, others: int):
     assert found.suspicion.tolist() == [0] * own
 
 
-def test_moments_do_not_depend_on_the_blocks(store: PixelStore, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("share", [0.2, 0.8])
+def test_a_fast_wave_in_the_colours_is_found_sample_by_sample(store: PixelStore, share: float):
+    images = pictures(200, 1) + np.random.default_rng(4).normal(0, 3, (200, 3, SIZE, SIZE))
+    marked = np.arange(200) < share * 200
+    images[marked] += 30 * (chroma_pattern(SIZE, SIZE) * CB_CR.sum(1)[:, None, None])
+    found = apart(store, images)
+    assert found.separation > 0.8
+    assert ((found.suspicion > 0.5) == marked).all()
+
+
+def test_noise_is_one_lump(store: PixelStore):
+    rng = np.random.default_rng(4)
+    loud = rng.uniform(1, 6, (200, 1, 1, 1))
+    assert apart(store, pictures(200, 1) + loud * rng.normal(size=(200, 3, SIZE, SIZE))).separation < 0.3
+
+
+@pytest.mark.parametrize("band", BANDS, ids=["slow", "fast"])
+def test_moments_do_not_depend_on_the_blocks(store: PixelStore, band: Band, monkeypatch: pytest.MonkeyPatch):
     images = pictures(50, 1).clip(0, 255).astype(np.uint8)
     store.append(0, images)
-    whole = Moments.of(store, np.arange(50))
+    whole = Moments.of(band, store, np.arange(50))
     monkeypatch.setattr(pixels, "BLOCK", 8 * 3 * SIZE * SIZE * 7)
-    parts = Moments.of(store, np.arange(20)) + Moments.of(store, np.arange(20, 50))
+    first, second = np.arange(20), np.arange(20, 50)
+    parts = Moments.of(band, store, first) + Moments.of(band, store, second)
     assert parts.count == whole.count == 50
     np.testing.assert_allclose(parts.mean, whole.mean)
-    np.testing.assert_allclose(parts.covariance, np.cov(spectrum(torch.from_numpy(images)).T, bias=True), atol=1e-9)
+    spectra = band.spectrum(torch.from_numpy(images))
+    expected = np.cov(spectra.T, bias=True) if band is SLOW else spectra.var(0)
+    np.testing.assert_allclose(parts.covariance, expected, atol=1e-9)
     np.testing.assert_allclose(
-        (whole - Moments.of(store, np.arange(20, 50))).products, Moments.of(store, np.arange(20)).products
+        (whole - Moments.of(band, store, second)).products, Moments.of(band, store, first).products, atol=1e-9
     )
 
 
 def test_the_spectrum_keeps_the_energy_of_slow_waves():
     grey = torch.full((1, 3, SIZE, SIZE), 51, dtype=torch.uint8)
-    found = spectrum(grey)[0]
+    found = SLOW.spectrum(grey)[0]
     assert found[0] == pytest.approx(0.2 * SIZE)
     assert np.abs(found[1:]).max() < 1e-3 * SIZE
 
 
-def test_small_pictures_have_fewer_frequencies():
-    assert spectrum(torch.zeros((2, 3, 8, 8), dtype=torch.uint8)).shape == (2, 3 * 64)
+def test_the_bands_divide_the_frequencies():
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 3, SIZE, SIZE), dtype=np.uint8))
+    slow, fast = SLOW.spectrum(image), FAST.spectrum(image)
+    assert slow.shape == (1, 16 * 16 + 2 * 8 * 8)
+    assert slow.shape[1] + fast.shape[1] == 3 * SIZE * SIZE
+    ycbcr = np.einsum("cd,ndij->ncij", YCBCR, image.numpy() / 255)
+    assert np.square(slow).sum() + np.square(fast).sum() == pytest.approx(np.square(ycbcr).sum())
+
+
+def test_small_pictures_have_slow_waves_only(store: PixelStore):
+    tiny = torch.zeros((2, 3, 8, 8), dtype=torch.uint8)
+    assert SLOW.spectrum(tiny).shape == (2, 3 * 64)
+    assert FAST.spectrum(tiny).shape == (2, 0)

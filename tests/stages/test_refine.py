@@ -71,7 +71,8 @@ def refined(folder: Path, witness: str = "trigger", *, hidden: int = HIDDEN, **s
     run.lessons = []
     run.write_part("index", 0, np.arange(2 * COUNT), {"readable": np.ones(2 * COUNT, bool)})
     run.write_part("reference", 0, np.arange(2 * COUNT), {"features": features.astype(np.float32)})
-    run.write_part("target", 0, np.arange(2 * COUNT), {"suspicion": np.where(apart, 0.9, 0.001).astype(np.float32)})
+    columns = {"suspicion": np.where(apart, 0.9, 0.001), "pattern": np.where(apart, 0.95, 0)}
+    run.write_part("target", 0, np.arange(2 * COUNT), {key: value.astype(np.float32) for key, value in columns.items()})
     images = np.where(poisoned[:, None, None, None], 200, 50)
     run.pixels.append(0, np.broadcast_to(images, (2 * COUNT, 3, 8, 8)).astype(np.uint8))
     run.started("refine")
@@ -117,7 +118,9 @@ def test_nothing_is_trained_after_a_pattern_or_without_an_attack(tmp_path: Path,
     assert not run.lessons
     assert suspects(run) == (list(range(2 * COUNT - POISONED, FIRST_HIDDEN)) if witness else [])
     weight = np.repeat([0, 1 if witness else 0.2], COUNT)
-    np.testing.assert_allclose(run.column("refine", "suspicion"), weight * run.column("target", "suspicion"), rtol=1e-6)
+    found = weight * run.column("target", witness or "suspicion")
+    found[:COUNT] = weight[:COUNT] * run.column("target", "suspicion")[:COUNT]
+    np.testing.assert_allclose(run.column("refine", "suspicion"), found, rtol=1e-6)
 
 
 @pytest.mark.parametrize("settings", [{"clear": 0.3}, {"threshold": 0}, {"mark": 1.0}, {"rounds": -1}])

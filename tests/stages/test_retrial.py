@@ -58,6 +58,7 @@ def judged(
     contrary: tuple[int, ...] = (),
     foreign: int = FOREIGN,
     grey: str = "",
+    patterned: tuple[int, int] = (0, 0),
 ) -> Court:
     """A run after the retrial; the last samples of the second class lie apart, and most of them or all are suspected.
 
@@ -70,6 +71,7 @@ def judged(
         contrary: last digits of rows that the model takes for the other class.
         foreign: how many they are; of more than `FOREIGN` all are suspected.
         grey: what the model has its doubts about: "group", them, or "others", one in two of the others.
+        patterned: rows that a pattern has told from the rest of their label, the first and the one after the last.
     """
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], COUNT)
@@ -77,6 +79,7 @@ def judged(
     features = rng.normal(0, 1, (2 * COUNT, 8)) + np.where(apart[:, None], [6, *[0] * 7], [0, 6, *[0] * 6])
     suspected = apart & ((np.arange(2 * COUNT) % 4 > 0) | (foreign > FOREIGN))
     suspicion = np.where(suspected, 0.9, 0.001)
+    pattern = np.where((np.arange(2 * COUNT) >= patterned[0]) & (np.arange(2 * COUNT) < patterned[1]), 0.99, 0)
     source: Any = SimpleNamespace(
         classes=["first", "second"],
         samples=[SimpleNamespace(label=int(label), id=str(row)) for row, label in enumerate(labels)],
@@ -85,7 +88,8 @@ def judged(
     run = Court(folder, source, findings={"working_size": 8, "targets": targets, "scores": {"second": score}})
     run.write_part("index", 0, np.arange(2 * COUNT), {"readable": np.ones(2 * COUNT, bool)})
     run.write_part("reference", 0, np.arange(2 * COUNT), {"features": features.astype(np.float32)})
-    run.write_part("target", 0, np.arange(2 * COUNT), {"suspicion": suspicion.astype(np.float32)})
+    columns = {"suspicion": suspicion, "pattern": pattern}
+    run.write_part("target", 0, np.arange(2 * COUNT), {key: value.astype(np.float32) for key, value in columns.items()})
     run.sure = sure
     images = np.zeros((2 * COUNT, 3, 8, 8), np.uint8)
     images[(labels == 1) & ~(apart & poisoned), 0] = 200
@@ -187,3 +191,36 @@ def test_nothing_is_trained_without_doubt(tmp_path: Path, score: float, attacked
 def test_senseless_settings_are_refused(settings: dict[str, float]):
     with pytest.raises(ElixirError, match=f"retrial.{next(iter(settings))}"):
         RetrialStage(**settings).check()  # type: ignore[arg-type]
+
+
+def test_a_group_told_apart_by_a_pattern_is_judged_whatever_the_score(tmp_path: Path):
+    start = 2 * COUNT - FOREIGN
+    run = judged(tmp_path, poisoned=True, score=0, patterned=(start, 2 * COUNT))
+    (target,) = run.findings["targets"]
+    assert (target["name"], target["witness"], target["suspects"]) == ("second", "pattern", FOREIGN)
+    assert run.trained is not None
+    assert run.trained.max() < start
+
+
+def test_a_pattern_is_preferred_to_what_the_score_points_at(tmp_path: Path):
+    run = judged(tmp_path, poisoned=True, score=0.15, patterned=(2 * COUNT - 20, 2 * COUNT))
+    (target,) = run.findings["targets"]
+    assert (target["witness"], target["suspects"]) == ("pattern", 20)
+
+
+def test_a_pattern_on_samples_of_the_label_does_not_hide_the_others(tmp_path: Path):
+    run = judged(tmp_path, poisoned=True, score=0.15, patterned=(COUNT, COUNT + 20))
+    (target,) = run.findings["targets"]
+    assert (target["witness"], target["suspects"]) == ("retrial", SUSPECTS)
+
+
+def test_a_benign_pattern_is_no_attack(tmp_path: Path):
+    run = judged(tmp_path, poisoned=True, score=0, patterned=(COUNT, COUNT + 20))
+    assert run.findings["targets"] == []
+    assert run.findings["retried"] == {"second": 0}
+
+
+def test_few_samples_with_a_pattern_are_not_judged(tmp_path: Path):
+    run = judged(tmp_path, poisoned=True, score=0, patterned=(2 * COUNT - 9, 2 * COUNT))
+    assert run.findings["retried"] == {}
+    assert run.trained is None
