@@ -208,7 +208,7 @@ def spent(result: Result) -> dict[str, Any]:
     """What a recipe has found under attack, and what it cost."""
     return {
         "seconds": sum(cost.seconds for cost in result.costs.values()),
-        "targets": [target.name for target in result.targets],
+        "targets": {target.name: target.witness for target in result.targets},
         "calls_per_sample": result.calls_per_sample,
         "stages": {stage: vars(cost) for stage, cost in result.costs.items()},
         "config": result.config,

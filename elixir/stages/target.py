@@ -58,7 +58,8 @@ class TargetStage(ReduceStage):
             testimony = max(heard, key=lambda testimony: testimony.score)
             suspicion[members] = testimony.suspicion
             last = heard[-1]
-            if last.witness == "pattern" and (last is testimony or last.evidence.get("separation", 0) >= self.clear):
+            clear = last.evidence.get("separation", 0.0) >= self.clear
+            if last.witness == "pattern" and (clear or last.score >= self.threshold):
                 pattern[members] = last.suspicion
             if testimony.score:
                 scores[name] = round(testimony.score, 4)

@@ -100,7 +100,7 @@ def test_cells_hold_what_was_measured(results: Path):
     trained = [cells[name]["outcomes"][0]["accuracy"] for name in ("none-none", "badnets-white-15%-unpoisoned")]
     assert trained[0] == trained[1]  # it is the same classifier
     cleaned = cells["badnets-white-15%-dataelixir"]
-    assert cleaned["cost"]["targets"] == ["spot"]
+    assert list(cleaned["cost"]["targets"]) == ["spot"]
     assert cleaned["detection"]["found"] > 0.9
     assert asr["badnets-white-15%-dataelixir"] < 0.1
     detected = cleaned["detection"]

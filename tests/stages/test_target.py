@@ -62,8 +62,7 @@ def judged(
         network=nullcontext,
         classify=classify,
     )
-    suspicion = TargetStage().reduce(run)["suspicion"]
-    return {**run.findings, "suspicion": suspicion}
+    return {**run.findings, **TargetStage().reduce(run)}
 
 
 def test_cause_and_contradiction_of_the_same_samples():
@@ -109,11 +108,18 @@ def test_a_pattern_that_other_labels_do_not_show():
     found = judged(poisoned, cause=False, denied=False, common=0.8, stripes=20)
     assert [(target["name"], target["witness"]) for target in found["targets"]] == [("second", "pattern")]
     assert ((found["suspicion"][COUNT:] > 0.5) == poisoned).all()
+    assert (found["pattern"][COUNT:] == found["suspicion"][COUNT:]).all()
 
 
-def test_a_pattern_without_effect_is_no_attack():
-    assert judged(np.arange(COUNT) < 240, cause=False, denied=False, common=0.2, stripes=20)["targets"] == []
+def test_a_pattern_without_effect_is_no_attack_but_on_record():
+    poisoned = np.arange(COUNT) < 240
+    found = judged(poisoned, cause=False, denied=False, common=0.2, stripes=20)
+    assert found["targets"] == []
+    assert ((found["pattern"][COUNT:] > 0.5) == poisoned).all()
+    assert not found["pattern"][:COUNT].any()
 
 
 def test_a_lump_with_an_effect_is_no_attack():
-    assert judged(np.arange(COUNT) < 240, cause=False, denied=False, common=0.9, stripes=0)["targets"] == []
+    found = judged(np.arange(COUNT) < 240, cause=False, denied=False, common=0.9, stripes=0)
+    assert found["targets"] == []
+    assert not found["pattern"].any()
