@@ -62,7 +62,7 @@ def judged(
         network=nullcontext,
         classify=classify,
     )
-    return {**run.findings, **TargetStage().reduce(run)}
+    return {**TargetStage().reduce(run), **run.findings}
 
 
 def test_cause_and_contradiction_of_the_same_samples():
