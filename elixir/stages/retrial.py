@@ -44,7 +44,7 @@ class RetrialStage(ReduceStage):
 
     name = "retrial"
     doubt: float = 0.07
-    conviction: float = 0.5
+    conviction: float = 0.6
     control: float = 0.2
     smallest: int = 10
     epochs: int = 8

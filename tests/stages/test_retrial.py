@@ -146,7 +146,7 @@ def test_a_model_that_is_often_wrong_is_believed_less(
 ):
     run = judged(tmp_path, poisoned=True, score=0.15, contrary=contrary)  # one in ten or more may be mistakes
     assert least < run.findings["retried"]["second"] < most
-    assert [target["name"] for target in run.findings["targets"]] == (["second"] if least >= 0.5 else [])
+    assert [target["name"] for target in run.findings["targets"]] == (["second"] if least >= 0.6 else [])
 
 
 def test_a_model_without_a_sample_of_the_label_convicts_nobody(tmp_path: Path):
