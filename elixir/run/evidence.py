@@ -16,7 +16,6 @@ SURE = 0.8  # probability of a label from which a model is sure of it
 KNOWING = 0.25  # share of unseen samples whose label a model must be sure of to judge others
 STABLE = 0.01  # share of samples that may still change sides
 ROUNDS = 10
-APART = 3.5  # deviations between the means of two groups that one value tells apart
 HARDLY = 0.05  # probability of belonging to a group below which one value says nothing
 
 
@@ -183,7 +182,7 @@ def resembling(features: np.ndarray, group: np.ndarray) -> Callable[[np.ndarray]
     return lambda others: model.predict_proba(_directions(others))[:, 1]
 
 
-def by_odds(odds: np.ndarray, group: np.ndarray) -> np.ndarray:
+def by_odds(odds: np.ndarray, group: np.ndarray, apart: float = 0.0) -> np.ndarray:
     """Probability of belonging to a group by one value alone: linear discriminant analysis, both sides count alike.
 
     The samples that are more likely of the group than not join it, until none is left. Of those that hardly can be of
@@ -192,9 +191,10 @@ def by_odds(odds: np.ndarray, group: np.ndarray) -> np.ndarray:
     Args:
         odds: of every sample, (n,).
         group: bool (n,), samples that belong to it; most of the others do not.
+        apart: deviations that have to lie between the means of the two.
 
     Returns:
-        float64 (n,), 0 or above `HARDLY`; zeros where either side is too small to learn from, or they are not `APART`.
+        float64 (n,), 0 or above `HARDLY`; zeros where either side is too small to learn from, or they are not apart.
     """
     probability, values = np.zeros(len(odds)), odds[:, None]
     for _ in range(ROUNDS):
@@ -205,7 +205,7 @@ def by_odds(odds: np.ndarray, group: np.ndarray) -> np.ndarray:
         before, group = group, group | (probability > 0.5)
         if (group == before).all():
             break
-    return np.where((probability > HARDLY) & (_deviations_apart(odds, group) >= APART), probability, 0.0)
+    return np.where((probability > HARDLY) & (_deviations_apart(odds, group) >= apart), probability, 0.0)
 
 
 def _deviations_apart(values: np.ndarray, group: np.ndarray) -> float:

@@ -9,21 +9,24 @@ import torch
 from torch import Tensor
 
 from elixir.data.pixels import blocks
+from elixir.models.train_classifier import ReadPixels
 from elixir.run.run import Run
 
 
-def log_probabilities(run: Run, name: str, rows: np.ndarray) -> np.ndarray:
-    """Log-probability of each label by a model of this run for raw images, float32 (n, k).
+def log_probabilities(run: Run, name: str, rows: np.ndarray, read: ReadPixels | None = None) -> np.ndarray:
+    """Log-probability of each label by a model of this run, float32 (n, k).
 
     Args:
         run: that has trained the model.
         name: of the model.
         rows: of the images, int64 (n,), any n.
+        read: maps rows to uint8 images; the raw ones by default.
     """
+    read = read or run.pixels.read
     parts: list[np.ndarray] = []
     for part in [*blocks(rows, run.pixels.shape)] or [rows]:
         with run.network():
-            parts.append(run.classify(name, run.pixels.read(part))[0])
+            parts.append(run.classify(name, read(part))[0])
     return np.concatenate(parts)
 
 

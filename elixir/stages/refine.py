@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from elixir.errors import ElixirError
-from elixir.models.train_classifier import ClassifierTraining
+from elixir.models.train_classifier import ClassifierTraining, ReadPixels
 from elixir.randomness import generator
 from elixir.run.columns import Columns
+from elixir.run.detail import detail
 from elixir.run.evidence import LEAST, STABLE, by_odds, sharpen_until_stable
 from elixir.run.reading import log_probabilities
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
+
+APART = 3.5  # deviations between the means of what classifiers take for suspects and of the rest, lest benign ones join
 
 
 @dataclass
@@ -26,7 +30,11 @@ class RefineStage(ReduceStage):
     that was trained on the other one, and of the label's samples those that it may take for suspects join them.
     This is repeated while the group grows.
 
-    Not so where a pattern in the pixels has told the samples apart: nothing is sharper.
+    A label that only a retrial has convicted has a trigger that the reference model has hardly learned, and its
+    features would let the group drift. There such classifiers are shown the fine detail of the images, where faint
+    triggers lie and little else, and judge all samples of the label anew in every round, those of the group too.
+
+    Where a pattern in the pixels has told the samples apart nothing is sharper.
 
     The threshold is low: a benign sample among the suspects gets its label back from the benign model, a poisoned one
     that is missed stays. In labels that are not under attack the suspicion is weighted by the label's score.
@@ -57,38 +65,68 @@ class RefineStage(ReduceStage):
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]
         features = run.column("reference", "features")
-        told = [target["label"] for target in run.findings["targets"] if target["witness"] == "pattern"]
         found = run.columns("target")
-        suspicion = np.where(np.isin(labels, told), found["pattern"], found["suspicion"]).astype(np.float64)
+        targets = run.findings["targets"]
+        by = {target["label"]: target["witness"] for target in targets}
+        told = np.isin(labels, [label for label, witness in by.items() if witness == "pattern"])
+        suspicion = np.where(told, found["pattern"], found["suspicion"]).astype(np.float64)
         score = run.findings.get("scores", {})
         weight = np.array([score.get(name, 0.0) for name in run.classes])
-        weight[[target["label"] for target in run.findings["targets"]]] = 1
+        weight[list(by)] = 1
         suspicion *= weight[labels]
-        members = {target["label"]: np.flatnonzero(labels == target["label"]) for target in run.findings["targets"]}
-        vague = members.keys() - told
-        for label in vague:
-            mine = members[label]
+        members = {label: np.flatnonzero(labels == label) for label in by}
+        faint = {label: members[label] for label, witness in by.items() if witness == "retrial"}
+        plain = {label: members[label] for label, witness in by.items() if witness not in ("pattern", "retrial")}
+        for mine in plain.values():
             suspicion[mine] = sharpen_until_stable(features[mine], suspicion[mine], run.seed, self.mark, self.clear)
-        for number in range(self.rounds):
-            groups = {label: members[label][suspicion[members[label]] > self.threshold] for label in sorted(vague)}
-            groups = {label: group for label, group in groups.items() if len(group) >= LEAST}
-            grown = 0
-            for label, odds in self._recognized(run, number, groups).items():
-                mine = members[label]
-                seen = np.maximum(suspicion[mine], by_odds(odds[mine], suspicion[mine] > 0.5))
-                grown += int(((seen > self.threshold) & (suspicion[mine] <= self.threshold)).sum())
-                suspicion[mine] = seen
-            if grown <= STABLE * sum(len(group) for group in groups.values()):
-                break
+        for mine in faint.values():
+            suspicion[mine] *= suspicion[mine] > 0.5
+        self._grow(run, plain, suspicion)
+        self._look_closer(run, faint, suspicion)
         suspect = np.zeros(len(labels), bool)
-        for target in run.findings["targets"]:
+        for target in targets:
             mine = members[target["label"]]
             suspect[mine] = suspicion[mine] > self.threshold
             target["suspects"] = int(suspect[mine].sum())
         return {"suspicion": suspicion.astype(np.float32), "suspect": suspect}
 
-    def _recognized(self, run: Run, number: int, groups: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-        """For every label with a group, the log-odds of its samples that they are of the group; 0 for all others."""
+    def _grow(self, run: Run, members: dict[int, np.ndarray], suspicion: np.ndarray) -> None:
+        """Let samples of these labels join the suspects that classifiers take for some, while many do."""
+        for number in range(self.rounds):
+            groups = _groups(members, suspicion > self.threshold)
+            grown = 0
+            for label, odds in self._recognized(run, "recognize", number, groups, run.pixels.read).items():
+                mine = members[label]
+                seen = np.maximum(suspicion[mine], by_odds(odds[mine], suspicion[mine] > 0.5, APART))
+                grown += int(((seen > self.threshold) & (suspicion[mine] <= self.threshold)).sum())
+                suspicion[mine] = seen
+            if grown <= STABLE * sum(len(group) for group in groups.values()):
+                break
+
+    def _look_closer(self, run: Run, members: dict[int, np.ndarray], suspicion: np.ndarray) -> None:
+        """Judge all samples of these labels anew by their fine detail, while many change sides."""
+
+        def read(rows: np.ndarray) -> Tensor:
+            return detail(run.pixels.read(rows))
+
+        for number in range(self.rounds):
+            groups = _groups(members, suspicion > 0.5)
+            changed = 0
+            for label, odds in self._recognized(run, "closer", number, groups, read).items():
+                mine = members[label]
+                before = suspicion[mine] > 0.5
+                suspicion[mine] = by_odds(odds[mine], before)
+                changed += int(((suspicion[mine] > 0.5) != before).sum())
+            if changed <= STABLE * sum(len(group) for group in groups.values()):
+                break
+
+    def _recognized(
+        self, run: Run, look: str, number: int, groups: dict[int, np.ndarray], read: ReadPixels
+    ) -> dict[int, np.ndarray]:
+        """For every label with a group, the log-odds of its samples that they are of the group; 0 for all others.
+
+        Two classifiers are trained on what `read` makes of rows, the number `number` that look at images like this.
+        """
         if not groups:
             return {}
         rows = run.readable_rows()
@@ -98,15 +136,21 @@ class RefineStage(ReduceStage):
         for label, group in groups.items():
             taught[group] = own[label]
         classes = [*run.classes, *(f"suspects of {run.classes[label]}" for label in groups)]
-        fold = generator(run.seed, "recognize", number).permutation(len(rows)) % 2
+        fold = generator(run.seed, look, number).permutation(len(rows)) % 2
         odds = {label: np.zeros(len(rows)) for label in groups}
         for half in range(2):
-            name = f"recognize-{number}-{half}"
+            name = f"{look}-{number}-{half}"
             seen = np.flatnonzero(fold != half)
             training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 300 + 2 * number + half)
-            run.train(name, run.pixels.read, rows[seen], taught[seen], training, classes=classes)
+            run.train(name, read, rows[seen], taught[seen], training, classes=classes)
             for label in groups:
                 unseen = np.flatnonzero((labels == label) & (fold == half))
-                logp = log_probabilities(run, name, rows[unseen])
+                logp = log_probabilities(run, name, rows[unseen], read)
                 odds[label][unseen] = logp[:, own[label]] - logp[:, label]
         return odds
+
+
+def _groups(members: dict[int, np.ndarray], chosen: np.ndarray) -> dict[int, np.ndarray]:
+    """The chosen samples of every label, where they are enough to learn from."""
+    groups = {label: members[label][chosen[members[label]]] for label in sorted(members)}
+    return {label: group for label, group in groups.items() if len(group) >= LEAST}

@@ -40,7 +40,7 @@ class Classroom(Run):
         self.lessons.append(rows[labels == 2])
 
     def classify(self, name: str, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        assert name.startswith("recognize-")
+        assert name.startswith(("recognize-", "closer-"))
         sure = len(self.lessons[-1]) / (POISONED / 2)
         triggered = images[:, 0, 0, 0].numpy() > 128
         jitter = np.random.default_rng(len(images)).normal(0, 0.5, len(images))
@@ -48,13 +48,23 @@ class Classroom(Run):
         return np.stack([np.full(len(images), -9.0), -np.logaddexp(0, odds), -np.logaddexp(0, -odds)], 1), np.empty(0)
 
 
-def refined(folder: Path, witness: str = "trigger", *, hidden: int = HIDDEN, **settings: Any) -> Classroom:
+def refined(
+    folder: Path,
+    witness: str = "trigger",
+    *,
+    hidden: int = HIDDEN,
+    faint: bool = False,
+    wrong: int = 0,
+    **settings: Any,
+) -> Classroom:
     """A run after the refine stage; of the second class 80 samples are poisoned, the last of which look typical.
 
     Args:
         folder: of the run.
         witness: that has convicted the second label; nobody has if empty.
         hidden: poisoned samples that lie with the benign ones in the features.
+        faint: the trigger is one pixel, a little brighter than the others.
+        wrong: benign samples of the second class that are suspected.
         settings: of the stage.
     """
     rng = np.random.default_rng(0)
@@ -71,10 +81,19 @@ def refined(folder: Path, witness: str = "trigger", *, hidden: int = HIDDEN, **s
     run.lessons = []
     run.write_part("index", 0, np.arange(2 * COUNT), {"readable": np.ones(2 * COUNT, bool)})
     run.write_part("reference", 0, np.arange(2 * COUNT), {"features": features.astype(np.float32)})
-    columns = {"suspicion": np.where(apart, 0.9, 0.001), "pattern": np.where(apart, 0.95, 0)}
+    retried = witness == "retrial"
+    wrongly = (np.arange(2 * COUNT) >= COUNT) & (np.arange(2 * COUNT) < COUNT + wrong)
+    columns = {
+        "suspicion": np.where(apart | wrongly, 0.9, np.where(labels == 1, 0.3, 0.001) if retried else 0.001),
+        "pattern": np.where(apart, 0.95, 0),
+    }
     run.write_part("target", 0, np.arange(2 * COUNT), {key: value.astype(np.float32) for key, value in columns.items()})
-    images = np.where(poisoned[:, None, None, None], 200, 50)
-    run.pixels.append(0, np.broadcast_to(images, (2 * COUNT, 3, 8, 8)).astype(np.uint8))
+    images = np.full((2 * COUNT, 3, 8, 8), 50, np.uint8)
+    if faint:
+        images[poisoned, :, 0, 0] += 10
+    else:
+        images[poisoned] = 200
+    run.pixels.append(0, images)
     run.started("refine")
     run.write_part("refine", 0, np.arange(2 * COUNT), RefineStage(**settings).reduce(run))
     return run
@@ -98,6 +117,25 @@ def test_without_rounds_they_are_missed(tmp_path: Path):
     run = refined(tmp_path, rounds=0)
     assert suspects(run) == list(range(2 * COUNT - POISONED, FIRST_HIDDEN))
     assert not run.lessons
+
+
+def test_after_a_retrial_a_faint_trigger_is_seen_in_the_fine_detail(tmp_path: Path):
+    run = refined(tmp_path, "retrial", faint=True, wrong=10)
+    assert suspects(run) == list(range(2 * COUNT - POISONED, 2 * COUNT))  # and nobody who was suspected wrongly
+    assert sorted(np.concatenate(run.lessons[:2])) == [
+        *range(COUNT, COUNT + 10),
+        *range(2 * COUNT - POISONED, FIRST_HIDDEN),
+    ]
+
+
+def test_in_the_images_themselves_a_faint_trigger_is_missed(tmp_path: Path):
+    run = refined(tmp_path, "trigger", faint=True)
+    assert suspects(run) == list(range(2 * COUNT - POISONED, FIRST_HIDDEN))
+
+
+def test_after_a_retrial_without_rounds_the_suspects_stay(tmp_path: Path):
+    run = refined(tmp_path, "retrial", rounds=0, wrong=10)
+    assert suspects(run) == [*range(COUNT, COUNT + 10), *range(2 * COUNT - POISONED, FIRST_HIDDEN)]
 
 
 def test_a_group_that_is_whole_takes_one_round(tmp_path: Path):
