@@ -36,8 +36,8 @@ class RefineStage(ReduceStage):
 
     Where a pattern in the pixels has told the samples apart nothing is sharper.
 
-    The threshold is low: a benign sample among the suspects gets its label back from the benign model, a poisoned one
-    that is missed stays. In labels that are not under attack the suspicion is weighted by the label's score.
+    The threshold is low where triggers are plain: a benign sample among the suspects gets its label back from the
+    benign model, a poisoned one that is missed stays. In labels that are not under attack the suspicion is weighted by the label's score.
 
     Args:
         mark: suspicion from which a sample counts as one of the group.
@@ -79,8 +79,6 @@ class RefineStage(ReduceStage):
         plain = {label: members[label] for label, witness in by.items() if witness not in ("pattern", "retrial")}
         for mine in plain.values():
             suspicion[mine] = sharpen_until_stable(features[mine], suspicion[mine], run.seed, self.mark, self.clear)
-        for mine in faint.values():
-            suspicion[mine] *= suspicion[mine] > 0.5
         self._grow(run, plain, suspicion)
         self._look_closer(run, faint, suspicion)
         suspect = np.zeros(len(labels), bool)
@@ -104,19 +102,25 @@ class RefineStage(ReduceStage):
                 break
 
     def _look_closer(self, run: Run, members: dict[int, np.ndarray], suspicion: np.ndarray) -> None:
-        """Judge all samples of these labels anew by their fine detail, while many change sides."""
+        """Judge all samples of these labels anew by their fine detail, while many change sides.
+
+        Suspects are those that are more likely poisoned than not: triggers like these are told by degrees.
+        """
 
         def read(rows: np.ndarray) -> Tensor:
             return detail(run.pixels.read(rows))
 
+        for mine in members.values():
+            suspicion[mine] *= suspicion[mine] > 0.5
         for number in range(self.rounds):
-            groups = _groups(members, suspicion > 0.5)
+            groups = _groups(members, suspicion > 0)
             changed = 0
             for label, odds in self._recognized(run, "closer", number, groups, read).items():
                 mine = members[label]
-                before = suspicion[mine] > 0.5
-                suspicion[mine] = by_odds(odds[mine], before)
-                changed += int(((suspicion[mine] > 0.5) != before).sum())
+                before = suspicion[mine] > 0
+                seen = by_odds(odds[mine], before)
+                suspicion[mine] = seen * (seen > 0.5)
+                changed += int(((suspicion[mine] > 0) != before).sum())
             if changed <= STABLE * sum(len(group) for group in groups.values()):
                 break
 
