@@ -37,7 +37,8 @@ class RefineStage(ReduceStage):
     Where a pattern in the pixels has told the samples apart nothing is sharper.
 
     The threshold is low where triggers are plain: a benign sample among the suspects gets its label back from the
-    benign model, a poisoned one that is missed stays. In labels that are not under attack the suspicion is weighted by the label's score.
+    benign model, a poisoned one that is missed stays. In labels that are not under attack the suspicion is weighted by
+    the label's score.
 
     Args:
         mark: suspicion from which a sample counts as one of the group.
