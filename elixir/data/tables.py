@@ -146,6 +146,7 @@ def open_object(src: Any, columns: Columns) -> TableSource:
 
 def open_saved(folder: Path, columns: Columns) -> TableSource:
     """A folder written by `Dataset.save_to_disk` or `DatasetDict.save_to_disk`."""
+    _refuse_links_out(folder)
     split, siblings, part = "train", None, folder
     if (listing := folder / "dataset_dict.json").exists():
         splits = _plain_names(_read_saved(listing).get("splits"), escape(str(listing)))
@@ -156,6 +157,15 @@ def open_saved(folder: Path, columns: Columns) -> TableSource:
         state = folder / "state.json"
         (split,) = _plain_names([_read_saved(state).get("_split") or "train"], escape(str(state)))
     return _open(saved_rows(part, split), "hf", escape(str(folder)), columns, split, siblings)
+
+
+def _refuse_links_out(folder: Path) -> None:
+    root = folder.resolve()
+    for path in root.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            raise ElixirError(
+                f"{escape(str(path))} is a link that leaves the dataset; put what it points at in its place"
+            )
 
 
 def saved_rows(folder: Path, split: str) -> ArrowRows:

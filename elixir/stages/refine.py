@@ -30,9 +30,9 @@ class RefineStage(ReduceStage):
     that was trained on the other one, and of the label's samples those that it may take for suspects join them.
     This is repeated while the group grows.
 
-    A label that only a retrial has convicted has a trigger that the reference model has hardly learned, and its
-    features would let the group drift. There such classifiers are shown the fine detail of the images, where faint
-    triggers lie and little else, and judge all samples of the label anew in every round, those of the group too.
+    After a retrial that has convicted the core of the group alone the features would let it drift, as the reference
+    model has hardly learned the trigger. There such classifiers are shown the fine detail of the images, where faint
+    triggers lie and little else, and judge all samples of the label anew in every round, those of the core too.
 
     Where a pattern in the pixels has told the samples apart nothing is sharper.
 
@@ -76,8 +76,8 @@ class RefineStage(ReduceStage):
         weight[list(by)] = 1
         suspicion *= weight[labels]
         members = {label: np.flatnonzero(labels == label) for label in by}
-        faint = {label: members[label] for label, witness in by.items() if witness == "retrial"}
-        plain = {label: members[label] for label, witness in by.items() if witness not in ("pattern", "retrial")}
+        faint = {label: members[label] for label, witness in by.items() if witness == "core"}
+        plain = {label: members[label] for label, witness in by.items() if witness not in ("pattern", "core")}
         for mine in plain.values():
             suspicion[mine] = sharpen_until_stable(features[mine], suspicion[mine], run.seed, self.mark, self.clear)
         self._grow(run, plain, suspicion)

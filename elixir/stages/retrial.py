@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -25,13 +24,16 @@ class RetrialStage(ReduceStage):
 
     A trigger that survives purification is learned by the cross-fitted models too, and these contradict nothing. So
     the group of suspects of every doubtful label is sharpened until it is stable, and one model is trained without
-    these groups and without the suspects of attacked labels. It judges the first suspects, as a group that has grown
-    holds more benign samples. Of poisoned samples it sees the true label as surely as of others that it has not seen,
-    for nothing that it has seen speaks for the false one. Benign samples that are hard, or of a kind that is missing
-    now, it is less sure about.
+    these groups and without the suspects of attacked labels. Of poisoned samples it sees the true label as surely as of
+    others that it has not seen, for nothing that it has seen speaks for the false one. Benign samples that are hard, or
+    of a kind that is missing now, it is less sure about.
+
+    The first suspects decide whether the label is under attack. If the group that they have grown to consists of
+    samples of other labels too, the witness is "retrial". If not, benign samples have joined it, as the reference model
+    has hardly learned the trigger; then the witness is "core", and only the first suspects are known.
 
     A label is doubtful as well if a pattern divides its samples into two clear groups: it may be a trigger that the
-    reference model has not learned. Then the one group is judged, and taken for what is poisoned if that is right.
+    reference model has not learned at all. If the one group is convicted, the witness is "pattern": nothing is sharper.
 
     Args:
         doubt: score by the target stage from which a label is doubtful.
@@ -63,40 +65,51 @@ class RetrialStage(ReduceStage):
         targets = list(run.findings["targets"])
         attacked = [target["label"] for target in targets]
         groups: dict[tuple[int, str], np.ndarray] = {}
-        withheld = [np.flatnonzero(np.isin(labels, attacked) & (suspicion > 0.5))]
         for label, name in enumerate(run.classes):
-            mine = np.flatnonzero(labels == label)
             if label in attacked:
                 continue
-            group = mine[suspicion[mine] > 0.5]
-            if run.findings["scores"].get(name, 0.0) >= self.doubt and len(group) >= self.smallest:
-                stable = sharpen_until_stable(features[mine], suspicion[mine], run.seed)
-                groups[label, "retrial"] = group
-                withheld += [group, mine[stable > 0.5]]
-            group = mine[pattern[mine] > 0.5]
-            if len(group) >= self.smallest:
-                groups[label, "pattern"] = group
-                withheld.append(group)
-        retried: dict[str, float] = {}
-        convicted: dict[int, dict[str, Any]] = {}
-        for (label, witness), sure_of_another, foreign in self._judged(run, groups, np.concatenate(withheld)):
-            name, count = run.classes[label], len(groups[label, witness])
-            retried[name] = max(retried.get(name, 0.0), round(foreign, 4))
-            if foreign >= self.conviction:
+            mine = np.flatnonzero(labels == label)
+            core, told = mine[suspicion[mine] > 0.5], mine[pattern[mine] > 0.5]
+            if run.findings["scores"].get(name, 0.0) >= self.doubt and len(core) >= self.smallest:
+                groups[label, "core"] = core
+                stable = mine[sharpen_until_stable(features[mine], suspicion[mine], run.seed) > 0.5]
+                if len(stable):
+                    groups[label, "retrial"] = stable
+            if len(told) >= self.smallest:
+                groups[label, "pattern"] = told
+        attacks = np.flatnonzero(np.isin(labels, attacked) & (suspicion > 0.5))
+        judged = self._judged(run, groups, np.concatenate([attacks, *groups.values()]))
+        retried: dict[str, dict[str, float]] = {}
+        for label, name in enumerate(run.classes):
+            foreign = {witness: share for (whose, witness), (_, share) in judged.items() if whose == label}
+            if foreign:
+                retried[name] = {witness: round(share, 4) for witness, share in foreign.items()}
+            if witness := self._convicting(foreign):
+                count = len(groups[label, witness])
+                sure_of_another, share = judged[label, witness]
                 evidence = {"sure_of_another": sure_of_another, "share": count / int((labels == label).sum())}
-                convicted[label] = accusation(run.classes, label, foreign, count, witness, evidence)
-        run.findings |= {"retried": retried, "targets": [*targets, *convicted.values()]}
+                targets.append(accusation(run.classes, label, share, count, witness, evidence))
+        run.findings |= {"retried": retried, "targets": targets}
         return {}
+
+    def _convicting(self, foreign: Mapping[str, float]) -> str:
+        """The witness to believe about one label, by the shares of foreign samples in its groups; "" for none."""
+        convicted = {witness for witness, share in foreign.items() if share >= self.conviction}
+        if "pattern" in convicted:
+            return "pattern"
+        if "core" in convicted:
+            return "retrial" if "retrial" in convicted else "core"
+        return ""
 
     def _judged(
         self, run: Run, groups: dict[tuple[int, str], np.ndarray], withheld: np.ndarray
-    ) -> Iterator[tuple[tuple[int, str], float, float]]:
+    ) -> dict[tuple[int, str], tuple[float, float]]:
         """Of every group, for which share the model is sure of another label, and the share of foreign samples.
 
         There are none where the model has seen no sample of the label: it could not have named it.
         """
         if not groups:
-            return
+            return {}
         rows = run.readable_rows()
         labels = run.labels[rows]
         others = np.setdiff1d(np.arange(len(rows)), withheld)
@@ -115,8 +128,10 @@ class RetrialStage(ReduceStage):
         found = sure_of(unseen)
         right = found == labels[unseen]
         wrong = (found >= 0) & ~right
+        judged: dict[tuple[int, str], tuple[float, float]] = {}
         for (label, witness), group in groups.items():
             found = sure_of(group)
             another = (found >= 0) & (found != label)
             foreign = foreign_share(another, right, wrong) if len(of_label[label]) else 0.0
-            yield (label, witness), float(another.mean()), foreign
+            judged[label, witness] = float(another.mean()), foreign
+        return judged

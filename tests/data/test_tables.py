@@ -245,6 +245,18 @@ def test_splits_and_files_of_a_saved_dataset_stay_in_it(tmp_path: Path, name) ->
         open_source(tmp_path / "src/train")
 
 
+def test_links_of_a_saved_dataset_stay_in_it(tmp_path: Path) -> None:
+    datasets.DatasetDict({"train": table(), "test": table()}).save_to_disk(str(tmp_path / "src"))
+    (tmp_path / "secret").write_text("of somebody else")
+    link = tmp_path / "src/test/data"
+    link.symlink_to("state.json")
+    assert len(open_source(tmp_path / "src", split="train").samples) == len(table())
+    link.unlink()
+    link.symlink_to(tmp_path / "secret")
+    with pytest.raises(ElixirError, match=r"src/test/data is a link that leaves the dataset"):
+        open_source(tmp_path / "src", split="train")
+
+
 def test_splits_of_an_object_are_plain_names() -> None:
     with pytest.raises(ElixirError, match=r"the DatasetDict has '\.\./payload' where"):
         open_source(datasets.DatasetDict({"train": table(), "../payload": table()}))

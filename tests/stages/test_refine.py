@@ -81,7 +81,7 @@ def refined(
     run.lessons = []
     run.write_part("index", 0, np.arange(2 * COUNT), {"readable": np.ones(2 * COUNT, bool)})
     run.write_part("reference", 0, np.arange(2 * COUNT), {"features": features.astype(np.float32)})
-    retried = witness == "retrial"
+    retried = witness == "core"
     wrongly = (np.arange(2 * COUNT) >= COUNT) & (np.arange(2 * COUNT) < COUNT + wrong)
     columns = {
         "suspicion": np.where(apart | wrongly, 0.9, np.where(labels == 1, 0.3, 0.001) if retried else 0.001),
@@ -120,7 +120,7 @@ def test_without_rounds_they_are_missed(tmp_path: Path):
 
 
 def test_after_a_retrial_a_faint_trigger_is_seen_in_the_fine_detail(tmp_path: Path):
-    run = refined(tmp_path, "retrial", faint=True, wrong=10)
+    run = refined(tmp_path, "core", faint=True, wrong=10)
     assert suspects(run) == list(range(2 * COUNT - POISONED, 2 * COUNT))  # and nobody who was suspected wrongly
     assert sorted(np.concatenate(run.lessons[:2])) == [
         *range(COUNT, COUNT + 10),
@@ -134,7 +134,7 @@ def test_in_the_images_themselves_a_faint_trigger_is_missed(tmp_path: Path):
 
 
 def test_after_a_retrial_without_rounds_the_suspects_stay(tmp_path: Path):
-    run = refined(tmp_path, "retrial", rounds=0, wrong=10)
+    run = refined(tmp_path, "core", rounds=0, wrong=10)
     assert suspects(run) == [*range(COUNT, COUNT + 10), *range(2 * COUNT - POISONED, FIRST_HIDDEN)]
 
 
