@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -20,10 +21,21 @@ from elixir.data.files import read_json, replace_json
 from elixir.data.opening import open_source
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
-from elixir.evaluation.defences import DETECTORS, UNDEFENDED, UNPOISONED, Case, Cleaned, defend, examine, spent
+from elixir.evaluation.defences import (
+    BASELINES,
+    DETECTORS,
+    UNDEFENDED,
+    UNPOISONED,
+    Case,
+    Cleaned,
+    defend,
+    examine,
+    spent,
+)
 from elixir.evaluation.outcome import FRESH, train_and_attack
 from elixir.evaluation.quality import repair_quality, trigger_quality
 from elixir.evaluation.truth import attack_of, last_attack, read_truth, recovery, unpoisoned
+from elixir.pipeline import Pipeline
 from elixir.registry import find
 from elixir.run.machine import machine
 
@@ -98,7 +110,8 @@ class Experiment:
             `outcomes`, `cost`, `machine`; without repair and outcomes for a subset.
 
         Raises:
-            ElixirError: something is unusable, or the file belongs to another experiment or to other images.
+            ElixirError: something is unusable, or the file belongs to another experiment, to other images or to another
+                version of the recipe.
         """
         train, test = open_source(self.train), open_source(self.test)
         target = None if self.target is None else train.classes[find_class(train, self.target)]
@@ -115,6 +128,8 @@ class Experiment:
         }
         if path.exists():
             known = _read_own(path, about, "remove it, and run the same command again")
+            if pipeline not in BASELINES and not _same_recipe(known["cost"]["config"], pipeline, self.settings):
+                raise ElixirError(f"{path} is of another version of {pipeline}; choose another output folder")
             if self.subset or len(known["outcomes"]) >= self.seeds:
                 return known
         home = self._home(poisoning, before)
@@ -242,6 +257,11 @@ def _read_own(path: Path, about: dict[str, Any], remedy: str) -> dict[str, Any]:
     if any(known.get(key) != value for key, value in about.items()):
         raise ElixirError(f"{path} belongs to another experiment; choose another output folder")
     return known
+
+
+def _same_recipe(config: dict[str, Any], pipeline: str, settings: dict[str, object]) -> bool:
+    now = json.loads(json.dumps(Pipeline.from_recipe(pipeline, settings).describe()))
+    return now.items() <= config.items()
 
 
 def defence_name(pipeline: str, subset: int | None) -> str:

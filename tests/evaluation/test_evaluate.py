@@ -25,6 +25,7 @@ from elixir.evaluation.grid import pipelines, poisonings
 from elixir.evaluation.outcome import train_and_attack
 from elixir.evaluation.report import MARKS, insert, markdown, write_page
 from elixir.evaluation.summary import Share, defence_effectiveness, read_rows
+from elixir.pipeline import Pipeline
 from elixir.registry import find
 from elixir.run.machine import machine
 
@@ -162,6 +163,18 @@ def test_a_cell_of_other_images_is_refused(tiny: Experiment, changed: str):
     (Path(getattr(tiny, changed)) / "bar" / "000.png").unlink()
     with pytest.raises(ElixirError, match=r"none\.json belongs to another experiment"):
         tiny.run(BADNETS, "none")
+
+
+def test_a_cell_of_a_recipe_that_was_edited_is_refused(tiny: Experiment, tmp_path: Path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('stages = ["index", "target", "emit"]\n[target]\nthreshold = 0.4\n')
+    cell = tiny.run(BADNETS, "none") | {"pipeline": str(recipe)}
+    cell["cost"] = {"config": Pipeline.from_recipe(recipe).describe() | {"seed": 0}}
+    tiny.cell(BADNETS, str(recipe)).write_text(json.dumps(cell))
+    assert tiny.run(BADNETS, str(recipe))["outcomes"] == cell["outcomes"]
+    recipe.write_text(recipe.read_text().replace("0.4", "0.5"))
+    with pytest.raises(ElixirError, match=r"mine\.json is of another version of .*mine\.toml"):
+        tiny.run(BADNETS, str(recipe))
 
 
 def test_a_target_may_be_a_number(tiny: Experiment):
