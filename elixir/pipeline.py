@@ -95,12 +95,9 @@ class Pipeline:
         return Pipeline(self.name, stages, self.purifier)
 
     def describe(self) -> dict[str, Any]:
-        """Everything that decides the result, as plain values."""
-        return {
-            "pipeline": self.name,
-            "purifier": self.purifier,
-            "stages": {stage.name: asdict(stage) for stage in self.stages},  # type: ignore[call-overload]
-        }
+        """Everything that decides the result, as plain values: what JSON gives back."""
+        stages = {stage.name: asdict(stage) for stage in self.stages}  # type: ignore[call-overload]
+        return json.loads(json.dumps({"pipeline": self.name, "purifier": self.purifier, "stages": stages}))
 
     def run(
         self,
@@ -174,7 +171,6 @@ class Pipeline:
             "prior": prior,
             "prior_sha256": sha256_of(prior),
         }
-        config = json.loads(json.dumps(config))
         if resume and _finished_with(dst, config):
             _discard(work)
             return read_result(dst)

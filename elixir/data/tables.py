@@ -160,9 +160,9 @@ def open_saved(folder: Path, columns: Columns) -> TableSource:
 
 
 def _refuse_links_out(folder: Path) -> None:
-    root = folder.resolve()
+    root = Path(os.path.realpath(folder))
     for path in root.rglob("*"):
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
             raise ElixirError(
                 f"{escape(str(path))} is a link that leaves the dataset; put what it points at in its place"
             )

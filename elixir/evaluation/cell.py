@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -128,8 +127,10 @@ class Experiment:
         }
         if path.exists():
             known = _read_own(path, about, "remove it, and run the same command again")
-            if pipeline not in BASELINES and not _same_recipe(known["cost"]["config"], pipeline, self.settings):
-                raise ElixirError(f"{path} is of another version of {pipeline}; choose another output folder")
+            if pipeline not in BASELINES:
+                recipe = Pipeline.from_recipe(pipeline, self.settings).describe()
+                if not recipe.items() <= known["cost"]["config"].items():
+                    raise ElixirError(f"{path} is of another version of {pipeline}; choose another output folder")
             if self.subset or len(known["outcomes"]) >= self.seeds:
                 return known
         home = self._home(poisoning, before)
@@ -257,11 +258,6 @@ def _read_own(path: Path, about: dict[str, Any], remedy: str) -> dict[str, Any]:
     if any(known.get(key) != value for key, value in about.items()):
         raise ElixirError(f"{path} belongs to another experiment; choose another output folder")
     return known
-
-
-def _same_recipe(config: dict[str, Any], pipeline: str, settings: dict[str, object]) -> bool:
-    now = json.loads(json.dumps(Pipeline.from_recipe(pipeline, settings).describe()))
-    return now.items() <= config.items()
 
 
 def defence_name(pipeline: str, subset: int | None) -> str:

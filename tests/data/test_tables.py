@@ -252,6 +252,9 @@ def test_links_of_a_saved_dataset_stay_in_it(tmp_path: Path) -> None:
     link.symlink_to("state.json")
     assert len(open_source(tmp_path / "src", split="train").samples) == len(table())
     link.unlink()
+    link.symlink_to("data")
+    assert len(open_source(tmp_path / "src", split="train").samples) == len(table())  # a loop leads nowhere
+    link.unlink()
     link.symlink_to(tmp_path / "secret")
     with pytest.raises(ElixirError, match=r"src/test/data is a link that leaves the dataset"):
         open_source(tmp_path / "src", split="train")
