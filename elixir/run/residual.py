@@ -11,6 +11,7 @@ from elixir.data.pixels import PixelStore, blocks
 from elixir.run.run import Run
 
 DOUBT = 2.0  # images of a class are not independent of each other
+UNLIKE = 4.0  # twice as far as labels lie from each other
 
 
 def mean_of(store: PixelStore, records: np.ndarray) -> Tensor:
@@ -61,8 +62,39 @@ def mean_difference(run: Run, rows: np.ndarray, labels: np.ndarray, benign: np.n
         share = len(group) / count
         difference += share * (_waves(run.pixels, group)[0] - mean)
         chance += variance * (share / count + share**2 / len(others[label]))
-    kept = np.clip(1 - DOUBT * chance / np.maximum(difference**2, 1e-12), 0, None)
-    return torch.from_numpy(np.asarray(idctn(kept * difference, axes=(1, 2), norm="ortho"))).float()
+    return _beyond(DOUBT * chance, difference)
+
+
+def mean_excess(run: Run, rows: np.ndarray, label: int, benign: np.ndarray) -> Tensor:
+    """Mean of some samples less that of benign ones of one label, where it is more than labels differ by.
+
+    So it holds no content, be the samples of this label or of others, and of a trigger what no content looks like.
+
+    Args:
+        run: whose index stage has finished.
+        rows: int64 (n,), n > 0.
+        label: with which they are compared.
+        benign: rows of samples whose given labels are right, int64 (m,).
+
+    Returns:
+        float32 (3, s, s) in [-255, 255], at the working size; 0 if there are no benign samples of the label.
+    """
+    labels = run.labels[benign]
+    own = benign[labels == label]
+    if not len(own):
+        return torch.zeros(run.pixels.shape)
+    mean, variance = _waves(run.pixels, own)
+    others = [_waves(run.pixels, benign[labels == other])[0] for other in np.unique(labels[labels != label])]
+    apart = np.mean([(other - mean) ** 2 for other in others], axis=0) if others else 0.0
+    difference = _waves(run.pixels, rows)[0] - mean
+    chance = DOUBT * variance * (1 / len(rows) + 1 / len(own)) + UNLIKE * apart
+    return _beyond(chance, difference)
+
+
+def _beyond(chance: np.ndarray, waves: np.ndarray) -> Tensor:
+    """The image of waves (3, s, s), of each what is more than chance (its square, same shape) explains."""
+    kept = np.clip(1 - chance / np.maximum(waves**2, 1e-12), 0, None)
+    return torch.from_numpy(np.asarray(idctn(kept * waves, axes=(1, 2), norm="ortho"))).float()
 
 
 def _waves(store: PixelStore, records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

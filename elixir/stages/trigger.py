@@ -11,7 +11,7 @@ from elixir.errors import ElixirError
 from elixir.randomness import generator
 from elixir.run.columns import Columns
 from elixir.run.reading import benign_reading, reference_sees
-from elixir.run.residual import mean_difference, mean_residual
+from elixir.run.residual import mean_difference, mean_excess, mean_residual
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 
@@ -30,7 +30,8 @@ class TriggerStage(ReduceStage):
 
     A label of whose samples the benign model gives many their own label back is under a clean-label attack: they show
     the label without the trigger too, and only the first counts. (Not all get it back, as such an attack may have made
-    them hard to read; where the labels are wrong, hardly any do.)
+    them hard to read; where the labels are wrong, hardly any do.) The model reads them without the first estimate, and
+    without what they have beyond all difference of labels: a strong wave stays in the images when they are purified.
 
     Args:
         sure: suspicion from which a sample is learned from, if there are any.
@@ -60,8 +61,9 @@ class TriggerStage(ReduceStage):
             if not len(group):
                 continue
             residual = GAIN / 255 * mean_residual(run, group)
-            read = benign_reading(run, rows[group], {label: residual}).argmax(1)
-            clean_label = bool((read == label).mean() > OWN)
+            excess = mean_excess(run, rows[group], label, rows[~suspect]) / 255
+            read, again = (benign_reading(run, rows[group], {label: x}).argmax(1) for x in (residual, excess))
+            clean_label = bool(max((read == label).mean(), (again == label).mean()) > OWN)
             if clean_label:
                 read = np.full(len(read), label)
             difference = mean_difference(run, rows[group], read, rows[~suspect]) / 255

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from elixir.run.residual import mean_excess
 from elixir.run.run import Run
 from elixir.stages.trigger import TriggerStage
 
@@ -26,7 +27,17 @@ class Stripes(Run):
         return torch.log(torch.stack([1 - probability, probability], 1)).numpy(), np.zeros((len(x), 1))
 
 
-def a_run(folder: Path, purification_leaves: float, dark: bool) -> tuple[Run, np.ndarray]:
+class Blinding(Stripes):
+    """Stripes that a benign model takes for darkness."""
+
+    def classify(self, name: str, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        x = images.float() * (1 / 255 if images.dtype == torch.uint8 else 1)
+        if name == "benign":
+            x = x * ((x * torch.from_numpy(STRIPES).float()).sum((1, 2, 3)) < 20 * SIZE)[:, None, None, None]
+        return super().classify(name, x)
+
+
+def a_run(folder: Path, purification_leaves: float, dark: bool, kind: type[Run] = Stripes) -> tuple[Run, np.ndarray]:
     """A run up to the benign model: 100 samples a class, the last 30 striped; and which those are."""
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 100)
@@ -38,7 +49,7 @@ def a_run(folder: Path, purification_leaves: float, dark: bool) -> tuple[Run, np
         classes=["dark", "bright"],
         samples=[SimpleNamespace(label=int(label), id=str(row)) for row, label in enumerate(labels)],
     )
-    run = Stripes(folder, source, findings={"working_size": SIZE, "targets": [{"label": 1, "evidence": {}}]})
+    run = kind(folder, source, findings={"working_size": SIZE, "targets": [{"label": 1, "evidence": {}}]})
     run.write_part("index", 0, np.arange(200), {"readable": np.ones(200, bool)})
     run.write_part("refine", 0, np.arange(200), {"suspect": striped, "suspicion": striped.astype(np.float32)})
     run.pixels.append(0, raw.clip(0, 255).astype(np.uint8))
@@ -66,3 +77,32 @@ def test_images_of_the_label_itself_are_a_clean_label_attack(tmp_path: Path):
     (target,) = run.findings["targets"]
     assert target["clean_label"] is True
     assert np.abs(255 * run.triggers[1].mean((0, 1)).numpy() - STRIPES).max() < 5
+
+
+def test_of_images_that_cannot_be_read_with_the_trigger_too(tmp_path: Path):
+    run, _ = a_run(tmp_path, 0.9, dark=False, kind=Blinding)
+    TriggerStage().reduce(run)
+    (target,) = run.findings["targets"]
+    assert target["clean_label"] is True
+    assert np.abs(255 * run.triggers[1].mean((0, 1)).numpy() - STRIPES).max() < 5
+
+
+def test_wrong_labels_are_no_clean_label_attack_though_the_stripes_blind(tmp_path: Path):
+    run, _ = a_run(tmp_path, 0.9, dark=True, kind=Blinding)
+    TriggerStage().reduce(run)
+    assert run.findings["targets"][0]["clean_label"] is False
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_what_samples_have_beyond_all_content_is_their_trigger(tmp_path: Path, dark: bool):
+    run, striped = a_run(tmp_path, 0.9, dark)
+    excess = mean_excess(run, np.flatnonzero(striped), 1, np.flatnonzero(~striped))
+    assert np.abs(excess.mean((0, 1)).numpy() - STRIPES).max() < 5
+    assert np.abs(excess.mean((1, 2)).numpy()).max() < 5  # brightness is what the labels differ by
+
+
+def test_samples_like_the_benign_ones_of_another_label_have_nothing_beyond_content(tmp_path: Path):
+    run, striped = a_run(tmp_path, 0.9, dark=True)
+    excess = mean_excess(run, np.arange(30), 1, np.flatnonzero(~striped))
+    assert excess.abs().max() < 10
+    assert not mean_excess(run, np.arange(30), 1, np.arange(100)).any()
