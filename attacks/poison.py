@@ -21,6 +21,7 @@ from elixir.data.decode import Picture, decode, encode
 from elixir.data.files import RUN_FOLDER, replacing, writing
 from elixir.data.folder import FolderSource
 from elixir.data.names import unescape
+from elixir.data.opening import refuse_overlap
 from elixir.data.sink import open_sink
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
@@ -184,9 +185,7 @@ def _root(source: Source) -> Path:
 
 
 def _refuse_to_overwrite(source: Source, out: Path, *beside: Path) -> None:
-    root = _root(source)
-    if out == root or (root.is_dir() and root in out.parents):
-        raise ElixirError(f"{out} is inside the input {root}; choose another place for the output")
+    refuse_overlap(source, source, out)
     for path in beside:
         if path.exists():
             raise ElixirError(f"{path} exists; choose another output, or move that file away")

@@ -57,11 +57,14 @@ def restore(dst: Path, out: Path) -> int:
     with writing(work):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
-    builder = _Folder if facts["kind"] == "folder" else _Table
+    builder = _Folder if facts.get("kind") == "folder" else _Table
     try:
         with writing(out):
             count = builder(dst, work, facts, manifest).build()
             work.replace(out)
+    except (LookupError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
+        file = escape(str(dst / RUN_FOLDER / "restore.json"))
+        raise ElixirError(f"{file} cannot be understood: {type(error).__name__}: {error}; {_CHANGED}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return count
@@ -268,4 +271,7 @@ def _read_manifest(dst: Path) -> dict[str, list[str]]:
 
 
 def _read_facts(dst: Path) -> dict[str, Any]:
-    return read_json(dst / RUN_FOLDER / "restore.json", "give the output folder of a finished run")
+    facts = read_json(dst / RUN_FOLDER / "restore.json", "give the output folder of a finished run")
+    if not isinstance(facts, dict):
+        raise ElixirError(f"{escape(str(dst / RUN_FOLDER / 'restore.json'))} holds no facts; {_CHANGED}")
+    return facts

@@ -290,12 +290,20 @@ def test_it_refuses_to_write_over_anything(tree, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     (tmp_path / "known.truth.parquet").touch()
-    for out, words in (("src", "inside the input"), ("src/out", "inside the input"), ("full", "not an empty folder")):
+    (tmp_path / "same").symlink_to("src")
+    for out, words in (
+        ("src", "are the same"),
+        ("same", "are the same"),
+        ("src/out", "lies inside the source"),
+        ("same/out", "lies inside the source"),
+        ("", "lies inside the destination"),
+        ("full", "not an empty folder"),
+    ):
         with pytest.raises(ElixirError, match=words):
             BadNets().poison_dataset(source, tmp_path / out, "stop")
     with pytest.raises(ElixirError, match=r"known\.truth\.parquet exists"):
         BadNets().poison_dataset(source, tmp_path / "known", "stop")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "known.truth.parquet", "src"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "known.truth.parquet", "same", "src"]
 
 
 def test_a_target_that_is_not_there(tree, tmp_path):

@@ -307,3 +307,25 @@ def test_facts_cannot_lead_elsewhere(tree: Path, tmp_path: Path, kind, sink, fac
         restore(tmp_path / "dst", tmp_path / "back")
     assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "back"])
     assert read_tree(tmp_path / "back") == {}
+
+
+@pytest.mark.parametrize("kind", ["folder", "hf", "parquet"])
+@pytest.mark.parametrize("value", [None, 7, "text", [1], {"a": 1}, "missing"])
+def test_facts_of_other_kinds_are_an_error_and_nothing_is_written(tree: Path, tmp_path: Path, kind, value) -> None:
+    emit(open_source(tree if kind == "folder" else save(kind, tmp_path / "src")), kind, tmp_path / "dst")
+    file = tmp_path / "dst/.elixir/restore.json"
+    facts = json.loads(file.read_text())
+    for fact in facts:
+        spoiled = {**facts, fact: value}
+        if value == "missing":
+            del spoiled[fact]
+        file.write_text(json.dumps(spoiled))
+        try:
+            restore(tmp_path / "dst", tmp_path / "back")
+        except ElixirError:
+            assert read_tree(tmp_path / "back") == {}
+        shutil.rmtree(tmp_path / "back", ignore_errors=True)
+    for text in ("[]", "7", "null"):
+        file.write_text(text)
+        with pytest.raises(ElixirError, match="holds no facts"):
+            restore(tmp_path / "dst", tmp_path / "back")
