@@ -11,7 +11,6 @@ from elixir.data.pixels import PixelStore, blocks
 from elixir.run.run import Run
 
 DOUBT = 2.0  # images of a class are not independent of each other
-UNLIKE = 4.0  # twice as far as labels lie from each other
 
 
 def mean_of(store: PixelStore, records: np.ndarray) -> Tensor:
@@ -66,9 +65,10 @@ def mean_difference(run: Run, rows: np.ndarray, labels: np.ndarray, benign: np.n
 
 
 def mean_excess(run: Run, rows: np.ndarray, label: int, benign: np.ndarray) -> Tensor:
-    """Mean of some samples less that of benign ones of one label, where it is more than labels differ by.
+    """Mean of some samples less that of benign ones of one label, where that is more than any label differs from it by.
 
-    So it holds no content, be the samples of this label or of others, and of a trigger what no content looks like.
+    So it holds no content, be the samples of this label or of any mixture of labels, and of a trigger what no content
+    looks like.
 
     Args:
         run: whose index stage has finished.
@@ -85,14 +85,13 @@ def mean_excess(run: Run, rows: np.ndarray, label: int, benign: np.ndarray) -> T
         return torch.zeros(run.pixels.shape)
     mean, variance = _waves(run.pixels, own)
     others = [_waves(run.pixels, benign[labels == other])[0] for other in np.unique(labels[labels != label])]
-    apart = np.mean([(other - mean) ** 2 for other in others], axis=0) if others else 0.0
+    content = np.max([(other - mean) ** 2 for other in others], axis=0, initial=0.0)
     difference = _waves(run.pixels, rows)[0] - mean
-    chance = DOUBT * variance * (1 / len(rows) + 1 / len(own)) + UNLIKE * apart
-    return _beyond(chance, difference)
+    return _beyond(DOUBT * variance * (1 / len(rows) + 1 / len(own)) + content, difference)
 
 
 def _beyond(chance: np.ndarray, waves: np.ndarray) -> Tensor:
-    """The image of waves (3, s, s), of each what is more than chance (its square, same shape) explains."""
+    """The image of waves (3, s, s), of each what is more than chance explains: a square of that size, same shape."""
     kept = np.clip(1 - chance / np.maximum(waves**2, 1e-12), 0, None)
     return torch.from_numpy(np.asarray(idctn(kept * waves, axes=(1, 2), norm="ortho"))).float()
 
