@@ -73,19 +73,22 @@ def replace_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """Read a JSON file.
+    """Read a JSON file that holds an object.
 
     Args:
         path: of the file.
         remedy: what to do if that fails, for the message.
 
     Raises:
-        ElixirError: it is missing or damaged.
+        ElixirError: it is missing, damaged, or holds something else.
     """
     try:
-        return json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ElixirError(f"{path} cannot be read: {error}; {remedy}") from error
+        raise ElixirError(f"{escape(str(path))} cannot be read: {error}; {remedy}") from error
+    if not isinstance(content, dict):
+        raise ElixirError(f"{escape(str(path))} is JSON but holds no facts; {remedy}")
+    return content
 
 
 def copy(source: Path, path: Path, partial: Path) -> None:

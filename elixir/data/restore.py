@@ -57,8 +57,8 @@ def restore(dst: Path, out: Path) -> int:
     with writing(work):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
-    builder = _Folder if facts.get("kind") == "folder" else _Table
     try:
+        builder = _Folder if facts["kind"] == "folder" else _Table
         with writing(out):
             count = builder(dst, work, facts, manifest).build()
             work.replace(out)
@@ -271,7 +271,4 @@ def _read_manifest(dst: Path) -> dict[str, list[str]]:
 
 
 def _read_facts(dst: Path) -> dict[str, Any]:
-    facts = read_json(dst / RUN_FOLDER / "restore.json", "give the output folder of a finished run")
-    if not isinstance(facts, dict):
-        raise ElixirError(f"{escape(str(dst / RUN_FOLDER / 'restore.json'))} holds no facts; {_CHANGED}")
-    return facts
+    return read_json(dst / RUN_FOLDER / "restore.json", "give the output folder of a finished run")

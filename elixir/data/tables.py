@@ -149,13 +149,13 @@ def open_saved(folder: Path, columns: Columns) -> TableSource:
     _refuse_links_out(folder)
     split, siblings, part = "train", None, folder
     if (listing := folder / "dataset_dict.json").exists():
-        splits = _plain_names(_read_saved(listing).get("splits"), escape(str(listing)))
+        splits = _plain_names(read_json(listing, _SAVE_AGAIN).get("splits"), escape(str(listing)))
         split = _choose(splits, columns.split, str(folder))
         siblings = {name: folder / name for name in splits if name != split}
         part = folder / split
     if siblings is None:
         state = folder / "state.json"
-        (split,) = _plain_names([_read_saved(state).get("_split") or "train"], escape(str(state)))
+        (split,) = _plain_names([read_json(state, _SAVE_AGAIN).get("_split") or "train"], escape(str(state)))
     return _open(saved_rows(part, split), "hf", escape(str(folder)), columns, split, siblings)
 
 
@@ -175,7 +175,7 @@ def saved_rows(folder: Path, split: str) -> ArrowRows:
         ElixirError: it is damaged, names files elsewhere, or was written by a version of `datasets` that is too old.
     """
     file = folder / "state.json"
-    state, name = _read_saved(file), escape(str(file))
+    state, name = read_json(file, _SAVE_AGAIN), escape(str(file))
     if state.get("_indices_data_files"):
         raise ElixirError(f"{name} has its rows in another order, as old versions of datasets did; {_SAVE_AGAIN}")
     listed = state.get("_data_files")
@@ -329,13 +329,6 @@ def _base_names(rows: Rows, image: str) -> Iterator[str | None]:
         for path in piece.to_pylist():
             base = path.partition("::")[0].rpartition("/")[2] if isinstance(path, str) else ""
             yield file_name(base) if base else None
-
-
-def _read_saved(file: Path) -> dict[str, Any]:
-    content = read_json(file, _SAVE_AGAIN)
-    if not isinstance(content, dict):
-        raise ElixirError(f"{escape(str(file))} is not what save_to_disk writes; {_SAVE_AGAIN}")
-    return content
 
 
 def _plain_names(names: Any, place: str) -> list[str]:

@@ -59,7 +59,7 @@ def mean_difference(run: Run, rows: np.ndarray, labels: np.ndarray, benign: np.n
         group = rows[labels == label]
         mean, variance = _waves(run.pixels, others[label])
         share = len(group) / count
-        difference += share * (_waves(run.pixels, group)[0] - mean)
+        difference += share * (_mean_waves(run.pixels, group) - mean)
         chance += variance * (share / count + share**2 / len(others[label]))
     return _beyond(DOUBT * chance, difference)
 
@@ -84,9 +84,9 @@ def mean_excess(run: Run, rows: np.ndarray, label: int, benign: np.ndarray) -> T
     if not len(own):
         return torch.zeros(run.pixels.shape)
     mean, variance = _waves(run.pixels, own)
-    others = [_waves(run.pixels, benign[labels == other])[0] for other in np.unique(labels[labels != label])]
+    others = [_mean_waves(run.pixels, benign[labels == other]) for other in np.unique(labels[labels != label])]
     content = np.max([(other - mean) ** 2 for other in others], axis=0, initial=0.0)
-    difference = _waves(run.pixels, rows)[0] - mean
+    difference = _mean_waves(run.pixels, rows) - mean
     return _beyond(DOUBT * variance * (1 / len(rows) + 1 / len(own)) + content, difference)
 
 
@@ -94,6 +94,11 @@ def _beyond(chance: np.ndarray, waves: np.ndarray) -> Tensor:
     """The image of waves (3, s, s), of each what is more than chance explains: a square of that size, same shape."""
     kept = np.clip(1 - chance / np.maximum(waves**2, 1e-12), 0, None)
     return torch.from_numpy(np.asarray(idctn(kept * waves, axes=(1, 2), norm="ortho"))).float()
+
+
+def _mean_waves(store: PixelStore, records: np.ndarray) -> np.ndarray:
+    """Mean of every frequency (DCT) over some records of a store, float64 (3, s, s): that of their mean."""
+    return np.asarray(dctn(mean_of(store, records).numpy(), axes=(1, 2), norm="ortho"))
 
 
 def _waves(store: PixelStore, records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
