@@ -28,24 +28,26 @@ class SelectStage(MapStage):
     """Takes away the estimated trigger, purifies at growing noise, and keeps the nearest picture that is free of it.
 
     Where the probe stage has found that the label hangs on one tile of most of its suspects, that tile is repainted, as
-    a small bright patch survives noise; else what the trigger stage has estimated is subtracted. A candidate is free of
-    the trigger if the reference model, which knows it, no longer sees the given label, and the benign model sees the
-    new one. Of those the nearest by pixel and feature distance is kept (DataElixir's SELECT takes a far one, at the 0.8
-    quantile, as it cannot tell); if there is none, the one in which the reference model sees the given label least.
+    a small bright patch survives noise; else what the trigger stage has estimated is subtracted. That may be all: at
+    sigma 0 nothing else changes. A candidate is free of the trigger if it is not the given picture, the reference
+    model, which knows the trigger, no longer sees the given label, and the benign model sees the new one. Of those the
+    nearest by pixel and feature distance is kept (DataElixir's SELECT takes a far one, at the 0.8 quantile, as it
+    cannot tell); if there is none, the one in which the reference model sees the given label least.
 
     A sample that keeps its label (clean-label attack) is free if in the features of the reference model it lies with
-    the benign samples of its label and not with the suspects. If no candidate does, nothing is kept.
+    the benign samples of its label and not with the suspects. If no candidate does, nothing is kept. It is purified
+    always, as whatever is left of the trigger would teach the label.
 
     Args:
-        sigmas: noise levels of the candidates, in [0,1] pixel units.
+        sigmas: noise levels of the candidates, in [0,1] pixel units; 0 for what is not purified.
     """
 
     name = "select"
-    sigmas: tuple[float, ...] = (0.075, 0.15, 0.26)
+    sigmas: tuple[float, ...] = (0.0, 0.075, 0.15, 0.26)
 
     def check(self) -> None:
-        if not self.sigmas or not all(0 < sigma <= 1 for sigma in self.sigmas):
-            raise ElixirError(f"select.sigmas = {list(self.sigmas)} must be noise levels in (0, 1], at least one")
+        if not any(self.sigmas) or not all(0 <= sigma <= 1 for sigma in self.sigmas):
+            raise ElixirError(f"select.sigmas = {list(self.sigmas)} must lie in [0, 1], and not all at 0")
 
     def rows(self, run: Run) -> np.ndarray:
         verdicts = run.columns("relabel")
@@ -95,23 +97,30 @@ class SelectStage(MapStage):
         with run.network():
             _, raw_features = run.classify("reference", small_raw)
         for sigma in self.sigmas:
-            z = noise(run.seed, run.ids(rows), ("select", sigma), tuple(x.shape[1:]))
-            with run.network(calls=len(rows) * run.purifier.calls_per_draw):
-                image = (run.purifier.purify(x, sigma, z) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+            image = self._purified(run, rows, x, sigma)
             small = torch.from_numpy(np.stack([resize(one, small_raw.shape[-1]) for one in image])).permute(0, 3, 1, 2)
             with run.network():
                 reference, features = run.classify("reference", small)
                 benign, _ = run.classify("benign", small)
             candidates.append(image)
             distances.append(candidate_distance(small_raw, small, raw_features, features))
-            seen.append(reference[own])
+            will_do = (image != raw.permute(0, 2, 3, 1).numpy()).any((1, 2, 3)) & (~keeps | (sigma > 0))
+            seen.append(np.where(will_do, reference[own], np.inf))
             gone = np.where(keeps, ~self._like_suspects(own[1], features), reference.argmax(1) != own[1])
-            free.append(gone & (benign.argmax(1) == labels))
+            free.append(will_do & gone & (benign.argmax(1) == labels))
         distance = np.stack(distances, 1)
         chosen = nearest_free(distance, np.stack(free, 1), np.stack(seen, 1))
         at = np.arange(len(rows))
         fit = ~keeps | np.any(free, 0)
         return np.stack(candidates, 1)[at, chosen], np.array(self.sigmas)[chosen], distance[at, chosen], fit
+
+    def _purified(self, run: Run, rows: np.ndarray, x: Tensor, sigma: float) -> np.ndarray:
+        """The images (n, 3, h, w) after one draw of the purifier, uint8 (n, h, w, 3); as they are at sigma 0."""
+        if sigma:
+            z = noise(run.seed, run.ids(rows), ("select", sigma), tuple(x.shape[1:]))
+            with run.network(calls=len(rows) * run.purifier.calls_per_draw):
+                x = run.purifier.purify(x, sigma, z)
+        return (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
     def _like_suspects(self, given: np.ndarray, features: np.ndarray) -> np.ndarray:
         """Whether images with the features (n, d) lie with the suspects of their given label, bool (n,)."""

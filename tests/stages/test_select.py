@@ -45,54 +45,96 @@ class CleanLabelRun(Run):
         return torch.log(torch.stack([1 - second, second], 1)).numpy(), features.numpy()
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_a_picture_that_keeps_its_label_must_leave_the_suspects(tmp_path: Path, known: bool):
-    rng = np.random.default_rng(0)
-    labels, striped = np.repeat([0, 1], 40), np.arange(80) >= 60
-    grey = np.where(labels == 1, 170, 80)[:, None, None, None]
-    raw = rng.normal(grey, 8, (80, 3, SIZE, SIZE)) + striped[:, None, None, None] * STRIPES
-    raw = raw.clip(0, 255).astype(np.uint8)
+class DirtyLabelRun(Run):
+    """Two labels; to the reference model a white last tile is the second one, to the benign model nothing is."""
+
+    def classify(self, name: str, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        x = images.float() * (1 / 255 if images.dtype == torch.uint8 else 1)
+        second = x[:, :, -4:, -4:].mean((1, 2, 3)) * (name == "reference")
+        logp = torch.log(torch.stack([1 - second, second], 1).clamp(0.01, 0.99))
+        return logp.numpy(), np.ones((len(x), 1), np.float32)
+
+
+def selecting(kind: type[Run], folder: Path, raw: np.ndarray, suspect: np.ndarray, label: int, tile: bool) -> Run:
+    """A run over uint8 (80, 3, s, s), 40 of either label, whose suspects all get `label` and may hang on tile 15."""
     source: Any = SimpleNamespace(
         classes=["dark", "bright"],
-        samples=[SimpleNamespace(label=int(label), id=str(row)) for row, label in enumerate(labels)],
+        samples=[SimpleNamespace(label=row // 40, id=str(row)) for row in range(80)],
         read=lambda row: png(raw[row].transpose(1, 2, 0)),
     )
-    findings = {"working_size": SIZE, "max_pixels": 10**6, "targets": [{"label": 1, "clean_label": True}]}
-    run = CleanLabelRun(tmp_path, source, findings=findings, purifier_name="faithful")
-    everything, suspects = np.arange(80), np.flatnonzero(striped)
+    findings = {"working_size": SIZE, "max_pixels": 10**6, "targets": [{"label": 1, "clean_label": label == 1}]}
+    run = kind(folder, source, findings=findings, purifier_name="dimming")
+    everything, suspects = np.arange(80), np.flatnonzero(suspect)
     run.pixels.append(0, raw)
     run.write_part("index", 0, everything, {"readable": np.ones(80, bool), "shape": np.full((80, 2), SIZE, np.int32)})
     run.write_part("reference", 0, everything, {"features": run.classify("reference", torch.from_numpy(raw))[1]})
-    run.write_part("refine", 0, everything, {"suspect": striped, "suspicion": striped.astype(np.float32)})
-    nothing = np.zeros(80, np.float32)
-    run.write_part(
-        "probe",
-        0,
-        everything,
-        {"transplant": nothing[:, None], "tile_transplant": nothing, "tile": nothing.astype(int)},
-    )
-    run.write_part("relabel", 0, suspects, {"verdict": np.full(20, "poisoned", object), "label": np.ones(20, np.int16)})
+    run.write_part("refine", 0, everything, {"suspect": suspect, "suspicion": suspect.astype(np.float32)})
+    probe = {
+        "transplant": np.zeros((80, 1), np.float32),
+        "tile_transplant": np.full(80, tile, np.float32),
+        "tile": np.full(80, 15),
+    }
+    run.write_part("probe", 0, everything, probe)
+    new = {"verdict": np.full(len(suspects), "poisoned", object), "label": np.full(len(suspects), label, np.int16)}
+    run.write_part("relabel", 0, suspects, new)
+    run.started("select")
+    return run
+
+
+def kept(run: Run, row: int) -> np.ndarray:
+    """The picture that was selected, uint8 (3, s, s)."""
+    return np.asarray(Image.open(run.selected_path(row))).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_picture_that_keeps_its_label_must_leave_the_suspects(tmp_path: Path, known: bool):
+    rng = np.random.default_rng(0)
+    striped = np.arange(80) >= 60
+    grey = np.where(np.arange(80) >= 40, 170, 80)[:, None, None, None]
+    raw = rng.normal(grey, 8, (80, 3, SIZE, SIZE)) + striped[:, None, None, None] * STRIPES
+    run = selecting(CleanLabelRun, tmp_path, raw.clip(0, 255).astype(np.uint8), striped, 1, tile=False)
     stripes = torch.from_numpy(np.broadcast_to(STRIPES / 255, (3, SIZE, SIZE)).copy()).float()
     run.keep_triggers({1: stripes} if known else {})
-    run.started("select")
     stage = SelectStage()
     stage.open(run)
-    stage.process(run, stage.rows(run))
-    assert [run.selected_path(row).exists() for row in suspects.tolist()] == [known] * 20
-    for row in suspects[:3].tolist() if known else []:
-        repaired = np.asarray(Image.open(run.selected_path(row))).mean((0, 2))
-        assert np.abs(repaired - 170).max() < 8
+    sigma = stage.process(run, stage.rows(run))["sigma"]
+    assert [run.selected_path(row).exists() for row in range(60, 80)] == [known] * 20
+    assert (sigma > 0).all()
+    for row in range(60, 63) if known else []:
+        assert np.abs(kept(run, row).mean((0, 1)) - 170 * (1 - 0.075 / 2)).max() < 8
 
 
-class Faithful:
-    """A purifier that changes nothing."""
+def test_where_a_tile_is_the_trigger_every_other_pixel_stays_as_it_was(tmp_path: Path):
+    raw = np.random.default_rng(0).integers(0, 80, (80, 3, SIZE, SIZE), np.uint8)
+    raw[70:, :, -4:, -4:] = 255
+    run = selecting(DirtyLabelRun, tmp_path, raw, np.arange(80) >= 70, 0, tile=True)
+    stage = SelectStage()
+    stage.open(run)
+    assert (stage.process(run, stage.rows(run))["sigma"] == 0).all()
+    for row in range(70, 80):
+        changed = (kept(run, row) != raw[row]).any(0)
+        assert changed[-4:, -4:].all()
+        assert changed.sum() == 16
+
+
+def test_a_picture_of_which_nothing_could_be_taken_away_is_purified(tmp_path: Path):
+    raw = np.full((80, 3, SIZE, SIZE), 80, np.uint8)  # to the reference model no trigger at all
+    run = selecting(DirtyLabelRun, tmp_path, raw, np.arange(80) >= 70, 0, tile=False)
+    stage = SelectStage()
+    stage.open(run)
+    assert (stage.process(run, stage.rows(run))["sigma"] == np.float32(0.075)).all()
+    assert (kept(run, 70) < 80).all()
+
+
+class Dimming:
+    """A purifier whose changes are plain: the more noise, the darker."""
 
     calls_per_draw = 1
 
     def purify(self, x: torch.Tensor, sigma: float, noise: torch.Tensor) -> torch.Tensor:
-        return x
+        return x * (1 - sigma / 2)
 
 
-@register("purifiers", "faithful")
-def load_faithful(model: str | None, device: torch.device) -> Faithful:
-    return Faithful()
+@register("purifiers", "dimming")
+def load_dimming(model: str | None, device: torch.device) -> Dimming:
+    return Dimming()
