@@ -255,8 +255,9 @@ def _digest(source: Source) -> str:
 
 def _read_own(path: Path, about: dict[str, Any], remedy: str) -> dict[str, Any]:
     known = read_json(path, remedy)
-    if any(known.get(key) != value for key, value in about.items()):
-        raise ElixirError(f"{path} belongs to another experiment; choose another output folder")
+    if other := [key for key, value in about.items() if known.get(key) != value]:
+        facts = ", ".join(other)
+        raise ElixirError(f"{path} belongs to another experiment (other {facts}); choose another output folder")
     return known
 
 

@@ -161,7 +161,7 @@ def test_a_cell_of_other_images_is_refused(tiny: Experiment, changed: str):
     outcomes = tiny.run(BADNETS, "none")["outcomes"]
     assert tiny.run(BADNETS, "none")["outcomes"] == outcomes
     (Path(getattr(tiny, changed)) / "bar" / "000.png").unlink()
-    with pytest.raises(ElixirError, match=r"none\.json belongs to another experiment"):
+    with pytest.raises(ElixirError, match=rf"none\.json belongs to another experiment \(other {changed}_fingerprint\)"):
         tiny.run(BADNETS, "none")
 
 
