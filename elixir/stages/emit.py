@@ -42,6 +42,7 @@ class EmitStage(ReduceStage):
         index = run.columns("index")
         verdicts = run.columns(self.verdicts)
         scores = run.columns(self.scores)
+        self._sigmas = _sigmas(run)
         position = np.full(len(run.labels), -1)
         position[run.readable_rows()] = np.arange(len(run.readable_rows()))
         suspect = np.full(len(run.labels), -1)
@@ -98,9 +99,19 @@ class EmitStage(ReduceStage):
         if self.dataset and not path.exists():
             return Decision("quarantined", given), "poisoned, and the trigger could not be taken out"
         data = path.read_bytes() if self.dataset else None
+        repair = ""
+        if row in self._sigmas:
+            sigma = self._sigmas[row]
+            repair = f"; purified at sigma {sigma:g}" if sigma else "; only the trigger is taken out"
         if label == given:
-            return Decision("purified", label, data), "poisoned, its label is right"
-        return Decision("relabelled", label, data), "poisoned"
+            return Decision("purified", label, data), f"poisoned, its label is right{repair}"
+        return Decision("relabelled", label, data), f"poisoned{repair}"
+
+
+def _sigmas(run: Run) -> dict[int, float]:
+    """The noise level at which the select stage has purified each row; none for rows that it has not seen."""
+    chosen = run.columns("select") if run.has("select") else {}
+    return dict(zip(chosen["row"].tolist(), chosen["sigma"].tolist(), strict=True)) if "sigma" in chosen else {}
 
 
 def _digest(run: Run, row: int) -> str:

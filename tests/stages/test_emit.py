@@ -9,6 +9,7 @@ from data.conftest import image_bytes, make_tree, table
 from elixir.data.opening import open_source
 from elixir.data.source import Kind
 from elixir.errors import ElixirError
+from elixir.run.manifest import read_manifest
 from elixir.run.run import Run
 from elixir.stages.emit import EmitStage
 from elixir.stages.execute import execute
@@ -17,12 +18,15 @@ from elixir.stages.index import IndexStage
 EMIT = EmitStage(verdicts="judge", scores="judge")
 
 
-def indexed(src: Path, folder: Path, verdicts: list[str], to: Kind) -> Run:
-    """A run that has come to its last stage."""
-    run = Run(folder, open_source(src), to=to, policy="quarantine")
+def indexed(
+    src: Path, folder: Path, verdicts: list[str], to: Kind, policy: str = "quarantine", labels: list[int] | None = None
+) -> Run:
+    """A run that has come to its last stage, with a verdict on every sample, and its own label if there is no other."""
+    run = Run(folder, open_source(src), to=to, policy=policy)
     execute(run, IndexStage())
     rows = run.readable_rows()
-    columns = {"verdict": np.array(verdicts, object), "label": run.labels[rows], "suspicion": np.zeros(len(rows))}
+    new = run.labels[rows] if labels is None else np.array(labels)
+    columns = {"verdict": np.array(verdicts, object), "label": new, "suspicion": np.zeros(len(rows))}
     run.write_part("judge", 0, rows, columns)
     return run
 
@@ -48,3 +52,23 @@ def test_rows_that_change_are_noticed(tmp_path: Path, to: Kind) -> None:
     run.source = open_source(tmp_path / "src.parquet")  # which has not read it yet
     with pytest.raises(ElixirError, match="src/00000000 has changed since the run began"):
         execute(run, EMIT)
+
+
+def test_the_manifest_tells_how_far_a_picture_was_changed(tmp_path: Path) -> None:
+    names = [f"{label}/{number}.png" for label in ("cat", "dog") for number in (0, 1)]
+    src = make_tree(tmp_path / "src", {name: image_bytes(number) for number, name in enumerate(names)})
+    verdicts = ["poisoned", "benign", "poisoned", "poisoned"]
+    run = indexed(src, tmp_path / "run", verdicts, "folder", "relabel", labels=[1, 0, 1, 1])
+    for row in (0, 2, 3):
+        run.selected_path(row).parent.mkdir(exist_ok=True)
+        run.selected_path(row).write_bytes(image_bytes(9))
+    run.write_part("select", 0, np.array([0, 2]), {"sigma": np.array([0, 0.075], np.float32)})
+    run.started("select")
+    run.finished("select")
+    execute(run, EMIT)
+    assert read_manifest(run.output / ".elixir" / "manifest.parquet").column("reason").to_pylist() == [
+        "poisoned; only the trigger is taken out",
+        "suspected, but the benign model confirms its label",
+        "poisoned, its label is right; purified at sigma 0.075",
+        "poisoned, its label is right",
+    ]
