@@ -28,15 +28,16 @@ class SelectStage(MapStage):
     """Takes away the estimated trigger, purifies at growing noise, and keeps the nearest picture that is free of it.
 
     Where the probe stage has found that the label hangs on one tile of most of its suspects, that tile is repainted, as
-    a small bright patch survives noise; else what the trigger stage has estimated is subtracted. That may be all: at
-    sigma 0 nothing else changes. A candidate is free of the trigger if it is not the given picture, the reference
-    model, which knows the trigger, no longer sees the given label, and the benign model sees the new one. Of those the
-    nearest by pixel and feature distance is kept (DataElixir's SELECT takes a far one, at the 0.8 quantile, as it
-    cannot tell); if there is none, the one in which the reference model sees the given label least.
+    a small bright patch survives noise; else what the trigger stage has estimated is subtracted. A candidate is free of
+    the trigger if the reference model, which knows it, no longer sees the given label, and the benign model sees the
+    new one. Of those the nearest by pixel and feature distance is kept (DataElixir's SELECT takes a far one, at the 0.8
+    quantile, as it cannot tell); if there is none, the one in which the reference model sees the given label least.
 
     A sample that keeps its label (clean-label attack) is free if in the features of the reference model it lies with
-    the benign samples of its label and not with the suspects. If no candidate does, nothing is kept. It is purified
-    always, as whatever is left of the trigger would teach the label.
+    the benign samples of its label and not with the suspects. If no candidate does, nothing is kept.
+
+    At sigma 0 only the trigger is taken away. That is no candidate for a sample that keeps its label, as whatever is
+    left would teach it, nor for one in which the reference model has not seen the given label before either.
 
     Args:
         sigmas: noise levels of the candidates, in [0,1] pixel units; 0 for what is not purified.
@@ -95,7 +96,8 @@ class SelectStage(MapStage):
         keeps = labels == own[1]
         candidates, distances, free, seen = [], [], [], []
         with run.network():
-            _, raw_features = run.classify("reference", small_raw)
+            raw_logp, raw_features = run.classify("reference", small_raw)
+        could_tell = ~keeps & (raw_logp.argmax(1) == own[1])
         for sigma in self.sigmas:
             image = self._purified(run, rows, x, sigma)
             small = torch.from_numpy(np.stack([resize(one, small_raw.shape[-1]) for one in image])).permute(0, 3, 1, 2)
@@ -104,7 +106,7 @@ class SelectStage(MapStage):
                 benign, _ = run.classify("benign", small)
             candidates.append(image)
             distances.append(candidate_distance(small_raw, small, raw_features, features))
-            will_do = (image != raw.permute(0, 2, 3, 1).numpy()).any((1, 2, 3)) & (~keeps | (sigma > 0))
+            will_do = could_tell | (sigma > 0)
             seen.append(np.where(will_do, reference[own], np.inf))
             gone = np.where(keeps, ~self._like_suspects(own[1], features), reference.argmax(1) != own[1])
             free.append(will_do & gone & (benign.argmax(1) == labels))
