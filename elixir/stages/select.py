@@ -36,8 +36,8 @@ class SelectStage(MapStage):
     A sample that keeps its label (clean-label attack) is free if in the features of the reference model it lies with
     the benign samples of its label and not with the suspects. If no candidate does, nothing is kept.
 
-    At sigma 0 only the trigger is taken away. That is no candidate for a sample that keeps its label, as whatever is
-    left would teach it, nor for one in which the reference model has not seen the given label before either.
+    At sigma 0 only the trigger is taken away. That counts as free neither for a sample that keeps its label, as what is
+    left of the trigger would teach it, nor where the reference model has not seen the given label before either.
 
     Args:
         sigmas: noise levels of the candidates, in [0,1] pixel units; 0 for what is not purified.
@@ -106,10 +106,9 @@ class SelectStage(MapStage):
                 benign, _ = run.classify("benign", small)
             candidates.append(image)
             distances.append(candidate_distance(small_raw, small, raw_features, features))
-            will_do = could_tell | (sigma > 0)
-            seen.append(np.where(will_do, reference[own], np.inf))
+            seen.append(reference[own] if sigma else np.full(len(rows), np.inf, np.float32))
             gone = np.where(keeps, ~self._like_suspects(own[1], features), reference.argmax(1) != own[1])
-            free.append(will_do & gone & (benign.argmax(1) == labels))
+            free.append((could_tell | (sigma > 0)) & gone & (benign.argmax(1) == labels))
         distance = np.stack(distances, 1)
         chosen = nearest_free(distance, np.stack(free, 1), np.stack(seen, 1))
         at = np.arange(len(rows))
