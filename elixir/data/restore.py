@@ -47,7 +47,8 @@ def restore(dst: Path, out: Path) -> int:
         ElixirError: `dst` is no such output, or was changed since; `out` is not empty, or cannot be written.
     """
     dst, out = Path(os.path.realpath(dst)), Path(os.path.realpath(out))
-    manifest, facts = _read_manifest(dst), _read_facts(dst)
+    manifest = _read_manifest(dst)
+    facts = read_json(dst / RUN_FOLDER / "restore.json", "give the output folder of a finished run")
     if out.is_relative_to(dst):
         raise ElixirError(f"{escape(str(out))} is inside {escape(str(dst))}; restore to another place")
     if (out / RUN_FOLDER).exists():
@@ -268,7 +269,3 @@ def _read_manifest(dst: Path) -> dict[str, list[str]]:
         return pq.read_table(path, columns=list(_MANIFEST)).to_pydict()
     except (OSError, pa.ArrowException) as error:
         raise ElixirError(f"{path} cannot be read: {error}; give the output folder of a finished run") from error
-
-
-def _read_facts(dst: Path) -> dict[str, Any]:
-    return read_json(dst / RUN_FOLDER / "restore.json", "give the output folder of a finished run")

@@ -42,7 +42,7 @@ class EmitStage(ReduceStage):
         index = run.columns("index")
         verdicts = run.columns(self.verdicts)
         scores = run.columns(self.scores)
-        self._sigmas = _sigmas(run)
+        repairs = _repairs(run)
         position = np.full(len(run.labels), -1)
         position[run.readable_rows()] = np.arange(len(run.readable_rows()))
         suspect = np.full(len(run.labels), -1)
@@ -54,7 +54,7 @@ class EmitStage(ReduceStage):
                 if not index["readable"][row]:
                     decision, reason = Decision("quarantined", sample.label), str(index["problem"][row])
                 elif suspect[row] >= 0:
-                    decision, reason = self._decide(run, row, verdicts, suspect[row])
+                    decision, reason = self._decide(run, row, verdicts, suspect[row], repairs.get(row, ""))
                 output = sink.write(row, decision) if sink else ""
                 original = sink.original(row, decision) if sink else ""
                 digest = str(index["sha256"][row])
@@ -86,7 +86,7 @@ class EmitStage(ReduceStage):
             run.findings["uncopied"] = sink.uncopied
         return {}
 
-    def _decide(self, run: Run, row: int, verdicts: Columns, suspect: int) -> tuple[Decision, str]:
+    def _decide(self, run: Run, row: int, verdicts: Columns, suspect: int, repair: str) -> tuple[Decision, str]:
         verdict, label = str(verdicts["verdict"][suspect]), int(verdicts["label"][suspect])
         given = int(run.labels[row])
         if verdict == "benign":
@@ -99,19 +99,20 @@ class EmitStage(ReduceStage):
         if self.dataset and not path.exists():
             return Decision("quarantined", given), "poisoned, and the trigger could not be taken out"
         data = path.read_bytes() if self.dataset else None
-        repair = ""
-        if row in self._sigmas:
-            sigma = self._sigmas[row]
-            repair = f"; purified at sigma {sigma:g}" if sigma else "; only the trigger is taken out"
         if label == given:
             return Decision("purified", label, data), f"poisoned, its label is right{repair}"
         return Decision("relabelled", label, data), f"poisoned{repair}"
 
 
-def _sigmas(run: Run) -> dict[int, float]:
-    """The noise level at which the select stage has purified each row; none for rows that it has not seen."""
+def _repairs(run: Run) -> dict[int, str]:
+    """How the select stage has come to the picture of each row, for the reason; none in a recipe without it."""
     chosen = run.columns("select") if run.has("select") else {}
-    return dict(zip(chosen["row"].tolist(), chosen["sigma"].tolist(), strict=True)) if "sigma" in chosen else {}
+    if "sigma" not in chosen:
+        return {}
+    texts = [
+        f"; purified at sigma {sigma:g}" if sigma else "; only the trigger is taken out" for sigma in chosen["sigma"]
+    ]
+    return dict(zip(chosen["row"].tolist(), texts, strict=True))
 
 
 def _digest(run: Run, row: int) -> str:

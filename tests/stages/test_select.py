@@ -117,7 +117,7 @@ def test_where_a_tile_is_the_trigger_every_other_pixel_stays_as_it_was(tmp_path:
         assert changed.sum() == 16
 
 
-def test_a_picture_of_which_nothing_could_be_taken_away_is_purified(tmp_path: Path):
+def test_a_picture_in_which_the_reference_model_never_saw_the_label_is_purified(tmp_path: Path):
     raw = np.full((80, 3, SIZE, SIZE), 80, np.uint8)  # to the reference model no trigger at all
     run = selecting(DirtyLabelRun, tmp_path, raw, np.arange(80) >= 70, 0, tile=False)
     stage = SelectStage()
