@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from elixir.data.files import read_json
+from elixir.data.lock import locked
 from elixir.data.opening import open_source, refuse_overlap
 from elixir.data.tables import TableSource
 from elixir.errors import ElixirError
@@ -171,26 +172,27 @@ class Pipeline:
             "prior": prior,
             "prior_sha256": sha256_of(prior),
         }
-        if resume and _finished_with(dst, config):
-            _discard(work)
-            return read_result(dst)
-        _prepare(dst, work, config, resume, overwrite)
-        run = Run(
-            work,
-            source,
-            seed=seed,
-            device=choose_device(device),
-            batch_size=batch_size,
-            purifier_name=self.purifier,
-            prior=prior,
-            reference=reference,
-            policy=policy,
-            to=to or source.kind,
-            progress=Progress(quiet),
-        )
-        for stage in self.stages:
-            execute(run, stage)
-        return _publish(run, config, dst)
+        with locked(dst.with_name(f".{dst.name}.elixir-lock")):
+            if resume and _finished_with(dst, config):
+                _discard(work)
+                return read_result(dst)
+            _prepare(dst, work, config, resume, overwrite)
+            run = Run(
+                work,
+                source,
+                seed=seed,
+                device=choose_device(device),
+                batch_size=batch_size,
+                purifier_name=self.purifier,
+                prior=prior,
+                reference=reference,
+                policy=policy,
+                to=to or source.kind,
+                progress=Progress(quiet),
+            )
+            for stage in self.stages:
+                execute(run, stage)
+            return _publish(run, config, dst)
 
 
 def _read_recipe(recipe: str | Path) -> tuple[str, dict[str, Any]]:

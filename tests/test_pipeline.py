@@ -8,6 +8,7 @@ import datasets
 import pytest
 from small_world import FAST
 
+from elixir.data.lock import locked
 from elixir.errors import ElixirError
 from elixir.pipeline import Pipeline
 from elixir.registry import find, names, register
@@ -211,6 +212,17 @@ def test_destination_in_use_is_kept(shapes: Path, tmp_path: Path):
     refused(shapes, tmp_path, "not empty")
     refused(shapes, tmp_path / "file", "not empty")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_two_runs_do_not_write_to_one_place(shapes: Path, tmp_path: Path, stopped: list[Path]):
+    pipeline = Pipeline.from_recipe("dataelixir", FAST)
+    with locked(tmp_path / ".out.elixir-lock"):
+        for options in ({}, {"resume": True}, {"overwrite": True}):
+            refused(shapes, tmp_path / "out", "another run is at work", **options)
+    assert not stopped
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(shapes, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir() if "lock" in path.name] == []
 
 
 def test_unusable_options(shapes: Path, tmp_path: Path):

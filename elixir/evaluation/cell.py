@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 
 from elixir.data.classes import find_class
 from elixir.data.files import read_json, replace_json
+from elixir.data.lock import locked
 from elixir.data.opening import open_source
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
@@ -118,9 +120,9 @@ class Experiment:
 
     def _run(self, poisoning: Poisoning, pipeline: str, before: Source, test: Source) -> dict[str, Any]:
         path = self.cell(poisoning, pipeline)
-        about = self._origin(poisoning, before) | {
+        about = self._origin(poisoning) | {
             "test": self.test,
-            "test_fingerprint": test.fingerprint(),
+            "test_sha256": self._contents["test"],
             "pipeline": pipeline,
             "subset": self.subset,
             "settings": self.settings,
@@ -133,8 +135,9 @@ class Experiment:
                     raise ElixirError(f"{path} is of another version of {pipeline}; choose another output folder")
             if self.subset or len(known["outcomes"]) >= self.seeds:
                 return known
-        home = self._home(poisoning, before)
-        poisoned = self._poisoned(poisoning, home, before)
+        with locked(self.folder / "work" / f"{poisoning.name}.lock", wait=True):
+            home = self._home(poisoning)
+            poisoned = self._poisoned(poisoning, home, before)
         source = open_source(poisoned)
         truth, attack = unpoisoned(source), None
         mine = truth
@@ -187,7 +190,7 @@ class Experiment:
         start = time.perf_counter()
         train, keep, folder = cleaned.train, cleaned.keep, case.folder
         if pipeline == UNPOISONED:
-            train, keep, folder = before, None, self._home(Poisoning(UNATTACKED), before) / UNDEFENDED
+            train, keep, folder = before, None, self._home(Poisoning(UNATTACKED)) / UNDEFENDED
             folder.mkdir(parents=True, exist_ok=True)
         seeds = list(range(self.seed, self.seed + self.seeds))
         outcomes = train_and_attack(
@@ -208,11 +211,16 @@ class Experiment:
             "cost": cleaned.cost | {"evaluation_seconds": time.perf_counter() - start},
         }
 
-    def _origin(self, poisoning: Poisoning, train: Source) -> dict[str, Any]:
+    @cached_property
+    def _contents(self) -> dict[str, str]:
+        """What tells the datasets from others, wherever they lie."""
+        return {"train": _digest(open_source(self.train)), "test": _digest(open_source(self.test))}
+
+    def _origin(self, poisoning: Poisoning) -> dict[str, Any]:
         """All that a poisoned dataset comes from."""
         return {
             "train": self.train,
-            "train_fingerprint": train.fingerprint(),
+            "train_sha256": self._contents["train"],
             "target": self.target,
             "attack": poisoning.attack,
             "attack_settings": dict(poisoning.settings),
@@ -220,9 +228,9 @@ class Experiment:
             "seed": self.seed,
         }
 
-    def _home(self, poisoning: Poisoning, train: Source) -> Path:
+    def _home(self, poisoning: Poisoning) -> Path:
         """The folder of a poisoned dataset and all that is made of it, empty if the poisoning has been interrupted."""
-        home, origin = self.folder / "work" / poisoning.name, self._origin(poisoning, train)
+        home, origin = self.folder / "work" / poisoning.name, self._origin(poisoning)
         if poisoning.attack != UNATTACKED and not (home / "poisoned").exists():
             shutil.rmtree(home, ignore_errors=True)
         if not home.exists():

@@ -1,11 +1,14 @@
 """Whole experiments in the small world, and what is made of their results."""
 
 import json
+import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from small_world import FAST, png
 
 from elixir.cli.experiments import _attack
 from elixir.data.decode import decode
+from elixir.data.lock import locked
 from elixir.data.opening import open_source
 from elixir.data.pixels import PixelStore
 from elixir.errors import ElixirError
@@ -161,8 +165,30 @@ def test_a_cell_of_other_images_is_refused(tiny: Experiment, changed: str):
     outcomes = tiny.run(BADNETS, "none")["outcomes"]
     assert tiny.run(BADNETS, "none")["outcomes"] == outcomes
     (Path(getattr(tiny, changed)) / "bar" / "000.png").unlink()
-    with pytest.raises(ElixirError, match=rf"none\.json belongs to another experiment \(other {changed}_fingerprint\)"):
+    with pytest.raises(ElixirError, match=rf"none\.json belongs to another experiment \(other {changed}_sha256\)"):
         tiny.run(BADNETS, "none")
+
+
+def test_a_copy_of_the_dataset_has_the_same_results(tiny: Experiment):
+    cell = tiny.run(BADNETS, "none")
+    for folder in (tiny.train, tiny.test):
+        for path in Path(folder).rglob("*.png"):
+            os.utime(path, (0, 0))
+    assert tiny.run(BADNETS, "none")["outcomes"] == cell["outcomes"]
+    assert tiny.run(BADNETS, "oracle")["poisoned_sha256"] == cell["poisoned_sha256"]
+
+
+def test_two_experiments_in_one_folder_poison_once(tiny: Experiment):
+    """The second waits for the first, which has only begun."""
+    home = tiny.folder / "work" / BADNETS.name
+    with ThreadPoolExecutor() as pool:
+        with locked(home.with_name(f"{home.name}.lock")):
+            (home / "half").mkdir(parents=True)
+            second = pool.submit(tiny.run, BADNETS, "oracle")
+            sleep(0.5)
+            assert (home / "half").exists()
+        assert second.result()["detection"]["found"] == 1
+    assert not (home / "half").exists()
 
 
 def test_a_cell_of_a_recipe_that_was_edited_is_refused(tiny: Experiment, tmp_path: Path):
