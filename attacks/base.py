@@ -62,13 +62,13 @@ class Attack(ABC):
     def _positive(self, what: str, most: float) -> None:
         """The same for a number above 0 and up to `most`."""
         value = getattr(self, what)
-        if not (isinstance(value, int | float) and 0 < value <= most):
+        if isinstance(value, bool) or not (isinstance(value, int | float) and 0 < value <= most):
             raise ElixirError(f"{self.name}: {what} is {value!r}; it must be a number above 0 and up to {most:g}")
 
     def _weight(self, what: str, below: float = math.inf) -> None:
         """The same for a finite number of at least 0 and below `below`."""
         value = getattr(self, what)
-        if not (isinstance(value, int | float) and 0 <= value < below):
+        if isinstance(value, bool) or not (isinstance(value, int | float) and 0 <= value < below):
             span = "of at least 0" if below == math.inf else f"of at least 0 and below {below:g}"
             raise ElixirError(f"{self.name}: {what} is {value!r}; it must be a number {span}")
 

@@ -54,7 +54,7 @@ class Blended(Attack):
         return in_channels(draw(self.seed, height, width), channels)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4)
 def _noise(seed: int, height: int, width: int) -> NDArray[np.float64]:
     cells = np.random.default_rng((seed, 1)).integers(0, 256, (CELLS, CELLS, 3), np.uint8)
     if (height, width) == (CELLS, CELLS):
@@ -62,7 +62,7 @@ def _noise(seed: int, height: int, width: int) -> NDArray[np.float64]:
     return np.asarray(Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC), np.float64)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4)
 def _figure(seed: int, height: int, width: int) -> NDArray[np.float64]:
     random = np.random.default_rng((seed, 2))
     y, x = (np.arange(height)[:, None] + 0.5) / height, (np.arange(width) + 0.5) / width

@@ -41,7 +41,7 @@ class LowFrequency(Attack):
         return images + self.peak * _smooth(self.seed, self.waves, height, width, channels)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4)
 def _smooth(seed: int, waves: int, height: int, width: int, channels: int) -> NDArray[np.float64]:
     """Cosines up to `waves` half periods with random weights, without a constant, (h, w, c); largest value 1."""
     weights = np.random.default_rng((seed, 3)).standard_normal((waves + 1, waves + 1, 3))

@@ -185,6 +185,7 @@ def test_attacks_are_found_by_name():
         (BadNets, {"truncate": "yes"}, "truncate is 'yes'"),
         (Blended, {"alpha": 0}, "alpha is 0"),
         (Blended, {"alpha": "much"}, "alpha is 'much'"),
+        (Blended, {"alpha": True}, "alpha is True"),
         (Blended, {"picture": "kitty"}, "known: noise, figure"),
         (Sig, {"delta": 0}, "delta is 0"),
         (FTrojan, {"magnitude": -1}, "magnitude is -1"),
