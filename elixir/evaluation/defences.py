@@ -23,6 +23,9 @@ from elixir.models.classifier import load_small_classifier
 from elixir.randomness import generator
 from elixir.result import Result
 
+COMPONENTS = 10
+"""Principal components of activation clustering."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -81,15 +84,20 @@ def activation_clustering(case: Case) -> np.ndarray:
     """Chen et al. 2018 as in ART: the smaller of two clusters of every class, on ten principal components.
 
     By construction it flags something of every class, attacked or not. ART leaves the clustering unseeded; it is
-    seeded here.
+    seeded here. Of a class with fewer than ten images ART can make no ten components; such a class is left alone.
     """
     from art.defences.detector.poison import ActivationDefence
 
     features, labels = _features(case)
-    classifier: Any = _Features(labels)
-    defence = ActivationDefence(classifier, features, np.eye(labels.max() + 1)[labels])
-    defence.clusterer.random_state = case.seed
-    return ~np.array(defence.detect_poison(nb_clusters=2, nb_dims=10, reduce="PCA")[1], bool)
+    large = np.bincount(labels)[labels] >= COMPONENTS
+    removed = np.zeros(len(labels), bool)
+    if large.any():
+        features, labels = features[large], np.unique(labels[large], return_inverse=True)[1]
+        classifier: Any = _Features(labels)
+        defence = ActivationDefence(classifier, features, np.eye(labels.max() + 1)[labels])
+        defence.clusterer.random_state = case.seed
+        removed[large] = ~np.array(defence.detect_poison(nb_clusters=2, nb_dims=COMPONENTS, reduce="PCA")[1], bool)
+    return removed
 
 
 def spectral_signatures(case: Case) -> np.ndarray:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from time import sleep
+from typing import Any
 
 import numpy as np
 import pytest
@@ -380,3 +381,19 @@ def test_spectral_signatures_are_those_of_the_paper(monkeypatch):
         expected[of_class[score >= np.quantile(score, 1 - 1.5 * 0.05)]] = True
     assert np.array_equal(removed, expected)
     assert removed[:10].sum() >= 7
+
+
+def test_activation_clustering_leaves_small_classes_alone(monkeypatch: pytest.MonkeyPatch):
+    """Class 1 has no image, class 2 five; 12 of class 0 and of class 3 lie apart from the others."""
+    from elixir.evaluation import defences
+
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 2, 3], [40, 5, 40])
+    apart = np.zeros(85, bool)
+    apart[[*range(12), *range(45, 57)]] = True
+    features = rng.normal(0, 1, (85, 16)) + 30 * apart[:, None]
+    monkeypatch.setattr(defences, "_features", lambda case: (features, labels))
+    case: Any = Case("", None, None, Path(), Path(), 0, CPU, True)  # type: ignore[arg-type]
+    assert np.array_equal(defences.activation_clustering(case), apart)
+    monkeypatch.setattr(defences, "_features", lambda case: (features[40:45], labels[40:45]))
+    assert not defences.activation_clustering(case).any()
