@@ -7,13 +7,14 @@ import json
 import os
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from elixir.data.files import read_json
+from elixir.data.files import read_json, writing
 from elixir.data.lock import locked
 from elixir.data.opening import open_source, refuse_overlap
 from elixir.data.tables import TableSource
@@ -172,7 +173,7 @@ class Pipeline:
             "prior": prior,
             "prior_sha256": sha256_of(prior),
         }
-        with locked(dst.with_name(f".{dst.name}.elixir-lock")):
+        with _alone_at(dst):
             if resume and _finished_with(dst, config):
                 _discard(work)
                 return read_result(dst)
@@ -214,6 +215,21 @@ def _read_recipe(recipe: str | Path) -> tuple[str, dict[str, Any]]:
         raise ElixirError(f"recipe {str(recipe)!r} is not valid TOML: {error}") from error
 
 
+@contextmanager
+def _alone_at(dst: Path) -> Iterator[None]:
+    """Keep other runs away from `dst` for as long."""
+    lock = dst.with_name(f".{dst.name}.elixir-lock")
+    try:
+        dst.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+    except OSError as error:
+        raise ElixirError(
+            f"cannot write beside {dst}: {error.strerror}; choose a place that you may write to"
+        ) from error
+    with locked(lock):
+        yield
+
+
 def _finished_with(dst: Path, config: dict[str, Any]) -> bool:
     path = dst / ".elixir" / "run.json"
     return path.is_file() and read_json(path, "add --overwrite without --resume to start again") == config
@@ -241,14 +257,9 @@ def _prepare(dst: Path, work: Path, config: dict[str, Any], resume: bool, overwr
                 "repeat them with --resume, or add --overwrite to start again"
             )
         return
-    try:
-        dst.parent.mkdir(parents=True, exist_ok=True)
+    with writing(work):
         work.mkdir(exist_ok=True)
         write_text(written, json.dumps(config, indent=2))
-    except OSError as error:
-        raise ElixirError(
-            f"cannot write beside {dst}: {error.strerror}; choose a place that you may write to"
-        ) from error
 
 
 def _publish(run: Run, config: dict[str, Any], dst: Path) -> Result:

@@ -27,6 +27,7 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
     lock = FileLock(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()  # a lock that cannot be made must not look like one that another process holds
         try:
             lock.acquire(timeout=-1 if wait else 0)
         except Timeout as error:
