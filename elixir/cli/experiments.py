@@ -183,9 +183,12 @@ def report(
     into: Annotated[
         Path | None, typer.Option("--into", metavar="FILE.md", help="Put the tables between the marks of this file.")
     ] = None,
+    brief: Annotated[
+        Path | None, typer.Option("--overview", metavar="FILE.md", help="The same with one line for each attack.")
+    ] = None,
 ) -> None:
     """Render the results of `elixir evaluate`: Markdown tables on screen, in a file, or a page."""
-    from elixir.evaluation.report import insert, markdown, write_page
+    from elixir.evaluation.report import insert, markdown, overview, write_page
     from elixir.evaluation.summary import read_rows
 
     experiments = [read_rows(folder) for folder in folders]
@@ -193,7 +196,9 @@ def report(
         write_page(page, experiments)
     if into is not None:
         insert(into, markdown(experiments))
-    if page is None and into is None:
+    if brief is not None:
+        insert(brief, overview(experiments))
+    if page is None and into is None and brief is None:
         out.print(markdown(experiments), end="")
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from elixir.data.files import replace_text
 from elixir.errors import ElixirError
-from elixir.evaluation.defences import UNDEFENDED, UNPOISONED
+from elixir.evaluation.defences import BASELINES, UNDEFENDED, UNPOISONED
 from elixir.evaluation.summary import Row, Share
 
+FOUND = ("found", "clean changed", "true label")
 COLUMNS = (
-    "attack, share", "defence", "PSNR", "calls", "AUC", "found", "clean changed", "true label",
-    "residual", "ACC", "ASR", "RA", "DER", "seeds",
+    "attack, share", "defence", "PSNR", "calls", "AUC", *FOUND, "residual", "ACC", "ASR", "RA", "DER", "seeds",
 )  # fmt: skip
 MARKS = ("<!-- results -->", "<!-- end of results -->")
 BAR = 14
@@ -29,6 +29,43 @@ svg text { font: 12px system-ui, sans-serif; fill: #1c2530 }
 def markdown(experiments: list[list[Row]]) -> str:
     """A table for each experiment, with a line for every cell; shares in per cent, means over the seeds."""
     return "\n".join(_table(rows) for rows in experiments)
+
+
+def overview(experiments: list[list[Row]], recipe: str = "dataelixir") -> str:
+    """A table for each experiment, with a line for every attack; shares in per cent, means over the seeds.
+
+    Beside what the recipe has found stand "ASR / ACC" of classifiers trained on what it has left, and on what the
+    baselines have; behind the recipe's ASR its exact 95% interval for one classifier.
+
+    Args:
+        experiments: cells by experiment.
+        recipe: whose detection is shown.
+    """
+    return "\n".join(_overview(rows, recipe) for rows in experiments)
+
+
+def _overview(rows: list[Row], recipe: str) -> str:
+    cells = {(row.poisoning, row.pipeline): row for row in rows}
+    order = dict.fromkeys([UNDEFENDED, recipe, *BASELINES])
+    defences = [name for name in order if any(pipeline == name for _, pipeline in cells)]
+    head = ["attack, share", *FOUND, *defences]
+    lines = [_text(_about(rows)), "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for poisoning in dict.fromkeys(row.poisoning for row in rows):
+        mine = cells.get((poisoning, recipe))
+        shown = [None] * len(FOUND) if mine is None else _detected(mine)
+        learned = [_learned(cells.get((poisoning, defence)), defence == recipe) for defence in defences]
+        lines.append("| " + " | ".join(map(_text, [poisoning, *shown, *learned])) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _learned(row: Row | None, interval: bool) -> str | None:
+    """What a fresh classifier has learned, as "ASR / ACC"; ACC alone without an attack."""
+    if row is None or row.accuracy is None:
+        return None
+    asr = "" if row.asr is None else _text(row.asr)
+    if asr and interval:
+        asr += f" ({100 * row.asr.low:.2f} to {100 * row.asr.high:.2f})"
+    return " / ".join(filter(None, [asr, _text(row.accuracy)]))
 
 
 def insert(path: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
@@ -79,16 +116,14 @@ def _about(rows: list[Row]) -> str:
 
 
 def _cells(row: Row) -> list[str | Share | None]:
-    attacked, defended = row.psnr is not None, row.pipeline not in (UNDEFENDED, UNPOISONED)
+    defended = row.pipeline not in (UNDEFENDED, UNPOISONED)
     return [
         row.poisoning,
         row.pipeline,
         None if row.psnr is None else f"{row.psnr:.1f}",
         None if row.calls is None else f"{row.calls:.1f}",
         None if row.auc is None or not defended else f"{row.auc:.4f}",
-        row.found if attacked and defended else None,
-        row.disturbed if defended else None,
-        row.recovered if attacked and defended else None,
+        *(_detected(row) if defended else [None] * len(FOUND)),
         None if row.residual is None else f"{row.residual:.2f}",
         row.accuracy,
         row.asr,
@@ -96,6 +131,12 @@ def _cells(row: Row) -> list[str | Share | None]:
         None if row.der is None else f"{row.der:.3f}",
         str(len(row.cell["outcomes"])),
     ]
+
+
+def _detected(row: Row) -> list[Share | None]:
+    """What `FOUND` names."""
+    attacked = row.psnr is not None
+    return [row.found if attacked else None, row.disturbed, row.recovered if attacked else None]
 
 
 def _text(cell: str | Share | None) -> str:

@@ -28,7 +28,7 @@ from elixir.evaluation.cell import Experiment, Poisoning
 from elixir.evaluation.defences import Case, defend, spectral_signatures
 from elixir.evaluation.grid import pipelines, poisonings
 from elixir.evaluation.outcome import train_and_attack
-from elixir.evaluation.report import MARKS, insert, markdown, write_page
+from elixir.evaluation.report import MARKS, insert, markdown, overview, write_page
 from elixir.evaluation.summary import Share, defence_effectiveness, read_rows
 from elixir.pipeline import Pipeline
 from elixir.registry import find
@@ -298,6 +298,27 @@ def test_der_is_of_one_poisoned_set(tiny: Experiment, before: str | None, after:
         cell = CELL | {"pipeline": name, "outcomes": [outcome]} | ({"poisoned_sha256": digest} if digest else {})
         tiny.cell(BADNETS, name).write_text(json.dumps(cell))
     assert read_rows(tiny.folder)[0].der == pytest.approx(der)
+
+
+def test_the_overview_has_a_line_for_each_attack(tiny: Experiment):
+    def learned(accuracy: float, asr: float | None) -> list[dict]:
+        return [{"accuracy": accuracy, "asr": asr, "robust_accuracy": asr, "tested": 100, "triggered": 50}]
+
+    attacked = {"none": (0.9, 0.8), "dataelixir": (0.88, 0.02), "oracle": (0.91, 0.0), "impure": (0.5, 0.5)}
+    for name, (accuracy, asr) in attacked.items():
+        cell = CELL | {"pipeline": name, "outcomes": learned(accuracy, asr)}
+        tiny.cell(BADNETS, name).write_text(json.dumps(cell))
+    untouched = {"attack": "none", "rate": 0.0, "pipeline": "none", "trigger": None, "outcomes": learned(0.93, None)}
+    tiny.cell(Poisoning("none"), "none").write_text(json.dumps(CELL | untouched))
+    high = 100 * beta.ppf(0.975, 2, 49)
+    low = 100 * beta.ppf(0.025, 1, 50)
+    assert overview([read_rows(tiny.folder)]).splitlines()[2:] == [
+        "| attack, share | found | clean changed | true label | none | dataelixir | oracle |",
+        "|---|---|---|---|---|---|---|",
+        f"| badnets-white-15% | 100.00 | 0.00 | 100.00 | 80.00 / 90.00 | 2.00 ({low:.2f} to {high:.2f}) / 88.00 "
+        "| 0.00 / 91.00 |",
+        "| none |  |  |  | 93.00 |  |  |",
+    ]
 
 
 @pytest.mark.parametrize(
