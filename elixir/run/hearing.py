@@ -12,7 +12,7 @@ from scipy.special import logit
 from torch import Tensor
 
 from elixir.randomness import generator
-from elixir.run.evidence import DENIED, SURE, denied_beyond, sharpen, sharpen_again, trigger_evidence
+from elixir.run.evidence import DENIED, SURE, TINY, denied_beyond, sharpen, sharpen_again, trigger_evidence
 from elixir.run.pattern import cut, split
 from elixir.run.reading import reference_sees
 from elixir.run.residual import mean_of, mean_residual
@@ -20,7 +20,6 @@ from elixir.run.run import Run
 from elixir.run.spectrum import BANDS, Moments
 
 GAIN = 2.0  # averaging and purification leave about half of a trigger that covers the image
-TINY = 1e-15
 LOUDEST = 25.5  # root mean square of a transplanted pattern in grey levels: 20 dB
 
 

@@ -12,11 +12,12 @@ from elixir.models.train_classifier import ClassifierTraining, ReadPixels
 from elixir.randomness import generator
 from elixir.run.columns import Columns
 from elixir.run.detail import detail
-from elixir.run.evidence import LEAST, STABLE, by_odds, sharpen_until_stable
+from elixir.run.evidence import LEAST, STABLE, by_odds, sharpen_until_stable, sharpen_with_cause
 from elixir.run.reading import log_probabilities
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 
+CAUSAL = ("trigger", "cause")  # witnesses who have seen a cause in the samples
 APART = 3.5  # deviations between the means of what classifiers take for suspects and of the rest, lest benign ones join
 
 
@@ -24,10 +25,11 @@ APART = 3.5  # deviations between the means of what classifiers take for suspect
 class RefineStage(ReduceStage):
     """Within attacked labels, the group that the target stage has found grows to the whole.
 
-    First the features of the reference model sharpen it until it is stable. What looks to that model like a typical
-    image of the label is missed, so then classifiers are trained for which the suspects of each attacked label are a
-    class of their own: the trigger is what tells it from the others. Each half of the data is read by the classifier
-    that was trained on the other one, and of the label's samples those that it may take for suspects join them.
+    First the features of the reference model sharpen it until it is stable, together with the samples' own cause where
+    this has convicted the label. What looks to that model like a typical image of the label is missed, so then
+    classifiers are trained for which the suspects of each attacked label are a class of their own: the trigger is what
+    tells it from the others. Each half of the data is read by the classifier that was trained on the other one, and of
+    the label's samples those that it may take for suspects join them.
     This is repeated while the group grows.
 
     After a retrial that has convicted the core of the group alone the features would let it drift, as the reference
@@ -41,8 +43,8 @@ class RefineStage(ReduceStage):
     the label's score.
 
     Args:
-        mark: suspicion from which a sample counts as one of the group.
-        clear: suspicion below which it counts as none.
+        mark: suspicion from which a sample counts as one of the group, where no cause holds it.
+        clear: suspicion below which it counts as none, likewise.
         threshold: suspicion from which a sample is a suspect.
         rounds: how often such classifiers are trained at most.
         epochs: passes of each training at most.
@@ -78,8 +80,11 @@ class RefineStage(ReduceStage):
         members = {label: np.flatnonzero(labels == label) for label in by}
         faint = {label: members[label] for label, witness in by.items() if witness == "core"}
         plain = {label: members[label] for label, witness in by.items() if witness not in ("pattern", "core")}
-        for mine in plain.values():
-            suspicion[mine] = sharpen_until_stable(features[mine], suspicion[mine], run.seed, self.mark, self.clear)
+        for label, mine in plain.items():
+            if by[label] in CAUSAL:
+                suspicion[mine] = sharpen_with_cause(features[mine], found["cause"][mine], suspicion[mine], run.seed)
+            else:
+                suspicion[mine] = sharpen_until_stable(features[mine], suspicion[mine], run.seed, self.mark, self.clear)
         self._grow(run, plain, suspicion)
         self._look_closer(run, faint, suspicion)
         suspect = np.zeros(len(labels), bool)

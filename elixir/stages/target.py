@@ -70,7 +70,7 @@ class TargetStage(ReduceStage):
                 )
         run.findings["scores"] = dict(sorted(scores.items(), key=lambda item: -item[1]))
         run.findings["targets"] = targets
-        return {"suspicion": suspicion, "pattern": pattern}
+        return {"suspicion": suspicion, "pattern": pattern, "cause": record.cause.astype(np.float32)}
 
     def _heard(self, hearing: Hearing) -> list[Testimony]:
         """Of all witnesses, or up to the first that is convinced, who spares the others."""

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from elixir.run.evidence import by_odds, sharpen, sharpen_again, sharpen_until_stable, trigger_evidence
+from elixir.run.evidence import (
+    by_odds,
+    sharpen,
+    sharpen_again,
+    sharpen_until_stable,
+    sharpen_with_cause,
+    trigger_evidence,
+)
 from elixir.run.tiles import erased, grid, mask, pasted
 
 
@@ -54,6 +61,33 @@ def test_a_group_of_which_a_part_was_seen_grows_to_the_whole():
     assert (once > 0.5)[group].mean() < 0.8 < 0.95 < (whole > 0.5)[group].mean()
     assert (whole > 0.5)[~group].mean() < 0.1
     np.testing.assert_array_equal(sharpen_until_stable(features, np.zeros(400), 0), 0)
+
+
+@pytest.mark.parametrize(("carriers", "found"), [(1.0, 0.98), (0.5, 0.85)])
+def test_a_cause_keeps_a_small_group_from_drifting(carriers: float, found: float):
+    rng = np.random.default_rng(4)
+    group = np.arange(1000) < 100
+    kinds = rng.integers(0, 6, 1000)
+    alike = np.where(group, 4.0, rng.uniform(0, 1, 1000))  # benign samples look a little like the group
+    features = rng.normal(size=(1000, 16)) + 3.0 * np.eye(16)[kinds] + alike[:, None] * np.eye(16)[8]
+    carrying = group & (rng.random(1000) < carriers)
+    cause = np.where(carrying, rng.beta(6, 1, 1000), rng.beta(1, 12, 1000))
+    marked = cause + rng.normal(0, 0.3, 1000) > 0.5
+    first = sharpen(features, marked, ~marked, 0)
+    alone, held = sharpen_until_stable(features, first, 0), sharpen_with_cause(features, cause, first, 0)
+    assert (alone > 0.5)[~group].mean() > 0.5
+    assert (held > 0.5)[group].mean() > found
+    assert (held > 0.5)[~group].mean() < 0.05
+
+
+def test_a_cause_that_says_nothing_leaves_the_features():
+    rng = np.random.default_rng(5)
+    group = np.arange(300) < 60
+    features = rng.normal(size=(300, 8)) + 6.0 * np.where(group[:, None], np.eye(8)[0], np.eye(8)[1])
+    seen = np.where(group, 0.9, 0.001)
+    for cause in (np.zeros(300), np.full(300, 0.4), rng.random(300)):
+        assert ((sharpen_with_cause(features, cause, seen, 0) > 0.5) == group).all()
+    np.testing.assert_array_equal(sharpen_with_cause(features, np.zeros(300), np.zeros(300), 0), 0)
 
 
 def test_too_few_marks_are_no_group():

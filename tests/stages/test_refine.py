@@ -55,6 +55,7 @@ def refined(
     hidden: int = HIDDEN,
     faint: bool = False,
     wrong: int = 0,
+    carried: bool = True,
     **settings: Any,
 ) -> Classroom:
     """A run after the refine stage; of the second class 80 samples are poisoned, the last of which look typical.
@@ -64,14 +65,16 @@ def refined(
         witness: that has convicted the second label; nobody has if empty.
         hidden: poisoned samples that lie with the benign ones in the features.
         faint: the trigger is one pixel, a little brighter than the others.
-        wrong: benign samples of the second class that are suspected.
+        wrong: benign samples of the second class that are suspected, as they lie with the poisoned ones.
+        carried: whether the poisoned samples that lie apart carry a cause.
         settings: of the stage.
     """
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], COUNT)
     poisoned = np.arange(2 * COUNT) >= 2 * COUNT - POISONED
     apart = poisoned & (np.arange(2 * COUNT) < 2 * COUNT - hidden)
-    features = rng.normal(0, 1, (2 * COUNT, 8)) + np.where(apart[:, None], [8, *[0] * 7], [0, 8, *[0] * 6])
+    wrongly = (np.arange(2 * COUNT) >= COUNT) & (np.arange(2 * COUNT) < COUNT + wrong)
+    features = rng.normal(0, 1, (2 * COUNT, 8)) + np.where((apart | wrongly)[:, None], [8, *[0] * 7], [0, 8, *[0] * 6])
     source: Any = SimpleNamespace(
         classes=["first", "second"],
         samples=[SimpleNamespace(label=int(label), id=str(row)) for row, label in enumerate(labels)],
@@ -82,10 +85,10 @@ def refined(
     run.write_part("index", 0, np.arange(2 * COUNT), {"readable": np.ones(2 * COUNT, bool)})
     run.write_part("reference", 0, np.arange(2 * COUNT), {"features": features.astype(np.float32)})
     retried = witness == "core"
-    wrongly = (np.arange(2 * COUNT) >= COUNT) & (np.arange(2 * COUNT) < COUNT + wrong)
     columns = {
         "suspicion": np.where(apart | wrongly, 0.9, np.where(labels == 1, 0.3, 0.001) if retried else 0.001),
         "pattern": np.where(apart, 0.95, 0),
+        "cause": np.where(apart & carried, 0.8, 0.1) + rng.uniform(-0.1, 0.1, 2 * COUNT),
     }
     run.write_part("target", 0, np.arange(2 * COUNT), {key: value.astype(np.float32) for key, value in columns.items()})
     images = np.full((2 * COUNT, 3, 8, 8), 50, np.uint8)
@@ -103,14 +106,22 @@ def suspects(run: Run) -> list[int]:
     return np.flatnonzero(run.column("refine", "suspect")).tolist()
 
 
-def test_poisoned_samples_that_look_typical_are_recognized_by_the_trigger(tmp_path: Path):
-    run = refined(tmp_path)
+@pytest.mark.parametrize(("witness", "carried"), [("trigger", True), ("cause", False), ("contradiction", False)])
+def test_poisoned_samples_that_look_typical_are_recognized_by_the_trigger(tmp_path: Path, witness: str, carried: bool):
+    run = refined(tmp_path, witness, carried=carried)
     assert suspects(run) == list(range(2 * COUNT - POISONED, 2 * COUNT))
     assert run.findings["targets"][0]["suspects"] == POISONED
     assert len(run.lessons) == 4  # the first round finds more, the second no more
     first, second = (np.concatenate(run.lessons[at : at + 2]) for at in (0, 2))
     assert sorted(first) == list(range(2 * COUNT - POISONED, FIRST_HIDDEN))
     assert set(first) < set(second)
+
+
+@pytest.mark.parametrize("witness", ["trigger", "contradiction"])
+def test_where_a_cause_has_convicted_samples_without_one_are_cleared(tmp_path: Path, witness: str):
+    found = suspects(refined(tmp_path, witness, wrong=20, rounds=0))
+    carriers = list(range(2 * COUNT - POISONED, FIRST_HIDDEN))
+    assert found == (carriers if witness == "trigger" else [*range(COUNT, COUNT + 20), *carriers])
 
 
 def test_without_rounds_they_are_missed(tmp_path: Path):
