@@ -65,7 +65,7 @@ def refined(
         witness: that has convicted the second label; nobody has if empty.
         hidden: poisoned samples that lie with the benign ones in the features.
         faint: the trigger is one pixel, a little brighter than the others.
-        wrong: benign samples of the second class that are suspected, as they lie with the poisoned ones.
+        wrong: benign samples of the second class that are suspected, as they lie half-way to the poisoned ones.
         carried: whether the poisoned samples that lie apart carry a cause.
         settings: of the stage.
     """
@@ -74,7 +74,8 @@ def refined(
     poisoned = np.arange(2 * COUNT) >= 2 * COUNT - POISONED
     apart = poisoned & (np.arange(2 * COUNT) < 2 * COUNT - hidden)
     wrongly = (np.arange(2 * COUNT) >= COUNT) & (np.arange(2 * COUNT) < COUNT + wrong)
-    features = rng.normal(0, 1, (2 * COUNT, 8)) + np.where((apart | wrongly)[:, None], [8, *[0] * 7], [0, 8, *[0] * 6])
+    features = rng.normal(0, 1, (2 * COUNT, 8)) + np.where(apart[:, None], [8, *[0] * 7], [0, 8, *[0] * 6])
+    features[wrongly, :2] += [4, -4]
     source: Any = SimpleNamespace(
         classes=["first", "second"],
         samples=[SimpleNamespace(label=int(label), id=str(row)) for row, label in enumerate(labels)],
@@ -117,11 +118,12 @@ def test_poisoned_samples_that_look_typical_are_recognized_by_the_trigger(tmp_pa
     assert set(first) < set(second)
 
 
-@pytest.mark.parametrize("witness", ["trigger", "contradiction"])
-def test_where_a_cause_has_convicted_samples_without_one_are_cleared(tmp_path: Path, witness: str):
-    found = suspects(refined(tmp_path, witness, wrong=20, rounds=0))
-    carriers = list(range(2 * COUNT - POISONED, FIRST_HIDDEN))
-    assert found == (carriers if witness == "trigger" else [*range(COUNT, COUNT + 20), *carriers])
+def test_where_a_cause_has_convicted_samples_without_one_are_cleared(tmp_path: Path):
+    by_cause, by_features = (
+        suspects(refined(tmp_path / witness, witness, wrong=5, rounds=0)) for witness in ("trigger", "contradiction")
+    )
+    assert by_cause == list(range(2 * COUNT - POISONED, FIRST_HIDDEN))
+    assert set(range(COUNT, COUNT + 5)) & set(by_features)
 
 
 def test_without_rounds_they_are_missed(tmp_path: Path):
