@@ -62,10 +62,10 @@ def _learned(row: Row | None, interval: bool) -> str | None:
     """What a fresh classifier has learned, as "ASR / ACC"; ACC alone without an attack."""
     if row is None or row.accuracy is None:
         return None
-    asr = "" if row.asr is None else _text(row.asr)
-    if asr and interval:
-        asr += f" ({100 * row.asr.low:.2f} to {100 * row.asr.high:.2f})"
-    return " / ".join(filter(None, [asr, _text(row.accuracy)]))
+    if row.asr is None:
+        return _text(row.accuracy)
+    around = f" ({100 * row.asr.low:.2f} to {100 * row.asr.high:.2f})" if interval else ""
+    return f"{_text(row.asr)}{around} / {_text(row.accuracy)}"
 
 
 def insert(path: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
