@@ -36,7 +36,7 @@ class TargetStage(ReduceStage):
     threshold: float = 0.3
     smallest: int = 10
     hosts: int = 256
-    clear: float = 0.8
+    clear: float = 0.6
 
     def check(self) -> None:
         if not all(0 < share < 1 for share in (self.mark, self.threshold, self.clear)):

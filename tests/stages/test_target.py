@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from elixir.stages.target import TargetStage
@@ -111,11 +112,12 @@ def test_a_pattern_that_other_labels_do_not_show():
     assert (found["pattern"][COUNT:] == found["suspicion"][COUNT:]).all()
 
 
-def test_a_pattern_without_effect_is_no_attack_but_on_record():
+@pytest.mark.parametrize(("stripes", "recorded"), [(20, True), (6, True), (4.5, False)])
+def test_a_pattern_without_effect_is_no_attack_but_on_record_if_it_is_clear(stripes: float, recorded: bool):
     poisoned = np.arange(COUNT) < 240
-    found = judged(poisoned, cause=False, denied=False, common=0.2, stripes=20)
+    found = judged(poisoned, cause=False, denied=False, common=0.2, stripes=stripes)
     assert found["targets"] == []
-    assert ((found["pattern"][COUNT:] > 0.5) == poisoned).all()
+    assert ((found["pattern"][COUNT:] > 0.5) == (poisoned & recorded)).all()
     assert not found["pattern"][:COUNT].any()
 
 
