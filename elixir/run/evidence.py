@@ -242,7 +242,7 @@ def by_odds(odds: np.ndarray, group: np.ndarray, apart: float = 0.0) -> np.ndarr
 def _odds(values: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Log-odds by one value that a sample is of a group: linear discriminant analysis, both sides count alike."""
     inside, outside = values[group].mean(), values[~group].mean()
-    within = max(np.where(group, values - inside, values - outside).var(), EVEN)
+    within = max(_centred(values, group).var(), EVEN)
     return (values - (inside + outside) / 2) * (inside - outside) / within
 
 
@@ -250,8 +250,12 @@ def _deviations_apart(values: np.ndarray, group: np.ndarray) -> float:
     """By how much the mean of a group is above that of the rest, in deviations within the two."""
     if not 0 < group.sum() < len(group):
         return 0.0
-    means = np.where(group, values[group].mean(), values[~group].mean())
-    return float((values[group].mean() - values[~group].mean()) / max((values - means).std(), 1e-12))
+    return float((values[group].mean() - values[~group].mean()) / max(_centred(values, group).std(), 1e-12))
+
+
+def _centred(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Values less the mean of their own side."""
+    return values - np.where(group, values[group].mean(), values[~group].mean())
 
 
 def _directions(features: np.ndarray) -> np.ndarray:

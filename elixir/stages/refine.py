@@ -29,8 +29,7 @@ class RefineStage(ReduceStage):
     this has convicted the label. What looks to that model like a typical image of the label is missed, so then
     classifiers are trained for which the suspects of each attacked label are a class of their own: the trigger is what
     tells it from the others. Each half of the data is read by the classifier that was trained on the other one, and of
-    the label's samples those that it may take for suspects join them.
-    This is repeated while the group grows.
+    the label's samples those that it may take for suspects join them. This is repeated while the group grows.
 
     After a retrial that has convicted the core of the group alone the features would let it drift, as the reference
     model has hardly learned the trigger. There such classifiers are shown the fine detail of the images, where faint
