@@ -40,7 +40,7 @@ class Attack(ABC):
     clean_label: ClassVar[bool] = False
     """Whether it poisons images of the target class, whose label is right, and changes no label."""
     needs_target: ClassVar[bool] = False
-    """Whether what it makes depends on the target class, so that it cannot move every class to the next one."""
+    """Whether what it makes depends on the target class."""
 
     seed: int = 0
     truncate: bool = False
@@ -93,6 +93,11 @@ class Attack(ABC):
                 hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
                 raise ElixirError(f"the attack {cls.name!r} has no setting {key!r}; {hint}")
         return cls(**settings)
+
+    @property
+    def one_target(self) -> bool:
+        """Whether it cannot move every class to the next one."""
+        return self.clean_label or self.needs_target
 
     def settings(self) -> dict[str, Any]:
         """All parameters by name, for the record."""

@@ -18,6 +18,9 @@ from elixir.models.train_classifier import ClassifierTraining, augment
 from elixir.progress import Progress
 from elixir.randomness import generator
 
+LEARNING_RATE = 2e-3
+"""At its peak."""
+
 Net = TypeVar("Net", bound=nn.Module)
 
 
@@ -83,7 +86,6 @@ def train(
     seed: int,
     name: str,
     batch: int = 64,
-    learning_rate: float = 2e-3,
 ) -> None:
     """Train with AdamW on random batches; the learning rate rises and falls again.
 
@@ -96,11 +98,10 @@ def train(
         seed: of the batches.
         name: of the training.
         batch: images in a batch.
-        learning_rate: at its peak.
     """
     rng = generator(seed, name)
-    optimizer = torch.optim.AdamW(net.parameters(), learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps + 1, pct_start=0.15)
+    optimizer = torch.optim.AdamW(net.parameters(), LEARNING_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps + 1, pct_start=0.15)
     net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     with progress.task(name, steps) as advance:
         for _ in range(steps):

@@ -52,7 +52,7 @@ class Plan:
 
         Args:
             labels: int64 (n,), -1 for samples without a label, which are never drawn.
-            target: the target class; None for an all-to-all attack, which may poison any sample.
+            target: the target class; None for an all-to-all attack.
             usable: samples for which it is false are passed over, and others drawn in their place.
 
         Returns:
@@ -62,7 +62,7 @@ class Plan:
             ElixirError: the rate comes to less than one sample, or to more than there are.
         """
         allowed = {"any": labels >= 0, "non_target": (labels >= 0) & (labels != target), "target": labels == target}
-        candidates = np.flatnonzero(allowed["any" if target is None else self.select])
+        candidates = np.flatnonzero(allowed[self.select])
         base = int(np.sum(labels >= 0 if self.rate_of == "dataset" else labels == target))
         count = round(self.rate * base)
         what = f"a rate of {self.rate:g} of the {self.rate_of}'s {base} samples"

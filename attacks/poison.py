@@ -98,7 +98,8 @@ def poison_dataset(
             class to the next one.
         rate: share of poisoned samples, 0 to 1.
         rate_of: see `Plan`; the dataset, or for clean-label attacks the target class.
-        select: see `Plan`; images of other classes, or for clean-label attacks those of the target class.
+        select: see `Plan`; by default images of other classes, for clean-label attacks those of the target class, and
+            for all-to-all any.
         seed: of the choice of samples and their new names; the trigger has its own, `attack.seed`.
         quiet: no progress.
 
@@ -106,14 +107,17 @@ def poison_dataset(
         ElixirError: no such class, impossible rate, `out` holds something or is inside the input, or a write failed.
     """
     label = None if target is None else find_class(source, target)
-    if label is None and (attack.clean_label or attack.needs_target or rate_of == "class"):
+    if label is None and (attack.one_target or rate_of == "class"):
         raise ElixirError(
             f"{attack.name} needs one target class here; all-to-all is for attacks on labels that know of no target"
         )
+    if label is None and select not in (None, "any"):
+        raise ElixirError(f"all-to-all poisons images of every class: it needs select=any, not {select}")
+    usual = "any" if label is None else "target" if attack.clean_label else "non_target"
     plan = Plan(
         rate=rate,
         rate_of=rate_of or ("class" if attack.clean_label else "dataset"),
-        select=select or ("target" if attack.clean_label else "non_target"),
+        select=select or usual,
         seed=seed,
     )
     if attack.clean_label and plan.select != "target":

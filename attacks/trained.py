@@ -63,7 +63,10 @@ class TrainedAttack(Attack):
             ElixirError: the attack has not been fitted.
         """
         if not self.weights:
-            raise ElixirError(f"{self.name} has to learn from the data first: call fit, or give it its weights")
+            raise ElixirError(
+                f"{self.name} has to learn from the data first: call fit, or read it as it was fitted from the truth "
+                "beside what it has poisoned (--truth)"
+            )
         return self.weights
 
     def added(

@@ -101,6 +101,17 @@ class Pipeline:
         stages = {stage.name: asdict(stage) for stage in self.stages}  # type: ignore[call-overload]
         return json.loads(json.dumps({"pipeline": self.name, "purifier": self.purifier, "stages": stages}))
 
+    def check(self) -> None:
+        """Find mistakes before the work begins.
+
+        Raises:
+            ElixirError: a setting is out of range, or no stage writes what was found.
+        """
+        for stage in self.stages:
+            stage.check()
+        if "emit" not in [stage.name for stage in self.stages]:
+            raise ElixirError(f"recipe {self.name!r} needs the stage emit at its end, which writes what was found")
+
     def run(
         self,
         src: Any,
@@ -148,10 +159,7 @@ class Pipeline:
             raise ElixirError(f"policy {policy!r} is none of {', '.join(POLICIES)}")
         if to is not None and to not in KINDS:
             raise ElixirError(f"output kind {to!r} is none of {', '.join(KINDS)}")
-        for stage in self.stages:
-            stage.check()
-        if "emit" not in [stage.name for stage in self.stages]:
-            raise ElixirError(f"recipe {self.name!r} needs the stage emit at its end, which writes what was found")
+        self.check()
         if dst is None:
             raise ElixirError("give a destination folder: sanitize never changes its input in place")
         dst = Path(dst).expanduser().resolve()

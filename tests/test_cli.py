@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from elixir.attacks.badnets import BadNets
 from elixir.cli.options import out, parse_settings
 from elixir.data.restore import restore
 from elixir.errors import ElixirError
+from elixir.evaluation import outcome
 from elixir.evaluation.truth import attack_of
 from elixir.registry import find
 
@@ -116,6 +118,13 @@ def test_one_class_only(tmp_path: Path, monkeypatch, capsys):
         (["poison", "{src}", "-o", "{out}", "--attack", "badnet", "--target", "bar"], "did you mean 'badnets'"),
         (["poison", "{src}", "-o", "{out}", "--attack", "badnets", "--target", "barr"], "did you mean 'bar'"),
         (["score", "{src}", "--test", "{src}", "--attack", "badnets", "--target", "barr"], "did you mean 'bar'"),
+        (["score", "{src}"], "give --truth to compare with, --test to train for, or both"),
+        (["score", "{src}", "--test", "{src}", "--target", "bar"], "about the attack that --attack names"),
+        (
+            ["score", "{src}", "--test", "{src}", "--attack", "badnets"],
+            "--test needs --truth, or --attack and --target",
+        ),
+        (["score", "{src}", "--truth", "{src}"], "findings.json"),
         (["train-impure", "{src}", "-o", "{out}", "--stage", "pretrain"], "must end with .safetensors"),
         (["train-impure", "{src}", "-o", "{out}", "--stage", "pretrain", "--initial", "a"], "leave out --initial"),
         (["train-impure", "{src}", "-o", "{out}", "--stage", "pretrain", "--size", "40"], "too small"),
@@ -190,6 +199,12 @@ def test_poison_then_score(shapes: Path, tmp_path: Path, monkeypatch, capsys):
     assert report["poisoned"] == 20
     assert 0 <= report["found"] <= 1
     assert attack_of(tmp_path / "poisoned.truth.parquet") == (BadNets(pattern="white"), "spot")
+    truth = ("--truth", tmp_path / "poisoned.truth.parquet")
+    monkeypatch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=1))
+    assert elixir(monkeypatch, "score", tmp_path / "poisoned", *truth, "--test", shapes, "--seeds", "1", "-q") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report.keys() == {"dataset", "outcomes"}  # nothing has been cleaned that could be compared
+    assert report["outcomes"][0]["triggered"] == 120
 
 
 def test_attacks_are_listed_with_their_parameters(monkeypatch, capsys):

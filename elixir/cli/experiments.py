@@ -64,20 +64,25 @@ def score(
 ) -> None:
     """Compare a result with the truth, and train fresh classifiers on it (DST may be any dataset for that)."""
     from elixir.data.classes import find_class
+    from elixir.data.files import RUN_FOLDER
     from elixir.data.opening import open_source
     from elixir.evaluation.outcome import train_and_attack
     from elixir.evaluation.truth import attack_of, read_truth, recovery
     from elixir.registry import find
     from elixir.result import read_result
 
+    if truth is None and test is None:
+        raise ElixirError("give --truth to compare with, --test to train for, or both")
+    if attack is None and (target is not None or settings):
+        raise ElixirError("--target and --set are about the attack that --attack names")
     report: dict[str, Any] = {"dataset": str(dst)}
-    if truth is not None:
+    if truth is not None and (test is None or (dst / RUN_FOLDER).is_dir()):
         report |= vars(recovery(read_result(dst).table, read_truth(truth)))
     if test is not None:
-        if attack is None and truth is not None:
-            made, target = attack_of(truth)
-        elif attack is not None and target is not None:
+        if attack is not None and target is not None:
             made = find("attacks", attack).configure(parse_settings(settings or []))
+        elif attack is None and truth is not None:
+            made, target = attack_of(truth)
         else:
             raise ElixirError("--test needs --truth, or --attack and --target")
         train = open_source(dst)
@@ -144,6 +149,7 @@ def evaluate(
     quiet: opt.Quiet = False,
 ) -> None:
     """Poison, clean, train and attack, for every attack, rate and defence; goes on where it was interrupted."""
+    from elixir.data.lock import locked
     from elixir.evaluation.cell import UNATTACKED, Experiment
     from elixir.evaluation.grid import pipelines, poisonings
     from elixir.evaluation.report import markdown, write_page
@@ -153,6 +159,10 @@ def evaluate(
     chosen = [_attack(text) for text in attack or ["all"]]
     if any(name != UNATTACKED for name, _ in chosen):
         _check_target(target, all_to_all)
+    attacked = poisonings(chosen, rate or [0.1, 0.01], clean_label_rate or [0.8, 0.2], all_to_all)
+    recipe_settings = parse_settings(settings or [])
+    usual = ["dataelixir"] if subset else ["none", "dataelixir"]
+    defences = pipelines(pipeline or usual, recipe_settings, subset)
     experiment = Experiment(
         train,
         test,
@@ -160,18 +170,19 @@ def evaluate(
         seeds,
         seed,
         subset,
-        parse_settings(settings or []),
+        recipe_settings,
         choose_device(device),
         folder,
         quiet,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    for poisoning in poisonings(chosen, rate or [0.1, 0.01], clean_label_rate or [0.8, 0.2]):
-        for name in pipelines(pipeline or ["none", "dataelixir"]):
+    for poisoning in attacked:
+        for name in defences:
             if not quiet:
                 out.print(f"{poisoning.name}, {name}")
             experiment.run(poisoning, name)
-            write_page(folder / "results.html", [read_rows(folder)])
+            with locked(folder / "work" / "results.lock", wait=True):
+                write_page(folder / "results.html", [read_rows(folder)])
     if not quiet:
         out.print(markdown([read_rows(folder)]), end="")
 

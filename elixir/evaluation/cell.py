@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,19 +30,21 @@ from elixir.evaluation.defences import (
     Case,
     Cleaned,
     defend,
+    described,
     examine,
     spent,
 )
-from elixir.evaluation.outcome import FRESH, train_and_attack
+from elixir.evaluation.outcome import train_and_attack, training
 from elixir.evaluation.quality import repair_quality, trigger_quality
 from elixir.evaluation.truth import attack_of, last_attack, read_truth, recovery, unpoisoned
-from elixir.pipeline import Pipeline
 from elixir.registry import find
 from elixir.run.machine import machine
 
 UNATTACKED = "none"
 TRUTH = "poisoned.truth.parquet"
 ORIGIN = "poisoned.json"
+DEFENCE = "defence.json"
+PLACES = ("train", "test")  # the same datasets may lie elsewhere
 
 
 @dataclass(frozen=True)
@@ -114,31 +116,38 @@ class Experiment:
             ElixirError: something is unusable, or the file belongs to another experiment, to other images or to another
                 version of the recipe.
         """
+        recipe = described(pipeline, self.settings, self.subset)
         train, test = open_source(self.train), open_source(self.test)
         target = None if self.target is None else train.classes[find_class(train, self.target)]
-        return replace(self, target=target)._run(poisoning, pipeline, train, test)
+        return replace(self, target=target)._run(poisoning, pipeline, recipe, train, test)
 
-    def _run(self, poisoning: Poisoning, pipeline: str, before: Source, test: Source) -> dict[str, Any]:
+    def _run(
+        self, poisoning: Poisoning, pipeline: str, recipe: dict[str, Any], before: Source, test: Source
+    ) -> dict[str, Any]:
         path = self.cell(poisoning, pipeline)
         about = self._origin(poisoning) | {
             "test": self.test,
             "test_sha256": self._contents["test"],
             "pipeline": pipeline,
             "subset": self.subset,
-            "settings": self.settings,
+            "settings": {} if pipeline in BASELINES else self.settings,
         }
         if path.exists():
             known = _read_own(path, about, "remove it, and run the same command again")
-            if pipeline not in BASELINES:
-                recipe = Pipeline.from_recipe(pipeline, self.settings).describe()
-                if not recipe.items() <= known["cost"]["config"].items():
-                    raise ElixirError(f"{path} is of another version of {pipeline}; choose another output folder")
+            if not recipe.items() <= known["cost"].get("config", {}).items():
+                raise ElixirError(f"{path} is of another version of {pipeline}; choose another output folder")
             if self.subset or len(known["outcomes"]) >= self.seeds:
                 return known
-        with locked(self.folder / "work" / f"{poisoning.name}.lock", wait=True):
+        with self._alone_with(poisoning):
             home = self._home(poisoning)
             poisoned = self._poisoned(poisoning, home, before)
+            folder, untreated = home / Path(pipeline).stem, home / UNDEFENDED
+            _claim(folder, DEFENCE, _trained_on(recipe))
+            if pipeline in DETECTORS or self.subset:
+                _claim(untreated, DEFENCE, _trained_on({}))
         source = open_source(poisoned)
+        if self.subset and self.subset > len(source.samples):
+            raise ElixirError(f"a subset of {self.subset} samples is more than the {len(source.samples)} there are")
         truth, attack = unpoisoned(source), None
         mine = truth
         if poisoning.attack != UNATTACKED:
@@ -147,9 +156,7 @@ class Experiment:
             attack, _ = attack_of(home / TRUTH)
         kinds = dict(zip(truth.column("output").to_pylist(), truth.column("truth").to_pylist(), strict=True))
         what = np.array([kinds[sample.id] for sample in source.samples], object)
-        folder = home / Path(pipeline).stem
-        folder.mkdir(parents=True, exist_ok=True)
-        model = home / UNDEFENDED / f"fresh-{self.seed}.safetensors"
+        model = untreated / f"fresh-{self.seed}.safetensors"
         case = Case(str(poisoned), source, what, model, folder, self.seed, self.device, self.quiet)
         if pipeline in DETECTORS or self.subset:
             train_and_attack(
@@ -158,7 +165,7 @@ class Experiment:
                 None,
                 self.target,
                 [self.seed],
-                folder=case.model.parent,
+                folder=untreated,
                 quiet=self.quiet,
                 device=self.device,
             )
@@ -190,8 +197,10 @@ class Experiment:
         start = time.perf_counter()
         train, keep, folder = cleaned.train, cleaned.keep, case.folder
         if pipeline == UNPOISONED:
-            train, keep, folder = before, None, self._home(Poisoning(UNATTACKED)) / UNDEFENDED
-            folder.mkdir(parents=True, exist_ok=True)
+            unattacked = Poisoning(UNATTACKED)
+            with self._alone_with(unattacked):
+                train, keep, folder = before, None, self._home(unattacked) / UNDEFENDED
+                _claim(folder, DEFENCE, _trained_on({}))
         seeds = list(range(self.seed, self.seed + self.seeds))
         outcomes = train_and_attack(
             train,
@@ -207,7 +216,7 @@ class Experiment:
         return {
             "repair": repair_quality(before, case.source, cleaned.train, cleaned.manifest, truth),
             "outcomes": [vars(outcome) for outcome in outcomes],
-            "training": vars(FRESH),
+            "training": training(),
             "cost": cleaned.cost | {"evaluation_seconds": time.perf_counter() - start},
         }
 
@@ -228,15 +237,16 @@ class Experiment:
             "seed": self.seed,
         }
 
+    def _alone_with(self, poisoning: Poisoning) -> AbstractContextManager[None]:
+        """Keep other processes away from the folder of a poisoned dataset for as long."""
+        return locked(self.folder / "work" / f"{poisoning.name}.lock", wait=True)
+
     def _home(self, poisoning: Poisoning) -> Path:
         """The folder of a poisoned dataset and all that is made of it, empty if the poisoning has been interrupted."""
-        home, origin = self.folder / "work" / poisoning.name, self._origin(poisoning)
+        home = self.folder / "work" / poisoning.name
         if poisoning.attack != UNATTACKED and not (home / "poisoned").exists():
             shutil.rmtree(home, ignore_errors=True)
-        if not home.exists():
-            home.mkdir(parents=True)
-            replace_json(home / ORIGIN, origin)
-        _read_own(home / ORIGIN, origin, f"remove {home}, and run the same command again")
+        _claim(home, ORIGIN, self._origin(poisoning))
         return home
 
     def _poisoned(self, poisoning: Poisoning, home: Path, train: Source) -> str | Path:
@@ -261,9 +271,22 @@ def _digest(source: Source) -> str:
     return digest.hexdigest()
 
 
+def _trained_on(recipe: dict[str, Any]) -> dict[str, Any]:
+    """All that decides what fresh classifiers learn from a poisoned dataset."""
+    return {"recipe": recipe, "training": training()}
+
+
+def _claim(folder: Path, note: str, about: dict[str, Any]) -> None:
+    """Make a folder with a note of what it is for, or refuse one that is for something else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not any(folder.iterdir()):
+        replace_json(folder / note, about)
+    _read_own(folder / note, about, f"remove {folder}, and run the same command again")
+
+
 def _read_own(path: Path, about: dict[str, Any], remedy: str) -> dict[str, Any]:
     known = read_json(path, remedy)
-    if other := [key for key, value in about.items() if known.get(key) != value]:
+    if other := [key for key, value in about.items() if key not in PLACES and known.get(key) != value]:
         facts = ", ".join(other)
         raise ElixirError(f"{path} belongs to another experiment (other {facts}); choose another output folder")
     return known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.evaluation.outcome import classified
 from elixir.models.classifier import load_small_classifier
+from elixir.pipeline import Pipeline
 from elixir.randomness import generator
 from elixir.result import Result
 
@@ -136,6 +138,30 @@ BASELINES: dict[str, Callable[[Case], np.ndarray]] = {
 """Defences that remove samples: from a case to what is removed, bool for every sample."""
 
 
+def described(name: str, settings: dict[str, object], subset: int | None = None) -> dict[str, Any]:
+    """All settings of a defence, as in its run.json; none of a baseline.
+
+    Args:
+        name: of a baseline, a shipped recipe or a recipe file.
+        settings: of the recipe, "stage.key" -> value.
+        subset: how many samples a recipe is to look at; None for a whole run.
+
+    Raises:
+        ElixirError: there is no such defence, a setting is wrong, its package is missing, or it is a baseline and the
+            subset is for recipes.
+    """
+    if name not in BASELINES:
+        recipe = Pipeline.from_recipe(name, settings)
+        recipe = recipe.without_dataset() if subset else recipe
+        recipe.check()
+        return recipe.describe()
+    if subset:
+        raise ElixirError(f"{name} is no recipe: a subset is for recipes alone")
+    if name in DETECTORS and find_spec("art") is None:
+        raise ElixirError(f"{name} needs adversarial-robustness-toolbox: pip install 'dataset-elixir[benchmark]'")
+    return {}
+
+
 def defend(name: str, case: Case, settings: dict[str, object]) -> Cleaned:
     """Apply a baseline, or a recipe.
 
@@ -145,8 +171,8 @@ def defend(name: str, case: Case, settings: dict[str, object]) -> Cleaned:
         settings: of the recipe, "stage.key" -> value.
 
     Raises:
-        ElixirError: there is no such defence, its package is missing, it failed, or what it has written into the folder
-            before is of other settings.
+        ElixirError: there is no such defence, it failed, or what it has written into the folder before is of other
+            settings.
     """
     start = time.perf_counter()
     if name not in BASELINES:
@@ -161,12 +187,7 @@ def defend(name: str, case: Case, settings: dict[str, object]) -> Cleaned:
             resume=True,
         )
         return Cleaned(open_source(case.folder / "clean"), result.table, None, spent(result))
-    try:
-        removed = BASELINES[name](case)
-    except ImportError as error:
-        raise ElixirError(
-            f"{name} needs adversarial-robustness-toolbox: pip install 'dataset-elixir[benchmark]'"
-        ) from error
+    removed = BASELINES[name](case)
     classes = [*case.source.classes, ""]
     manifest = pa.table(
         {
@@ -192,12 +213,8 @@ def examine(name: str, case: Case, count: int, settings: dict[str, object]) -> R
         settings: of the recipe, "stage.key" -> value.
 
     Raises:
-        ElixirError: it is no recipe, there are fewer samples, or it failed.
+        ElixirError: it is no recipe, or it failed.
     """
-    if name in BASELINES:
-        raise ElixirError(f"{name} is no recipe: a subset is for recipes alone")
-    if count > len(case.truth):
-        raise ElixirError(f"a subset of {count} samples is more than the {len(case.truth)} there are")
     rows = np.sort(generator(case.seed, "subset").permutation(len(case.truth))[:count])
     return scan(
         Part(case.source, rows.tolist()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ from PIL import Image, ImageDraw
 
 from elixir.data.channels import in_its_channels
 from elixir.data.classes import find_class
-from elixir.data.decode import decode
+from elixir.data.decode import Picture, decode
 from elixir.data.files import replacing
 from elixir.data.opening import open_source
 from elixir.data.sample import TRAIN
+from elixir.data.source import Source
+from elixir.errors import ElixirError, UnreadableSample
 from elixir.progress import Progress
 from elixir.registry import find, names
 
@@ -33,7 +36,7 @@ def draw_gallery(path: Path, src: str | None, target: str, quiet: bool) -> None:
         quiet: no progress.
 
     Raises:
-        ElixirError: there is no such class, or too few images.
+        ElixirError: there is no such class, or an attack has no readable image to be shown on.
     """
     source = open_source(src or TRAIN)
     aimed = find_class(source, target)
@@ -42,15 +45,30 @@ def draw_gallery(path: Path, src: str | None, target: str, quiet: bool) -> None:
     pen = ImageDraw.Draw(sheet)
     for row, name in enumerate(found):
         attack = find("attacks", name)().fit(source, aimed, Progress(quiet))
-        rows = [i for i, sample in enumerate(source.samples) if (sample.label == aimed) == attack.clean_label]
+        shown = _pictures(source, aimed, attack.clean_label)
         top = row * (TILE + GAP)
         pen.text((4, top + TILE // 2 - 6), name, fill="black")
-        for column, index in enumerate(rows[:: max(1, len(rows) // IMAGES)][:IMAGES]):
-            picture = decode(source.read(index))
-            before, after = picture.rgb, in_its_channels(picture, attack.poison, source.samples[index].id)
+        for column, (id, picture) in enumerate(shown):
+            before, after = picture.rgb, in_its_channels(picture, attack.poison, id)
             difference = np.clip(128 + GAIN * (after.astype(int) - before), 0, 255).astype(np.uint8)
             for place, image in enumerate((before, after, difference)):
                 tile = Image.fromarray(image).resize((TILE, TILE), Image.Resampling.NEAREST)
                 sheet.paste(tile, (LABEL + (3 * column + place) * (TILE + GAP), top))
     with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
         sheet.save(partial, "PNG")
+
+
+def _pictures(source: Source, target: int, of_target: bool) -> list[tuple[str, Picture]]:
+    """At most `IMAGES` images of the target class, or of others, with their ids, spread over a sound dataset."""
+    rows = [i for i, sample in enumerate(source.samples) if sample.label >= 0 and (sample.label == target) == of_target]
+    step = max(1, len(rows) // IMAGES)
+    found: list[tuple[str, Picture]] = []
+    for index in [index for first in range(step) for index in rows[first::step]]:
+        if len(found) == IMAGES:
+            break
+        with suppress(UnreadableSample):
+            found.append((source.samples[index].id, decode(source.read(index))))
+    if not found:
+        which = "of" if of_target else "of classes other than"
+        raise ElixirError(f"{source.location} has no readable image {which} {source.classes[target]!r}")
+    return found

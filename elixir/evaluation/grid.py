@@ -6,22 +6,27 @@ from collections.abc import Sequence
 
 from elixir.errors import ElixirError
 from elixir.evaluation.cell import UNATTACKED, Poisoning
-from elixir.evaluation.defences import BASELINES
+from elixir.evaluation.defences import BASELINES, described
 from elixir.registry import find, names
 
 
 def poisonings(
-    attacks: Sequence[tuple[str, dict[str, object]]], rates: Sequence[float], clean_label_rates: Sequence[float]
+    attacks: Sequence[tuple[str, dict[str, object]]],
+    rates: Sequence[float],
+    clean_label_rates: Sequence[float],
+    all_to_all: bool = False,
 ) -> list[Poisoning]:
     """Every attack at every rate of its kind.
 
     Args:
-        attacks: names and settings; the name "all" stands for every registered attack, "none" for the set as it is.
+        attacks: names and settings; the name "all" stands for every registered attack that can be made, "none" for the
+            set as it is.
         rates: shares of the dataset.
         clean_label_rates: shares of the target class, for the attacks that change no label.
+        all_to_all: whether there is no target class.
 
     Raises:
-        ElixirError: there is no such attack, or no rate for it.
+        ElixirError: there is no such attack, a setting is wrong, or there is no rate or no target for it.
     """
     found: list[Poisoning] = []
     for name, settings in attacks:
@@ -29,16 +34,31 @@ def poisonings(
             found.append(Poisoning(UNATTACKED))
             continue
         for known in names("attacks") if name == "all" else [name]:
-            clean_label = find("attacks", known).clean_label
-            chosen = clean_label_rates if clean_label else rates
+            attack = find("attacks", known).configure(settings)
+            if all_to_all and attack.one_target:
+                if name == "all":
+                    continue
+                raise ElixirError(f"{known} needs one target class: give --target instead of --all-to-all")
+            chosen = clean_label_rates if attack.clean_label else rates
             if not chosen:
-                raise ElixirError(f"{known} needs a rate: give {'--clean-label-rate' if clean_label else '--rate'}")
+                option = "--clean-label-rate" if attack.clean_label else "--rate"
+                raise ElixirError(f"{known} needs a rate: give {option}")
             found += [Poisoning(known, settings, rate) for rate in chosen]
     return found
 
 
-def pipelines(chosen: Sequence[str]) -> list[str]:
-    """Names of baselines, recipes and recipe files, where "all-baselines" stands for all of the first."""
-    return list(
-        dict.fromkeys(name for given in chosen for name in (BASELINES if given == "all-baselines" else [given]))
-    )
+def pipelines(chosen: Sequence[str], settings: dict[str, object], subset: int | None = None) -> list[str]:
+    """Names of baselines, recipes and recipe files, each once.
+
+    Args:
+        chosen: names, where "all-baselines" stands for all baselines.
+        settings: of the recipes, "stage.key" -> value.
+        subset: see `Experiment`.
+
+    Raises:
+        ElixirError: one of them is unusable, see `described`.
+    """
+    every = [name for given in chosen for name in (BASELINES if given == "all-baselines" else [given])]
+    for name in every:
+        described(name, settings, subset)
+    return list(dict.fromkeys(every))

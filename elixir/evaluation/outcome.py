@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import torch
 from elixir.data.cache import cache_pixels
 from elixir.data.channels import in_its_channels
 from elixir.data.decode import decode, resize
+from elixir.data.lock import locked
 from elixir.data.pixels import PixelStore
 from elixir.data.source import Source
 from elixir.errors import ElixirError
@@ -23,6 +25,9 @@ from elixir.models.train_classifier import ClassifierTraining, train_classifier
 from elixir.progress import Progress
 
 FRESH = ClassifierTraining(epochs=10)
+SIZE = 32
+"""Side in pixels."""
+
 AT_ONCE = 1024
 CPU = torch.device("cpu")
 
@@ -48,6 +53,11 @@ class Outcome:
     triggered: int
 
 
+def training() -> dict[str, Any]:
+    """How fresh classifiers are trained, but for the seed, as plain values."""
+    return json.loads(json.dumps(vars(FRESH)))
+
+
 def train_and_attack(
     train: Source,
     test: Source,
@@ -56,11 +66,12 @@ def train_and_attack(
     seeds: list[int],
     keep: np.ndarray | None = None,
     folder: Path | None = None,
-    size: int = 32,
     quiet: bool = True,
     device: torch.device = CPU,
 ) -> list[Outcome]:
     """Train a fresh classifier for each seed, and show it test images with the trigger.
+
+    It sees all images at `SIZE`; the trigger is applied before.
 
     Args:
         train: the training set.
@@ -71,7 +82,6 @@ def train_and_attack(
         keep: which samples of the training set to learn from, bool; all by default.
         folder: keeps the classifiers as `fresh-<seed>.safetensors`; those that are there are not trained again, and an
             interrupted training goes on.
-        size: side in pixels at which the classifier sees the images; the trigger is applied before.
         quiet: no progress.
         device: where the classifiers are trained and run.
 
@@ -83,10 +93,10 @@ def train_and_attack(
     progress = Progress(quiet)
     with tempfile.TemporaryDirectory(prefix="elixir-fresh-") as name, nullcontext(folder or Path(name)) as home:
         scratch = Path(name)
-        store, rows = cache_pixels(train, scratch / "train.u8", size)
+        store, rows = cache_pixels(train, scratch / "train.u8", SIZE)
         labels = np.array([train.samples[int(row)].label for row in rows], np.int64)
         chosen = np.arange(len(rows)) if keep is None else np.flatnonzero(keep[rows])
-        tests, test_rows = cache_pixels(test, scratch / "test.u8", size)
+        tests, test_rows = cache_pixels(test, scratch / "test.u8", SIZE)
         names = [test.classes[test.samples[int(row)].label] for row in test_rows]
         truth = np.array([train.classes.index(name) if name in train.classes else -1 for name in names])
         known = len(train.classes)
@@ -99,11 +109,11 @@ def train_and_attack(
                 "give a test set with the same class names"
             )
         others = test_rows[shown]
-        triggered = PixelStore(scratch / "triggered.u8", size)
+        triggered = PixelStore(scratch / "triggered.u8", SIZE)
         with progress.task("triggering", len(others)) as advance:
             for place, row in enumerate(others.tolist()):
                 image = in_its_channels(decode(test.read(row)), attack.trigger, test.samples[row].id)  # type: ignore[union-attr]
-                triggered.append(place, resize(image, size).transpose(2, 0, 1)[None])
+                triggered.append(place, resize(image, SIZE).transpose(2, 0, 1)[None])
                 advance(1)
         outcomes: list[Outcome] = []
         for seed in seeds:
@@ -128,19 +138,20 @@ def _trained(
     device: torch.device,
 ) -> SmallResNet:
     path = folder / f"fresh-{settings.seed}.safetensors"
-    if not path.exists():
-        with progress.task(f"training {settings.seed}", settings.passes(len(rows))) as advance:
-            net = train_classifier(
-                store.read,
-                rows,
-                labels[rows],
-                len(classes),
-                settings,
-                path.with_suffix(".checkpoint"),
-                lambda epoch, accuracy: advance(1),
-                device,
-            )
-        save_classifier(net, path, classes)
+    with locked(path.with_suffix(".lock"), wait=True):
+        if not path.exists():
+            with progress.task(f"training {settings.seed}", settings.passes(len(rows))) as advance:
+                net = train_classifier(
+                    store.read,
+                    rows,
+                    labels[rows],
+                    len(classes),
+                    settings,
+                    path.with_suffix(".checkpoint"),
+                    lambda epoch, accuracy: advance(1),
+                    device,
+                )
+            save_classifier(net, path, classes)
     return load_small_classifier(path).to(device)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
@@ -68,22 +68,21 @@ def repair_quality(
         )
         if action in ("relabelled", "purified")
     }
-    attacked = {name: id for id, name in _renamed(truth, "poisoned") if name in output}
-    untouched = {name: id for id, name in _renamed(truth, "clean") if name in output}
-    originals = dict(zip(attacked, _images(source, attacked.values()), strict=True))
-    poison = dict(zip(attacked, _images(poisoned, attacked), strict=True))
+    attacked = [(id, name) for id, name in _renamed(truth, "poisoned") if name in output]
+    untouched = [(id, output[name]) for id, name in _renamed(truth, "clean") if name in output]
     residuals: list[float] = []
-    for name, repaired in zip(attacked, _images(clean, [output[name] for name in attacked]), strict=True):
-        trigger = np.linalg.norm(poison[name] - originals[name])
+    repairs = _images(clean, [output[name] for _, name in attacked])
+    for (original, poison), repaired in zip(_pairs(source, poisoned, attacked), repairs, strict=True):
+        trigger = np.linalg.norm(poison - original)
         if trigger:  # a white patch on white is none
-            residuals.append(float(np.linalg.norm(repaired - originals[name]) / trigger))
-    collateral = list(_pairs(source, clean, [(id, output[name]) for name, id in untouched.items()]))
+            residuals.append(float(np.linalg.norm(repaired - original) / trigger))
+    collateral = [_psnr(*pair) for pair in _pairs(source, clean, untouched)]
     return {
         "repaired": len(attacked),
         "trigger_residual": float(np.mean(residuals)) if residuals else None,
         "trigger_residual_median": float(np.median(residuals)) if residuals else None,
         "collateral": len(collateral),
-        "collateral_psnr": float(np.mean([_psnr(*pair) for pair in collateral])) if collateral else None,
+        "collateral_psnr": float(np.mean(collateral)) if collateral else None,
     }
 
 
@@ -97,7 +96,7 @@ def _pairs(first: Source, second: Source, ids: list[tuple[str, str]]) -> Iterato
     return zip(_images(first, [a for a, _ in ids]), _images(second, [b for _, b in ids]), strict=True)
 
 
-def _images(source: Source, ids: Iterable[str]) -> Iterator[np.ndarray]:
+def _images(source: Source, ids: list[str]) -> Iterator[np.ndarray]:
     """Float64 (h, w, 3) in 0..255."""
     place = {sample.id: index for index, sample in enumerate(source.samples)}
     for id in ids:

@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 
 from elixir.data.files import replace_text
+from elixir.data.names import printable
 from elixir.errors import ElixirError
 from elixir.evaluation.defences import BASELINES, UNDEFENDED, UNPOISONED
 from elixir.evaluation.summary import Row, Share
@@ -109,8 +110,8 @@ def _section(rows: list[Row]) -> str:
 
 def _about(rows: list[Row]) -> str:
     first = rows[0].cell
-    aim = "all to all" if first["target"] is None else f'target "{first["target"]}"'
-    data = f"{Path(first['train']).stem}, {first['samples']} samples"
+    aim = "all to all" if first["target"] is None else f'target "{printable(first["target"])}"'
+    data = f"{printable(Path(first['train']).stem)}, {first['samples']} samples"
     machines = sorted({row.cell["machine"]["gpu"] or row.cell["machine"]["cpu"] for row in rows})
     return f"{data}, {aim}, seed {first['seed']}; {', '.join(machines)}"
 
@@ -135,7 +136,7 @@ def _cells(row: Row) -> list[str | Share | None]:
 
 def _detected(row: Row) -> list[Share | None]:
     """What `FOUND` names."""
-    attacked = row.psnr is not None
+    attacked = row.cell["detection"]["poisoned"] > 0
     return [row.found if attacked else None, row.disturbed, row.recovered if attacked else None]
 
 
@@ -144,7 +145,7 @@ def _text(cell: str | Share | None) -> str:
         return ""
     if isinstance(cell, Share):
         return f"{100 * cell.value:.2f}"
-    return cell.replace("|", "\\|").replace("\n", " ")
+    return cell.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def _html(cell: str | Share | None) -> str:

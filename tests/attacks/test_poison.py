@@ -151,6 +151,9 @@ def test_all_to_all_moves_every_class_to_the_next(tree, tmp_path):
     for row in rows:
         assert row["new_class"] == following[row["class"]] == row["output"].split("/")[0]
     assert attack_of(done.truth) == (BadNets(), None)
+    assert json.loads(pq.read_schema(done.truth).metadata[b"elixir"])["plan"]["select"] == "any"
+    with pytest.raises(ElixirError, match="needs select=any, not target"):
+        BadNets().poison_dataset(open_source(tree), tmp_path / "more", None, select="target")
     with pytest.raises(ElixirError, match="needs one target class"):
         Brighter().poison_dataset(open_source(tree), tmp_path / "more", None)
 

@@ -23,15 +23,15 @@ from elixir.data.lock import locked
 from elixir.data.opening import open_source
 from elixir.data.pixels import PixelStore
 from elixir.errors import ElixirError
-from elixir.evaluation import outcome
+from elixir.evaluation import cell, outcome
 from elixir.evaluation.cell import Experiment, Poisoning
-from elixir.evaluation.defences import Case, defend, spectral_signatures
+from elixir.evaluation.defences import Case, Cleaned, defend, described, spectral_signatures
 from elixir.evaluation.grid import pipelines, poisonings
 from elixir.evaluation.outcome import train_and_attack
 from elixir.evaluation.report import MARKS, insert, markdown, overview, write_page
 from elixir.evaluation.summary import Share, defence_effectiveness, read_rows
 from elixir.pipeline import Pipeline
-from elixir.registry import find
+from elixir.registry import find, names
 from elixir.run.machine import machine
 
 CPU = torch.device("cpu")
@@ -72,7 +72,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("none", "unpoisoned", "oracle", "activation-clustering", "spectral-signatures", "dataelixir"):
             experiment.run(BADNETS, name)
         experiment.run(Poisoning("none"), "none")
-        replace(experiment, subset=100).run(BADNETS, "dataelixir")
+        looked = replace(experiment, subset=100)
+        assert looked.run(BADNETS, "dataelixir") == looked.run(BADNETS, "dataelixir")
     return folder / "out"
 
 
@@ -204,6 +205,75 @@ def test_a_cell_of_a_recipe_that_was_edited_is_refused(tiny: Experiment, tmp_pat
         tiny.run(BADNETS, str(recipe))
 
 
+def test_settings_of_recipes_do_not_concern_baselines(tiny: Experiment):
+    cell = tiny.run(BADNETS, "none")
+    assert replace(tiny, settings={"refine.threshold": 0.6}).run(BADNETS, "none") == cell
+    assert cell["settings"] == {}
+
+
+def test_a_dataset_may_be_named_in_another_way(tiny: Experiment, monkeypatch: pytest.MonkeyPatch):
+    cell = tiny.run(BADNETS, "none")
+    monkeypatch.chdir(Path(tiny.train).parent)
+    assert replace(tiny, train="train", test="./test").run(BADNETS, "none") == cell
+    assert replace(tiny, train="train").run(BADNETS, "oracle")["poisoned_sha256"] == cell["poisoned_sha256"]
+
+
+def test_classifiers_of_another_cleaning_are_not_taken_for_new_ones(tiny: Experiment, monkeypatch: pytest.MonkeyPatch):
+    """A recipe was interrupted after its first classifier, and is repeated with other settings."""
+
+    def cleaned(name: str, case: Case, settings: dict[str, object]) -> Cleaned:
+        return replace(defend("none", case, {}), cost={"config": described(name, settings) | {"seed": 0}})
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cell, "defend", cleaned)
+    with monkeypatch.context() as patch:
+        patch.setattr(cell, "repair_quality", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tiny.run(BADNETS, "dataelixir")
+    other = replace(tiny, settings={"refine.threshold": 0.6})
+    with pytest.raises(ElixirError, match=r"defence\.json belongs to another experiment \(other recipe\)"):
+        other.run(BADNETS, "dataelixir")
+    monkeypatch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=2))
+    with pytest.raises(ElixirError, match=r"\(other training\)"):
+        tiny.run(BADNETS, "dataelixir")
+    shutil.rmtree(tiny.folder / "work" / BADNETS.name / "dataelixir")
+    assert tiny.run(BADNETS, "dataelixir")["training"]["epochs"] == 2
+
+
+def test_mistakes_are_found_before_the_work(tiny: Experiment, monkeypatch: pytest.MonkeyPatch):
+    for name, settings, subset, message in (
+        ("dataelixir", {"refine.treshold": 0.6}, None, "no setting 'treshold'"),
+        ("dataelixir", {"refine.threshold": 6}, None, "must lie in"),
+        ("none", {}, 10, "none is no recipe"),
+        ("datelixir", {}, None, "did you mean 'dataelixir'"),
+        ("dataelixir", {}, 1000, "a subset of 1000 samples is more than the 36 there are"),
+    ):
+        with pytest.raises(ElixirError, match=message):
+            replace(tiny, settings=settings, subset=subset).run(BADNETS, name)
+    monkeypatch.setattr("elixir.evaluation.defences.find_spec", lambda name: None)
+    with pytest.raises(ElixirError, match=r"pip install 'dataset-elixir\[benchmark\]'"):
+        tiny.run(BADNETS, "spectral-signatures")
+    assert not list(tiny.folder.rglob("fresh-*"))
+
+
+def test_two_detectors_at_once_share_a_classifier(tiny: Experiment, monkeypatch: pytest.MonkeyPatch):
+    trained: list[Path] = []
+    train = outcome.train_classifier
+
+    def slowly(*arguments: Any) -> Any:
+        trained.append(arguments[5])
+        sleep(0.3)
+        return train(*arguments)
+
+    monkeypatch.setattr(outcome, "train_classifier", slowly)
+    with ThreadPoolExecutor() as pool:
+        for cell in pool.map(lambda name: tiny.run(BADNETS, name), ["activation-clustering", "spectral-signatures"]):
+            assert cell["outcomes"]
+    assert len([path for path in trained if path.parent.name == "none"]) == 1
+
+
 def test_a_target_may_be_a_number(tiny: Experiment):
     cell = replace(tiny, target="2").run(BADNETS, "none")
     assert cell["target"] == "spot"
@@ -266,13 +336,16 @@ def test_markdown_and_page(results: Path, tmp_path: Path):
     insert(readme, markdown([rows]))
     insert(readme, markdown([rows]))
     assert readme.read_text() == f"before\n{MARKS[0]}\n{table}{MARKS[1]}\nafter\n"
-    hostile = [[replace(rows[0], poisoning="<script>alert(1)</script>|", pipeline="a&b")]]
+    strange = rows[0].cell | {"target": "\x1b]0;<!-- end -->", "train": "a\udcff.parquet"}
+    hostile = [[replace(rows[0], poisoning="<script>alert(1)</script>|", pipeline="a&b", cell=strange)]]
     write_page(tmp_path / "page.html", hostile)
     page = (tmp_path / "page.html").read_text()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "a&amp;b" in page
-    assert "alert(1)</script>\\|" in markdown(hostile)
+    text = markdown(hostile)
+    assert "alert(1)&lt;/script>\\|" in text
+    assert text.startswith(r"a\udcff, 180 samples, target" + r' "\x1b]0;&lt;!-- end -->"')
 
 
 def test_cells_tell_which_set_they_are_about(tiny: Experiment, tmp_path: Path):
@@ -380,7 +453,15 @@ def test_the_grid():
     assert len(poisonings([("all", {})], [0.1], [0.8, 0.2])) >= 7 + 2 * 2
     with pytest.raises(ElixirError, match="give --clean-label-rate"):
         poisonings([("sig", {})], [0.1], [])
-    assert pipelines(["none", "all-baselines", "dataelixir"])[:3] == ["none", "unpoisoned", "oracle"]
+    everywhere = poisonings([("all", {})], [0.1], [0.8], all_to_all=True)
+    assert [poisoning.attack for poisoning in everywhere] == [
+        name for name in names("attacks") if name not in ("sig", "label_consistent", "input_aware")
+    ]
+    with pytest.raises(ElixirError, match="input_aware needs one target class"):
+        poisonings([("input_aware", {})], [0.1], [], all_to_all=True)
+    with pytest.raises(ElixirError, match="no setting 'patern'"):
+        poisonings([("badnets", {"patern": "white"})], [0.1], [])
+    assert pipelines(["none", "all-baselines", "dataelixir"], {})[:3] == ["none", "unpoisoned", "oracle"]
     assert _attack("badnets:pattern=white,seed=3") == ("badnets", {"pattern": "white", "seed": 3})
 
 
