@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from elixir.errors import ElixirError
 from elixir.pipeline import Pipeline
 from elixir.result import Result
 
@@ -62,6 +63,8 @@ def scan(
     """
     chosen = pipeline if isinstance(pipeline, Pipeline) else Pipeline.from_recipe(pipeline, settings)
     chosen = chosen.without_dataset()
+    if dst is None and options.get("resume"):
+        raise ElixirError("without a folder for the findings nothing is kept to go on with; name one with -o")
     if dst is not None:
         return chosen.run(src, dst, **options)
     with tempfile.TemporaryDirectory(prefix="elixir-scan-") as folder:

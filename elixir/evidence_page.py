@@ -14,9 +14,10 @@ import pyarrow as pa
 from PIL import Image
 
 from elixir.data.decode import decode
+from elixir.data.files import replace_text
 from elixir.data.names import printable
 from elixir.result import Result, Target
-from elixir.run.run import Run, write_text
+from elixir.run.run import Run
 
 CHANGES = ("relabelled", "purified")
 SHOWN = 24  # samples of each label under attack
@@ -54,7 +55,7 @@ def write_evidence_page(run: Run, result: Result, path: Path) -> None:
         f"<h2>Labels</h2>{_labels(run, result.table)}",
         f"<h2>Settings</h2><pre>{escape(json.dumps(result.config, indent=1))}</pre></html>\n",
     ]
-    write_text(path, "\n".join(parts))
+    replace_text(path, "\n".join(parts))
 
 
 def _target(run: Run, target: Target, table: pa.Table) -> str:

@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import shutil
+import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,18 +15,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from elixir.data.files import read_json, writing
+from elixir.data.files import read_json, replace_text, writing
 from elixir.data.lock import locked
 from elixir.data.opening import open_source, refuse_overlap
+from elixir.data.sink import open_sink
 from elixir.data.tables import TableSource
 from elixir.errors import ElixirError
 from elixir.evidence_page import write_evidence_page
 from elixir.models.device import choose_device
+from elixir.models.external import load_classifier
 from elixir.models.weights import sha256_of
 from elixir.progress import Progress
 from elixir.registry import find
 from elixir.result import Result, read_result
-from elixir.run.run import Run, write_text
+from elixir.run.run import Run
 from elixir.stages.base import Stage, build_stage
 from elixir.stages.execute import execute
 
@@ -65,10 +68,13 @@ class Pipeline:
         """
         name, table = _read_recipe(recipe)
         settings = dict(settings or {})
-        unknown = set(table) - {"description", "purifier", "stages"} - set(table.get("stages", []))
-        if not isinstance(table.get("stages"), list) or not table["stages"]:
+        listed = table.get("stages")
+        if not (isinstance(listed, list) and listed and all(isinstance(stage, str) for stage in listed)):
             raise ElixirError(f"recipe {name!r} needs `stages = [...]`, the names of its stages in order")
-        if unknown:
+        for stage in listed:
+            if not isinstance(table.get(stage, {}), dict):
+                raise ElixirError(f"recipe {name!r} has no table [{stage}] of settings but {stage} = {table[stage]!r}")
+        if unknown := set(table) - {"description", "purifier", "stages", *listed}:
             known = ", ".join(["description", "purifier", "stages", *table["stages"]])
             raise ElixirError(f"recipe {name!r} has an unknown entry {sorted(unknown)[0]!r}; possible here: {known}")
         purifier = str(settings.pop("purifier", table.get("purifier", "prior")))
@@ -157,6 +163,8 @@ class Pipeline:
         """
         if policy not in POLICIES:
             raise ElixirError(f"policy {policy!r} is none of {', '.join(POLICIES)}")
+        if not 0 <= seed < 2**32 or batch_size < 1:
+            raise ElixirError(f"seed {seed} must lie in 0..{2**32 - 1}, and batch size {batch_size} be at least 1")
         if to is not None and to not in KINDS:
             raise ElixirError(f"output kind {to!r} is none of {', '.join(KINDS)}")
         self.check()
@@ -181,16 +189,24 @@ class Pipeline:
             "prior": prior,
             "prior_sha256": sha256_of(prior),
         }
+        chosen = choose_device(device)
         with _alone_at(dst):
             if resume and _finished_with(dst, config):
                 _discard(work)
                 return read_result(dst)
-            _prepare(dst, work, config, resume, overwrite)
+            _make_way(dst, work, config, resume, overwrite)
+            find("purifiers", self.purifier)(prior, chosen)  # better now than when a stage first needs it
+            if reference is not None:
+                load_classifier(reference, len(source.classes), chosen, source.classes)
+            if self["emit"].dataset:
+                with tempfile.TemporaryDirectory() as folder:
+                    open_sink(to or source.kind, Path(folder) / "trial", source)
+            _begin(work, config)
             run = Run(
                 work,
                 source,
                 seed=seed,
-                device=choose_device(device),
+                device=chosen,
                 batch_size=batch_size,
                 purifier_name=self.purifier,
                 prior=prior,
@@ -243,8 +259,8 @@ def _finished_with(dst: Path, config: dict[str, Any]) -> bool:
     return path.is_file() and read_json(path, "add --overwrite without --resume to start again") == config
 
 
-def _prepare(dst: Path, work: Path, config: dict[str, Any], resume: bool, overwrite: bool) -> None:
-    """Make the work folder, or refuse with a reason."""
+def _make_way(dst: Path, work: Path, config: dict[str, Any], resume: bool, overwrite: bool) -> None:
+    """Remove the work folder, unless its run is gone on with, or refuse with a reason."""
     if dst.exists() and not overwrite and (not dst.is_dir() or any(dst.iterdir())):
         raise ElixirError(f"{dst} exists and is not empty; choose another folder or add --overwrite to replace it")
     if os.path.ismount(dst):
@@ -264,10 +280,12 @@ def _prepare(dst: Path, work: Path, config: dict[str, Any], resume: bool, overwr
                 f"the interrupted run for {dst} had other settings ({', '.join(changed)}); "
                 "repeat them with --resume, or add --overwrite to start again"
             )
-        return
+
+
+def _begin(work: Path, config: dict[str, Any]) -> None:
     with writing(work):
         work.mkdir(exist_ok=True)
-        write_text(written, json.dumps(config, indent=2))
+        replace_text(work / "run.json", json.dumps(config, indent=2))
 
 
 def _publish(run: Run, config: dict[str, Any], dst: Path) -> Result:
@@ -275,15 +293,15 @@ def _publish(run: Run, config: dict[str, Any], dst: Path) -> Result:
     dataset = run.output
     evidence = dataset / ".elixir"
     evidence.mkdir(parents=True, exist_ok=True)
-    write_text(evidence / "run.json", json.dumps(config, indent=2))
+    replace_text(evidence / "run.json", json.dumps(config, indent=2))
     (evidence / "models").mkdir(exist_ok=True)
     for model in (run.folder / "models").glob("*.safetensors"):  # a killed run leaves other files beside them
         shutil.copyfile(model, evidence / "models" / model.name)
-    write_text(evidence / "findings.json", json.dumps(run.findings, indent=2))
+    replace_text(evidence / "findings.json", json.dumps(run.findings, indent=2))
     costs = {name: asdict(cost) for name, cost in run.costs.items()}
-    write_text(evidence / "timings.json", json.dumps(costs, indent=2))
+    replace_text(evidence / "timings.json", json.dumps(costs, indent=2))
     result = read_result(dataset, dst)
-    write_text(evidence / "summary.txt", result.summary(times=False))
+    replace_text(evidence / "summary.txt", result.summary(times=False))
     write_evidence_page(run, result, evidence / "report.html")
     if dst.exists():
         old = run.folder / "replaced"

@@ -1,9 +1,6 @@
 """Fixtures for all tests."""
 
-import os
 from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests share the cores; before anything imports torch
 
 import pytest
 from hypothesis import settings

@@ -37,7 +37,6 @@ FAST = {
     "benign.least_steps": 40,
     "refine.least_steps": 40,
     "probe.sigmas": [0.15, 0.3],
-    "probe.draws": [1, 1],
     "probe.hosts": 2,
     "select.sigmas": [0.1, 0.2],
 }

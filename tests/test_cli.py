@@ -97,11 +97,17 @@ def find_manifest(dst: Path) -> list[dict]:
     return read_manifest(dst / ".elixir" / "manifest.parquet").to_pylist()
 
 
-def test_one_class_only(tmp_path: Path, monkeypatch, capsys):
-    root = make_shapes(tmp_path / "shapes", count=20, poisoned=0)
+@pytest.fixture
+def spots(tmp_path: Path) -> Path:
+    """One class, in which there is little to do."""
+    root = make_shapes(tmp_path / "spots", count=20, poisoned=0)
     shutil.rmtree(root / "bar")
     shutil.rmtree(root / "post")
-    assert elixir(monkeypatch, "scan", root, *PAIRS) == 0
+    return root
+
+
+def test_one_class_only(spots: Path, monkeypatch, capsys):
+    assert elixir(monkeypatch, "scan", spots, *PAIRS) == 0
     assert "no label under attack" in capsys.readouterr().out
 
 
@@ -174,18 +180,19 @@ def test_a_read_only_place_is_named(shapes: Path, monkeypatch, capsys):
     assert "cannot write beside /proc/clean" in capsys.readouterr().err
 
 
-def test_a_full_disk_can_be_resumed_from(shapes: Path, tmp_path: Path, monkeypatch, capsys):
+def test_a_full_disk_can_be_resumed_from(spots: Path, tmp_path: Path, monkeypatch, capsys):
     real = os.pwrite
 
     def full(*arguments: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "pwrite", full)
-    assert elixir(monkeypatch, "sanitize", shapes, "-o", tmp_path / "clean", *PAIRS, "--quiet") == 1
+    assert elixir(monkeypatch, "sanitize", spots, "-o", tmp_path / "clean", *PAIRS, "--quiet") == 1
     assert "no space left" in capsys.readouterr().err
     assert not (tmp_path / "clean").exists()
     monkeypatch.setattr(os, "pwrite", real)
-    assert elixir(monkeypatch, "sanitize", shapes, "-o", tmp_path / "clean", *PAIRS, "--quiet", "--resume") == 0
+    assert elixir(monkeypatch, "sanitize", spots, "-o", tmp_path / "clean", *PAIRS, "--quiet", "--resume") == 0
+    assert len(list((tmp_path / "clean" / "spot").iterdir())) == 20
 
 
 def test_poison_then_score(shapes: Path, tmp_path: Path, monkeypatch, capsys):
@@ -225,6 +232,14 @@ def test_attacks_are_listed_with_their_parameters(monkeypatch, capsys):
         (("poison", "TRAIN", "-o", "OUT", "--attack", "sig", "--all-to-all"), "sig needs one target class"),
         (("poison", "TRAIN", "-o", "OUT", "--attack", "ssba", "--target", "spot", "--set", "bit=3"), "mean 'bits'"),
         (("report", "TRAIN"), "holds no results of `elixir evaluate`"),
+        (
+            ("evaluate", "TRAIN", "--test", "TRAIN", "-o", "OUT", "--target", "spot", "--set", "refine.treshold=.6"),
+            "no setting 'treshold'",
+        ),
+        (
+            ("evaluate", "TRAIN", "--test", "TRAIN", "-o", "OUT", "--all-to-all", "--attack", "ssba:bit=3"),
+            "mean 'bits'",
+        ),
     ],
 )
 def test_wrong_experiments(shapes: Path, tmp_path: Path, monkeypatch, capsys, arguments, message):

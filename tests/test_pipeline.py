@@ -1,15 +1,20 @@
 """Recipes, settings and refusals: everything that is decided before a stage runs."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from small_world import FAST
 
+from elixir.api import scan
 from elixir.data.lock import locked
 from elixir.errors import ElixirError
+from elixir.models.classifier import SmallResNet, save_classifier
 from elixir.pipeline import Pipeline
 from elixir.registry import find, names, register
 from elixir.run.run import Run
@@ -35,9 +40,7 @@ def test_a_stage_between_target_and_refine_may_be_left_out(shapes: Path, tmp_pat
 
 
 def test_settings_reach_their_stage():
-    pipeline = Pipeline.from_recipe(
-        "dataelixir", {"probe.sigmas": [0.15, 0.5], "probe.draws": [2, 1], "index.size": 48}
-    )
+    pipeline = Pipeline.from_recipe("dataelixir", {"probe.sigmas": [0.15, 0.5], "index.size": 48})
     assert pipeline["probe"].sigmas == (0.15, 0.5)
     assert pipeline["index"].size == 48
 
@@ -52,10 +55,11 @@ def test_settings_reach_their_stage():
         ({"probe.hosts": 1.5}, "wrong type"),
         ({"probe.hosts": True}, "wrong type"),
         ({"probe.sigmas": [0.1, "x"]}, "wrong type"),
-        ({"probe.sigmas": [0.1]}, "one positive number for each"),
+        ({"probe.sigmas": [0.1]}, "must be one of probe.sigmas"),
         ({"index.size": 3}, "from 16 to 512"),
         ({"index.size": 35}, "multiple of 4"),
-        ({"probe.sigmas": [0.4, 0.15], "probe.draws": [1, 1]}, "must ascend"),
+        ({"probe.sigmas": [0.4, 0.15]}, "must ascend"),
+        ({"probe.sigmas": 0.15}, "expected a list"),
         ({"target.smallest": 0}, "at least 1"),
         ({"purifier": "priro"}, "did you mean 'prior'"),
     ],
@@ -72,6 +76,9 @@ def test_wrong_settings_are_named(settings, message):
         ("", "needs `stages"),
         ('stages = ["index"]\n[indx]\nsize = 32', "unknown entry 'indx'"),
         ('stages = ["indx"]', "did you mean 'index'"),
+        ("stages = 5", "needs `stages"),
+        ("stages = [[1]]", "needs `stages"),
+        ('stages = ["index"]\nindex = 3', r"no table \[index\] of settings but index = 3"),
         ('stages = ["index"]\npurifer = "prior"', "unknown entry 'purifer'"),
     ],
 )
@@ -182,7 +189,7 @@ def test_resuming_takes_the_same_columns_and_weights(tmp_path: Path, stopped: li
     data = datasets.Dataset.from_dict({"image": images, "fine": [0, 1], "coarse": [0, 0]})
     data.cast_column("image", datasets.Image()).to_parquet(str(tmp_path / "data.parquet"))
     weights = tmp_path / "weights.safetensors"
-    weights.write_bytes(b"first")
+    save_classifier(SmallResNet(2), weights, ["0", "1"])
     pipeline = Pipeline.from_recipe("dataelixir", FAST)
 
     def run(label: str) -> None:
@@ -195,7 +202,7 @@ def test_resuming_takes_the_same_columns_and_weights(tmp_path: Path, stopped: li
             run("fine")
     with pytest.raises(ElixirError, match=r"other settings \(label\)"):
         run("coarse")
-    weights.write_bytes(b"second")
+    save_classifier(SmallResNet(2), weights, ["0", "1"])
     with pytest.raises(ElixirError, match=r"other settings \(reference_sha256\)"):
         run("fine")
 
@@ -229,7 +236,12 @@ def test_unusable_options(shapes: Path, tmp_path: Path):
     refused(shapes, tmp_path / "out", "policy 'burn'", policy="burn")
     refused(shapes, tmp_path / "out", "output kind 'zip'", to="zip")
     refused(shapes, tmp_path / "out", "device 'abacus'", device="abacus")
+    refused(shapes, tmp_path / "out", "seed -1 must lie in", seed=-1)
+    refused(shapes, tmp_path / "out", "seed 4294967296 must lie in", seed=2**32)
+    refused(shapes, tmp_path / "out", "batch size 0", batch_size=0)
     refused(tmp_path / "nowhere", tmp_path / "out", "does not exist")
+    with pytest.raises(ElixirError, match="name one with -o"):
+        scan(shapes, resume=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -239,3 +251,32 @@ def test_pickles_are_refused_as_models(shapes: Path, tmp_path: Path):
     refused(shapes, tmp_path / "out", "model.pt", reference=str(pickle))
     with pytest.raises(ElixirError, match="pickle"):
         Pipeline.from_recipe("dataelixir", FAST | {"purifier": "prior"}).run(shapes, tmp_path / "b", prior=str(pickle))
+
+
+@pytest.mark.parametrize("wrong", [{"reference": "/nowhere/model.pt"}, {"prior": "/nowhere/prior.safetensors"}])
+def test_a_wrong_model_is_found_before_the_work(shapes: Path, tmp_path: Path, wrong: dict[str, str]):
+    with pytest.raises(ElixirError, match="there is no"):
+        Pipeline.from_recipe("dataelixir", FAST | {"purifier": "prior"}).run(shapes, tmp_path / "out", **wrong)  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path, stopped: list[Path]):
+    columns = {
+        "image": [b"", b""],
+        "label": [0, 1],
+        "notes": pa.array([[("a", 1)]] * 2, pa.map_(pa.string(), pa.int64())),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "maps.parquet")
+    refused(tmp_path / "maps.parquet", tmp_path / "out", "use --to parquet or --to folder", to="hf")
+    empty = datasets.Dataset.from_dict({"image": [b"", b""], "label": [0, 1], "meta": [{}, {}]})
+    empty.save_to_disk(str(tmp_path / "empty"))
+    refused(tmp_path / "empty", tmp_path / "out", "a column that parquet cannot hold")
+    assert not stopped
+    assert not (tmp_path / ".out.elixir-partial").exists()
+
+
+def test_a_split_that_is_missing_is_named(tmp_path: Path):
+    data = datasets.Dataset.from_dict({"image": [b"", b""], "label": [0, 1]})
+    datasets.DatasetDict({"train": data, "test": data}).save_to_disk(str(tmp_path / "src"))
+    shutil.rmtree(tmp_path / "src" / "test")
+    refused(tmp_path / "src", tmp_path / "out", "lists the split 'test', which is not there")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from elixir.data.sample import TRAIN
 from elixir.errors import ElixirError
 from elixir.result import Result
 from elixir.run.run import Run
+from elixir.stages.base import Stage
+from elixir.stages.execute import execute
 
 CLOCK = ".elixir/timings.json"
 
@@ -32,8 +35,33 @@ def without_clock(root: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    return sanitize(shapes, tmp_path_factory.mktemp("run") / "clean", settings=FAST)
+def known(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work folder of a run that was interrupted when it knew about every sample and had made no image."""
+
+    def execute_until(run: Run, stage: Stage) -> None:
+        if stage.name == "select":
+            raise KeyboardInterrupt
+        execute(run, stage)
+
+    clean = tmp_path_factory.mktemp("known") / "clean"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("elixir.pipeline.execute", execute_until)
+        with pytest.raises(KeyboardInterrupt):
+            sanitize(shapes, clean, settings=FAST)
+    return clean.with_name(".clean.elixir-partial")
+
+
+def completed(known: Path, shapes: Path, folder: Path, policy: str = "relabel") -> Result:
+    """What becomes of that run under a policy, which matters from there on only."""
+    work = Path(shutil.copytree(known, folder / known.name))
+    config = json.loads((work / "run.json").read_text())
+    (work / "run.json").write_text(json.dumps(config | {"policy": policy}))
+    return sanitize(shapes, folder / "clean", settings=FAST, policy=policy, resume=True)
+
+
+@pytest.fixture(scope="module")
+def run(known: Path, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return completed(known, shapes, tmp_path_factory.mktemp("run"))
 
 
 def test_every_sample_is_accounted_for(run: Result, shapes: Path):
@@ -63,8 +91,10 @@ def test_result_is_complete(run: Result):
     assert "spot is under attack" in (place(run) / ".elixir" / "report.html").read_text()
 
 
-def test_batch_size_changes_no_byte(run: Result, shapes: Path, tmp_path: Path):
-    sanitize(shapes, tmp_path / "clean", settings=FAST, batch_size=16)
+def test_neither_the_batch_size_nor_what_is_overwritten_changes_a_byte(run: Result, shapes: Path, tmp_path: Path):
+    (tmp_path / "clean").mkdir()
+    (tmp_path / "clean" / "old").write_text("old")
+    sanitize(shapes, tmp_path / "clean", settings=FAST, batch_size=16, overwrite=True)
     assert without_clock(tmp_path / "clean") == without_clock(place(run))
 
 
@@ -109,8 +139,8 @@ def test_later_stages_know_better(tmp_path: Path):
 
 
 @pytest.mark.parametrize("policy", ["drop", "quarantine"])
-def test_poisoned_samples_may_be_left_out(shapes: Path, tmp_path: Path, policy: str, run: Result):
-    left = sanitize(shapes, tmp_path / "clean", settings=FAST, policy=policy)
+def test_poisoned_samples_may_be_left_out(known: Path, shapes: Path, tmp_path: Path, policy: str, run: Result):
+    left = completed(known, shapes, tmp_path, policy)
     gone = {row["id"] for row in run.table.to_pylist() if row["action"] != "kept"}
     actions = {row["id"]: row["action"] for row in left.table.to_pylist() if row["action"] != "kept"}
     assert actions.keys() == gone
@@ -123,10 +153,3 @@ def test_scan_writes_no_images(shapes: Path, tmp_path: Path):
     result = scan(shapes, tmp_path / "findings", settings=FAST)
     assert {Path(name).parts[0] for name in contents(tmp_path / "findings")} == {".elixir"}
     assert result.table.num_rows == len(pq.read_table(tmp_path / "findings/.elixir/manifest.parquet"))
-
-
-def test_overwrite_replaces_a_result(run: Result, shapes: Path, tmp_path: Path):
-    (tmp_path / "clean").mkdir()
-    (tmp_path / "clean" / "old").write_text("old")
-    sanitize(shapes, tmp_path / "clean", settings=FAST, overwrite=True)
-    assert without_clock(tmp_path / "clean") == without_clock(place(run))

@@ -52,7 +52,7 @@ def certify(
 
     levels = tuple(sigmas or (0.12, 0.25, 0.5))
     settings = Settings(classifier, purifier, prior, levels, n0, n, alpha, count, seed, adaptive)
-    source = open_source(test, image=image, label=label, split=split)
+    source = open_source(test, image=image, label=label, split=split, usual="test")
     found = certify_dataset(source, folder, settings, choose_device(device), quiet or as_json)
     if as_json:
         sys.stdout.write(json.dumps(found) + "\n")

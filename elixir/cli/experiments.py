@@ -85,9 +85,11 @@ def score(
             made, target = attack_of(truth)
         else:
             raise ElixirError("--test needs --truth, or --attack and --target")
-        train = open_source(dst)
+        train = open_source(dst, **_opened_with(dst))
         target = None if target is None else train.classes[find_class(train, target)]
-        outcomes = train_and_attack(train, open_source(test), made, target, list(range(seeds)), quiet=quiet)
+        outcomes = train_and_attack(
+            train, open_source(test, usual="test"), made, target, list(range(seeds)), quiet=quiet
+        )
         report["outcomes"] = [vars(outcome) for outcome in outcomes]
     sys.stdout.write(json.dumps(report, indent=2) + "\n")
 
@@ -217,6 +219,17 @@ def _attack(text: str) -> tuple[str, dict[str, object]]:
     """Read "badnets:pattern=white,seed=1"."""
     name, _, settings = text.partition(":")
     return name, parse_settings(settings.split(",") if settings else [])
+
+
+def _opened_with(dst: Path) -> dict[str, Any]:
+    """Columns and split of a table that `elixir sanitize` has written."""
+    from elixir.data.files import RUN_FOLDER, read_json
+
+    settings = dst / RUN_FOLDER / "run.json"
+    if not settings.exists():
+        return {}
+    config = read_json(settings, "sanitize again")
+    return {} if config.get("to") == "folder" else {key: config.get(key) for key in ("image", "label", "split")}
 
 
 def _check_target(target: str | None, all_to_all: bool) -> None:

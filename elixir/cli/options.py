@@ -31,7 +31,7 @@ Prior = Annotated[
     str | None, typer.Option("--prior", metavar="MODEL", help="Weights of the purifier: file, folder or hub name.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-Seed = Annotated[int, typer.Option(min=0, help="Decides every draw and training.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides every draw and training.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Samples in flight; has no influence on the result.")]
 Image = Annotated[
     str | None, typer.Option("--image", metavar="COLUMN", help="Image column of a table, where it cannot be told.")

@@ -26,6 +26,9 @@ def denoise(
     prior: opt.Prior = None,
     device: opt.Device = "auto",
     seed: opt.Seed = 0,
+    image: opt.Image = None,
+    label: opt.Label = None,
+    split: opt.Split = None,
     quiet: opt.Quiet = False,
 ) -> None:
     """Measure how near a purifier leads noisy images of SRC to the clean ones, beside classical denoisers."""
@@ -38,7 +41,8 @@ def denoise(
     loaded = find("purifiers", purifier)(prior, choose_device(device))
     levels = sigmas or [0.075, 0.15, 0.26, 0.4]
     perceptual = load_perceptual(None, choose_device("cpu"))
-    for row in compare_denoisers(open_source(src), loaded, against or [], levels, count, seed, quiet, perceptual):
+    source = open_source(src, image=image, label=label, split=split)
+    for row in compare_denoisers(source, loaded, against or [], levels, count, seed, quiet, perceptual):
         sys.stdout.write(json.dumps(vars(row)) + "\n")
 
 

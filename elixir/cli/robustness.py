@@ -64,7 +64,7 @@ def robustness(
         count,
         seed,
     )
-    source = open_source(test, image=image, label=label, split=split)
+    source = open_source(test, image=image, label=label, split=split, usual="test")
     found = measure_robustness(source, folder, settings, choose_device(device), quiet or as_json)
     if as_json:
         sys.stdout.write(json.dumps(found) + "\n")

@@ -84,7 +84,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ElixirError(f"{escape(str(path))} cannot be read: {error}; {remedy}") from error
     if not isinstance(content, dict):
         raise ElixirError(f"{escape(str(path))} is JSON but holds no facts; {remedy}")

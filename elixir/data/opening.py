@@ -21,6 +21,7 @@ def open_source(
     image: str | None = None,
     label: str | None = None,
     split: str | None = None,
+    usual: str = "train",
     labelled: bool = True,
 ) -> Source:
     """Find out what `src` is and open it.
@@ -32,7 +33,8 @@ def open_source(
             or a `Part` of an opened source.
         image: column of a table with the images, where it cannot be told from the types.
         label: column of a table with the labels, likewise.
-        split: part of a dataset with several; "train" unless given. Only this part is read.
+        split: part of a dataset with several; only this part is read.
+        usual: the part to read unless `split` is given.
         labelled: False makes any folder with images in it do, with or without class folders.
 
     Raises:
@@ -40,7 +42,7 @@ def open_source(
     """
     if isinstance(src, Part):
         return src
-    columns = tables.Columns(image, label, split)
+    columns = tables.Columns(image, label, split, usual)
     if not isinstance(src, str | Path):
         return tables.open_object(src, columns)
     path = Path(src).expanduser()
@@ -102,7 +104,8 @@ def _places(source: Source) -> list[Path]:
     if isinstance(source, FolderSource):
         return [source.root]
     if isinstance(source, tables.TableSource):
-        return [place for part in (source.rows, *(source.siblings or {}).values()) for place in tables.places(part)]
+        parts = (source.rows, *(source.siblings or {}).values())
+        return [*(place for part in parts for place in tables.places(part)), *tables.named_folders(source)]
     return []
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 
@@ -22,28 +22,6 @@ from elixir.data.table_writer import ParquetWriter, numbered, with_image
 from elixir.data.tables import TableSource
 
 ORIGINALS, QUARANTINE, COLUMNS = "originals", "quarantine", "columns"
-
-
-class Originals(Protocol):
-    """Keeps samples as they were.
-
-    Attributes:
-        uncopied: ids of samples whose bytes could not be read.
-    """
-
-    uncopied: list[str]
-
-    def keep(self, index: int, decision: Decision) -> None:
-        """Keep one sample, if the decision changes it."""
-        ...
-
-    def place(self, index: int, decision: Decision) -> str:
-        """See `Sink.original`."""
-        ...
-
-    def close(self) -> None:
-        """Finish."""
-        ...
 
 
 def open_originals(folder: Path, source: Source, columns: bool) -> FileOriginals | RowOriginals:
@@ -108,7 +86,11 @@ def table_files(source: TableSource) -> dict[str, dict[Path, Path]]:
 
 
 class FileOriginals:
-    """Originals of a folder, as files of the same path; a link that cannot be followed is kept as a link."""
+    """Originals of a folder, as files of the same path; a link that cannot be followed is kept as a link.
+
+    Attributes:
+        uncopied: ids of samples, and paths of other files, whose bytes could not be read.
+    """
 
     def __init__(self, folder: Path, source: FolderSource) -> None:
         self.folder = folder
@@ -116,7 +98,7 @@ class FileOriginals:
         self.uncopied: list[str] = []
 
     def keep(self, index: int, decision: Decision) -> None:
-        """See `Originals.keep`."""
+        """Keep one sample as it was, if the decision changes it."""
         sample = self.source.samples[index]
         if decision.action == "kept":
             return
@@ -168,7 +150,7 @@ class RowOriginals:
         self._writers = {part: ParquetWriter(folder / RUN_FOLDER / f"{part}.parquet", schema) for part in parts}
 
     def keep(self, index: int, decision: Decision) -> None:
-        """See `Originals.keep`."""
+        """Keep one sample as it was, if the decision changes it."""
         if decision.action != "kept":
             self._add(_kept_in(decision), index, self.source.rows.row(index))
         elif self.columns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class PixelStore:
         self._record = 3 * size * size
         with writing(path):
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._closed = weakref.finalize(self, os.close, self._file)
 
     def __len__(self) -> int:
         """Records up to the last one written."""
@@ -97,8 +99,8 @@ class PixelStore:
             rest, offset = rest[got:], offset + got
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
+        """Close the file, which happens by itself when the store is not needed any more."""
+        self._closed()
 
     def __enter__(self) -> PixelStore:
         return self

@@ -93,8 +93,12 @@ class ParquetRows:
         """See `Rows.column`."""
         for file in self.files:
             with _open_parquet(file) as opened:
-                for batch in opened.iter_batches(4096, columns=[f"{name}.{field}" if field else name]):
-                    yield _field(batch.column(name), field)
+                try:
+                    for batch in opened.iter_batches(4096, columns=[f"{name}.{field}" if field else name]):
+                        batch.validate(full=True)  # text need not be UTF-8 in parquet
+                        yield _field(batch.column(name), field)
+                except (pa.ArrowException, OSError) as error:
+                    raise ElixirError(f"{file} is damaged in its column {name!r}: {error}") from error
 
     def fingerprint(self) -> str:
         """See `Rows.fingerprint`: names, sizes and times of the files."""
@@ -136,13 +140,16 @@ class ArrowRows:
                     mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
                 with pa.ipc.open_stream(pa.py_buffer(mapped)) as reader:
                     schema = reader.schema
-                    self._batches += [batch for batch in reader if len(batch)]
+                    batches = [batch for batch in reader if len(batch)]
+                for batch in batches:
+                    batch.validate(full=True)  # a wrong offset in a mapped file would end the process
             except (OSError, ValueError, pa.ArrowException) as error:
                 raise ElixirError(f"{file} cannot be read as an arrow file: {error}; save the dataset again") from error
             if not number:
                 self.schema = schema
             else:
                 _check_same(schema, file, self.schema, files[0])
+            self._batches += batches
             self._maps.append(mapped)
         self._starts = list(accumulate(map(len, self._batches), initial=0))
         self.parts = [(stem, self._starts[-1])]
@@ -234,10 +241,17 @@ class TorchRows:
         yield pa.array(self.labels) if name == "label" else pa.nulls(len(self.labels), pa.string())
 
     def fingerprint(self) -> str:
-        """See `Rows.fingerprint`: the labels, and the pixels of three images."""
+        """See `Rows.fingerprint`: the labels, and the pixels of three images.
+
+        Raises:
+            ElixirError: one of them is another each time.
+        """
         digest = hashlib.sha256(self.labels.tobytes())
         for index in {0, len(self.labels) // 2, len(self.labels) - 1}:
-            digest.update(_png(self.dataset[index][0]))
+            image = _png(self.dataset[index][0])
+            if image != _png(self.dataset[index][0]):
+                raise ElixirError("the torch dataset gives another image each time; leave out its random transforms")
+            digest.update(image)
         return digest.hexdigest()
 
     def _labels(self) -> Any:

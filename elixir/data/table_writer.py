@@ -43,7 +43,10 @@ class ParquetWriter:
         self._partial = path.with_name(f"{path.stem[:200]}.partial")
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = pq.ParquetWriter(self._partial, schema)
+            try:
+                self._writer = pq.ParquetWriter(self._partial, schema)
+            except pa.ArrowException as error:
+                raise ElixirError(f"the table has a column that parquet cannot hold: {error}; leave it out") from error
 
     def add(self, row: pa.Table) -> None:
         """See `TableWriter.add`."""

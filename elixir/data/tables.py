@@ -29,11 +29,19 @@ _SPLIT = re.compile(r"(?<![a-z])(train|test|validation|valid|val|dev|eval)(?![a-
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns and split the user named; None where they are to be detected."""
+    """Which columns and split the user named; None where they are to be detected.
+
+    Attributes:
+        image: column with the images.
+        label: column with the labels.
+        split: of several.
+        usual: split that is taken where none is named.
+    """
 
     image: str | None = None
     label: str | None = None
     split: str | None = None
+    usual: str = "train"
 
     @property
     def given(self) -> bool:
@@ -133,7 +141,7 @@ def open_object(src: Any, columns: Columns) -> TableSource:
     """A `datasets.Dataset` or `DatasetDict`, or a torch dataset."""
     if isinstance(src, datasets.DatasetDict):
         splits: dict[str, Any] = {str(name): part for name, part in src.items()}
-        split = _choose(_plain_names(list(splits), "the DatasetDict"), columns.split, "the DatasetDict")
+        split = _choose(_plain_names(list(splits), "the DatasetDict"), columns, "the DatasetDict")
         siblings = {name: part for name, part in splits.items() if name != split}
         return _open(DatasetRows(splits[split], split), "hf", f"DatasetDict[{split!r}]", columns, split, siblings)
     if isinstance(src, datasets.Dataset):
@@ -150,8 +158,11 @@ def open_saved(folder: Path, columns: Columns) -> TableSource:
     split, siblings, part = "train", None, folder
     if (listing := folder / "dataset_dict.json").exists():
         splits = _plain_names(read_json(listing, _SAVE_AGAIN).get("splits"), escape(str(listing)))
-        split = _choose(splits, columns.split, str(folder))
+        split = _choose(splits, columns, str(folder))
         siblings = {name: folder / name for name in splits if name != split}
+        for name, sibling in siblings.items():
+            if not sibling.is_dir():
+                raise ElixirError(f"{escape(str(listing))} lists the split {name!r}, which is not there; {_SAVE_AGAIN}")
         part = folder / split
     if siblings is None:
         state = folder / "state.json"
@@ -185,6 +196,19 @@ def saved_rows(folder: Path, split: str) -> ArrowRows:
     return ArrowRows([folder / file for file in _plain_names(names, name)], split)
 
 
+def named_folders(source: TableSource) -> set[Path]:
+    """The folders of image files that a `datasets` or torch dataset does not hold but names."""
+    if isinstance(source.rows, TorchRows):
+        pairs = getattr(source.rows.dataset, "samples", None)
+        paths = [pair[0] for pair in pairs if isinstance(pair, tuple)] if isinstance(pairs, list) else []
+    elif isinstance(source.rows, DatasetRows) and _has_paths(source.rows, source.image):
+        paths = [path for piece in source.rows.column(source.image, "path") for path in piece.to_pylist()]
+    else:
+        paths = []
+    named = {os.path.dirname(path) for path in paths if isinstance(path, str)}  # noqa: PTH120 - there are many
+    return {Path(folder) for folder in named if folder and Path(folder).is_dir()}
+
+
 def places(part: Any) -> list[Path]:
     """The files and folders on disk that rows or a sibling (see `TableSource`) are read from."""
     if isinstance(part, Path):
@@ -204,8 +228,10 @@ def open_parquet(files: list[Path], columns: Columns, location: str) -> TableSou
         splits.setdefault(found[1] if found else "train", []).append(file)
     split = next(iter(splits))
     if len(splits) > 1 or columns.split:
-        split = _choose(list(splits), columns.split, location)
+        split = _choose(list(splits), columns, location)
     chosen = splits.pop(split)
+    for others in splits.values():  # they are going to be copied, and a link may lead to anything
+        ParquetRows(others, [file.stem for file in others])
     stems = [escape(file.stem) for file in chosen]
     if len(set(stems)) < len(stems):
         common = os.path.commonpath([file.parent for file in chosen])
@@ -316,12 +342,17 @@ def _labels(rows: Rows, column: str) -> tuple[list[str], list[Any], np.ndarray]:
 
 def _names(rows: Rows, image: str, labels: np.ndarray) -> pa.Array:
     """The base names of the original files, null where there is none or a class has it twice."""
-    if not pa.types.is_struct(kind := rows.schema.field(image).type) or kind.get_field_index("path") < 0:
+    if not _has_paths(rows, image):
         return pa.nulls(len(labels), pa.string())
     seen = Counter((label, folded(name)) for label, name in zip(labels, _base_names(rows, image), strict=True) if name)
     pairs = zip(labels, _base_names(rows, image), strict=True)
     names = (name if name and seen[label, folded(name)] == 1 else None for label, name in pairs)
     return pa.array(names, pa.string())
+
+
+def _has_paths(rows: Rows, image: str) -> bool:
+    kind = rows.schema.field(image).type
+    return pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
 
 
 def _base_names(rows: Rows, image: str) -> Iterator[str | None]:
@@ -341,8 +372,9 @@ def _plain_names(names: Any, place: str) -> list[str]:
     return names
 
 
-def _choose(splits: list[str], wanted: str | None, location: str) -> str:
-    split = wanted or ("train" if "train" in splits or len(splits) != 1 else splits[0])
+def _choose(splits: list[str], columns: Columns, location: str) -> str:
+    split = columns.split or (columns.usual if len(splits) != 1 else splits[0])
     if split not in splits:
-        raise ElixirError(f"{location} has no split {split!r} but {', '.join(splits)}; name one with --split")
+        remedy = "name one with --split, or give it alone"
+        raise ElixirError(f"{location} has no split {split!r} but {', '.join(splits)}; {remedy}")
     return split

@@ -117,7 +117,7 @@ class Experiment:
                 version of the recipe.
         """
         recipe = described(pipeline, self.settings, self.subset)
-        train, test = open_source(self.train), open_source(self.test)
+        train, test = open_source(self.train), open_source(self.test, usual="test")
         target = None if self.target is None else train.classes[find_class(train, self.target)]
         return replace(self, target=target)._run(poisoning, pipeline, recipe, train, test)
 
@@ -141,7 +141,7 @@ class Experiment:
         with self._alone_with(poisoning):
             home = self._home(poisoning)
             poisoned = self._poisoned(poisoning, home, before)
-            folder, untreated = home / Path(pipeline).stem, home / UNDEFENDED
+            folder, untreated = home / defence_name(pipeline, self.subset), home / UNDEFENDED
             _claim(folder, DEFENCE, _trained_on(recipe))
             if pipeline in DETECTORS or self.subset:
                 _claim(untreated, DEFENCE, _trained_on({}))
@@ -177,7 +177,7 @@ class Experiment:
         else:
             cleaned = defend(pipeline, case, self.settings)
             detection = recovery(cleaned.manifest, truth)
-            measured = self._measured(pipeline, case, cleaned, before, mine, attack)
+            measured = self._measured(pipeline, case, cleaned, before, test, mine, attack)
         result = {
             **about,
             "samples": len(source.samples),
@@ -191,7 +191,14 @@ class Experiment:
         return result
 
     def _measured(
-        self, pipeline: str, case: Case, cleaned: Cleaned, before: Source, truth: pa.Table, attack: Any | None
+        self,
+        pipeline: str,
+        case: Case,
+        cleaned: Cleaned,
+        before: Source,
+        test: Source,
+        truth: pa.Table,
+        attack: Any | None,
     ) -> dict[str, Any]:
         """What the images are worth after a defence, and what classifiers learn from them."""
         start = time.perf_counter()
@@ -204,7 +211,7 @@ class Experiment:
         seeds = list(range(self.seed, self.seed + self.seeds))
         outcomes = train_and_attack(
             train,
-            open_source(self.test),
+            test,
             attack,
             self.target,
             seeds,
@@ -223,7 +230,7 @@ class Experiment:
     @cached_property
     def _contents(self) -> dict[str, str]:
         """What tells the datasets from others, wherever they lie."""
-        return {"train": _digest(open_source(self.train)), "test": _digest(open_source(self.test))}
+        return {"train": _digest(open_source(self.train)), "test": _digest(open_source(self.test, usual="test"))}
 
     def _origin(self, poisoning: Poisoning) -> dict[str, Any]:
         """All that a poisoned dataset comes from."""

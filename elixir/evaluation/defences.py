@@ -218,7 +218,7 @@ def examine(name: str, case: Case, count: int, settings: dict[str, object]) -> R
     rows = np.sort(generator(case.seed, "subset").permutation(len(case.truth))[:count])
     return scan(
         Part(case.source, rows.tolist()),
-        case.folder / f"scan-{count}",
+        case.folder / "scan",
         pipeline=name,
         settings=settings,
         reference=str(case.model),

@@ -17,9 +17,9 @@ from elixir.models.classifier import load_small_classifier
 from elixir.models.features import WithFeatures
 from elixir.models.hub import model_folder
 from elixir.models.torchscript import ScriptWithFeatures, load_script
-from elixir.models.weights import read_weights
+from elixir.models.weights import PICKLES, read_weights
 
-PROBE_SIDES = (28, 32, 64, 96, 128, 224, 256, 384, 512)
+PROBE_SIDES = (16, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 384, 512)
 GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as in PIL's conversion to "L"
 EXTRA = "is not installed: pip install 'dataset-elixir[models]'"
 
@@ -124,6 +124,8 @@ def load_classifier(
         return net
     if path.is_file():
         return _load_script(path, classes, device, preprocessing or Preprocessing())
+    if not (path.exists() or spec.startswith("timm:")) and (path.is_absolute() or path.suffix in PICKLES):
+        raise ElixirError(f"there is no model {spec!r}: give a TorchScript file, a timm name or a transformers folder")
     if path.is_dir() or ("/" in spec and not spec.startswith("timm:")):
         return _load_transformers(spec, classes, device, names, preprocessing)
     return _load_timm(spec.removeprefix("timm:"), classes, device, preprocessing)
@@ -132,9 +134,11 @@ def load_classifier(
 def _load_script(path: Path, classes: int, device: torch.device, preprocessing: Preprocessing) -> Classifier:
     script = load_script(path, device)
     channels = _channels(script)
-    fits = [side for side in PROBE_SIDES if _runs(script, torch.zeros(2, channels, side, side, device=device))]
+    sides = PROBE_SIDES if preprocessing.size is None else preprocessing.size[:1]
+    fits = [side for side in sides if _runs(script, torch.zeros(2, channels, side, side, device=device))]
     if not fits:
-        raise ElixirError(f"{str(path)!r} takes no batch of square images with {channels} channels and a common size")
+        tried = ", ".join(map(str, sides))
+        raise ElixirError(f"{str(path)!r} takes no batch of images with {channels} channels and {tried} pixels a side")
     if preprocessing.size is None:
         size = (fits[0], fits[0]) if len(fits) == 1 else None
         preprocessing = Preprocessing(preprocessing.mean, preprocessing.std, size, fits[0])
@@ -204,11 +208,11 @@ def _load_transformers(
 
 
 def _of_processor(processor: Any) -> Preprocessing:
-    """Resizing goes straight to the final size, without the centre crop that some processors add."""
+    """Resizing goes straight to the final size, where some processors cut the centre out of a larger image."""
     mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ((0.0,), (1.0,))
     if not processor.do_resize:
         return Preprocessing(mean, std)
-    size = dict(processor.size)
+    size = dict(processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size)
     side = size.get("shortest_edge")
     return Preprocessing(mean, std, (side, side) if side else (size["height"], size["width"]))
 

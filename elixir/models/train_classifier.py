@@ -98,7 +98,8 @@ def train_classifier(
     if initial is not None:
         net.load_state_dict(initial.state_dict())
     optimizer = torch.optim.AdamW(net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
-    mine = zlib.crc32(repr((settings, classes)).encode() + rows.tobytes() + labels.tobytes())
+    some = read(rows[[0, len(rows) // 2, -1]]).contiguous().numpy()  # other images are another training
+    mine = zlib.crc32(repr((settings, classes)).encode() + rows.tobytes() + labels.tobytes() + some.tobytes())
     epoch, done = 0, False
     if checkpoint.exists():
         counters = load_checkpoint(checkpoint, {"net": net}, optimizer, mine)

@@ -18,10 +18,16 @@ PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"}
 
 
 def sha256_of(model: str | Path | None) -> str | None:
-    """Of a model that is a file; of all that come with the package for None; None for a folder or a name."""
-    if model is None:
-        return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(SHIPPED.glob("*.safetensors")))).hexdigest()
-    return hashlib.sha256(Path(model).read_bytes()).hexdigest() if Path(model).is_file() else None
+    """Of a model that is a file or folder, of FILE in "timm:NAME@FILE", or of all shipped ones (None); else None."""
+    path = SHIPPED if model is None else Path(model)
+    if not path.exists():
+        path = Path(str(model).partition("@")[2] or path)
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    if not path.is_dir():
+        return None
+    files = sorted(file for file in path.rglob("*") if file.suffix in (".safetensors", ".json"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from elixir.data.files import replacing
 
 Columns = dict[str, np.ndarray]
 
@@ -20,11 +21,13 @@ def write_columns(path: Path, columns: Columns) -> None:
     Args:
         path: of the file; its folder is made if missing.
         columns: arrays (n, ...) of numbers, or of objects of one kind (n,).
+
+    Raises:
+        ElixirError: the disk is full or read-only.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    pq.write_table(_to_table(columns), partial)
-    os.replace(partial, path)
+    with replacing(path, path.with_suffix(".partial")) as partial:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(_to_table(columns), partial)
 
 
 def read_columns(paths: Sequence[Path], only: str | None = None) -> Columns:

@@ -62,7 +62,7 @@ class Record:
             probe["tile_transplant"],
             own,
             np.exp(crossfit["erased_logp"], dtype=np.float32),
-            probe["drop"][:, 0],
+            probe["drop"],
         )
         self.denied = (own < DENIED) & (np.exp(run.column("reference", "logp")) > SURE)
         self.everything = tuple(Moments.of(band, run.pixels, run.readable_rows()) for band in BANDS)

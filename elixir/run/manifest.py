@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from elixir.data.files import replacing
 
 ROWS_AT_ONCE = 4096
 
@@ -61,15 +62,19 @@ def write_manifest(path: Path, rows: Iterable[ManifestRow], classes: list[str]) 
     """Write the rows with their class names, a few thousand in memory at a time, through a temporary name.
 
     The names of all classes, with samples or without, are in the metadata of the schema.
+
+    Raises:
+        ElixirError: the disk is full or read-only.
     """
-    partial = path.with_name(path.name + ".partial")
-    with pq.ParquetWriter(partial, SCHEMA.with_metadata({"classes": json.dumps(classes)})) as writer:
+    with (
+        replacing(path, path.with_name(path.name + ".partial")) as partial,
+        pq.ParquetWriter(partial, SCHEMA.with_metadata({"classes": json.dumps(classes)})) as writer,
+    ):
         for block in _blocks(iter(rows)):
             columns = {field.name: [getattr(row, field.name) for row in block] for field in _FIELDS}
             columns["class"] = [_name(row.label, classes) for row in block]
             columns["new_class"] = [_name(row.new_label, classes) for row in block]
             writer.write_table(pa.table(columns, SCHEMA))
-    os.replace(partial, path)
 
 
 def read_manifest(path: Path) -> pa.Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elixir.data.files import replace_text
 from elixir.data.pixels import PixelStore
 from elixir.data.source import Kind, Source
 from elixir.errors import ElixirError
@@ -75,7 +75,8 @@ class Run:
     findings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        for folder in ("done", "spent"):
+            (self.folder / folder).mkdir(parents=True, exist_ok=True)
         self._stage, self._start = "", 0.0
         self._classifiers: dict[str, Classifier] = {}
         records = [(path.stem, json.loads(path.read_text())) for path in (self.folder / "done").glob("*.json")]
@@ -268,14 +269,14 @@ class Run:
     def note_cost(self) -> None:
         """Remember what the stage at work has cost so far, should the run be interrupted."""
         self.costs[self._stage].seconds = time.perf_counter() - self._start
-        write_text(self._spent, json.dumps(vars(self.costs[self._stage])))
+        replace_text(self._spent, json.dumps(vars(self.costs[self._stage])))
 
     def finished(self, stage: str) -> None:
         """Remember that a stage is done, with its cost and all findings."""
         self.note_cost()
         number = len(list((self.folder / "done").glob("*.json")))
         record = {"number": number, "cost": vars(self.costs[stage]), "findings": self.findings}
-        write_text(self.folder / "done" / f"{stage}.json", json.dumps(record))
+        replace_text(self.folder / "done" / f"{stage}.json", json.dumps(record))
 
     def has(self, stage: str) -> bool:
         """Whether a stage has finished."""
@@ -284,11 +285,3 @@ class Run:
     @property
     def _spent(self) -> Path:
         return self.folder / "spent" / f"{self._stage}.json"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small text file through a temporary name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

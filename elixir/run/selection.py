@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import numpy as np
 
 from elixir.data.decode import Picture, encode
+from elixir.data.files import replacing
 from elixir.run.run import Run
 
 BYTES_AT_ONCE = 2**28
@@ -30,10 +30,9 @@ def select(distance: np.ndarray, quantile: float) -> int:
 def keep_selected(run: Run, row: int, picture: Picture, rgb: np.ndarray) -> None:
     """Keep the new image (uint8 (h, w, 3)) of a row for the emit stage, as PNG with the picture's alpha and tags."""
     path = run.selected_path(row)
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(encode(picture, rgb))
-    os.replace(partial, path)
+    with replacing(path, path.with_suffix(".partial")) as partial:
+        path.parent.mkdir(exist_ok=True)
+        partial.write_bytes(encode(picture, rgb))
 
 
 def same_size(run: Run, rows: np.ndarray, copies: int) -> Iterator[np.ndarray]:

@@ -71,6 +71,8 @@ def _convert(stage: str, key: str, value: object, hint: object) -> object:
     if str(hint).startswith("tuple[") and isinstance(value, list):
         inner = float if "float" in str(hint) else int if "int" in str(hint) else str
         return tuple(_convert(stage, key, item, inner) for item in value)
+    if str(hint).startswith("tuple[") and not isinstance(value, tuple):
+        raise ElixirError(f"setting {stage}.{key} = {value!r} is of the wrong type; expected a list")
     accepted = hint if isinstance(hint, type) else getattr(hint, "__args__", (object,))
     plain = tuple(kind for kind in (accepted if isinstance(accepted, tuple) else (accepted,)) if isinstance(kind, type))
     if plain and not (isinstance(value, plain) and (type(value) is not bool or bool in plain)):

@@ -55,6 +55,11 @@ class CandidatesStage(MapStage):
             raise ElixirError(f"candidates.ssim = {self.ssim!r} is none of {', '.join(SSIM)}")
 
     def open(self, run: Run) -> None:
+        if len(run.classes) < 3:
+            raise ElixirError(
+                f"{run.source.location} has {len(run.classes)} classes; this recipe compares labels with each other, "
+                "which takes three: use the default one, --pipeline dataelixir"
+            )
         run.findings["candidates"] = asdict(self)
 
     def process(self, run: Run, rows: np.ndarray) -> Columns:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elixir.data.pixels import blocks
 from elixir.errors import ElixirError
 from elixir.models.train_classifier import ClassifierTraining
 from elixir.randomness import generator
@@ -52,7 +53,7 @@ class CrossfitStage(ReduceStage):
             training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 1 + index)
             seen = positions[fold != index]
             run.train(name, run.purified.read, seen, labels[seen], training)
-            for batch in np.array_split(positions[fold == index], max(1, (fold == index).sum() // 1024)):
+            for batch in blocks(positions[fold == index], run.pixels.shape):
                 raw = run.pixels.read(rows[batch])
                 without = erased(raw.float() / 255, tile[batch])
                 own = np.arange(len(batch)), labels[batch]

@@ -1,4 +1,4 @@
-"""How the reference model's view of each sample changes when noise of growing strength is added and removed."""
+"""What noise of growing strength takes away when it is added and removed, and whether that carries the label."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor
 from elixir.errors import ElixirError
 from elixir.randomness import generator, noise
 from elixir.run.columns import Columns
-from elixir.run.distance import cosine
 from elixir.run.run import Run
 from elixir.run.tiles import erased, grid, pasted
 from elixir.stages.base import MapStage
@@ -19,36 +18,32 @@ from elixir.stages.base import MapStage
 
 @dataclass
 class ProbeStage(MapStage):
-    """A few independent one-step purifications of the raw image at each rung of a ladder of noise levels.
+    """One independent one-step purification of the raw image at each rung of a ladder of noise levels.
 
-    Different triggers die at different noise, and a chain of purifications moves benign samples more than
-    independent draws do; hence a ladder, and no chain. For each draw it notes the reference model's label, the drop in
-    log-probability of the given label, and the feature shift 1 - cos.
+    Different triggers die at different noise, and a chain of purifications moves benign samples more than independent
+    draws do; hence a ladder, and no chain. At the first level it notes how far the reference model's log-probability of
+    the given label drops ("drop").
 
-    It also asks for a cause. What the first draw of a level took away is added to a few images of other labels, the
-    hosts: if that makes the reference model give them this sample's label, the sample carries a trigger ("transplant",
-    the mean probability of its label). A small bright patch survives noise; therefore each tile of the image is pasted
-    into a host as well, and the one that carries the label best is erased from the image ("tile_transplant", the mean
+    At the high levels it asks for a cause. What was taken away is added to a few images of other labels, the hosts: if
+    that makes the reference model give them this sample's label, the sample carries a trigger ("transplant", the mean
+    probability of its label). A small bright patch survives noise; therefore each tile of the image is pasted into a
+    host as well, and the one that carries the label best is erased from the image ("tile_transplant", the mean
     probability of the label on the hosts times its loss without the tile).
 
     Args:
         sigmas: noise levels in [0,1] pixel units.
-        draws: draws at each level.
         transplant_from: smallest level whose residual is transplanted.
         hosts: images of other labels that receive a sample's residual or tile.
-        keep: the level whose first draw is kept for the cross-fitted models to train on.
+        keep: the level whose images are kept for the cross-fitted models to train on.
     """
 
     name = "probe"
     sigmas: tuple[float, ...] = (0.075, 0.15, 0.26, 0.4)
-    draws: tuple[int, ...] = (1, 2, 1, 1)
     transplant_from: float = 0.26
     hosts: int = 4
     keep: float = 0.15
 
     def check(self) -> None:
-        if len(self.draws) != len(self.sigmas) or not all(draws > 0 for draws in self.draws):
-            raise ElixirError("probe.draws must be one positive number for each of probe.sigmas")
         if not all(0 < sigma <= 1 for sigma in self.sigmas):
             raise ElixirError(f"probe.sigmas = {list(self.sigmas)} must lie in (0, 1], in [0,1] pixel units")
         if list(self.sigmas) != sorted(self.sigmas):
@@ -66,28 +61,25 @@ class ProbeStage(MapStage):
         hosts = self._hosts(run, rows)
         own = np.arange(len(rows)), run.labels[rows]
         with run.network():
-            raw_logp, raw_features = run.classify("reference", raw)
-        predicted, drops, shifts, transplants = [], [], [], []
-        for sigma, draws in zip(self.sigmas, self.draws, strict=True):
-            for draw in range(draws):
-                z = noise(run.seed, run.ids(rows), ("probe", sigma, draw), tuple(x.shape[1:]))
-                with run.network(calls=len(rows) * run.purifier.calls_per_draw):
-                    purified = (run.purifier.purify(x, sigma, z) * 255).round().to(torch.uint8)
-                    logp, features = run.classify("reference", purified)
-                predicted.append(logp.argmax(1).astype(np.int16))
-                drops.append(raw_logp[own] - logp[own])
-                shifts.append(1 - cosine(raw_features, features))
-                if draw == 0 and sigma >= self.transplant_from:
-                    residual = x - purified.float() / 255
-                    received = [(host + residual).clamp(0, 1) for host in hosts]
-                    transplants.append(self._own_probability(run, received, own[1]))
-                if draw == 0 and sigma == self.keep:
-                    run.purified.append(run.positions(rows)[0], purified.numpy())
-        tile, tile_transplant = self._best_tile(run, x, np.exp(raw_logp[own]), hosts, own[1])
+            raw_logp = run.classify("reference", raw)[0][own]
+        drop = np.zeros(len(rows), np.float32)
+        transplants = []
+        for sigma in self.sigmas:
+            z = noise(run.seed, run.ids(rows), ("probe", sigma, 0), tuple(x.shape[1:]))
+            with run.network(calls=len(rows) * run.purifier.calls_per_draw):
+                purified = (run.purifier.purify(x, sigma, z) * 255).round().to(torch.uint8)
+            if sigma == self.sigmas[0]:
+                with run.network():
+                    drop = raw_logp - run.classify("reference", purified)[0][own]
+            if sigma == self.keep:
+                run.purified.append(run.positions(rows)[0], purified.numpy())
+            if sigma >= self.transplant_from:
+                residual = x - purified.float() / 255
+                received = [(host + residual).clamp(0, 1) for host in hosts]
+                transplants.append(self._own_probability(run, received, own[1]))
+        tile, tile_transplant = self._best_tile(run, x, np.exp(raw_logp), hosts, own[1])
         return {
-            "predicted": np.stack(predicted, 1),
-            "drop": np.stack(drops, 1).astype(np.float32),
-            "shift": np.stack(shifts, 1).astype(np.float32),
+            "drop": drop.astype(np.float32),
             "transplant": np.stack(transplants, 1),
             "tile": tile.astype(np.int16),
             "tile_transplant": tile_transplant,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +31,11 @@ class ReferenceStage(ReduceStage):
 
     def reduce(self, run: Run) -> Columns:
         rows = run.readable_rows()
-        if not len(rows):
-            raise ElixirError(f"{run.source.location} holds no readable, labelled image; see the list of problems")
+        if len(rows) < 2:
+            index = run.columns("index")
+            found = Counter(index["problem"][~index["readable"]].tolist()).most_common(3)
+            problems = "; ".join(f"{count} of {len(run.labels)}: {problem}" for problem, count in found)
+            raise ElixirError(f"{run.source.location} holds fewer than two readable, labelled images: {problems}")
         if run.reference is None:
             run.train(
                 "reference",
@@ -40,14 +44,12 @@ class ReferenceStage(ReduceStage):
                 run.labels[rows],
                 ClassifierTraining(self.epochs, self.least_steps, seed=run.seed),
             )
-        predicted = np.empty(len(rows), np.int16)
         logp = np.empty(len(rows), np.float32)
         features: list[np.ndarray] = []
         for start in range(0, len(rows), 1024):
             part = slice(start, start + 1024)
             out, feature = run.classify("reference", run.pixels.read(rows[part]))
-            predicted[part] = out.argmax(1)
             logp[part] = out[np.arange(len(out)), run.labels[rows[part]]]
             scale = np.maximum(1, np.abs(feature).max(1, keepdims=True) / LARGEST)  # only directions count later
             features.append((feature / scale).astype(np.float16))
-        return {"predicted": predicted, "logp": logp, "features": np.concatenate(features)}
+        return {"logp": logp, "features": np.concatenate(features)}

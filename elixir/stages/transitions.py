@@ -63,7 +63,7 @@ class TransitionsStage(ReduceStage):
             "suspect": suspect,
             "single": found.single,
             "label": found.majority,
-            "suspicion": np.where(discrepancy.flagged[given], changed, 0).astype(np.float32),
+            "suspicion": np.where(suspect, changed, 0).astype(np.float32),
         }
 
 

@@ -1,5 +1,8 @@
 """The pixel file: parts in any order, reads in any order, nothing read that was not written."""
 
+import gc
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -64,3 +67,13 @@ def test_full_disk(tmp_path, images, monkeypatch) -> None:
         monkeypatch.setattr("os.pwrite", full)
         with pytest.raises(ElixirError, match="no space left on device"):
             store.append(0, images)
+
+
+def test_a_store_that_is_not_needed_any_more_is_closed(tmp_path, images) -> None:
+    store = PixelStore(tmp_path / "pixels", 4)
+    number = store._file
+    os.fstat(number)
+    del store
+    gc.collect()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -10,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from torchvision.datasets import ImageFolder
 
 from elixir.data.decode import decode
-from elixir.data.opening import open_source
+from elixir.data.opening import open_source, refuse_overlap
 from elixir.data.rows import ParquetRows
 from elixir.data.tables import TableSource
 from elixir.errors import ElixirError, UnreadableSample
@@ -394,3 +396,80 @@ def test_hub_name(monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_source("someone/signs")
     assert source.location == "someone/signs (train)"
     assert source.read(2) == image_bytes(2)
+
+
+def test_a_wrong_offset_in_an_arrow_file_is_named(tmp_path: Path) -> None:
+    """Images are read through the offsets of a mapped file: unchecked, a wrong one ends the process."""
+    table().save_to_disk(str(tmp_path / "src"))
+    (file,) = (tmp_path / "src").glob("*.arrow")
+    data = bytearray(file.read_bytes())
+    sizes = np.cumsum([0, *(len(image_bytes(row)) for row in range(6)), 0]).astype(np.int32).tobytes()
+    at = data.index(sizes)
+    data[at + 4 : at + 8] = np.int32(2**30).tobytes()
+    file.write_bytes(data)
+    with pytest.raises(ElixirError, match="cannot be read as an arrow file"):
+        open_source(tmp_path / "src")
+
+
+@pytest.mark.parametrize("where", ["label", "path"])
+def test_text_of_parquet_that_is_no_utf8(tmp_path: Path, where: str) -> None:
+    bad = pa.array([b"caf\xe9"] * 2).view(pa.string())
+    images = pa.StructArray.from_arrays([pa.array([PNG] * 2), bad], ["bytes", "path"])
+    columns = {"image": images, "label": bad} if where == "label" else {"image": images, "label": [0, 1]}
+    with pytest.raises(ElixirError, match="is damaged in its column"):
+        open_source(parquet(tmp_path / "train.parquet", **columns))
+
+
+def test_a_link_among_the_splits_copies_nothing_else(tmp_path: Path) -> None:
+    parquet(tmp_path / "src/train.parquet", image=[PNG] * 2, label=[0, 1])
+    (tmp_path / "src/test.parquet").symlink_to("/etc/hostname")
+    with pytest.raises(ElixirError, match=r"test\.parquet cannot be read as parquet"):
+        open_source(tmp_path / "src")
+
+
+def test_the_split_that_is_usual(tmp_path: Path) -> None:
+    splits: dict[Any, datasets.Dataset] = {"train": table(5), "test": table(3)}
+    datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "saved"))
+    for name, split in splits.items():
+        split.to_parquet(str(tmp_path / "parquet" / f"{name}.parquet"))
+    table(4).save_to_disk(str(tmp_path / "single"))
+    for src in (tmp_path / "saved", tmp_path / "parquet", datasets.DatasetDict(splits)):
+        assert len(open_table(src).samples) == 5
+        assert len(open_table(src, usual="test").samples) == 3
+        assert len(open_table(src, usual="test", split="train").samples) == 5
+    assert len(open_table(tmp_path / "single", usual="test").samples) == 4
+    with pytest.raises(ElixirError, match="has no split 'test' but train, dev; name one with --split, or give it"):
+        open_source(datasets.DatasetDict({"train": table(5), "dev": table(3)}), usual="test")
+
+
+def test_images_that_are_only_named_are_not_written_over(tmp_path: Path) -> None:
+    for name in ("a/0.png", "b/1.png"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True)
+        (tmp_path / "images" / name).write_bytes(PNG)
+    paths = sorted(map(str, (tmp_path / "images").rglob("*.png")))
+    named = datasets.Dataset.from_dict({"image": paths, "label": [0, 1]}).cast_column("image", datasets.Image())
+    torch_like: Any = ImageFolder(str(tmp_path / "images"), transform=np.asarray)
+    for data in (named, torch_like):
+        source = open_source(data)
+        for out in ("images", "images/a/out"):
+            with pytest.raises(ElixirError, match="lies inside"):
+                refuse_overlap(data, source, tmp_path / out)
+        refuse_overlap(data, source, tmp_path / "out")
+    stored = open_source(table())  # names within its own bytes
+    refuse_overlap(table(), stored, tmp_path / "p")
+
+
+def test_torch_dataset_of_random_images() -> None:
+    rng = np.random.default_rng(0)
+
+    class Augmented:
+        targets = (0, 1)
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+            return rng.integers(0, 256, (4, 4, 3), np.uint8), index
+
+    with pytest.raises(ElixirError, match="leave out its random transforms"):
+        open_source(Augmented()).fingerprint()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification
+from transformers.models.deit.image_processing_deit import DeiTImageProcessor
 from transformers.models.vit.image_processing_vit import ViTImageProcessor
 
 from elixir.errors import ElixirError
@@ -277,3 +278,36 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, package: st
         ElixirError, match=rf"{package}, which is not installed: pip install 'dataset-elixir\[models\]'"
     ):
         load_classifier(spec, CLASSES, CPU)
+
+
+def test_transformers_that_cut_out_the_centre_get_the_size_of_the_cut(tmp_path: Path) -> None:
+    net = save_vit(tmp_path, list("abcde"))
+    DeiTImageProcessor(
+        size={"height": 28, "width": 28},
+        crop_size={"height": 24, "width": 24},
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    ).save_pretrained(tmp_path)
+    x = images(24)
+    with torch.no_grad():
+        assert torch.allclose(
+            load_classifier(str(tmp_path), CLASSES, CPU)(x)[0], net((x - 0.5) / 0.5).logits, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("given", [None, 36])
+def test_torchscript_of_an_unusual_size(tmp_path: Path, given: int | None) -> None:
+    side = given or 48
+    net = build(side=side)
+    file = str(export(net, tmp_path / "net.pt", side=side))
+    preprocessing = None if given is None else Preprocessing(size=(side, side))
+    loaded = load_classifier(file, CLASSES, CPU, preprocessing=preprocessing)
+    with torch.no_grad():
+        assert torch.allclose(loaded(images(side))[0], net(images(side)), atol=1e-5)
+        assert loaded(images(20))[0].shape == (4, CLASSES)
+
+
+def test_a_missing_file_is_not_taken_for_a_name(tmp_path: Path) -> None:
+    for spec in (str(tmp_path / "model"), "models/net.pt"):
+        with pytest.raises(ElixirError, match="there is no model"):
+            load_classifier(spec, CLASSES, CPU)

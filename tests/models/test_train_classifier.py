@@ -190,6 +190,9 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path):
         train(tmp_path, SETTINGS, on_epoch=lambda epoch, accuracy: None if epoch < 2 else stop(epoch, accuracy))
     with pytest.raises(ElixirError, match="other settings, data or start"):
         train(tmp_path, replace(SETTINGS, seed=1))
+    images, labels = data()
+    with pytest.raises(ElixirError, match="other settings, data or start"):
+        train_classifier(lambda rows: 255 - images[rows], np.arange(96), labels, 3, SETTINGS, tmp_path / "checkpoint")
     (tmp_path / "checkpoint").write_bytes(b"half of one")
     with pytest.raises(ElixirError, match="not a readable safetensors file"):
         train(tmp_path, SETTINGS)

@@ -16,5 +16,9 @@ def test_a_model_is_known_by_its_bytes(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(weights, "SHIPPED", tmp_path)
     assert sha256_of(None) == hashlib.sha256(b"firstsecond").hexdigest()
     assert sha256_of(str(tmp_path / "a.safetensors")) == hashlib.sha256(b"first").hexdigest()
-    assert sha256_of(str(tmp_path)) is None
+    assert sha256_of(f"timm:resnet18@{tmp_path / 'a.safetensors'}") == hashlib.sha256(b"first").hexdigest()
+    assert sha256_of(str(tmp_path)) == hashlib.sha256(b"firstsecond").hexdigest()
+    (tmp_path / "config.json").write_bytes(b"third")
+    assert sha256_of(str(tmp_path)) == hashlib.sha256(b"firstsecondthird").hexdigest()
+    assert sha256_of("timm:resnet18") is None
     assert sha256_of("google/ddpm-cifar10-32") is None

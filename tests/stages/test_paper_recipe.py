@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.data.opening import open_source
+from elixir.errors import ElixirError
 from elixir.pipeline import Pipeline
 from elixir.purifiers.chain import ddpm_reverse, ddpm_sigmas
 from elixir.randomness import noise
@@ -157,6 +159,13 @@ def test_nothing_changes_when_no_label_is_under_attack(poisoned: Path, tmp_path:
     assert {path for path in files(tmp_path / "out") if not path.startswith(".elixir")} == {
         str(path.relative_to(poisoned)) for path in poisoned.rglob("*.png")
     }
+
+
+def test_labels_need_others_to_be_compared_with(poisoned: Path, tmp_path: Path) -> None:
+    for name in sorted(COLOURS)[:2]:
+        shutil.copytree(poisoned / name, tmp_path / "two" / name)
+    with pytest.raises(ElixirError, match="has 2 classes; this recipe compares labels"):
+        Pipeline.from_recipe("dataelixir-paper", SETTINGS).run(tmp_path / "two", tmp_path / "out")
 
 
 @pytest.fixture

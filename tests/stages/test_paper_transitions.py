@@ -36,6 +36,23 @@ def test_transition_rule() -> None:
     assert found.kept[4].tolist() == [True, True, True, True, True, False, False]
 
 
+def test_what_is_misread_throughout_is_no_suspect() -> None:
+    """The reference model takes the sample for another label before and after: nothing has changed."""
+    predicted = np.array([[1] * 7, *[[2] + [0] * 6] * 3, *[[index] * 7 for index in (0, 1, 3)]], np.int16)
+    given = np.array([2, 2, 2, 2, 0, 1, 3])
+    run: Any = SimpleNamespace(
+        readable_rows=lambda: np.arange(7),
+        labels=given,
+        classes=list("abcd"),
+        column=lambda stage, name: predicted,
+        findings={},
+    )
+    found = TransitionsStage(tau=2, minimum=1).reduce(run)
+    assert [target["name"] for target in run.findings["targets"]] == ["c"]
+    assert found["suspect"].tolist() == [False, True, True, True, False, False, False]
+    assert found["suspicion"].tolist() == [0, 1, 1, 1, 0, 0, 0]
+
+
 def test_a_higher_tau_takes_more_flips_for_isolated() -> None:
     found = label_transitions(PREDICTED, tau=3)
     assert found.anomalous.tolist() == [False, True, False, False, True, True]

@@ -30,7 +30,7 @@ def judged(
         "probe": {
             "transplant": np.stack([np.where(attacked & cause, 0.9, 0.05)] * 2, 1).astype(np.float32),
             "tile_transplant": np.zeros(2 * COUNT, np.float32),
-            "drop": np.zeros((2 * COUNT, 5), np.float32),
+            "drop": np.zeros(2 * COUNT, np.float32),
         },
         "crossfit": {
             "logp": np.log(np.where((attacked & denied) | noise, 0.01, 0.99)),
