@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from elixir.data.files import read_json
+from elixir.data.named_files import stray_file
 from elixir.data.names import escape, file_name, folded
 from elixir.data.rows import ArrowRows, DatasetRows, ParquetRows, Rows, TorchRows, features
 from elixir.data.source import Sample
@@ -247,6 +248,10 @@ def open_hub(name: str, columns: Columns) -> TableSource:
         message = f"{name} is neither a path nor a dataset that can be loaded from the hub: {error}"
         raise ElixirError(f"{message}; check the spelling and the network") from error
     source = open_object(found, columns)
+    for part in found.values():
+        if stray := stray_file(part):
+            where = "is a file of this machine and not of the dataset; do not use it"
+            raise ElixirError(f"{name} names {escape(stray)!r} as one of its images, which {where}")
     source.location = f"{name} ({source.split})"
     return source
 

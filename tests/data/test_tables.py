@@ -1,6 +1,7 @@
 """Table sources: columns found or asked for, labels of every type, ids, names, and rows read in any order."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from elixir.data.decode import decode
+from elixir.data.named_files import stray_file
 from elixir.data.opening import open_source, refuse_overlap
 from elixir.data.rows import ParquetRows
 from elixir.data.tables import TableSource
@@ -396,6 +398,49 @@ def test_hub_name(monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_source("someone/signs")
     assert source.location == "someone/signs (train)"
     assert source.read(2) == image_bytes(2)
+
+
+@pytest.mark.parametrize("wrapped", ["{}", "file://{}", "zip://0.png::{}", "https://host/x.zip::{}"])
+def test_a_dataset_of_the_hub_reads_no_file_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wrapped: str
+) -> None:
+    """Else the sanitized copy would hold it, and be handed on."""
+    (tmp_path / "secret").write_bytes(image_bytes(0))
+    stray = wrapped.format(tmp_path / "secret")
+    whole = table()
+    named = datasets.Dataset.from_list(
+        [{"image": {"bytes": None, "path": stray}, "label": 0}],
+        datasets.Features({"image": datasets.Image(), "label": whole.features["label"]}),
+    )
+    for splits in ({"train": named}, {"train": whole, "test": named}):
+        monkeypatch.setattr(datasets, "load_dataset", lambda name, splits=splits: datasets.DatasetDict(splits))
+        with pytest.raises(ElixirError, match=rf"someone/signs names .*{re.escape(stray)}.* a file of this machine"):
+            open_source("someone/signs")
+
+
+def test_a_dataset_of_the_hub_reads_the_files_that_were_downloaded_with_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    blob = tmp_path / "hub" / "datasets--someone--signs" / "blobs" / "0123"
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(image_bytes(0))
+    shot = blob.parent.parent / "snapshots" / "0.png"
+    shot.parent.mkdir()
+    shot.symlink_to(blob)
+    named = datasets.Dataset.from_dict({"image": [str(shot)], "label": ["a"]})
+    named = named.cast_column("image", datasets.Image())
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: datasets.DatasetDict({"train": named}))
+    assert open_source("someone/signs").read(0) == image_bytes(0)
+
+
+def test_files_are_named_in_lists_too() -> None:
+    features = datasets.Features({"views": [datasets.Image()], "more": {"view": datasets.Image()}})
+    held = {"bytes": b"x", "path": "/etc/held"}
+    named = {"bytes": None, "path": "/etc/named"}
+    for row in ({"views": [held, named], "more": {"view": held}}, {"views": [], "more": {"view": named}}):
+        assert stray_file(datasets.Dataset.from_list([row], features)) == "/etc/named"
+    assert stray_file(datasets.Dataset.from_list([{"views": [held], "more": {"view": held}}], features)) is None
 
 
 def test_a_wrong_offset_in_an_arrow_file_is_named(tmp_path: Path) -> None:
