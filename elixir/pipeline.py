@@ -195,9 +195,8 @@ class Pipeline:
                 _discard(work)
                 return read_result(dst)
             _make_way(dst, work, config, resume, overwrite)
-            find("purifiers", self.purifier)(prior, chosen)  # better now than when a stage first needs it
-            if reference is not None:
-                load_classifier(reference, len(source.classes), chosen, source.classes)
+            purifier = find("purifiers", self.purifier)(prior, chosen)
+            own = None if reference is None else load_classifier(reference, len(source.classes), chosen, source.classes)
             if self["emit"].dataset:
                 with tempfile.TemporaryDirectory() as folder:
                     open_sink(to or source.kind, Path(folder) / "trial", source)
@@ -205,12 +204,11 @@ class Pipeline:
             run = Run(
                 work,
                 source,
+                purifier,
                 seed=seed,
                 device=chosen,
                 batch_size=batch_size,
-                purifier_name=self.purifier,
-                prior=prior,
-                reference=reference,
+                reference=own,
                 policy=policy,
                 to=to or source.kind,
                 progress=Progress(quiet),

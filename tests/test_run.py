@@ -18,6 +18,7 @@ from elixir.data.opening import open_source
 from elixir.data.restore import restore
 from elixir.data.sample import TRAIN
 from elixir.errors import ElixirError
+from elixir.purifiers.identity import Identity
 from elixir.result import Result
 from elixir.run.run import Run
 from elixir.stages.base import Stage
@@ -128,12 +129,12 @@ def test_an_interrupted_run_goes_on(run: Result, shapes: Path, tmp_path: Path):
 
 
 def test_later_stages_know_better(tmp_path: Path):
-    run = Run(tmp_path / "run", open_source(TRAIN))
+    run = Run(tmp_path / "run", open_source(TRAIN), Identity())
     for stage, suspects in (("target", 100), ("refine", 130)):
         run.started(stage)
         run.findings["suspects"] = suspects
         run.finished(stage)
-    again = Run(tmp_path / "run", open_source(TRAIN))
+    again = Run(tmp_path / "run", open_source(TRAIN), Identity())
     assert again.findings["suspects"] == 130
     assert list(again.costs) == ["target", "refine"]
 

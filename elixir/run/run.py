@@ -21,13 +21,11 @@ from elixir.data.source import Kind, Source
 from elixir.errors import ElixirError
 from elixir.models.base import Classifier
 from elixir.models.classifier import fused, load_small_classifier, save_classifier
-from elixir.models.external import load_classifier
 from elixir.models.inference import classify
 from elixir.models.train_classifier import ClassifierTraining, ReadPixels, train_classifier
 from elixir.models.weights import read_weights, write_weights
 from elixir.progress import Progress
 from elixir.purifiers.base import Purifier
-from elixir.registry import find
 from elixir.run.columns import Columns, read_columns, write_columns
 
 
@@ -47,11 +45,10 @@ class Run:
     Args:
         folder: where columns, models and the pixel cache are kept; made if missing.
         source: the samples.
+        purifier: of their images.
         seed: decides every draw and every training.
         device: where the networks run.
         batch_size: samples that a map stage takes at once; has no influence on any result.
-        purifier_name: registered name of the purifier.
-        prior: weights for the purifier (file, folder or hub name); None takes what the purifier ships.
         reference: the user's own classifier, or None to train one.
         policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
         to: kind of the output.
@@ -62,12 +59,11 @@ class Run:
 
     folder: Path
     source: Source
+    purifier: Purifier
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     batch_size: int = 256
-    purifier_name: str = "prior"
-    prior: str | None = None
-    reference: str | None = None
+    reference: Classifier | None = None
     policy: str = "relabel"
     to: Kind = "folder"
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
@@ -78,7 +74,7 @@ class Run:
         for folder in ("done", "spent"):
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
         self._stage, self._start = "", 0.0
-        self._classifiers: dict[str, Classifier] = {}
+        self._classifiers: dict[str, Classifier] = {} if self.reference is None else {"reference": self.reference}
         records = [(path.stem, json.loads(path.read_text())) for path in (self.folder / "done").glob("*.json")]
         for name, record in sorted(records, key=lambda item: item[1]["number"]):  # later stages know better
             self.costs[name] = Cost(**record["cost"])
@@ -149,11 +145,6 @@ class Run:
         """Where rows stand among the readable ones, int64."""
         return np.searchsorted(self.readable_rows(), rows)
 
-    @cached_property
-    def purifier(self) -> Purifier:
-        """The purifier of this run, loaded on first use."""
-        return find("purifiers", self.purifier_name)(self.prior, self.device)
-
     @contextmanager
     def network(self, calls: int = 0) -> Iterator[None]:
         """Count the enclosed time as spent inside networks, and `calls` purifier evaluations."""
@@ -219,11 +210,7 @@ class Run:
     def classify(self, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Log-probabilities (n, k) and features (n, d) of uint8 images, float32, by the classifier of that name."""
         if name not in self._classifiers:
-            if name == "reference" and self.reference is not None:
-                model = load_classifier(self.reference, len(self.classes), self.device, self.classes)
-            else:
-                model = fused(load_small_classifier(self._model(name))).to(self.device)
-            self._classifiers[name] = model
+            self._classifiers[name] = fused(load_small_classifier(self._model(name))).to(self.device)
         logp, features = classify(self._classifiers[name], images, self.device)
         return logp.numpy(), features.numpy()
 

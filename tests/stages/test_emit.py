@@ -9,6 +9,7 @@ from data.conftest import image_bytes, make_tree, table
 from elixir.data.opening import open_source
 from elixir.data.source import Kind
 from elixir.errors import ElixirError
+from elixir.purifiers.identity import Identity
 from elixir.run.manifest import read_manifest
 from elixir.run.run import Run
 from elixir.stages.emit import EmitStage
@@ -22,7 +23,7 @@ def indexed(
     src: Path, folder: Path, verdicts: list[str], to: Kind, policy: str = "quarantine", labels: list[int] | None = None
 ) -> Run:
     """A run that has come to its last stage, with a verdict on every sample, and its own label if there is no other."""
-    run = Run(folder, open_source(src), to=to, policy=policy)
+    run = Run(folder, open_source(src), Identity(), to=to, policy=policy)
     execute(run, IndexStage())
     rows = run.readable_rows()
     new = run.labels[rows] if labels is None else np.array(labels)

@@ -191,7 +191,7 @@ def test_labels_need_others_to_be_compared_with(poisoned: Path, tmp_path: Path) 
 
 @pytest.fixture
 def run(poisoned: Path, tmp_path: Path) -> Iterator[Any]:
-    run = Run(tmp_path / "run", open_source(poisoned), purifier_name="test-blocks")
+    run = Run(tmp_path / "run", open_source(poisoned), Blocks(None, torch.device("cpu")))
     execute(run, IndexStage(size=16))
     run._stage = "index"
     yield run
@@ -246,7 +246,7 @@ def settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     for seed, (path, name) in enumerate(shown.items()):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         picture(COLOURS[name], seed, size=24 if path == "red/2" else 16).save(root / f"{path}.png")
-    run = Run(tmp_path / "run", open_source(root), purifier_name="test-blocks")
+    run = Run(tmp_path / "run", open_source(root), Blocks(None, torch.device("cpu")))
     monkeypatch.setattr(run, "classify", nearest_colour)
     run.findings["candidates"] = {"steps": 4, "of": 40, "rounds": 2, "keep": 3}
     for stage in (IndexStage(size=16), Decided(), SettleStage(), ConsensusStage(), ConcludeStage()):

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from small_world import png
 
-from elixir.registry import register
 from elixir.run.run import Run
 from elixir.stages.select import SelectStage, nearest_free, tiles_to_repaint
 
@@ -63,7 +62,7 @@ def selecting(kind: type[Run], folder: Path, raw: np.ndarray, suspect: np.ndarra
         read=lambda row: png(raw[row].transpose(1, 2, 0)),
     )
     findings = {"working_size": SIZE, "max_pixels": 10**6, "targets": [{"label": 1, "clean_label": label == 1}]}
-    run = kind(folder, source, findings=findings, purifier_name="dimming")
+    run = kind(folder, source, Dimming(), findings=findings)
     everything, suspects = np.arange(80), np.flatnonzero(suspect)
     run.pixels.append(0, raw)
     run.write_part("index", 0, everything, {"readable": np.ones(80, bool), "shape": np.full((80, 2), SIZE, np.int32)})
@@ -133,8 +132,3 @@ class Dimming:
 
     def purify(self, x: torch.Tensor, sigma: float, noise: torch.Tensor) -> torch.Tensor:
         return x * (1 - sigma / 2)
-
-
-@register("purifiers", "dimming")
-def load_dimming(model: str | None, device: torch.device) -> Dimming:
-    return Dimming()
