@@ -1,9 +1,11 @@
 """Find and repair backdoor-poisoned samples in labelled image datasets."""
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from elixir.api import sanitize, scan
     from elixir.data.restore import restore
     from elixir.errors import ElixirError
@@ -24,6 +26,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Import on first use, so that `elixir --help` does not wait for torch."""
+    if name == "__version__":
+        return version("dataset-elixir")
     if name not in _HOMES:
         raise AttributeError(f"module 'elixir' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

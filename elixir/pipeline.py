@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import elixir
 from elixir.data.files import read_json, replace_text, writing
 from elixir.data.lock import locked
 from elixir.data.opening import open_source, refuse_overlap
@@ -176,6 +177,7 @@ class Pipeline:
         work = dst.parent / f".{dst.name}.elixir-partial"
         table = source if isinstance(source, TableSource) else None
         config = self.describe() | {
+            "version": elixir.__version__,
             "source": source.location,
             "fingerprint": source.fingerprint(),
             "image": table and table.image,

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -247,6 +248,12 @@ def test_wrong_experiments(shapes: Path, tmp_path: Path, monkeypatch, capsys, ar
     assert elixir(monkeypatch, *(places.get(word, word) for word in arguments)) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_the_version_is_that_of_the_project(monkeypatch, capsys):
+    assert elixir(monkeypatch, "--version") == 0
+    declared = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]["version"]
+    assert capsys.readouterr().out == f"elixir {declared}\n"
 
 
 def test_help_lists_the_commands():

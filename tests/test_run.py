@@ -99,7 +99,7 @@ def test_neither_the_batch_size_nor_what_is_overwritten_changes_a_byte(run: Resu
     assert without_clock(tmp_path / "clean") == without_clock(place(run))
 
 
-def test_an_interrupted_run_goes_on(run: Result, shapes: Path, tmp_path: Path):
+def test_an_interrupted_run_goes_on(run: Result, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pairs = [item for key, value in FAST.items() for item in ("--set", f"{key}={json.dumps(value)}")]
     script = "import small_world; from elixir.cli import main; main()"
     command = [sys.executable, "-c", script, "sanitize", str(shapes), "-o", str(tmp_path / "clean"), "--quiet", *pairs]
@@ -123,6 +123,10 @@ def test_an_interrupted_run_goes_on(run: Result, shapes: Path, tmp_path: Path):
         sanitize(shapes, tmp_path / "clean", settings=FAST)
     with pytest.raises(ElixirError, match="other settings \\(seed\\)"):
         sanitize(shapes, tmp_path / "clean", settings=FAST, seed=1, resume=True)
+    with monkeypatch.context() as upgraded:
+        upgraded.setattr("elixir.__version__", "9.9", raising=False)
+        with pytest.raises(ElixirError, match="other settings \\(version\\)"):
+            sanitize(shapes, tmp_path / "clean", settings=FAST, resume=True)
     resumed = sanitize(shapes, tmp_path / "clean", settings=FAST, resume=True)
     assert without_clock(tmp_path / "clean") == without_clock(place(run))
     assert resumed.calls_per_sample >= run.calls_per_sample

@@ -7,16 +7,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+import elixir
 from elixir.cli import certification, cleaning, experiments, priors, robustness
 from elixir.data.names import printable
 from elixir.errors import ElixirError
 
 app = typer.Typer(
-    help="Find and repair backdoor-poisoned samples in labelled image datasets.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -26,6 +27,22 @@ for group in (cleaning, experiments, priors, certification, robustness):
     app.add_typer(group.app)
 
 GO_ON = "the same command goes on from here, with --resume where it has that option"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"elixir {elixir.__version__}\n")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+]
+
+
+@app.callback()
+def about(version: Version = False) -> None:
+    """Find and repair backdoor-poisoned samples in labelled image datasets."""
 
 
 @contextmanager

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
+import datasets.config
 import huggingface_hub.constants as hub
 import pyarrow as pa
-import pyarrow.compute as pc
 
 REMOTE = ("hf", "http", "https")
 
@@ -38,7 +38,7 @@ def _named(values: pa.Array) -> Iterator[str]:
     if pa.types.is_struct(values.type):
         fields = dict(zip((field.name for field in values.type), values.flatten(), strict=True))
         if {"bytes", "path"} <= fields.keys():
-            yield from pc.drop_null(pc.filter(fields["path"], pc.is_null(fields["bytes"]))).to_pylist()
+            yield from fields["path"].filter(fields["bytes"].is_null()).drop_null().to_pylist()
         for field in fields.values():
             yield from _named(field)
     elif pa.types.is_nested(values.type) and hasattr(values, "flatten"):

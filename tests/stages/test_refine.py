@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from elixir.errors import ElixirError
+from elixir.purifiers.identity import Identity
 from elixir.run.run import Run
 from elixir.stages.refine import RefineStage
 
@@ -81,7 +82,9 @@ def refined(
         samples=[SimpleNamespace(label=int(label), id=str(row)) for row, label in enumerate(labels)],
     )
     targets = [{"label": 1, "name": "second", "witness": witness}] if witness else []
-    run = Classroom(folder, source, findings={"working_size": 8, "targets": targets, "scores": {"second": 0.2}})
+    run = Classroom(
+        folder, source, Identity(), findings={"working_size": 8, "targets": targets, "scores": {"second": 0.2}}
+    )
     run.lessons = []
     run.write_part("index", 0, np.arange(2 * COUNT), {"readable": np.ones(2 * COUNT, bool)})
     run.write_part("reference", 0, np.arange(2 * COUNT), {"features": features.astype(np.float32)})

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from elixir.errors import ElixirError
+from elixir.purifiers.identity import Identity
 from elixir.run.evidence import foreign_share
 from elixir.run.run import Run
 from elixir.stages.retrial import RetrialStage
@@ -87,7 +88,9 @@ def judged(
         samples=[SimpleNamespace(label=int(label), id=str(row)) for row, label in enumerate(labels)],
     )
     targets = [{"label": label, "witness": "trigger"} for label in attacked]
-    run = Court(folder, source, findings={"working_size": 8, "targets": targets, "scores": {"second": score}})
+    run = Court(
+        folder, source, Identity(), findings={"working_size": 8, "targets": targets, "scores": {"second": score}}
+    )
     run.write_part("index", 0, np.arange(2 * COUNT), {"readable": np.ones(2 * COUNT, bool)})
     run.write_part("reference", 0, np.arange(2 * COUNT), {"features": features.astype(np.float32)})
     columns = {"suspicion": suspicion, "pattern": pattern}

@@ -131,4 +131,7 @@ class Dimming:
     calls_per_draw = 1
 
     def purify(self, x: torch.Tensor, sigma: float, noise: torch.Tensor) -> torch.Tensor:
-        return x * (1 - sigma / 2)
+        return self.denoise(x, sigma)
+
+    def denoise(self, noisy: torch.Tensor, sigma: float) -> torch.Tensor:
+        return noisy * (1 - sigma / 2)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from elixir.purifiers.identity import Identity
 from elixir.run.residual import mean_excess
 from elixir.run.run import Run
 from elixir.stages.trigger import TriggerStage
@@ -49,7 +50,7 @@ def a_run(folder: Path, purification_leaves: float, dark: bool, kind: type[Run] 
         classes=["dark", "bright"],
         samples=[SimpleNamespace(label=int(label), id=str(row)) for row, label in enumerate(labels)],
     )
-    run = kind(folder, source, findings={"working_size": SIZE, "targets": [{"label": 1, "evidence": {}}]})
+    run = kind(folder, source, Identity(), findings={"working_size": SIZE, "targets": [{"label": 1, "evidence": {}}]})
     run.write_part("index", 0, np.arange(200), {"readable": np.ones(200, bool)})
     run.write_part("refine", 0, np.arange(200), {"suspect": striped, "suspicion": striped.astype(np.float32)})
     run.pixels.append(0, raw.clip(0, 255).astype(np.uint8))
