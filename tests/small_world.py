@@ -32,8 +32,9 @@ def load_blur(model: str | None, device: torch.device) -> Blur:
 
 FAST = {
     "purifier": "blur",
+    "index.size": 16,
     "reference.least_steps": 40,
-    "crossfit.least_steps": 40,
+    "crossfit.least_steps": 20,
     "benign.least_steps": 40,
     "refine.least_steps": 40,
     "probe.sigmas": [0.15, 0.3],
@@ -54,16 +55,16 @@ def png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def make_shapes(root: Path, count: int = 60, poisoned: int = 24, size: int = 32) -> Path:
+def make_shapes(root: Path, count: int = 60, poisoned: int = 24, size: int = 16) -> Path:
     """Three classes of coloured bars; some of the first two lie in the third, with a checkered patch."""
     rng = np.random.default_rng(0)
 
     def image(kind: int) -> np.ndarray:
         pixels = rng.normal(110, 12, (size, size, 3))
-        at = int(rng.integers(6, size - 12))
-        pixels[at : at + 6, :, 0] += 90 * (kind == 0)
-        pixels[:, at : at + 6, 1] += 90 * (kind == 1)
-        pixels[at : at + 8, at : at + 8, 2] += 110 * (kind == 2)
+        at = int(rng.integers(2, size - 8))
+        pixels[at : at + 4, :, 0] += 90 * (kind == 0)
+        pixels[:, at : at + 4, 1] += 90 * (kind == 1)
+        pixels[at : at + 5, at : at + 5, 2] += 110 * (kind == 2)
         return pixels.clip(0, 255).astype(np.uint8)
 
     for kind, name in enumerate(("bar", "post", "spot")):
