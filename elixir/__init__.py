@@ -1,7 +1,6 @@
 """Find and repair backdoor-poisoned samples in labelled image datasets."""
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     """Import on first use, so that `elixir --help` does not wait for torch."""
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("dataset-elixir")
     if name not in _HOMES:
         raise AttributeError(f"module 'elixir' has no attribute {name!r}")

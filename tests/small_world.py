@@ -30,9 +30,10 @@ def load_blur(model: str | None, device: torch.device) -> Blur:
     return Blur()
 
 
+SIZE = 16
 FAST = {
     "purifier": "blur",
-    "index.size": 16,
+    "index.size": SIZE,
     "reference.least_steps": 40,
     "crossfit.least_steps": 20,
     "benign.least_steps": 40,
@@ -55,13 +56,13 @@ def png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def make_shapes(root: Path, count: int = 60, poisoned: int = 24, size: int = 16) -> Path:
+def make_shapes(root: Path, count: int = 60, poisoned: int = 24) -> Path:
     """Three classes of coloured bars; some of the first two lie in the third, with a checkered patch."""
     rng = np.random.default_rng(0)
 
     def image(kind: int) -> np.ndarray:
-        pixels = rng.normal(110, 12, (size, size, 3))
-        at = int(rng.integers(2, size - 8))
+        pixels = rng.normal(110, 12, (SIZE, SIZE, 3))
+        at = int(rng.integers(2, SIZE - 8))
         pixels[at : at + 4, :, 0] += 90 * (kind == 0)
         pixels[:, at : at + 4, 1] += 90 * (kind == 1)
         pixels[at : at + 5, at : at + 5, 2] += 110 * (kind == 2)

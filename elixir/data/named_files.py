@@ -6,31 +6,21 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import datasets
 import datasets.config
 import huggingface_hub.constants as hub
 import pyarrow as pa
 
+from elixir.data.rows import Rows
+
 REMOTE = ("hf", "http", "https")
 
 
-def stray_file(dataset: datasets.Dataset) -> str | None:
-    """The first file named in a downloaded dataset that is neither remote nor in a Hugging Face cache.
-
-    Args:
-        dataset: as `datasets.load_dataset` gives it for a name on the hub.
-    """
+def stray_file(rows: Rows) -> str | None:
+    """The first file that downloaded rows name which is neither remote nor in a Hugging Face cache."""
     caches = [Path(os.path.realpath(place)) for place in (datasets.config.HF_DATASETS_CACHE, hub.HF_HUB_CACHE)]
-    stored = dataset.with_format("arrow")
-    nested = [name for name in stored.column_names if pa.types.is_nested(stored.features.arrow_schema.field(name).type)]
-    for name in nested:
-        table: pa.Table
-        for table in stored.select_columns([name]).iter(256):  # pyright: ignore[reportAssignmentType]
-            for chunk in table.column(0).chunks:
-                for path in _named(chunk):
-                    if not _allowed(path, caches):
-                        return path
-    return None
+    nested = [column.name for column in rows.schema if pa.types.is_nested(column.type)]
+    paths = (path for name in nested for values in rows.column(name) for path in _named(values))
+    return next((path for path in paths if not _allowed(path, caches)), None)
 
 
 def _named(values: pa.Array) -> Iterator[str]:
@@ -46,8 +36,9 @@ def _named(values: pa.Array) -> Iterator[str]:
 
 
 def _allowed(path: str, caches: list[Path]) -> bool:
-    scheme, separator, _ = path.rpartition("::")[2].partition("://")
+    file = path.rpartition("::")[2]  # what a chain such as zip://image.png::archive.zip opens on disk
+    scheme, separator, _ = file.partition("://")
     if separator:
         return scheme in REMOTE
-    real = Path(os.path.realpath(path.rpartition("::")[2]))
+    real = Path(os.path.realpath(file))
     return any(real.is_relative_to(cache) for cache in caches)

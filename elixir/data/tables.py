@@ -248,8 +248,8 @@ def open_hub(name: str, columns: Columns) -> TableSource:
         message = f"{name} is neither a path nor a dataset that can be loaded from the hub: {error}"
         raise ElixirError(f"{message}; check the spelling and the network") from error
     source = open_object(found, columns)
-    for part in found.values():
-        if stray := stray_file(part):
+    for split, part in found.items():
+        if stray := stray_file(DatasetRows(part, str(split))):
             where = "is a file of this machine and not of the dataset; do not use it"
             raise ElixirError(f"{name} names {escape(stray)!r} as one of its images, which {where}")
     source.location = f"{name} ({source.split})"

@@ -17,7 +17,7 @@ from torchvision.datasets import ImageFolder
 from elixir.data.decode import decode
 from elixir.data.named_files import stray_file
 from elixir.data.opening import open_source, refuse_overlap
-from elixir.data.rows import ParquetRows
+from elixir.data.rows import DatasetRows, ParquetRows
 from elixir.data.tables import TableSource
 from elixir.errors import ElixirError, UnreadableSample
 
@@ -439,8 +439,9 @@ def test_files_are_named_in_lists_too() -> None:
     held = {"bytes": b"x", "path": "/etc/held"}
     named = {"bytes": None, "path": "/etc/named"}
     for row in ({"views": [held, named], "more": {"view": held}}, {"views": [], "more": {"view": named}}):
-        assert stray_file(datasets.Dataset.from_list([row], features)) == "/etc/named"
-    assert stray_file(datasets.Dataset.from_list([{"views": [held], "more": {"view": held}}], features)) is None
+        assert stray_file(DatasetRows(datasets.Dataset.from_list([row], features), "train")) == "/etc/named"
+    whole = datasets.Dataset.from_list([{"views": [held], "more": {"view": held}}], features)
+    assert stray_file(DatasetRows(whole, "train")) is None
 
 
 def test_a_wrong_offset_in_an_arrow_file_is_named(tmp_path: Path) -> None:
