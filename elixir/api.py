@@ -37,8 +37,7 @@ def sanitize(
         result = sanitize("poisoned/", "clean/")
         result.targets, result.counts, result.dataset(), result.model
     """
-    chosen = pipeline if isinstance(pipeline, Pipeline) else Pipeline.from_recipe(pipeline, settings)
-    return chosen.run(src, dst, **options)
+    return _chosen(pipeline, settings).run(src, dst, **options)
 
 
 def scan(
@@ -61,11 +60,18 @@ def scan(
     Raises:
         ElixirError: something is unusable.
     """
-    chosen = pipeline if isinstance(pipeline, Pipeline) else Pipeline.from_recipe(pipeline, settings)
-    chosen = chosen.without_dataset()
+    chosen = _chosen(pipeline, settings).without_dataset()
     if dst is None and options.get("resume"):
         raise ElixirError("without a folder for the findings nothing is kept to go on with; name one with -o")
     if dst is not None:
         return chosen.run(src, dst, **options)
     with tempfile.TemporaryDirectory(prefix="elixir-scan-") as folder:
         return replace(chosen.run(src, Path(folder) / "scan", **options), path=None)
+
+
+def _chosen(pipeline: str | Path | Pipeline, settings: Mapping[str, object] | None) -> Pipeline:
+    if not isinstance(pipeline, Pipeline):
+        return Pipeline.from_recipe(pipeline, settings)
+    if settings:
+        raise ElixirError("settings are for a recipe; a Pipeline has its own: set pipeline[STAGE].KEY")
+    return pipeline

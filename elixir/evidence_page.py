@@ -50,6 +50,7 @@ def write_evidence_page(run: Run, result: Result, path: Path) -> None:
     parts = [
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>',
         f"<h1>{title}</h1><p>{result.table.num_rows} samples: {_counted(result.counts)}.</p>",
+        f"<p>{escape(result.losses())}.</p>" if result.uncopied else "",
         *(_target(run, target, result.table) for target in result.targets),
         "" if result.targets else "<p>No label is under attack.</p>",
         f"<h2>Labels</h2>{_labels(run, result.table)}",
@@ -88,7 +89,7 @@ def _target(run: Run, target: Target, table: pa.Table) -> str:
 
 
 def _sample(run: Run, place: int, row: dict[str, Any]) -> str:
-    pictures = _image(decode(run.source.read(place), run.findings["max_pixels"]).rgb)
+    pictures = _image(run.picture(place).rgb)
     if row["action"] in CHANGES and run.selected_path(place).exists():
         pictures += " " + _image(decode(run.selected_path(place).read_bytes(), run.findings["max_pixels"]).rgb)
     names = [escape(printable(str(row[key]))) for key in ("class", "new_class", "id")]

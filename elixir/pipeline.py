@@ -7,11 +7,9 @@ import json
 import os
 import shutil
 import tempfile
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from elixir.models.device import choose_device
 from elixir.models.external import load_classifier
 from elixir.models.weights import sha256_of
 from elixir.progress import Progress
+from elixir.recipe import read_recipe
 from elixir.registry import find
 from elixir.result import Result, read_result
 from elixir.run.run import Run
@@ -67,36 +66,32 @@ class Pipeline:
         Raises:
             ElixirError: no such recipe, not TOML, or an unknown stage, setting or value in it.
         """
-        name, table = _read_recipe(recipe)
+        read = read_recipe(recipe)
         settings = dict(settings or {})
-        listed = table.get("stages")
-        if not (isinstance(listed, list) and listed and all(isinstance(stage, str) for stage in listed)):
-            raise ElixirError(f"recipe {name!r} needs `stages = [...]`, the names of its stages in order")
-        for stage in listed:
-            if not isinstance(table.get(stage, {}), dict):
-                raise ElixirError(f"recipe {name!r} has no table [{stage}] of settings but {stage} = {table[stage]!r}")
-        if unknown := set(table) - {"description", "purifier", "stages", *listed}:
-            known = ", ".join(["description", "purifier", "stages", *table["stages"]])
-            raise ElixirError(f"recipe {name!r} has an unknown entry {sorted(unknown)[0]!r}; possible here: {known}")
-        purifier = str(settings.pop("purifier", table.get("purifier", "prior")))
+        purifier = str(settings.pop("purifier", read.purifier))
         find("purifiers", purifier)
-        per_stage: dict[str, dict[str, object]] = {stage: dict(table.get(stage, {})) for stage in table["stages"]}
         for key, value in settings.items():
             stage, _, setting = key.partition(".")
-            if stage not in per_stage or not setting:
-                near = difflib.get_close_matches(stage, per_stage, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"stages here: {', '.join(per_stage)}"
-                raise ElixirError(f"setting {key!r} should be STAGE.KEY with a stage of recipe {name!r}; {hint}")
-            per_stage[stage][setting] = value
-        stages = [build_stage(find("stages", stage), values) for stage, values in per_stage.items()]
-        return cls(name, stages, purifier)
+            if stage not in read.stages or not setting:
+                near = difflib.get_close_matches(stage, read.stages, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"stages here: {', '.join(read.stages)}"
+                raise ElixirError(f"setting {key!r} should be STAGE.KEY with a stage of recipe {read.name!r}; {hint}")
+            read.stages[stage][setting] = value
+        stages = [build_stage(find("stages", stage), values) for stage, values in read.stages.items()]
+        return cls(read.name, stages, purifier)
 
     def __getitem__(self, name: str) -> Any:
-        """The stage of that name."""
-        for stage in self.stages:
-            if stage.name == name:
-                return stage
-        raise KeyError(name)
+        """The stage of that name.
+
+        Raises:
+            ElixirError: there is none.
+        """
+        known = {stage.name: stage for stage in self.stages}
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"its stages: {', '.join(known)}"
+            raise ElixirError(f"pipeline {self.name!r} has no stage {name!r}; {hint}")
+        return known[name]
 
     def without_dataset(self) -> Pipeline:
         """The same pipeline that stops before images are made and written."""
@@ -112,12 +107,22 @@ class Pipeline:
         """Find mistakes before the work begins.
 
         Raises:
-            ElixirError: a setting is out of range, or no stage writes what was found.
+            ElixirError: settings of a stage do not go together, a stage comes before one that it needs or comes twice,
+                or the last is not `emit`.
         """
+        earlier: list[str] = []
         for stage in self.stages:
             stage.check()
-        if "emit" not in [stage.name for stage in self.stages]:
-            raise ElixirError(f"recipe {self.name!r} needs the stage emit at its end, which writes what was found")
+            if stage.name in earlier:
+                raise ElixirError(f"pipeline {self.name!r} has the stage {stage.name!r} twice; a stage runs once")
+            for name in stage.needs():
+                if name not in earlier:
+                    raise ElixirError(
+                        f"stage {stage.name!r} of pipeline {self.name!r} needs the stage {name!r} before it"
+                    )
+            earlier.append(stage.name)
+        if not earlier or earlier[-1] != "emit":
+            raise ElixirError(f"pipeline {self.name!r} needs the stage emit at its end, which writes what was found")
 
     def run(
         self,
@@ -128,8 +133,8 @@ class Pipeline:
         image: str | None = None,
         label: str | None = None,
         split: str | None = None,
-        reference: str | None = None,
-        prior: str | None = None,
+        reference: str | Path | None = None,
+        prior: str | Path | None = None,
         device: str = "auto",
         seed: int = 0,
         batch_size: int = 256,
@@ -171,7 +176,8 @@ class Pipeline:
         self.check()
         if dst is None:
             raise ElixirError("give a destination folder: sanitize never changes its input in place")
-        dst = Path(dst).expanduser().resolve()
+        dst, seed = Path(dst).expanduser().resolve(), int(seed)
+        reference, prior = (None if model is None else str(model) for model in (reference, prior))
         source = open_source(src, image=image, label=label, split=split)
         refuse_overlap(src, source, dst)
         work = dst.parent / f".{dst.name}.elixir-partial"
@@ -217,26 +223,7 @@ class Pipeline:
             )
             for stage in self.stages:
                 execute(run, stage)
-            return _publish(run, config, dst)
-
-
-def _read_recipe(recipe: str | Path) -> tuple[str, dict[str, Any]]:
-    path = Path(recipe)
-    shipped = {
-        Path(file.name).stem: file for file in files("elixir.pipelines").iterdir() if file.name.endswith(".toml")
-    }
-    if str(recipe) in shipped:
-        text = shipped[str(recipe)].read_text(encoding="utf-8")
-    elif path.suffix == ".toml" and path.is_file():
-        text = path.read_text(encoding="utf-8", errors="replace")
-    else:
-        near = difflib.get_close_matches(str(recipe), shipped, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"shipped: {', '.join(sorted(shipped))}"
-        raise ElixirError(f"there is no recipe {str(recipe)!r} (a shipped name or a .toml file); {hint}")
-    try:
-        return path.stem, tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ElixirError(f"recipe {str(recipe)!r} is not valid TOML: {error}") from error
+            return _publish(run, config, dst, overwrite)
 
 
 @contextmanager
@@ -261,7 +248,7 @@ def _finished_with(dst: Path, config: dict[str, Any]) -> bool:
 
 def _make_way(dst: Path, work: Path, config: dict[str, Any], resume: bool, overwrite: bool) -> None:
     """Remove the work folder, unless its run is gone on with, or refuse with a reason."""
-    if dst.exists() and not overwrite and (not dst.is_dir() or any(dst.iterdir())):
+    if _occupied(dst) and not overwrite:
         raise ElixirError(f"{dst} exists and is not empty; choose another folder or add --overwrite to replace it")
     if os.path.ismount(dst):
         raise ElixirError(f"{dst} is a mount point, which cannot be replaced; give a folder inside it with -o")
@@ -282,13 +269,17 @@ def _make_way(dst: Path, work: Path, config: dict[str, Any], resume: bool, overw
             )
 
 
+def _occupied(dst: Path) -> bool:
+    return dst.exists() and (not dst.is_dir() or any(dst.iterdir()))
+
+
 def _begin(work: Path, config: dict[str, Any]) -> None:
     with writing(work):
         work.mkdir(exist_ok=True)
         replace_text(work / "run.json", json.dumps(config, indent=2))
 
 
-def _publish(run: Run, config: dict[str, Any], dst: Path) -> Result:
+def _publish(run: Run, config: dict[str, Any], dst: Path, overwrite: bool) -> Result:
     """Turn the finished work folder into `dst`."""
     dataset = run.output
     evidence = dataset / ".elixir"
@@ -303,9 +294,13 @@ def _publish(run: Run, config: dict[str, Any], dst: Path) -> Result:
     result = read_result(dataset, dst)
     replace_text(evidence / "summary.txt", result.summary(times=False))
     write_evidence_page(run, result, evidence / "report.html")
+    if _occupied(dst) and not overwrite:
+        raise ElixirError(
+            f"{dst} has been filled while the run was at work; move it away and add --resume, which only publishes"
+        )
     if dst.exists():
         old = run.folder / "replaced"
-        os.replace(dst, old) if not dst.is_dir() or any(dst.iterdir()) else dst.rmdir()
+        os.replace(dst, old) if _occupied(dst) else dst.rmdir()
     os.replace(dataset, dst)
     _discard(run.folder)
     return read_result(dst)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -13,6 +14,17 @@ from torch import Tensor
 def generator(seed: int, *key: object) -> np.random.Generator:
     """A random generator for `key`, the same on every machine, in every process and order."""
     return np.random.Generator(np.random.Philox(key=np.frombuffer(_digest(seed, *key)[:16], np.uint64)))
+
+
+@contextmanager
+def numpy_seeded(seed: int) -> Iterator[None]:
+    """For code of others that draws from numpy's global state; what that was before comes back."""
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
 
 
 def noise(seed: int, ids: Sequence[str], draw: object, shape: tuple[int, ...]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,7 @@ class Result:
         table: the manifest, a row for every input sample (see `elixir.run.manifest.ManifestRow`).
         costs: wall seconds, network seconds and purifier calls of each stage.
         config: everything that decides the result.
+        uncopied: ids of samples, and paths of other files, that could not be read and so are not kept.
     """
 
     path: Path | None
@@ -63,6 +64,7 @@ class Result:
     table: pa.Table
     costs: dict[str, Cost]
     config: dict[str, Any]
+    uncopied: list[str] = field(default_factory=list)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -119,10 +121,17 @@ class Result:
             "samples": self.table.num_rows,
             "actions": self.counts,
             "targets": [vars(target) for target in self.targets],
+            "uncopied": self.uncopied,
             "calls_per_sample": round(self.calls_per_sample, 2),
             "seconds": {name: round(cost.seconds, 1) for name, cost in self.costs.items()},
             "network_seconds": {name: round(cost.network_seconds, 1) for name, cost in self.costs.items()},
         }
+
+    def losses(self) -> str:
+        """A line for people about what could not be copied."""
+        some = ", ".join(printable(path) for path in self.uncopied[:5])
+        more = ", ... (all in .elixir/findings.json)" if len(self.uncopied) > 5 else ""
+        return f"{len(self.uncopied)} files could not be read and so not copied: {some}{more}"
 
     def summary(self, times: bool = True) -> str:
         """A few lines for people; without clock readings if not `times`."""
@@ -146,6 +155,8 @@ class Result:
         lines += [f"set aside: {printable(id)}: {printable(reason)}" for id, reason in unreadable[:10]]
         if len(unreadable) > 10:
             lines.append(f"... and {len(unreadable) - 10} more, listed in .elixir/manifest.parquet")
+        if self.uncopied:
+            lines.append(self.losses())
         if times:
             spent = ", ".join(f"{name} {cost.seconds:.0f} s" for name, cost in self.costs.items())
             lines.append(f"time: {spent}; {self.calls_per_sample:.1f} network calls a sample")
@@ -163,6 +174,7 @@ def read_result(folder: Path, path: Path | None = None) -> Result:
         read_manifest(evidence / "manifest.parquet"),
         {name: Cost(**cost) for name, cost in costs.items()},
         json.loads((evidence / "run.json").read_text()),
+        findings.get("uncopied", []),
     )
 
 

@@ -22,6 +22,8 @@ from elixir.data.restore import restore
 from elixir.errors import ElixirError
 from elixir.evaluation import outcome
 from elixir.evaluation.truth import attack_of
+from elixir.pipeline import Pipeline
+from elixir.recipe import read_recipe, shipped_recipes
 from elixir.registry import find
 
 PAIRS = [item for key, value in FAST.items() for item in ("--set", f"{key}={json.dumps(value)}")]
@@ -125,6 +127,10 @@ def test_one_class_only(spots: Path, monkeypatch, capsys):
         (["poison", "{src}", "-o", "{out}", "--attack", "badnet", "--target", "bar"], "did you mean 'badnets'"),
         (["poison", "{src}", "-o", "{out}", "--attack", "badnets", "--target", "barr"], "did you mean 'bar'"),
         (["score", "{src}", "--test", "{src}", "--attack", "badnets", "--target", "barr"], "did you mean 'bar'"),
+        (
+            ["poison", "{src}", "-o", "{out}", "--attack", "badnets", "--target", "bar", "--set", "foo"],
+            "should look like KEY=VALUE",
+        ),
         (["score", "{src}"], "give --truth to compare with, --test to train for, or both"),
         (["score", "{src}", "--test", "{src}", "--target", "bar"], "about the attack that --attack names"),
         (
@@ -254,6 +260,22 @@ def test_the_version_is_that_of_the_project(monkeypatch, capsys):
     assert elixir(monkeypatch, "--version") == 0
     declared = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]["version"]
     assert capsys.readouterr().out == f"elixir {declared}\n"
+
+
+def test_recipes_are_listed_with_their_settings(monkeypatch, capsys):
+    assert elixir(monkeypatch, "recipes") == 0
+    told = capsys.readouterr().out
+    for recipe in shipped_recipes():
+        assert f"{recipe}: {read_recipe(recipe).description}\n" in told
+    assert elixir(monkeypatch, "recipes", "impure") == 0
+    told = capsys.readouterr().out
+    assert "purifier = impure\n" in told
+    shown = [line.strip() for line in told.splitlines() if line.startswith("  ") and " = " in line]
+    pipeline = Pipeline.from_recipe("impure", parse_settings([line.replace(" = ", "=", 1) for line in shown]))
+    assert pipeline.describe() == Pipeline.from_recipe("impure").describe()
+    assert len(shown) == sum(map(len, pipeline.describe()["stages"].values()))
+    assert elixir(monkeypatch, "recipes", "impur") == 1
+    assert "did you mean 'impure'" in capsys.readouterr().err
 
 
 def test_help_lists_the_commands():

@@ -16,9 +16,11 @@ from elixir.data.lock import locked
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, save_classifier
 from elixir.pipeline import Pipeline
+from elixir.recipe import shipped_recipes
 from elixir.registry import find, names, register
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage, Stage, build_stage
+from elixir.stages.settings import explained
 
 
 def test_every_shipped_recipe_can_be_built():
@@ -61,12 +63,66 @@ def test_settings_reach_their_stage():
         ({"probe.sigmas": [0.4, 0.15]}, "must ascend"),
         ({"probe.sigmas": 0.15}, "expected a list"),
         ({"target.smallest": 0}, "at least 1"),
+        ({"reference.epochs": 0}, "reference.epochs = 0 is out of range; it must be at least 1"),
+        ({"relabel.confidence": 7}, "at least 0 and below 1"),
+        ({"benign.mirror_from": -0.1}, "at least 0 and at most 1"),
+        ({"index.max_pixels": 0}, "at least 1"),
+        ({"probe.sigmas": [0.15, 1.5]}, r"\[0.15, 1.5\] is out of range"),
+        ({"target.mark": float("nan")}, "out of range"),
+        ({"select.sigmas": [0]}, "above 0"),
+        ({"emit.verdicts": "relable"}, "'emit' of pipeline 'dataelixir' needs the stage 'relable' before it"),
         ({"purifier": "priro"}, "did you mean 'prior'"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(ElixirError, match=message):
-        Pipeline.from_recipe("dataelixir", settings)
+        Pipeline.from_recipe("dataelixir", settings).check()
+
+
+def test_a_pipeline_is_as_strict_when_it_is_edited():
+    pipeline = Pipeline.from_recipe("dataelixir")
+    with pytest.raises(ElixirError, match="no setting 'sgimas'; did you mean 'sigmas'"):
+        pipeline["probe"].sgimas = (0.1,)
+    with pytest.raises(ElixirError, match="of the wrong type; expected int"):
+        pipeline["probe"].hosts = "many"
+    with pytest.raises(ElixirError, match="must be above 0 and at most 1"):
+        pipeline["probe"].sigmas = [0.0, 0.15]
+    with pytest.raises(ElixirError, match="no stage 'prob'; did you mean 'probe'"):
+        pipeline["prob"]
+    assert pipeline.describe() == Pipeline.from_recipe("dataelixir").describe()
+    pipeline["probe"].sigmas = [0.15, 1]
+    assert pipeline["probe"].sigmas == (0.15, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda stages: stages[::-1], "'emit' of pipeline 'dataelixir' needs the stage 'index' before it"),
+        (lambda stages: [stage for stage in stages if stage.name != "benign"], "'trigger'.* needs the stage 'benign'"),
+        (lambda stages: [stages[0], *stages], "has the stage 'index' twice"),
+        (lambda stages: stages[:-1], "needs the stage emit at its end"),
+        (lambda stages: [], "needs the stage emit at its end"),
+    ],
+)
+def test_stages_that_do_not_follow_from_each_other(change: Any, message: str):
+    pipeline = Pipeline.from_recipe("dataelixir")
+    pipeline.stages = change(pipeline.stages)
+    with pytest.raises(ElixirError, match=message):
+        pipeline.check()
+
+
+def test_settings_are_not_for_a_pipeline_object(tmp_path: Path):
+    with pytest.raises(ElixirError, match="a Pipeline has its own"):
+        scan(tmp_path, pipeline=Pipeline.from_recipe("dataelixir"), settings={"probe.hosts": 2})
+
+
+def test_every_setting_is_explained():
+    for recipe in shipped_recipes():
+        for stage in Pipeline.from_recipe(recipe).stages:
+            for key, text in explained(type(stage)).items():
+                assert text[:1] not in ("", "("), f"{stage.name}.{key}"
+    assert explained(find("stages", "probe"))["sigmas"] == "noise levels in [0,1] pixel units. (above 0 and at most 1)"
+    assert explained(find("stages", "candidates"))["ssim"].endswith("code computes. (intended or released)")
 
 
 @pytest.mark.parametrize(
@@ -80,6 +136,7 @@ def test_wrong_settings_are_named(settings, message):
         ("stages = [[1]]", "needs `stages"),
         ('stages = ["index"]\nindex = 3', r"no table \[index\] of settings but index = 3"),
         ('stages = ["index"]\npurifer = "prior"', "unknown entry 'purifer'"),
+        ('stages = ["index", "emit", "index"]', "lists the stage 'index' twice"),
     ],
 )
 def test_typos_in_recipes_are_named(tmp_path: Path, text, message):

@@ -127,6 +127,29 @@ def test_dataset_with_names_that_are_not_utf8(tmp_path: Path) -> None:
     agrees(clean(tmp_path / "src", tmp_path / "dst"), [r"caf\\e", r"caf\xe9", "cat"])
 
 
+def test_what_could_not_be_copied_is_told(tmp_path: Path) -> None:
+    src = make_tree(tmp_path / "src", images("cat/a.png", "cat/b.png", "dog/c.png", "dog/d.png"))
+    os.mkfifo(src / "cat/<b>.png")
+    result = clean(src, tmp_path / "dst")
+    told = "1 files could not be read and so not copied: cat/<b>.png"
+    assert result.uncopied == result.as_dict()["uncopied"] == ["cat/<b>.png"]
+    assert f"\n{told}\n" in result.summary()
+    assert f"\n{told}\n" in (tmp_path / "dst/.elixir/summary.txt").read_text()
+    page = (tmp_path / "dst/.elixir/report.html").read_text()
+    assert told.replace("<b>", "&lt;b&gt;") in page
+    row = next(row for row in result.table.to_pylist() if row["id"] == "cat/<b>.png")
+    assert (row["action"], row["original"]) == ("quarantined", "")
+    for number in range(5):
+        os.mkfifo(src / f"dog/\x1b{number}.png")
+    summary = clean(src, tmp_path / "more").summary()
+    assert r"6 files could not be read and so not copied: cat/<b>.png, dog/\x1b0.png, dog/\x1b1.png" in summary
+    assert r"dog/\x1b3.png, ... (all in .elixir/findings.json)" in summary
+    assert "\x1b" not in summary
+    whole = clean(make_tree(tmp_path / "whole", images("cat/a.png", "cat/b.png", "dog/c.png")), tmp_path / "all")
+    assert whole.uncopied == []
+    assert "could not be read" not in whole.summary() + (tmp_path / "all/.elixir/report.html").read_text()
+
+
 def test_dataset_that_was_changed(tmp_path: Path) -> None:
     result = clean(table(), tmp_path / "dst")
     table(3).save_to_disk(str(tmp_path / "dst"))
@@ -150,3 +173,25 @@ def test_scan_without_a_place_has_none(tmp_path: Path) -> None:
     with pytest.raises(ElixirError, match="this scan has kept no files"):
         _ = result.model
     assert scan(table(), tmp_path / "findings", pipeline=judged()).path == tmp_path / "findings"
+
+
+def test_what_appears_at_the_destination_meanwhile_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_tree(tmp_path / "in", images("cat/a.png", "cat/b.png", "dog/c.png", "dog/d.png"))
+    judge = Judge.reduce
+
+    def meanwhile(self: Judge, run: Run) -> Columns:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "precious.txt").write_text("mine")
+        return judge(self, run)
+
+    monkeypatch.setattr(Judge, "reduce", meanwhile)
+    with pytest.raises(ElixirError, match="out has been filled while the run was at work; move it away and"):
+        clean(tmp_path / "in", tmp_path / "out")
+    assert (tmp_path / "out" / "precious.txt").read_text() == "mine"
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    monkeypatch.setattr(Judge, "reduce", lambda self, run: pytest.fail("the run is done already"))
+    assert clean(tmp_path / "in", tmp_path / "out", resume=True).counts == {
+        "kept": 2,
+        "quarantined": 1,
+        "relabelled": 1,
+    }

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 import elixir
-from elixir.cli import certification, cleaning, experiments, priors, robustness
+from elixir.cli import certification, cleaning, experiments, priors, recipes, robustness
 from elixir.data.names import printable
 from elixir.errors import ElixirError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (cleaning, experiments, priors, certification, robustness):
+for group in (cleaning, recipes, experiments, priors, certification, robustness):
     app.add_typer(group.app)
 
 GO_ON = "the same command goes on from here, with --resume where it has that option"

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from elixir.cli import options as opt
-from elixir.cli.options import out, parse_settings
+from elixir.cli.options import ATTACK_FORM, out, parse_settings
 from elixir.errors import ElixirError
 
 app = typer.Typer()
@@ -41,7 +41,7 @@ def poison(
     from elixir.registry import find
 
     _check_target(target, all_to_all)
-    made = find("attacks", attack).configure(parse_settings(settings or []))
+    made = find("attacks", attack).configure(parse_settings(settings or [], ATTACK_FORM))
     source = open_source(src, image=image, label=label, split=split)
     done = made.poison_dataset(source, dst, target, rate=rate, rate_of=rate_of, select=select, seed=seed, quiet=quiet)
     if not quiet:
@@ -67,7 +67,7 @@ def score(
     from elixir.data.files import RUN_FOLDER
     from elixir.data.opening import open_source
     from elixir.evaluation.outcome import train_and_attack
-    from elixir.evaluation.truth import attack_of, read_truth, recovery
+    from elixir.evaluation.truth import attack_of, attacked_classes, read_truth, recovery
     from elixir.registry import find
     from elixir.result import read_result
 
@@ -79,17 +79,17 @@ def score(
     if truth is not None and (test is None or (dst / RUN_FOLDER).is_dir()):
         report |= vars(recovery(read_result(dst).table, read_truth(truth)))
     if test is not None:
+        train, classes = open_source(dst, **_opened_with(dst)), None
         if attack is not None and target is not None:
-            made = find("attacks", attack).configure(parse_settings(settings or []))
+            target = train.classes[find_class(train, target)]
+            made = find("attacks", attack).configure(parse_settings(settings or [], ATTACK_FORM))
         elif attack is None and truth is not None:
             made, target = attack_of(truth)
+            classes = attacked_classes(truth)
         else:
             raise ElixirError("--test needs --truth, or --attack and --target")
-        train = open_source(dst, **_opened_with(dst))
-        target = None if target is None else train.classes[find_class(train, target)]
-        outcomes = train_and_attack(
-            train, open_source(test, usual="test"), made, target, list(range(seeds)), quiet=quiet
-        )
+        tests = open_source(test, usual="test")
+        outcomes = train_and_attack(train, tests, made, target, list(range(seeds)), quiet=quiet, classes=classes)
         report["outcomes"] = [vars(outcome) for outcome in outcomes]
     sys.stdout.write(json.dumps(report, indent=2) + "\n")
 
@@ -218,7 +218,7 @@ def report(
 def _attack(text: str) -> tuple[str, dict[str, object]]:
     """Read "badnets:pattern=white,seed=1"."""
     name, _, settings = text.partition(":")
-    return name, parse_settings(settings.split(",") if settings else [])
+    return name, parse_settings(settings.split(",") if settings else [], ATTACK_FORM)
 
 
 def _opened_with(dst: Path) -> dict[str, Any]:

@@ -49,9 +49,16 @@ AttackSettings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the attack.")
 ]
 
+STAGE_FORM = "STAGE.KEY=VALUE, for example probe.hosts=8"
+ATTACK_FORM = "KEY=VALUE, for example alpha=0.2"
 
-def parse_settings(pairs: list[str]) -> dict[str, object]:
+
+def parse_settings(pairs: list[str], form: str = STAGE_FORM) -> dict[str, object]:
     """Parse "key=value" pairs; values as in TOML, anything else is text.
+
+    Args:
+        pairs: as given.
+        form: what they should look like, for the message.
 
     Raises:
         ElixirError: no equals sign.
@@ -60,7 +67,7 @@ def parse_settings(pairs: list[str]) -> dict[str, object]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise ElixirError(f"--set {pair!r} should look like STAGE.KEY=VALUE, for example probe.hosts=8")
+            raise ElixirError(f"the setting {pair!r} should look like {form}")
         try:
             settings[key.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

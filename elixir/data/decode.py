@@ -14,6 +14,7 @@ from elixir.errors import UnreadableSample
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF", "GIF")
 GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+LONGEST_PROFILE = 2**20  # bytes; Pillow reads no longer one from a PNG
 
 _SIGNATURES = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), ".png"),
@@ -36,27 +37,33 @@ class Picture:
         rgb: uint8 (h, w, 3); three equal channels for a grey image.
         alpha: uint8 (h, w), None when the file has no transparency.
         grey: the file holds one channel of intensity.
+        deep: that channel has 16 bit, of which `rgb` is the high byte.
         orientation: EXIF orientation 1 to 8 that a viewer still has to apply to `rgb`; 1 is none.
+        profile: ICC profile of `rgb`, None when the file has none.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray | None
     grey: bool
+    deep: bool
     orientation: int
+    profile: bytes | None
 
 
 def decode(data: bytes, max_pixels: int = 50_000_000) -> Picture:
     """Decode the first frame of an encoded image (PNG, JPEG, WebP, BMP, PPM, TIFF, GIF), whatever its file name says.
 
-    Palette, CMYK and 16-bit images become 8-bit RGB (16 bit by their high byte). Pixels are not turned by EXIF
-    orientation, except in TIFF, where the decoder does it. Broken EXIF counts as none.
+    Palette, CMYK and 16-bit images become 8-bit RGB (16 bit by their high byte). Integers of 32 bit may hold values of
+    8 or 16 bit. Pixels are not turned by EXIF orientation, except in TIFF, where the decoder does it. Broken EXIF
+    counts as none.
 
     Args:
         data: the file's bytes.
         max_pixels: largest width times height that is decoded; checked on the header alone.
 
     Raises:
-        UnreadableSample: the bytes are empty, truncated, too large or no image of these formats.
+        UnreadableSample: the bytes are empty, truncated, too large or no image of these formats, or a grey image of
+            more than 8 bit whose values leave its scale open, such as 12 bit in 16.
     """
     if not data:
         raise UnreadableSample("empty file")
@@ -82,7 +89,9 @@ def decode(data: bytes, max_pixels: int = 50_000_000) -> Picture:
 
 
 def encode(picture: Picture, rgb: np.ndarray) -> bytes:
-    """Lossless PNG of new pixels with the picture's alpha, greyness and orientation tag; the same bytes every time.
+    """Lossless PNG of new pixels with what else the picture has; the same bytes every time.
+
+    That is its alpha, greyness, depth, orientation tag and ICC profile.
 
     Args:
         picture: what the pixels replace.
@@ -93,14 +102,23 @@ def encode(picture: Picture, rgb: np.ndarray) -> bytes:
     image = Image.fromarray(np.ascontiguousarray(rgb))
     if picture.grey:
         image = image.convert("L")
+    if picture.deep:
+        image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(np.ascontiguousarray(picture.alpha)))
     exif = Image.Exif()
     if picture.orientation != 1:
         exif[ExifTags.Base.Orientation] = picture.orientation
     buffer = BytesIO()
-    image.save(buffer, "PNG", exif=exif.tobytes() if exif else b"")
+    image.save(buffer, "PNG", exif=exif.tobytes() if exif else b"", icc_profile=picture.profile)
     return buffer.getvalue()
+
+
+def as_encoded(picture: Picture, rgb: np.ndarray) -> np.ndarray:
+    """What `encode` keeps of new pixels, uint8 (h, w, 3): those of a grey picture become three equal channels."""
+    if not picture.grey:
+        return rgb
+    return np.array(Image.fromarray(np.ascontiguousarray(rgb)).convert("L").convert("RGB"))
 
 
 def resize(rgb: np.ndarray, size: int) -> np.ndarray:
@@ -126,22 +144,42 @@ def extension(data: bytes) -> str:
 def _picture(image: Image.Image) -> Picture:
     grey = image.mode in GREY_MODES
     orientation = _orientation(image)
+    profile = _profile(image, grey)
     if image.mode == "F" or image.mode.startswith("I"):
-        intensity = _eight_bit(np.asarray(image))
-        return Picture(np.repeat(intensity[..., None], 3, axis=2), None, grey, orientation)
-    if image.has_transparency_data:
-        pixels = np.array(image.convert("RGBA"))
-        return Picture(np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(pixels[..., 3]), grey, orientation)
-    return Picture(np.array(image.convert("RGB")), None, grey, orientation)
+        intensity, deep = _intensity(image)
+        return Picture(np.repeat(intensity[..., None], 3, axis=2), None, grey, deep, orientation, profile)
+    pixels = np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    alpha = np.ascontiguousarray(pixels[..., 3]) if image.has_transparency_data else None
+    return Picture(np.ascontiguousarray(pixels[..., :3]), alpha, grey, False, orientation, profile)
 
 
-def _eight_bit(intensity: np.ndarray) -> np.ndarray:
-    """Integers count as 16 bit; floats as [0,1] or, where any is larger, as [0,255]."""
-    if intensity.dtype.kind == "f":
-        intensity = np.nan_to_num(intensity)
-        scale = 255.0 if intensity.max() <= 1 else 1.0
-        return (intensity * scale).round().clip(0, 255).astype(np.uint8)
-    return (intensity.clip(0, 65535).astype(np.uint16) >> 8).astype(np.uint8)
+def _intensity(image: Image.Image) -> tuple[np.ndarray, bool]:
+    """Grey of more than 8 bit as uint8, and whether it has 16.
+
+    Floats count as [0,1] or, where any is larger, as [0,255]; integers as 16 bit, those of 32 bit also as 8.
+    """
+    values = np.asarray(image)
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values)
+        scale = 255.0 if values.max() <= 1 else 1.0
+        return (values * scale).round().clip(0, 255).astype(np.uint8), False
+    low, high = int(values.min()), int(values.max())
+    if image.mode == "I" and image.format != "PPM" and low >= 0 and high <= 255:  # PPM comes stretched to 16 bit
+        return values.astype(np.uint8), False
+    if low < 0 or high > 65535 or (high < 4096 and (values % 257).any()):  # what has been 8 bit is multiples of 257
+        raise UnreadableSample(
+            f"grey image of 16 or 32 bit with values from {low} to {high}: "
+            "convert it to 8 bit, or stretch it to the full range of 16, 0 to 65535"
+        )
+    return (values >> 8).astype(np.uint8), True
+
+
+def _profile(image: Image.Image, grey: bool) -> bytes | None:
+    """The file's ICC profile, unless it is of colours that become others here, or longer than a PNG is read with."""
+    profile = image.info.get("icc_profile")
+    if not isinstance(profile, bytes) or len(profile) > LONGEST_PROFILE:
+        return None
+    return profile if profile[16:20] == (b"GRAY" if grey else b"RGB ") else None
 
 
 def _orientation(image: Image.Image) -> int:

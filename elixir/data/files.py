@@ -92,10 +92,11 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def copy(source: Path, path: Path, partial: Path) -> None:
-    """Copy bytes, times and permissions of one file; links are followed."""
+    """Copy the bytes of one file, and times and permissions where the file system has them; links are followed."""
     with replacing(path, partial):
         shutil.copyfile(source, partial)
-        shutil.copystat(source, partial)
+        with suppress(OSError):  # vfat and CIFS mounts refuse permissions; the bytes are what matters
+            shutil.copystat(source, partial)
 
 
 def empty_folder(folder: Path) -> None:

@@ -38,5 +38,5 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            path.unlink()
+            path.unlink()  # who waits for it sees that and locks a new file (filelock from 3.30 on)
         lock.release()

@@ -47,7 +47,7 @@ def open_source(
         return tables.open_object(src, columns)
     path = Path(src).expanduser()
     if path.is_dir():
-        if any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
+        if _is_saved(path):
             return tables.open_saved(path, columns)
         if files := _parquet_files(path):
             return tables.open_parquet(files, columns, str(path))
@@ -109,9 +109,32 @@ def _places(source: Source) -> list[Path]:
     return []
 
 
+def _is_saved(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote a folder; a state.json may also lie in a tree by chance."""
+    state = folder / "state.json"
+    if (folder / "dataset_dict.json").exists() or (state.is_file() and any(folder.glob("*.arrow"))):
+        return True
+    try:
+        return state.is_file() and b'"_data_files"' in state.read_bytes()
+    except OSError:  # opening it says what is wrong
+        return True
+
+
 def _parquet_files(folder: Path) -> list[Path]:
-    """The parquet files of a folder that holds a table, in itself or in "data"; none if it also has class folders."""
-    files = sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
-    if any(child.is_dir() and not child.name.startswith(".") and child.name != "data" for child in folder.iterdir()):
-        return []
-    return [file for file in files if not file.name.startswith(".")]
+    """The parquet files of a folder that holds a table, in itself or in "data".
+
+    Raises:
+        ElixirError: it has other folders too: one of the two would be passed on unseen.
+    """
+    folders = [child for child in sorted(folder.iterdir()) if child.is_dir() and not child.name.startswith(".")]
+    found = [file for place in (folder, *folders) for file in place.glob("*.parquet")]
+    files = sorted(file for file in found if file.is_file() and not file.name.startswith("."))
+    others = [child.name for child in folders if child.name != "data"]
+    if files and others:
+        one = len({file.parent for file in files}) == 1
+        pattern = f"{glob.escape(str(files[0].parent if one else folder))}/{'' if one else '**/'}*.parquet"
+        raise ElixirError(
+            f"{escape(str(folder))} has both parquet files ({escape(files[0].name)}) and folders that may be classes "
+            f"({escape(others[0])}); give {escape(pattern)}, or a folder that has the class folders alone"
+        )
+    return files

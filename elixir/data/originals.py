@@ -66,6 +66,7 @@ def write_facts(
         facts |= {
             "schema": base64.b64encode(source.rows.schema.serialize()).decode(),
             "image": source.image,
+            "about": source.about,
             "split": source.split,
             "siblings": None if source.siblings is None else list(source.siblings),
             "parts": source.rows.parts,
@@ -123,9 +124,10 @@ class FileOriginals:
 
     def place(self, index: int, decision: Decision) -> str:
         """See `Sink.original`."""
-        if decision.action == "kept":
+        id = self.source.samples[index].id
+        if decision.action == "kept" or id in self.uncopied:
             return ""
-        return f"{RUN_FOLDER}/{_kept_in(decision)}/{self.source.samples[index].id}"
+        return f"{RUN_FOLDER}/{_kept_in(decision)}/{id}"
 
     def close(self) -> None:
         """Nothing is left to do."""

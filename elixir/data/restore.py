@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elixir.data.files import RUN_FOLDER, copy, empty_folder, read_json, writing
+from elixir.data.lock import locked
 from elixir.data.names import escape, unescape
 from elixir.data.originals import COLUMNS, ORIGINALS, QUARANTINE
 from elixir.data.rows import ParquetRows, Rows
@@ -44,7 +45,8 @@ def restore(dst: Path, out: Path) -> int:
         How many samples were restored: all, but those whose bytes could not be read in the first place.
 
     Raises:
-        ElixirError: `dst` is no such output, or was changed since; `out` is not empty, or cannot be written.
+        ElixirError: `dst` is no such output, or was changed since; `out` is not empty, cannot be written, or another
+            run is at work there.
     """
     dst, out = Path(os.path.realpath(dst)), Path(os.path.realpath(out))
     manifest = _read_manifest(dst)
@@ -53,21 +55,22 @@ def restore(dst: Path, out: Path) -> int:
         raise ElixirError(f"{escape(str(out))} is inside {escape(str(dst))}; restore to another place")
     if (out / RUN_FOLDER).exists():
         raise ElixirError(f"{escape(str(out))} is not empty; give a folder that does not exist yet")
-    empty_folder(out)
-    work = out.with_name(f".{out.name[:80]}.partial")
-    with writing(work):
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
-    try:
-        builder = _Folder if facts["kind"] == "folder" else _Table
-        with writing(out):
-            count = builder(dst, work, facts, manifest).build()
-            work.replace(out)
-    except (LookupError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
-        file = escape(str(dst / RUN_FOLDER / "restore.json"))
-        raise ElixirError(f"{file} cannot be understood: {type(error).__name__}: {error}; {_CHANGED}") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    work = out.with_name(f".{out.name[:80]}.elixir-restore")
+    with locked(out.with_name(f".{out.name[:80]}.elixir-lock")):
+        empty_folder(out)
+        with writing(work):
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+        try:
+            builder = _Folder if facts["kind"] == "folder" else _Table
+            with writing(out):
+                count = builder(dst, work, facts, manifest).build()
+                work.replace(out)
+        except (LookupError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
+            file = escape(str(dst / RUN_FOLDER / "restore.json"))
+            raise ElixirError(f"{file} cannot be understood: {type(error).__name__}: {error}; {_CHANGED}") from error
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     return count
 
 
@@ -92,7 +95,7 @@ class _Folder:
             kept = self._kept(sample, action, output)
             if action == "kept" and outputs:
                 target.write_bytes(outputs.image(output, "image"))
-            elif kept.is_symlink():
+            elif kept.is_symlink() and not digest:
                 links[target] = kept.readlink()
             elif sample in uncopied:
                 continue
@@ -164,7 +167,7 @@ class _Table:
         """The writer of each row, in order; exhaust it to finish the files."""
         if self.facts["kind"] == "hf":
             folder = self.out if self.facts["siblings"] is None else _inside(self.out, self.facts["split"])
-            writer: TableWriter = ArrowWriter(folder, schema, self.facts["split"])
+            writer: TableWriter = ArrowWriter(folder, schema, self.facts["split"], self.facts.get("about"))
             yield from (writer for _ in range(sum(count for _, count in self.facts["parts"])))
             writer.close()
             return

@@ -194,7 +194,7 @@ class DatasetRows:
         row: Any = self.dataset[index : index + 1]
         try:
             return embed_table_storage(row)
-        except OSError:  # the file it names is not there: the row then has no image
+        except Exception:  # file systems raise anything for what is not there or broken: the row then has no image
             return row
 
     def column(self, name: str, field: str = "") -> Iterator[pa.Array]:

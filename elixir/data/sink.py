@@ -35,7 +35,10 @@ class Sink(Protocol):
         ...
 
     def original(self, index: int, decision: Decision) -> str:
-        """Path below the folder, escaped, of the file that keeps this sample's original; "" if it is untouched."""
+        """Path below the folder, escaped, of the file that keeps this sample's original.
+
+        It is "" if the sample is untouched or could not be read.
+        """
         ...
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,13 +19,15 @@ from elixir.data.rows import features
 from elixir.data.source import Source
 from elixir.data.table_writer import ArrowWriter, ParquetWriter, TableWriter, conform, with_image, with_value
 from elixir.data.tables import TableSource
+from elixir.data.told_columns import told_columns
 from elixir.errors import ElixirError
 
 
 class TableSink:
     """What the two kinds of table have in common; see `Sink`.
 
-    A table has the columns of the source table, or image (bytes and path) and label (ClassLabel) for a folder.
+    A table has the columns of the source table, or image (bytes and path) and label (ClassLabel) for a folder. Where a
+    label changes, columns that say the same (see `told_columns`) change with it.
 
     Attributes:
         outputs: stem of the row names, and path below the folder, of each part.
@@ -69,6 +72,9 @@ class TableSink:
             row = with_image(row, self.image, decision.data, ".png")
         if decision.label != self.source.samples[index].label:
             row = with_value(row, self.label, self._values[decision.label])
+            for column, values in self._told.items():
+                if decision.label in values:
+                    row = with_value(row, column, values[decision.label])
         return self.add(index, conform(row, self.schema, self.image))
 
     def original(self, index: int, decision: Decision) -> str:
@@ -86,6 +92,10 @@ class TableSink:
             for path in self._originals.source.others:
                 self._originals.copy(path, self.folder / RUN_FOLDER / ORIGINALS / unescape(path))
         write_facts(self.folder, self._originals, self.kind, self.outputs)
+
+    @cached_property
+    def _told(self) -> dict[str, dict[int, Any]]:
+        return told_columns(self.source) if isinstance(self.source, TableSource) else {}
 
     def _row(self, index: int) -> pa.Table:
         if isinstance(self.source, TableSource):
@@ -106,10 +116,11 @@ class HfSink(TableSink):
     def __init__(self, folder: Path, source: Source) -> None:
         super().__init__(folder, source)
         self._siblings: dict[str, Any] | None = None
-        self._split = "train"
+        self._split, about = "train", {}
         if isinstance(source, TableSource) and source.kind == "hf":
-            self._siblings, self._split = source.siblings, source.split
-        self._writer = ArrowWriter(folder if self._siblings is None else folder / self._split, self.schema, self._split)
+            self._siblings, self._split, about = source.siblings, source.split, source.about
+        place = folder if self._siblings is None else folder / self._split
+        self._writer = ArrowWriter(place, self.schema, self._split, about)
         self.outputs = [(self._split, "" if self._siblings is None else self._split)]
         self._count = 0
 

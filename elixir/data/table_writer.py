@@ -18,6 +18,7 @@ from elixir.errors import ElixirError
 BATCH_ROWS = 100
 BATCH_BYTES = 16 << 20
 SHARD_BYTES = 500 << 20
+ABOUT = ("citation", "description", "homepage", "license")  # of dataset_info.json: what holds for a changed dataset
 ROW = "elixir_row"  # number of a row in the source, where not all rows are kept
 
 
@@ -66,12 +67,20 @@ class ParquetWriter:
 
 
 class ArrowWriter:
-    """A folder as `Dataset.save_to_disk` writes it."""
+    """A folder as `Dataset.save_to_disk` writes it.
 
-    def __init__(self, folder: Path, schema: pa.Schema, split: str) -> None:
+    Args:
+        folder: to be made.
+        schema: of the rows.
+        split: its name.
+        about: what its dataset_info.json says for each of `ABOUT`, "" where it is not given.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, split: str, about: dict[str, str] | None = None) -> None:
         self.folder = folder
         self.schema = schema
         self.split = split
+        self.about = about or {}
         self._batch = _Batch(schema)
         self._shards: list[Path] = []
         self._digest = hashlib.sha256(schema.serialize())
@@ -93,7 +102,7 @@ class ArrowWriter:
             for shard, name in zip(self._shards, names, strict=True):
                 shard.replace(self.folder / name)
             known = features(self.schema).to_dict()
-            info = {"citation": "", "description": "", "features": known, "homepage": "", "license": ""}
+            info = {"features": known, **{name: self.about.get(name, "") for name in ABOUT}}
             (self.folder / "dataset_info.json").write_text(json.dumps(info, indent=2), "utf-8")
             state = {
                 "_data_files": [{"filename": name} for name in names],

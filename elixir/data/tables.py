@@ -19,6 +19,7 @@ from elixir.data.named_files import stray_file
 from elixir.data.names import escape, file_name, folded
 from elixir.data.rows import ArrowRows, DatasetRows, ParquetRows, Rows, TorchRows, features
 from elixir.data.source import Sample
+from elixir.data.table_writer import ABOUT
 from elixir.errors import ElixirError, UnreadableSample
 
 IMAGE_NAMES = ("image", "img", "images", "picture", "photo", "pixel_values", "jpg", "png", "webp")
@@ -63,6 +64,7 @@ class TableSource:
         split: name of the split that `rows` is.
         siblings: the dataset's other splits by name, not to be touched: a folder, parquet files or a dataset each;
             None when the dataset is not one of splits.
+        about: description, citation, homepage and license where a Hugging Face dataset tells them.
         classes: names of the labels.
         values: what the label column holds for each class.
         samples: made on demand.
@@ -75,6 +77,7 @@ class TableSource:
     label: str
     split: str = "train"
     siblings: dict[str, Any] | None = None
+    about: dict[str, str] = field(init=False)
     classes: list[str] = field(init=False)
     values: list[Any] = field(init=False)
     samples: Sequence[Sample] = field(init=False)
@@ -85,6 +88,11 @@ class TableSource:
             raise ElixirError(f"{self.location} has no rows; check that this is the right dataset")
         if not self.classes:
             raise ElixirError(f"column {self.label!r} of {self.location} holds no labels; name another with --label")
+        for name in self.classes:
+            if re.search("[\ud800-\udfff]", name):
+                where = f"column {self.label!r} of {self.location}"
+                raise ElixirError(f"{where} has the class name {name[:80]!r}, which is no valid text; rename it")
+        self.about = _about(self.rows)
         self.samples = TableSamples(self.rows.parts, labels, _names(self.rows, self.image, labels))
 
     def read(self, index: int) -> bytes:
@@ -288,7 +296,7 @@ def _image_column(schema: pa.Schema, known: datasets.Features, given: str | None
 
 
 def _label_column(schema: pa.Schema, known: datasets.Features, given: str | None, location: str) -> str:
-    plain = [column.name for column in schema if _holds_labels(column.type)]
+    plain = [column.name for column in schema if holds_labels(column.type)]
     if given:
         if given not in plain:
             raise ElixirError(f"{location} has no column {given!r} of integers or strings; {_listed(schema)}")
@@ -310,7 +318,8 @@ def _holds_images(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
-def _holds_labels(kind: pa.DataType) -> bool:
+def holds_labels(kind: pa.DataType) -> bool:
+    """Whether a column of this type can be one of labels."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     tests = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string, pa.types.is_boolean)
@@ -343,6 +352,16 @@ def _labels(rows: Rows, column: str) -> tuple[list[str], list[Any], np.ndarray]:
         values,
         lookup[positions.indices.fill_null(-1).to_numpy(zero_copy_only=False)],
     )
+
+
+def _about(rows: Rows) -> dict[str, str]:
+    """What a dataset's own facts say of the whole: figures among them would not hold for the output."""
+    facts: dict[str, Any] = {}
+    if isinstance(rows, DatasetRows):
+        facts = vars(rows.dataset.info)
+    elif isinstance(rows, ArrowRows) and (file := rows.files[0].parent / "dataset_info.json").exists():
+        facts = read_json(file, _SAVE_AGAIN)
+    return {name: facts[name] for name in ABOUT if isinstance(facts.get(name), str)}
 
 
 def _names(rows: Rows, image: str, labels: np.ndarray) -> pa.Array:

@@ -219,6 +219,7 @@ class Experiment:
             folder,
             quiet=self.quiet,
             device=self.device,
+            classes=before.classes,
         )
         return {
             "repair": repair_quality(before, case.source, cleaned.train, cleaned.manifest, truth),

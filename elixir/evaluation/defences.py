@@ -22,7 +22,7 @@ from elixir.errors import ElixirError
 from elixir.evaluation.outcome import classified
 from elixir.models.classifier import load_small_classifier
 from elixir.pipeline import Pipeline
-from elixir.randomness import generator
+from elixir.randomness import generator, numpy_seeded
 from elixir.result import Result
 
 COMPONENTS = 10
@@ -85,7 +85,7 @@ def oracle(case: Case) -> np.ndarray:
 def activation_clustering(case: Case) -> np.ndarray:
     """Chen et al. 2018 as in ART: the smaller of two clusters of every class, on ten principal components.
 
-    By construction it flags something of every class, attacked or not. ART leaves the clustering unseeded; it is
+    By construction it flags something of every class, attacked or not. ART draws from numpy's global state; it is
     seeded here. Of a class with fewer than ten images ART can make no ten components; such a class is left alone.
     """
     from art.defences.detector.poison import ActivationDefence
@@ -97,15 +97,16 @@ def activation_clustering(case: Case) -> np.ndarray:
         features, labels = features[large], np.unique(labels[large], return_inverse=True)[1]
         classifier: Any = _Features(labels)
         defence = ActivationDefence(classifier, features, np.eye(labels.max() + 1)[labels])
-        defence.clusterer.random_state = case.seed
-        removed[large] = ~np.array(defence.detect_poison(nb_clusters=2, nb_dims=COMPONENTS, reduce="PCA")[1], bool)
+        with numpy_seeded(case.seed):
+            removed[large] = ~np.array(defence.detect_poison(nb_clusters=2, nb_dims=COMPONENTS, reduce="PCA")[1], bool)
     return removed
 
 
 def spectral_signatures(case: Case) -> np.ndarray:
     """Tran et al. 2018 as in ART: 1.5 times the true poison rate of every class, by the first singular vector.
 
-    ART projects features that are not centred; they are centred by class before it sees them, as in the paper.
+    ART projects features that are not centred; they are centred by class before it sees them, as in the paper. Of a
+    class with one or two images it would remove all, and of a set without poison some; both are left alone.
     """
     from art.defences.detector.poison import SpectralSignatureDefense
 
@@ -113,10 +114,12 @@ def spectral_signatures(case: Case) -> np.ndarray:
     for label in np.unique(labels):
         features[labels == label] -= features[labels == label].mean(0)
     rate = float(np.mean(case.truth == "poisoned"))
+    if not rate:
+        return np.zeros(len(labels), bool)
     classifier: Any = _Features(labels)
     one_hot = np.eye(labels.max() + 1)[labels]
     defence = SpectralSignatureDefense(classifier, features, one_hot, expected_pp_poison=rate)
-    return ~np.array(defence.detect_poison()[1], bool)
+    return ~np.array(defence.detect_poison()[1], bool) & (np.bincount(labels)[labels] > 2)
 
 
 DETECTORS: dict[str, Callable[[Case], np.ndarray]] = {

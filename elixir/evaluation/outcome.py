@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ SIZE = 32
 """Side in pixels."""
 
 AT_ONCE = 1024
+ABSENT, LOST = -1, -2  # labels that no classifier gives
 CPU = torch.device("cpu")
 
 
@@ -68,6 +70,7 @@ def train_and_attack(
     folder: Path | None = None,
     quiet: bool = True,
     device: torch.device = CPU,
+    classes: Sequence[str] | None = None,
 ) -> list[Outcome]:
     """Train a fresh classifier for each seed, and show it test images with the trigger.
 
@@ -77,19 +80,22 @@ def train_and_attack(
         train: the training set.
         test: the clean test set; its classes are matched by name.
         attack: with `trigger(images uint8 (n, h, w, c), ids)`, as it was fitted to the training set; None for none.
-        target: name of the attacked class; None for all-to-all, which aims at the next class.
+        target: name of the attacked class; None for all-to-all, which aims at the next of `classes`.
         seeds: of the trainings.
         keep: which samples of the training set to learn from, bool; all by default.
         folder: keeps the classifiers as `fresh-<seed>.safetensors`; those that are there are not trained again, and an
             interrupted training goes on.
         quiet: no progress.
         device: where the classifiers are trained and run.
+        classes: of the set that was attacked, in its order; those of the training set by default, which may have lost
+            some. What is aimed at a lost class never succeeds.
 
     Raises:
-        ElixirError: the target is no class of the training set, or the test set has no image to measure on.
+        ElixirError: the target is no class of the attacked set, or the test set has no image to measure on.
     """
-    if target is not None and target not in train.classes:
-        raise ElixirError(f"{train.location} has no class {target!r}; it has {', '.join(train.classes[:20])}")
+    attacked = list(train.classes if classes is None else classes)
+    if target is not None and target not in attacked:
+        raise ElixirError(f"{train.location} has no class {target!r}; it has {', '.join(attacked[:20])}")
     progress = Progress(quiet)
     with tempfile.TemporaryDirectory(prefix="elixir-fresh-") as name, nullcontext(folder or Path(name)) as home:
         scratch = Path(name)
@@ -98,10 +104,13 @@ def train_and_attack(
         chosen = np.arange(len(rows)) if keep is None else np.flatnonzero(keep[rows])
         tests, test_rows = cache_pixels(test, scratch / "test.u8", SIZE)
         names = [test.classes[test.samples[int(row)].label] for row in test_rows]
-        truth = np.array([train.classes.index(name) if name in train.classes else -1 for name in names])
-        known = len(train.classes)
-        aimed = (truth + 1) % known if target is None else np.full(len(truth), train.classes.index(target))
-        shown = (truth >= 0) & (truth != aimed) if attack is not None else np.zeros(len(truth), bool)
+        number = {name: label for label, name in enumerate(train.classes)}
+        following = {name: attacked[(place + 1) % len(attacked)] for place, name in enumerate(attacked)}
+        truth = np.array([number.get(name, ABSENT) for name in names])
+        aims = [following.get(name, name) if target is None else target for name in names]
+        aimed = np.array([number.get(aim, LOST) for aim in aims])
+        shown = (truth >= 0) & np.array([name != aim for name, aim in zip(names, aims, strict=True)], bool)
+        shown &= attack is not None
         if not (truth >= 0).any() or (attack is not None and not shown.any()):
             other = "" if attack is None else "other than the target "
             raise ElixirError(

@@ -22,6 +22,8 @@ from elixir.registry import find
 class Recovery:
     """Shares over the training samples, in [0,1]; cover samples count as neither poisoned nor clean.
 
+    Nor do samples count as clean that nobody could look at, as they could not be read or have no label.
+
     Attributes:
         poisoned: number of poisoned samples.
         clean: number of clean ones.
@@ -75,8 +77,9 @@ def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
     right = np.array([new == known[id][1] for id, new in zip(ids, new_classes, strict=True)])
     gone = np.array([not new for new in new_classes])
     poisoned, clean, covers = (what == kind for kind in ("poisoned", "clean", "cover"))
-    suspicion = np.nan_to_num(manifest.column("suspicion").to_numpy())
-    judged = poisoned | clean
+    suspicion = manifest.column("suspicion").to_numpy()
+    clean &= ~np.isnan(suspicion)
+    judged = (poisoned | clean) & ~np.isnan(suspicion)
     both = poisoned.any() and clean.any()
 
     def share(mask: np.ndarray, of: np.ndarray) -> float:
@@ -133,7 +136,7 @@ def attack_of(path: Path) -> tuple[Any, str | None]:
     Raises:
         ElixirError: no such file, or another kind of file.
     """
-    record = json.loads((read_truth(path).schema.metadata or {}).get(b"elixir", b"{}"))
+    record = _record(path)
     try:
         attack = find("attacks", record["attack"]).configure(record["settings"])
         target, weights = record["target"], record.get("weights")
@@ -142,3 +145,17 @@ def attack_of(path: Path) -> tuple[Any, str | None]:
     if weights is not None:
         attack = attack.with_weights(read_weights(path.with_name(Path(weights).name))[0])
     return attack, target
+
+
+def attacked_classes(path: Path) -> list[str] | None:
+    """The classes of the dataset that was attacked, in its order; None where the truth does not say.
+
+    Raises:
+        ElixirError: no such file, or another kind of file.
+    """
+    return _record(path).get("classes")
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What `elixir poison` has written about the attack, besides the samples."""
+    return json.loads((read_truth(path).schema.metadata or {}).get(b"elixir", b"{}"))

@@ -73,10 +73,15 @@ def purify_images(
     if sigma <= 0 and not without_noise:
         raise ElixirError("this purifier works by noise: give --sigma a value greater than 0, such as 0.1")
     out = out.resolve()
+    work = out.with_name(f".{out.name}.partial")
+    settings = {**settings, "sigma": sigma, "seed": seed, "input": source.fingerprint()}
+    record = out / RUN_FOLDER / "run.json"
+    if resume and record.is_file() and read_json(record, "give another folder with -o") == settings:
+        with writing(work):
+            out.replace(work)  # the run was killed before its very last step
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ElixirError(f"{out} exists and is not empty; give a folder that does not exist yet with -o")
-    work = out.with_name(f".{out.name}.partial")
-    _prepare(work, {**settings, "sigma": sigma, "seed": seed, "input": source.fingerprint()}, resume)
+    _prepare(work, settings, resume)
     paths = _paths(source)
     written, damaged = 0, {}
     waiting: dict[tuple[int, ...], list[tuple[int, Picture]]] = {}
@@ -106,8 +111,8 @@ def purify_images(
                 pixels = 0
         flush()
     with writing(out):
-        shutil.rmtree(work / RUN_FOLDER)
         work.replace(out)
+        shutil.rmtree(out / RUN_FOLDER)
     return Cleaned(written, damaged)
 
 

@@ -6,15 +6,13 @@ M-DI-FGSM its loops run on a classifier that sees diverse inputs, which is how X
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from elixir.errors import ElixirError
+from elixir.randomness import numpy_seeded
 from elixir.robustness.base import LogProbs
 from elixir.robustness.diversity import diverse
 
@@ -75,7 +73,8 @@ class GradientSign:
             batch_size=len(x),
             verbose=False,
         )
-        with _numpy_seeded(generator):
+        seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+        with numpy_seeded(seed):  # the toolbox draws its random start from numpy's global state
             found = attack.generate(x.cpu().numpy(), labels.cpu().numpy())
         return torch.from_numpy(found).to(x.device)
 
@@ -90,15 +89,3 @@ class _Elsewhere(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self._log_probs(x.to(self._device)).cpu()
-
-
-@contextmanager
-def _numpy_seeded(generator: torch.Generator) -> Iterator[None]:
-    """The toolbox draws its random start from numpy's global state."""
-    seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-RULES = ("published", "repaired")
 CONSISTENCY = 1.4826  # times the median absolute deviation is the standard deviation of a Gaussian
 PUBLISHED_THRESHOLD = 2.0
 REPAIRED_THRESHOLD = 3.5

@@ -227,12 +227,11 @@ def by_odds(odds: np.ndarray, group: np.ndarray, apart: float = 0.0) -> np.ndarr
     Returns:
         float64 (n,), 0 or above `HARDLY`; zeros where either side is too small to learn from, or they are not apart.
     """
-    probability, values = np.zeros(len(odds)), odds[:, None]
+    probability = np.zeros(len(odds))
     for _ in range(ROUNDS):
         if min(group.sum(), (~group).sum()) < LEAST:
             break
-        model = LinearDiscriminantAnalysis(priors=[0.5, 0.5]).fit(values, group)
-        probability = model.predict_proba(values)[:, 1]
+        probability = expit(_odds(odds, group))
         before, group = group, group | (probability > 0.5)
         if (group == before).all():
             break

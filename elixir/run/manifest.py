@@ -34,7 +34,7 @@ class ManifestRow:
         width: pixels, 0 when unreadable.
         suspicion: probability of being poisoned that the refine stage gives, in [0,1]; NaN when unreadable.
         seed: of the run.
-        original: path of the kept original, "" when the sample is untouched.
+        original: path of the kept original, "" when the sample is untouched or could not be read.
     """
 
     id: str

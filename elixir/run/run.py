@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elixir.data.files import replace_text
+from elixir.data.decode import Picture, decode
+from elixir.data.files import reading_again, replace_text
 from elixir.data.pixels import PixelStore
 from elixir.data.source import Kind, Source
 from elixir.errors import ElixirError
@@ -102,6 +104,27 @@ class Run:
     def labels(self) -> np.ndarray:
         """Given label of every sample, int64, -1 where there is none."""
         return np.array([sample.label for sample in self.source.samples], np.int64)
+
+    def read(self, row: int) -> bytes:
+        """The bytes of a sample that the index stage could read.
+
+        Raises:
+            ElixirError: they are not what they were.
+        """
+        id = self.source.samples[row].id
+        with reading_again(id):
+            data = self.source.read(row)
+        if hashlib.sha256(data).hexdigest() != self._digests[row]:
+            raise ElixirError(f"{id} has changed since the run began; run again with --overwrite, from the start")
+        return data
+
+    def picture(self, row: int) -> Picture:
+        """A readable sample in its own size; see `read`."""
+        return decode(self.read(row), self.findings["max_pixels"])
+
+    @cached_property
+    def _digests(self) -> np.ndarray:
+        return self.column("index", "sha256")
 
     def ids(self, rows: np.ndarray) -> list[str]:
         """Stable ids of some rows."""

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, get_type_hints
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from elixir.errors import ElixirError
 from elixir.run.columns import Columns
 from elixir.run.run import Run
+from elixir.stages.settings import checked
 
 
+@dataclass
 class Stage:
     """A named step of a pipeline; subclasses are dataclasses whose fields are the recipe's settings.
 
-    Derive from `MapStage` or `ReduceStage`, not from this.
+    Derive from `MapStage` or `ReduceStage`, not from this. A setting is checked wherever it is set; give it a range
+    with the types of `elixir.stages.settings`. What else a stage keeps begins with an underscore.
     """
 
     name: ClassVar[str]
 
+    def __setattr__(self, key: str, value: object) -> None:
+        super().__setattr__(key, value if key.startswith("_") else checked(type(self), key, value))
+
+    def needs(self) -> tuple[str, ...]:
+        """Names of the stages whose findings it reads, which must come before it."""
+        return ()
+
     def check(self) -> None:
-        """Raise `ElixirError` when a setting makes no sense; called before anything runs."""
+        """Raise `ElixirError` when settings do not go together; called before anything runs."""
 
 
 class MapStage(Stage):
@@ -46,36 +57,14 @@ class ReduceStage(Stage):
         raise NotImplementedError
 
 
-def build_stage(kind: type[Stage], settings: dict[str, object]) -> Stage:
-    """Make a stage from a recipe's settings, with errors that name the key.
+def build_stage(kind: type[Stage], settings: Mapping[str, object]) -> Stage:
+    """Make a stage from a recipe's settings.
 
     Raises:
-        ElixirError: unknown key, or a value of the wrong type.
+        ElixirError: unknown key, or a value of the wrong type or out of range.
     """
-    fields = {
-        key: hint for key, hint in get_type_hints(kind).items() if key in getattr(kind, "__dataclass_fields__", {})
-    }
     for key, value in settings.items():
-        if key not in fields:
-            known = ", ".join(fields) or "none"
-            raise ElixirError(f"stage {kind.name!r} has no setting {key!r}; its settings: {known}")
-        settings = settings | {key: _convert(kind.name, key, value, fields[key])}
+        checked(kind, key, value)
     stage = kind(**settings)
     stage.check()
     return stage
-
-
-def _convert(stage: str, key: str, value: object, hint: object) -> object:
-    if hint is float and type(value) is int:
-        return float(value)
-    if str(hint).startswith("tuple[") and isinstance(value, list):
-        inner = float if "float" in str(hint) else int if "int" in str(hint) else str
-        return tuple(_convert(stage, key, item, inner) for item in value)
-    if str(hint).startswith("tuple[") and not isinstance(value, tuple):
-        raise ElixirError(f"setting {stage}.{key} = {value!r} is of the wrong type; expected a list")
-    accepted = hint if isinstance(hint, type) else getattr(hint, "__args__", (object,))
-    plain = tuple(kind for kind in (accepted if isinstance(accepted, tuple) else (accepted,)) if isinstance(kind, type))
-    if plain and not (isinstance(value, plain) and (type(value) is not bool or bool in plain)):
-        expected = getattr(hint, "__name__", str(hint))
-        raise ElixirError(f"setting {stage}.{key} = {value!r} is of the wrong type; expected {expected}")
-    return value

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from elixir.models.train_classifier import ClassifierTraining
 from elixir.run.columns import Columns
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
+from elixir.stages.settings import Count, Range, Steps
 
 
 @dataclass
@@ -25,9 +27,12 @@ class BenignStage(ReduceStage):
     """
 
     name = "benign"
-    epochs: int = 10
-    least_steps: int = 600
-    mirror_from: float = 0.75
+    epochs: Count = 10
+    least_steps: Steps = 600
+    mirror_from: Annotated[float, Range(least=0, most=1)] = 0.75
+
+    def needs(self) -> tuple[str, ...]:
+        return ("refine",)
 
     def reduce(self, run: Run) -> Columns:
         suspect = run.column("refine", "suspect")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -13,9 +14,9 @@ from elixir.errors import ElixirError
 from elixir.purifiers.chain import ddpm_reverse, ddpm_sigmas
 from elixir.randomness import noise
 from elixir.run.columns import Columns
-from elixir.run.distance import SSIM
 from elixir.run.run import Run
 from elixir.stages.base import MapStage
+from elixir.stages.settings import Count, Range
 
 
 @dataclass
@@ -35,24 +36,21 @@ class CandidatesStage(MapStage):
     """
 
     name = "candidates"
-    steps: int = 150
-    of: int = 1000
-    rounds: int = 5
-    keep: int = 10
-    quantile: float = 0.8
-    ssim: str = "intended"
+    steps: Count = 150
+    of: Count = 1000
+    rounds: Count = 5
+    keep: Count = 10
+    quantile: Annotated[float, Range(least=0, most=1)] = 0.8
+    ssim: Literal["intended", "released"] = "intended"
+
+    def needs(self) -> tuple[str, ...]:
+        return ("reference",)
 
     def check(self) -> None:
-        if not 1 <= self.steps <= self.of:
-            raise ElixirError(f"candidates.steps = {self.steps} must be between 1 and candidates.of = {self.of}")
-        if not 1 <= self.keep <= self.steps:
-            raise ElixirError(f"candidates.keep = {self.keep} must be between 1 and candidates.steps = {self.steps}")
-        if self.rounds < 1:
-            raise ElixirError(f"candidates.rounds = {self.rounds} must be at least 1")
-        if not 0 <= self.quantile <= 1:
-            raise ElixirError(f"candidates.quantile = {self.quantile} must be between 0 and 1")
-        if self.ssim not in SSIM:
-            raise ElixirError(f"candidates.ssim = {self.ssim!r} is none of {', '.join(SSIM)}")
+        if self.steps > self.of:
+            raise ElixirError(f"candidates.steps = {self.steps} must not be above candidates.of = {self.of}")
+        if self.keep > self.steps:
+            raise ElixirError(f"candidates.keep = {self.keep} must not be above candidates.steps = {self.steps}")
 
     def open(self, run: Run) -> None:
         if len(run.classes) < 3:

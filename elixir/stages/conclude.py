@@ -19,6 +19,9 @@ class ConcludeStage(MapStage):
 
     name = "conclude"
 
+    def needs(self) -> tuple[str, ...]:
+        return ("finetune",)
+
     def rows(self, run: Run) -> np.ndarray:
         found = run.columns("transitions")
         return found["row"][found["suspect"]]

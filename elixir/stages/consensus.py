@@ -18,6 +18,9 @@ class ConsensusStage(MapStage):
 
     name = "consensus"
 
+    def needs(self) -> tuple[str, ...]:
+        return ("learn",)
+
     def rows(self, run: Run) -> np.ndarray:
         found = run.columns("transitions")
         return found["row"][found["suspect"] & ~found["single"]]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from elixir.data.pixels import blocks
-from elixir.errors import ElixirError
 from elixir.models.train_classifier import ClassifierTraining
 from elixir.randomness import generator
 from elixir.run.columns import Columns
 from elixir.run.run import Run
 from elixir.run.tiles import erased
 from elixir.stages.base import ReduceStage
+from elixir.stages.settings import Count, Range, Steps
 
 
 @dataclass
@@ -31,13 +32,12 @@ class CrossfitStage(ReduceStage):
     """
 
     name = "crossfit"
-    folds: int = 2
-    epochs: int = 8
-    least_steps: int = 600
+    folds: Annotated[int, Range(least=2)] = 2
+    epochs: Count = 8
+    least_steps: Steps = 600
 
-    def check(self) -> None:
-        if self.folds < 2:
-            raise ElixirError(f"crossfit.folds = {self.folds} must be at least 2")
+    def needs(self) -> tuple[str, ...]:
+        return ("probe",)
 
     def reduce(self, run: Run) -> Columns:
         rows = run.readable_rows()

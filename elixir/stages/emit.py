@@ -10,7 +10,6 @@ import numpy as np
 
 from elixir.data.decision import Decision
 from elixir.data.sink import open_sink
-from elixir.errors import ElixirError, UnreadableSample
 from elixir.run.columns import Columns
 from elixir.run.manifest import ManifestRow, write_manifest
 from elixir.run.run import Run
@@ -33,6 +32,9 @@ class EmitStage(ReduceStage):
     dataset: bool = True
     verdicts: str = "relabel"
     scores: str = "refine"
+
+    def needs(self) -> tuple[str, ...]:
+        return ("index", self.verdicts, self.scores)
 
     def reduce(self, run: Run) -> Columns:
         if run.output.exists():
@@ -58,10 +60,8 @@ class EmitStage(ReduceStage):
                 output = sink.write(row, decision) if sink else ""
                 original = sink.original(row, decision) if sink else ""
                 digest = str(index["sha256"][row])
-                if sink and digest and _digest(run, row) != digest:  # looked at last, so that what is written is it
-                    raise ElixirError(
-                        f"{sample.id} has changed since the run began; run again with --overwrite, from the start"
-                    )
+                if sink and digest:
+                    run.read(row)  # last, so that what has been written is what was looked at
                 written = hashlib.sha256(decision.data).hexdigest() if decision.data else digest
                 yield ManifestRow(
                     id=sample.id,
@@ -113,10 +113,3 @@ def _repairs(run: Run) -> dict[int, str]:
         f"; purified at sigma {sigma:g}" if sigma else "; only the trigger is taken out" for sigma in chosen["sigma"]
     ]
     return dict(zip(chosen["row"].tolist(), texts, strict=True))
-
-
-def _digest(run: Run, row: int) -> str:
-    try:
-        return hashlib.sha256(run.source.read(row)).hexdigest()
-    except UnreadableSample:
-        return ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from elixir.models.train_classifier import ClassifierTraining
 from elixir.run.columns import Columns
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 from elixir.stages.learn import purified_set
+from elixir.stages.settings import Count, Range, Steps
 
 
 @dataclass
@@ -22,9 +24,12 @@ class FinetuneStage(ReduceStage):
     """
 
     name = "finetune"
-    epochs: int = 5
-    least_steps: int = 300
-    learning_rate: float = 4e-4
+    epochs: Count = 5
+    least_steps: Steps = 300
+    learning_rate: Annotated[float, Range(above=0, most=1)] = 4e-4
+
+    def needs(self) -> tuple[str, ...]:
+        return ("consensus",)
 
     def reduce(self, run: Run) -> Columns:
         read, rows, labels = purified_set(run, "settle", "consensus")

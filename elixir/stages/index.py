@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from elixir.errors import ElixirError, UnreadableSample
 from elixir.run.columns import Columns
 from elixir.run.run import Run
 from elixir.stages.base import MapStage
+from elixir.stages.settings import Count, Range
 
 LOOKED_AT = 256
 
@@ -27,11 +29,11 @@ class IndexStage(MapStage):
     """
 
     name = "index"
-    size: int = 0
-    max_pixels: int = 50_000_000
+    size: Annotated[int, Range(least=0, most=512)] = 0
+    max_pixels: Count = 50_000_000
 
     def check(self) -> None:
-        if self.size and (not 16 <= self.size <= 512 or self.size % 4):
+        if self.size and (self.size < 16 or self.size % 4):
             raise ElixirError(f"index.size = {self.size} must be 0 (choose) or a multiple of 4 from 16 to 512 pixels")
 
     def rows(self, run: Run) -> np.ndarray:

@@ -12,6 +12,7 @@ from elixir.models.train_classifier import ClassifierTraining, ReadPixels
 from elixir.run.columns import Columns
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
+from elixir.stages.settings import Count, Steps
 
 
 @dataclass
@@ -24,8 +25,11 @@ class LearnStage(ReduceStage):
     """
 
     name = "learn"
-    epochs: int = 10
-    least_steps: int = 600
+    epochs: Count = 10
+    least_steps: Steps = 600
+
+    def needs(self) -> tuple[str, ...]:
+        return ("settle",)
 
     def reduce(self, run: Run) -> Columns:
         read, rows, labels = purified_set(run, "settle")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from elixir.run.columns import Columns
 from elixir.run.run import Run
 from elixir.run.tiles import erased, grid, pasted
 from elixir.stages.base import MapStage
+from elixir.stages.settings import Count, Range
 
 
 @dataclass
@@ -38,22 +40,21 @@ class ProbeStage(MapStage):
     """
 
     name = "probe"
-    sigmas: tuple[float, ...] = (0.075, 0.15, 0.26, 0.4)
+    sigmas: Annotated[tuple[float, ...], Range(above=0, most=1)] = (0.075, 0.15, 0.26, 0.4)
     transplant_from: float = 0.26
-    hosts: int = 4
+    hosts: Count = 4
     keep: float = 0.15
 
+    def needs(self) -> tuple[str, ...]:
+        return ("reference",)
+
     def check(self) -> None:
-        if not all(0 < sigma <= 1 for sigma in self.sigmas):
-            raise ElixirError(f"probe.sigmas = {list(self.sigmas)} must lie in (0, 1], in [0,1] pixel units")
         if list(self.sigmas) != sorted(self.sigmas):
             raise ElixirError(f"probe.sigmas = {list(self.sigmas)} must ascend")
         if self.keep not in self.sigmas:
             raise ElixirError(f"probe.keep = {self.keep} must be one of probe.sigmas = {list(self.sigmas)}")
         if self.transplant_from > max(self.sigmas):
             raise ElixirError(f"probe.transplant_from = {self.transplant_from} is above all of probe.sigmas")
-        if self.hosts < 1:
-            raise ElixirError(f"probe.hosts = {self.hosts} must be at least 1")
 
     def process(self, run: Run, rows: np.ndarray) -> Columns:
         raw = run.pixels.read(rows)
@@ -92,7 +93,10 @@ class ProbeStage(MapStage):
         for index, (row, id) in enumerate(zip(rows, run.ids(rows), strict=True)):
             drawn = readable[generator(run.seed, id, "hosts").integers(0, len(readable), 16 * self.hosts)]
             other = drawn[run.labels[drawn] != run.labels[row]]
-            chosen[:, index] = np.resize(other if len(other) else drawn, self.hosts)
+            if not len(other):  # the label is nearly everywhere
+                rest = readable[run.labels[readable] != run.labels[row]]
+                other = generator(run.seed, id, "rare hosts").permutation(rest)[: self.hosts] if len(rest) else drawn
+            chosen[:, index] = np.resize(other, self.hosts)
         return torch.stack([run.pixels.read(host_rows) for host_rows in chosen]).float() / 255
 
     def _best_tile(

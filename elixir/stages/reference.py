@@ -12,6 +12,7 @@ from elixir.models.train_classifier import ClassifierTraining
 from elixir.run.columns import Columns
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
+from elixir.stages.settings import Count, Steps
 
 LARGEST = 60_000  # in half precision
 
@@ -26,8 +27,11 @@ class ReferenceStage(ReduceStage):
     """
 
     name = "reference"
-    epochs: int = 8
-    least_steps: int = 600
+    epochs: Count = 8
+    least_steps: Steps = 600
+
+    def needs(self) -> tuple[str, ...]:
+        return ("index",)
 
     def reduce(self, run: Run) -> Columns:
         rows = run.readable_rows()

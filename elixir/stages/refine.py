@@ -16,6 +16,7 @@ from elixir.run.evidence import LEAST, STABLE, by_odds, sharpen_until_stable, sh
 from elixir.run.reading import log_probabilities
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
+from elixir.stages.settings import Count, Share, Steps
 
 CAUSAL = ("trigger", "cause")  # witnesses who have seen a cause in the samples
 APART = 3.5  # deviations between the means of what classifiers take for suspects and of the rest, lest benign ones join
@@ -51,18 +52,19 @@ class RefineStage(ReduceStage):
     """
 
     name = "refine"
-    mark: float = 0.2
-    clear: float = 0.005
-    threshold: float = 0.01
-    rounds: int = 5
-    epochs: int = 8
-    least_steps: int = 600
+    mark: Share = 0.2
+    clear: Share = 0.005
+    threshold: Share = 0.01
+    rounds: Steps = 5
+    epochs: Count = 8
+    least_steps: Steps = 600
+
+    def needs(self) -> tuple[str, ...]:
+        return ("target",)
 
     def check(self) -> None:
-        if not 0 < self.clear <= self.mark < 1 or not 0 < self.threshold < 1:
-            raise ElixirError("refine.clear, refine.mark and refine.threshold must lie in (0, 1), clear below mark")
-        if self.rounds < 0:
-            raise ElixirError(f"refine.rounds = {self.rounds} must not be negative")
+        if self.clear > self.mark:
+            raise ElixirError(f"refine.clear = {self.clear} must not be above refine.mark = {self.mark}")
 
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]

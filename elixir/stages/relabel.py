@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from elixir.run.columns import Columns
 from elixir.run.reading import benign_reading
 from elixir.run.run import Run
 from elixir.stages.base import MapStage
+from elixir.stages.settings import Range
 
 
 @dataclass
@@ -29,8 +31,11 @@ class RelabelStage(MapStage):
     """
 
     name = "relabel"
-    confidence: float = 0.5
-    sure: float = 0.9
+    confidence: Annotated[float, Range(least=0, below=1)] = 0.5
+    sure: Annotated[float, Range(least=0, below=1)] = 0.9
+
+    def needs(self) -> tuple[str, ...]:
+        return ("benign",)
 
     def rows(self, run: Run) -> np.ndarray:
         return run.readable_rows()[run.column("refine", "suspect")]

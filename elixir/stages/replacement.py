@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from elixir.data.decode import decode, resize
+from elixir.data.decode import as_encoded, resize
 from elixir.run.distance import candidate_distance
 from elixir.run.run import Run
 from elixir.run.selection import keep_selected, same_size, select
@@ -34,14 +34,15 @@ def replace_images(run: Run, rows: np.ndarray, labels: np.ndarray) -> np.ndarray
 
 
 def _replace(run: Run, candidates: CandidatesStage, rows: np.ndarray, labels: np.ndarray) -> list[float]:
-    pictures = [decode(run.source.read(int(row)), run.findings["max_pixels"]) for row in rows]
+    pictures = [run.picture(int(row)) for row in rows]
     raw = torch.from_numpy(np.stack([picture.rgb for picture in pictures])).permute(0, 3, 1, 2)
     small_raw = run.pixels.read(rows)
     with run.network():
         _, raw_features = run.classify("reference", small_raw)
     images, smalls, predicted, features = [], [], [], []
     for candidate in candidates.make(run, rows, raw):
-        image = candidate.permute(0, 2, 3, 1).numpy()
+        changed = candidate.permute(0, 2, 3, 1).numpy()
+        image = np.stack([as_encoded(*pair) for pair in zip(pictures, changed, strict=True)])
         small = np.stack([resize(one, small_raw.shape[-1]) for one in image])
         small = torch.from_numpy(small).permute(0, 3, 1, 2).contiguous()
         with run.network():

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elixir.errors import ElixirError
 from elixir.models.train_classifier import ClassifierTraining
 from elixir.randomness import generator
 from elixir.run.accusation import accusation
@@ -16,6 +15,7 @@ from elixir.run.evidence import SURE, foreign_share, sharpen_until_stable
 from elixir.run.reading import log_probabilities
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
+from elixir.stages.settings import Count, Share, Steps
 
 
 @dataclass
@@ -45,18 +45,15 @@ class RetrialStage(ReduceStage):
     """
 
     name = "retrial"
-    doubt: float = 0.07
-    conviction: float = 0.6
-    control: float = 0.2
-    smallest: int = 10
-    epochs: int = 8
-    least_steps: int = 600
+    doubt: Share = 0.07
+    conviction: Share = 0.6
+    control: Share = 0.2
+    smallest: Count = 10
+    epochs: Count = 8
+    least_steps: Steps = 600
 
-    def check(self) -> None:
-        if not all(0 < share < 1 for share in (self.doubt, self.conviction, self.control)):
-            raise ElixirError("retrial.doubt, retrial.conviction and retrial.control must lie between 0 and 1")
-        if self.smallest < 1:
-            raise ElixirError(f"retrial.smallest = {self.smallest} must be at least 1")
+    def needs(self) -> tuple[str, ...]:
+        return ("target",)
 
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.data.decode import decode, resize
+from elixir.data.decode import Picture, as_encoded, decode, resize
 from elixir.errors import ElixirError
 from elixir.purifiers.repaint import SIGMAS, repaint
 from elixir.randomness import noise
@@ -21,6 +22,7 @@ from elixir.run.run import Run
 from elixir.run.selection import keep_selected, same_size
 from elixir.run.tiles import mask
 from elixir.stages.base import MapStage
+from elixir.stages.settings import Range
 
 
 @dataclass
@@ -44,11 +46,14 @@ class SelectStage(MapStage):
     """
 
     name = "select"
-    sigmas: tuple[float, ...] = (0.0, 0.075, 0.15, 0.26)
+    sigmas: Annotated[tuple[float, ...], Range(least=0, most=1)] = (0.0, 0.075, 0.15, 0.26)
+
+    def needs(self) -> tuple[str, ...]:
+        return ("relabel",)
 
     def check(self) -> None:
-        if not any(self.sigmas) or not all(0 <= sigma <= 1 for sigma in self.sigmas):
-            raise ElixirError(f"select.sigmas = {list(self.sigmas)} must lie in [0, 1], and not all at 0")
+        if not any(self.sigmas):
+            raise ElixirError(f"select.sigmas = {list(self.sigmas)} needs a noise level above 0")
 
     def rows(self, run: Run) -> np.ndarray:
         verdicts = run.columns("relabel")
@@ -76,21 +81,21 @@ class SelectStage(MapStage):
     def process(self, run: Run, rows: np.ndarray) -> Columns:
         chosen_sigma = np.zeros(len(rows), np.float32)
         distance = np.zeros(len(rows), np.float32)
-        data = {row: run.source.read(row) for row in rows.tolist()}  # tables are read fastest in ascending order
+        data = {row: run.read(row) for row in rows.tolist()}  # tables are read fastest in ascending order
         for indices in same_size(run, rows, copies=4 * (1 + len(self.sigmas))):
             pictures = [decode(data[row], run.findings["max_pixels"]) for row in rows[indices].tolist()]
-            raw = torch.from_numpy(np.stack([picture.rgb for picture in pictures])).permute(0, 3, 1, 2)
             labels = np.array([self._labels[int(row)] for row in rows[indices]])
-            images, sigmas, distances, fit = self._choose(run, rows[indices], raw, labels)
+            images, sigmas, distances, fit = self._choose(run, rows[indices], pictures, labels)
             for index in np.flatnonzero(fit):
                 keep_selected(run, int(rows[indices[index]]), pictures[index], images[index])
             chosen_sigma[indices], distance[indices] = sigmas, distances
         return {"sigma": chosen_sigma, "distance": distance}
 
     def _choose(
-        self, run: Run, rows: np.ndarray, raw: Tensor, labels: np.ndarray
+        self, run: Run, rows: np.ndarray, pictures: list[Picture], labels: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The chosen image (uint8 (n, h, w, 3)), its sigma, its distance from the raw one, and whether it will do."""
+        raw = torch.from_numpy(np.stack([picture.rgb for picture in pictures])).permute(0, 3, 1, 2)
         x = self._repaired(run, rows, raw.float() / 255)
         small_raw = run.pixels.read(rows)
         own = np.arange(len(rows)), run.labels[rows]
@@ -100,7 +105,8 @@ class SelectStage(MapStage):
             raw_logp, raw_features = run.classify("reference", small_raw)
         could_tell = ~keeps & (raw_logp.argmax(1) == own[1])
         for sigma in self.sigmas:
-            image = self._purified(run, rows, x, sigma)
+            purified = self._purified(run, rows, x, sigma)
+            image = np.stack([as_encoded(*pair) for pair in zip(pictures, purified, strict=True)])
             small = torch.from_numpy(np.stack([resize(one, small_raw.shape[-1]) for one in image])).permute(0, 3, 1, 2)
             with run.network():
                 reference, features = run.classify("reference", small)

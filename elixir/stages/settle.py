@@ -18,6 +18,9 @@ class SettleStage(MapStage):
 
     name = "settle"
 
+    def needs(self) -> tuple[str, ...]:
+        return ("transitions",)
+
     def rows(self, run: Run) -> np.ndarray:
         found = run.columns("transitions")
         return found["row"][found["suspect"] & found["single"]]

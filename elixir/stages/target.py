@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elixir.errors import ElixirError
 from elixir.run.accusation import accusation
 from elixir.run.columns import Columns
 from elixir.run.hearing import Hearing, Record, Testimony
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
+from elixir.stages.settings import Count, Share
 
 
 @dataclass
@@ -32,17 +32,14 @@ class TargetStage(ReduceStage):
     """
 
     name = "target"
-    mark: float = 0.5
-    threshold: float = 0.3
-    smallest: int = 10
-    hosts: int = 256
-    clear: float = 0.6
+    mark: Share = 0.5
+    threshold: Share = 0.3
+    smallest: Count = 10
+    hosts: Count = 256
+    clear: Share = 0.6
 
-    def check(self) -> None:
-        if not all(0 < share < 1 for share in (self.mark, self.threshold, self.clear)):
-            raise ElixirError("target.mark, target.threshold and target.clear must lie between 0 and 1")
-        if self.smallest < 1 or self.hosts < 1:
-            raise ElixirError("target.smallest and target.hosts must be at least 1")
+    def needs(self) -> tuple[str, ...]:
+        return ("crossfit",)
 
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from elixir.errors import ElixirError
 from elixir.run.accusation import accusation
 from elixir.run.columns import Columns
-from elixir.run.discrepancy import RULES, published, repaired
+from elixir.run.discrepancy import published, repaired
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
+from elixir.stages.settings import Count
 
 
 @dataclass
@@ -25,15 +26,12 @@ class TransitionsStage(ReduceStage):
     """
 
     name = "transitions"
-    tau: int = 5
-    rule: str = "repaired"
-    minimum: int = 10
+    tau: Count = 5
+    rule: Literal["repaired", "published"] = "repaired"
+    minimum: Count = 10
 
-    def check(self) -> None:
-        if self.rule not in RULES:
-            raise ElixirError(f"transitions.rule = {self.rule!r} is none of {', '.join(RULES)}")
-        if self.tau < 1 or self.minimum < 1:
-            raise ElixirError("transitions.tau and transitions.minimum must be at least 1")
+    def needs(self) -> tuple[str, ...]:
+        return ("candidates",)
 
     def reduce(self, run: Run) -> Columns:
         given = run.labels[run.readable_rows()]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from torch import Tensor
 
-from elixir.errors import ElixirError
 from elixir.randomness import generator
 from elixir.run.columns import Columns
 from elixir.run.reading import benign_reading, reference_sees
 from elixir.run.residual import mean_difference, mean_excess, mean_residual
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
+from elixir.stages.settings import Count, Range
 
 GAIN = 1.25  # purification leaves a part of a trigger behind
 OWN = 0.25  # share of the samples
@@ -39,14 +40,11 @@ class TriggerStage(ReduceStage):
     """
 
     name = "trigger"
-    sure: float = 0.9
-    hosts: int = 256
+    sure: Annotated[float, Range(least=0, below=1)] = 0.9
+    hosts: Count = 256
 
-    def check(self) -> None:
-        if not 0 <= self.sure < 1:
-            raise ElixirError(f"trigger.sure = {self.sure} must lie in [0, 1)")
-        if self.hosts < 1:
-            raise ElixirError(f"trigger.hosts = {self.hosts} must be at least 1")
+    def needs(self) -> tuple[str, ...]:
+        return ("refine", "benign")
 
     def reduce(self, run: Run) -> Columns:
         rows, suspect = run.readable_rows(), run.column("refine", "suspect")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from elixir.data.decode import decode, encode, extension, resize
+from elixir.data.decode import LONGEST_PROFILE, decode, encode, extension, resize
 from elixir.errors import UnreadableSample
 
 RGB = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
@@ -59,6 +59,36 @@ def test_sixteen_bit(kind: str) -> None:
     picture = decode(save(Image.fromarray(GREY16), kind))
     assert picture.grey
     np.testing.assert_array_equal(picture.rgb[..., 1], GREY)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_twelve_bit_in_sixteen_is_not_taken_for_black(kind: str) -> None:
+    for top in (1, 255, 4095):
+        values = np.linspace(0, top, 63).reshape(9, 7)
+        with pytest.raises(UnreadableSample, match=f"with values from 0 to {top}: convert it to 8 bit, or stretch it"):
+            decode(save(Image.fromarray(values.astype(np.uint16)), kind))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_dark_sixteen_bit(kind: str) -> None:
+    for top in (0, 1, 15):
+        dark = np.minimum(GREY, top)
+        picture = decode(save(Image.fromarray(dark.astype(np.uint16) * 257), kind))
+        np.testing.assert_array_equal(picture.rgb[..., 0], dark)
+
+
+def test_thirty_two_bit() -> None:
+    for scale in (1, 256, 257):
+        data = save(Image.fromarray(GREY.astype(np.int32) * scale), "TIFF")
+        with Image.open(BytesIO(data)) as image:
+            assert image.mode == "I"
+        picture = decode(data)
+        np.testing.assert_array_equal(picture.rgb[..., 0], GREY)
+        assert picture.deep == (scale > 1)
+    for low, high in ((0, 256), (0, 4095), (0, 65536), (-1, 200), (-40000, 40000)):
+        values = np.linspace(low, high, 9).astype(np.int32)[None]
+        with pytest.raises(UnreadableSample, match=f"with values from {low} to {high}: convert it to 8 bit"):
+            decode(save(Image.fromarray(values), "TIFF"))
 
 
 def test_float_tiff() -> None:
@@ -198,6 +228,51 @@ def test_encode_keeps_what_is_not_colour(grey: bool, alpha: bool, orientation: i
     assert (again.grey, again.orientation, again.alpha is not None) == (grey, orientation, alpha)
     if alpha:
         np.testing.assert_array_equal(again.alpha, GREY)
+
+
+@pytest.mark.parametrize("value", [0, 1, 15, 16, 200, 255])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_sixteen_bit_stays_so(kind: str, value: int) -> None:
+    picture = decode(save(Image.fromarray(GREY16), kind))
+    data = encode(picture, np.full_like(RGB, value))
+    with Image.open(BytesIO(data)) as image:
+        assert image.mode == "I;16"
+        assert (np.asarray(image) == 257 * value).all()
+    again = decode(data)
+    assert (again.rgb == value).all()
+    assert (again.grey, again.deep) == (True, True)
+
+
+def profile(space: bytes, size: int = 200) -> bytes:
+    return b"\0" * 16 + space + b"\0" * (size - 20)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+def test_colour_profile_is_kept(kind: str, grey: bool) -> None:
+    icc = profile(b"GRAY" if grey else b"RGB ")
+    picture = decode(save(Image.fromarray(GREY if grey else RGB), kind, icc_profile=icc))
+    data = encode(picture, picture.rgb)
+    assert data == encode(picture, picture.rgb)
+    with Image.open(BytesIO(data)) as image:
+        assert image.info["icc_profile"] == icc
+
+
+def test_colour_profile_of_other_colours_is_not() -> None:
+    cmyk = Image.fromarray(RGB).convert("CMYK")
+    for image, icc in (
+        (cmyk, profile(b"CMYK")),
+        (Image.fromarray(RGB), profile(b"GRAY")),
+        (Image.fromarray(GREY), profile(b"RGB ")),
+        (Image.fromarray(RGB), profile(b"RGB ", LONGEST_PROFILE + 1)),
+        (Image.fromarray(RGB), b"RGB "),
+    ):
+        picture = decode(save(image, "TIFF", icc_profile=icc))
+        assert picture.profile is None
+        np.testing.assert_array_equal(decode(encode(picture, picture.rgb)).rgb, picture.rgb)
+    assert decode(save(Image.fromarray(RGB), "TIFF", tiffinfo={34675: 7})).profile is None
+    longest = decode(save(Image.fromarray(RGB), "TIFF", icc_profile=profile(b"RGB ", LONGEST_PROFILE)))
+    assert decode(encode(longest, RGB)).profile == longest.profile
 
 
 def test_encode_refuses_another_shape() -> None:

@@ -1,5 +1,6 @@
 """Locks between processes."""
 
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,22 @@ def test_a_lock_ends_with_the_process_that_holds_it(tmp_path: Path):
     assert not path.exists()
     with locked(path):
         pass
+
+
+def test_a_lock_that_is_removed_while_it_is_waited_for_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its holder may end after another process has opened the file and before that has locked it."""
+    path, flock = tmp_path / "lock", fcntl.flock
+
+    def late(file: int, operation: int) -> None:
+        monkeypatch.undo()
+        path.unlink()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with locked(path, wait=True):
+        assert fcntl.flock is flock
+        with pytest.raises(ElixirError, match="another run is at work here"), locked(path):
+            pass
 
 
 def test_an_error_inside_gives_it_up(tmp_path: Path):

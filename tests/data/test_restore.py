@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from elixir.data.decision import Action, Decision
 from elixir.data.folder import FolderSource
+from elixir.data.lock import locked
 from elixir.data.opening import open_source
 from elixir.data.restore import restore
 from elixir.data.source import Source
@@ -89,6 +90,41 @@ def test_links_come_back(tmp_path: Path) -> None:
     assert (tmp_path / "back/dog").readlink() == Path("cat")
 
 
+@pytest.mark.parametrize("action", ["kept", "dropped", "quarantined"])
+def test_files_that_were_replaced_by_links_come_back_as_files(tree: Path, tmp_path: Path, action: Action) -> None:
+    """As DVC and git-annex do."""
+
+    def decide(source: Source, index: int) -> Decision:
+        id, label = source.samples[index].id, source.samples[index].label
+        return Decision(action if id == "cat/a.png" else "kept", label)
+
+    dst, store = tmp_path / "dst", tmp_path / "store"
+    emit(open_source(tree), "folder", dst, decide)
+    part = {"kept": dst, "dropped": dst / ".elixir/originals", "quarantined": dst / ".elixir/quarantine"}[action]
+    (part / "cat/a.png").rename(store)
+    (part / "cat/a.png").symlink_to(store)
+    restore(dst, tmp_path / "back")
+    assert not (tmp_path / "back/cat/a.png").is_symlink()
+    assert read_tree(tmp_path / "back") == read_tree(tree)
+    store.write_bytes(b"changed")
+    with pytest.raises(ElixirError, match=r"cat/a\.png is not what it was"):
+        restore(dst, tmp_path / "again")
+
+
+def test_work_folders_of_others_stay(tree: Path, tmp_path: Path) -> None:
+    emit(open_source(tree), "folder", tmp_path / "dst")
+    others = make_tree(tmp_path / ".back.partial", {"a.png": SOME_IMAGES[0]})
+    with locked(tmp_path / ".back.elixir-lock"):
+        make_tree(tmp_path / ".back.elixir-restore", {"a.png": SOME_IMAGES[0]})
+        with pytest.raises(ElixirError, match="another run is at work here"):
+            restore(tmp_path / "dst", tmp_path / "back")
+        assert read_tree(tmp_path / ".back.elixir-restore")
+    restore(tmp_path / "dst", tmp_path / "back")
+    assert read_tree(tmp_path / "back") == read_tree(tree)
+    assert list(tmp_path.glob(".*")) == [others]
+    assert read_tree(others) == {"a.png": SOME_IMAGES[0]}
+
+
 def all_rows(source: TableSource) -> list:
     return [source.rows.row(index).to_pylist()[0] for index in range(len(source.samples))]
 
@@ -123,6 +159,24 @@ def test_table_comes_back_row_by_row(tmp_path: Path, kind: str, sink) -> None:
             other = "test" if kind == "splits" else "test.parquet"
             assert (src / other).is_dir() or (tmp_path / "back" / other).read_bytes() == (src / other).read_bytes()
             assert (src / other).is_file() or read_tree(tmp_path / "back" / other) == read_tree(src / other)
+
+
+@pytest.mark.parametrize("sink", ["folder", "hf", "parquet"])
+@pytest.mark.parametrize("splits", [False, True])
+def test_licence_comes_back(tmp_path: Path, splits: bool, sink) -> None:
+    data = table()
+    about = {"description": "Signs.", "citation": "@misc{signs}", "homepage": "https://signs.org", "license": "CC-BY"}
+    vars(data.info).update(about)
+    (datasets.DatasetDict({"train": data}) if splits else data).save_to_disk(str(tmp_path / "src"))
+    emit(open_source(tmp_path / "src"), sink, tmp_path / "dst", change_some(1))
+    restore(tmp_path / "dst", tmp_path / "back")
+    assert open_table(tmp_path / "back").about == about
+    file = tmp_path / "dst/.elixir/restore.json"
+    facts = json.loads(file.read_text())
+    del facts["about"]  # as it was written before
+    file.write_text(json.dumps(facts))
+    restore(tmp_path / "dst", tmp_path / "again")
+    assert open_table(tmp_path / "again").about == dict.fromkeys(about, "")
 
 
 def test_plain_binary_column_comes_back(tmp_path: Path) -> None:

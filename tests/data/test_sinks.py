@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -15,7 +16,7 @@ from elixir.data.restore import restore
 from elixir.data.sink import open_sink
 from elixir.errors import ElixirError
 
-from .conftest import change_some, emit, image_bytes, keep, make_tree, read_tree, table
+from .conftest import change_some, emit, image_bytes, keep, make_tree, open_table, read_tree, table
 
 PNG = image_bytes(100)
 
@@ -134,6 +135,16 @@ def test_what_cannot_be_copied_is_listed(tmp_path: Path) -> None:
     sink.write(1, Decision("quarantined", 0))
     sink.close()
     assert sink.uncopied == ["cat/gone.png", "notes.txt"]
+    assert sink.original(1, Decision("quarantined", 0)) == ""
+
+
+def test_a_file_system_without_permissions(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(shutil, "copystat", refuse)
+    emit(open_source(tree), "folder", tmp_path / "dst")
+    assert read_tree(tmp_path / "dst") == read_tree(tree)
 
 
 def test_sample_that_vanishes_is_not_lost_in_silence(tmp_path: Path) -> None:
@@ -293,6 +304,93 @@ def test_columns_features_and_other_splits_stay(tmp_path: Path, kind) -> None:
     assert [(row["elixir_row"], row["track"], row["image"]) for row in aside] == [(6, 66, None)]
     original = pq.read_table(tmp_path / "dst/.elixir/originals.parquet").to_pylist()
     assert [(row["elixir_row"], row["label"], row["image"]["bytes"]) for row in original] == [(1, 1, source.read(1))]
+
+
+TOLD = {
+    "label": [0, 1, 2, 0, 1, 2, None, None],
+    "label_name": ["cat", "dog", "car", "cat", "dog", "car", "?", "?"],
+    "place": pa.array(["in", "in", None, "in", "in", None, "?", "?"]).dictionary_encode(),
+    "coarse_label": [7, 7, 8, 7, 7, 8, 9, 9],
+    "alive": [True, True, False, True, True, False, False, False],
+}
+OTHER = {"id": [*range(8)], "size": [2, 2, 2, 2, 2, 3, 2, 2], "weight": [0.5, 1, 2] * 2 + [3, 3], "tags": [["x"]] * 8}
+
+
+@pytest.mark.parametrize("sink", ["hf", "parquet"])
+@pytest.mark.parametrize("kind", ["object", "hf", "parquet"])
+@pytest.mark.parametrize("label", ["label", "label_name"])
+def test_columns_that_say_the_label_change_with_it(tmp_path: Path, kind: str, sink, label: str) -> None:
+    rows = pa.table({"image": [image_bytes(row) for row in range(8)], **TOLD, **OTHER})
+    src = {"object": datasets.Dataset(rows), "hf": tmp_path / "src", "parquet": tmp_path / "src.parquet"}[kind]
+    datasets.Dataset(rows).save_to_disk(str(tmp_path / "src"))
+    pq.write_table(rows, tmp_path / "src.parquet", row_group_size=3)
+    source = open_table(src, label=label)
+    answers = [Decision("kept", sample.label) for sample in source.samples]
+    classes = [source.samples[row].label for row in range(3)]
+    answers[0], answers[5] = Decision("relabelled", classes[2], PNG), Decision("relabelled", classes[1])
+    emit(source, sink, tmp_path / "dst", lambda _, index: answers[index])
+    written = open_table(tmp_path / "dst", label=label)
+    for index, same in enumerate([2, 1, 2, 3, 4, 1, 6, 7]):
+        row = written.rows.row(index).to_pylist()[0]
+        assert {name: row[name] for name in TOLD} == {name: rows[name][same].as_py() for name in TOLD}
+        assert {name: row[name] for name in OTHER} == {name: rows[name][index].as_py() for name in OTHER}
+    restore(tmp_path / "dst", tmp_path / "back")
+    back = open_table(tmp_path / "back", label=label)
+    assert [back.rows.row(index).to_pylist()[0] for index in range(8)] == rows.to_pylist()
+
+
+def test_a_column_that_is_told_by_chance_stays(tmp_path: Path) -> None:
+    """With one row a label everything is told by it, and of a label without rows nothing is known."""
+    labels = datasets.ClassLabel(names=["cat", "dog", "fox", "owl"])
+    features = datasets.Features({"image": datasets.Image(), "label": labels, "id": datasets.Value("string")})
+    for given, new, id in (([0, 1, 2], 2, "0"), ([0, 1, 0, 1], 3, "0"), ([0, 1, 0, 1], 1, "1")):
+        count = len(given)
+        images = [{"bytes": image_bytes(row), "path": None} for row in range(count)]
+        columns = {"image": images, "label": given, "id": [str(label) for label in given]}
+        source = open_source(datasets.Dataset.from_dict(columns, features=features))
+        answers = [Decision("relabelled", new), *(keep(source, row) for row in range(1, count))]
+        dst = tmp_path / f"{count}-{new}"
+        emit(source, "parquet", dst, lambda _, index, answers=answers: answers[index])
+        written = pq.read_table(next(dst.glob("*.parquet")))
+        assert written["label"].to_pylist() == [new, *given[1:]]
+        assert written["id"].to_pylist() == [id, *columns["id"][1:]]
+
+
+def test_text_that_is_no_utf8_is_not_read_for_what_it_says(tmp_path: Path) -> None:
+    bad = pa.array([b"caf\xe9"] * 4).view(pa.string())
+    pq.write_table(pa.table({"image": [PNG] * 4, "label": [0, 0, 1, 1], "note": bad}), tmp_path / "src.parquet")
+    source = open_source(tmp_path / "src.parquet")
+    emit(source, "parquet", tmp_path / "dst", lambda _, index: Decision("relabelled", 1))
+    written = pq.read_table(tmp_path / "dst/src.parquet")
+    assert written["label"].to_pylist() == [1] * 4
+    assert written["note"].combine_chunks().view(pa.binary()).to_pylist() == [b"caf\xe9"] * 4
+
+
+@pytest.mark.parametrize("kind", ["object", "single", "splits"])
+def test_licence_of_a_dataset_stays(tmp_path: Path, kind: str) -> None:
+    data = table()
+    about = {"description": "Signs.", "citation": "@misc{signs}", "homepage": "https://signs.org", "license": "CC-BY"}
+    vars(data.info).update(about, dataset_size=12345)
+    src = datasets.DatasetDict({"train": data, "test": table()}) if kind == "splits" else data
+    src.save_to_disk(str(tmp_path / "src"))
+    emit(open_source(data if kind == "object" else tmp_path / "src"), "hf", tmp_path / "dst", change_some(1))
+    written = datasets.load_from_disk(str(tmp_path / "dst"))
+    info = (written["train"] if isinstance(written, datasets.DatasetDict) else written).info
+    assert {name: getattr(info, name) for name in about} == about
+    assert info.features == data.features
+    assert info.dataset_size is None
+
+
+def test_damaged_facts_of_a_dataset(tmp_path: Path) -> None:
+    table().save_to_disk(str(tmp_path / "src"))
+    file = tmp_path / "src/dataset_info.json"
+    file.write_text('{"license": 3}')
+    assert open_table(tmp_path / "src").about == {}
+    file.write_text("{")
+    with pytest.raises(ElixirError, match=r"dataset_info\.json cannot be read: .*; save the dataset again"):
+        open_source(tmp_path / "src")
+    file.unlink()
+    assert open_table(tmp_path / "src").about == {}
 
 
 def test_changed_rows_keep_what_is_not_colour(tree: Path, tmp_path: Path) -> None:

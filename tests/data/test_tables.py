@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from elixir.data.decode import decode
+from elixir.data.folder import FolderSource
 from elixir.data.named_files import stray_file
 from elixir.data.opening import open_source, refuse_overlap
 from elixir.data.rows import DatasetRows, ParquetRows
 from elixir.data.tables import TableSource
 from elixir.errors import ElixirError, UnreadableSample
 
-from .conftest import image_bytes, open_table, table
+from .conftest import image_bytes, make_tree, open_table, table
 
 PNG = image_bytes(0)
 
@@ -147,6 +149,14 @@ def test_names_of_labels_that_are_no_strings(tmp_path: Path) -> None:
     assert open_source(tmp_path / "t.parquet").classes == ["7", "None"]
 
 
+def test_names_of_labels_that_are_no_text(tmp_path: Path) -> None:
+    described = {"info": {"features": {"kind": {"_type": "ClassLabel", "names": ["cat", "\ud800"]}}}}
+    rows = pa.table({"image": [PNG] * 2, "kind": [1, 0]})
+    pq.write_table(rows.replace_schema_metadata({"huggingface": json.dumps(described)}), tmp_path / "t.parquet")
+    with pytest.raises(ElixirError, match=r"column 'kind' of .*t\.parquet has the class name '\\ud800', .*; rename it"):
+        open_source(tmp_path / "t.parquet")
+
+
 def test_fine_label_of_two_class_labels() -> None:
     rows = {"img": [{"bytes": PNG, "path": None}], "coarse_label": [0], "fine_label": [1]}
     labels = datasets.ClassLabel(names=["a", "b"])
@@ -208,6 +218,43 @@ def test_splits_of_a_saved_dataset(tmp_path: Path) -> None:
         assert open_source(src, split="test").samples[0].id == "test/00000000"
         with pytest.raises(ElixirError, match="no split 'dev' but train, test"):
             open_source(src, split="dev")
+
+
+@pytest.mark.parametrize(
+    ("tables", "beside", "pattern"),
+    [
+        (["data/train-00000-of-00001.parquet"], "assets", "data/*.parquet"),
+        (["train.parquet"], "figures", "*.parquet"),
+        (["plain_text/train.parquet"], "assets", "plain_text/*.parquet"),
+        (["train.parquet", "more/train.parquet"], "figures", "**/*.parquet"),
+    ],
+)
+def test_parquet_beside_folders_that_may_be_classes(tmp_path: Path, tables, beside: str, pattern: str) -> None:
+    """Either would be copied unexamined, as if nothing were wrong with it."""
+    src = make_tree(tmp_path / "a[1]", {f"{beside}/fig0.png": PNG, ".cache/x.parquet": b"", "cat.parquet/0.png": PNG})
+    assert isinstance(open_source(src), FolderSource)
+    (src / "cat.parquet").rename(src / "cat")
+    for name in tables:
+        parquet(src / name, image=[PNG] * 2, label=["a", "b"])
+    with pytest.raises(ElixirError, match=r"has both parquet files \(train.* and folders .*; give .*, or a") as refused:
+        open_source(src)
+    given = str(refused.value).partition("; give ")[2].partition(", or")[0]
+    assert given == f"{tmp_path}/a[[]1]/{pattern}"
+    assert len(open_table(given).samples) == 2 * len(tables)
+
+
+def test_state_that_lies_in_a_tree(tmp_path: Path) -> None:
+    src = make_tree(tmp_path / "src", {"cat/0.png": PNG, "dog/0.png": PNG, "state.json": b'{"epoch": 3}'})
+    assert open_source(src).classes == ["cat", "dog"]
+    table().save_to_disk(str(src))
+    assert open_source(src).classes == table().features["label"].names
+    state = (src / "state.json").read_bytes()
+    (src / "state.json").write_bytes(state[:-9])
+    for file in [None, *src.glob("*.arrow")]:  # either is enough to tell it from a tree
+        if file:
+            file.unlink()
+        with pytest.raises(ElixirError, match=r"state\.json cannot be read: .*; save the dataset again"):
+            open_source(src)
 
 
 def test_broken_tables(tmp_path: Path) -> None:
@@ -275,6 +322,7 @@ def test_splits_of_an_object_are_plain_names() -> None:
 
 @pytest.mark.parametrize("state", [1, [], {}, {"_data_files": 3}, {"_data_files": [{}]}, {"_data_files": [[]]}])
 def test_odd_states_of_a_saved_dataset(tmp_path: Path, state) -> None:
+    (tmp_path / "data-00000-of-00001.arrow").touch()
     (tmp_path / "state.json").write_text(json.dumps(state))
     with pytest.raises(ElixirError, match=r"state\.json (is|lists|has)"):
         open_source(tmp_path)
@@ -432,6 +480,18 @@ def test_a_dataset_of_the_hub_reads_the_files_that_were_downloaded_with_it(
     named = named.cast_column("image", datasets.Image())
     monkeypatch.setattr(datasets, "load_dataset", lambda name: datasets.DatasetDict({"train": named}))
     assert open_source("someone/signs").read(0) == image_bytes(0)
+
+
+@pytest.mark.parametrize("path", ["zip://x.png::{}", "s3://bucket/x.png", "nothing://x.png", "{}/x.png"])
+def test_images_that_are_named_where_they_cannot_be_read(tmp_path: Path, monkeypatch, path: str) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # not installed
+    (tmp_path / "broken.zip").write_bytes(b"no zip")
+    rows = [{"bytes": None, "path": path.format(tmp_path / "broken.zip")}, {"bytes": PNG, "path": None}]
+    named = datasets.Dataset.from_dict({"image": rows, "label": [0, 1]}).cast_column("image", datasets.Image())
+    source = open_source(named)
+    assert source.read(1) == PNG
+    with pytest.raises(UnreadableSample, match="no image"):
+        source.read(0)
 
 
 def test_files_are_named_in_lists_too() -> None:

@@ -195,7 +195,8 @@ def test_two_experiments_in_one_folder_poison_once(tiny: Experiment):
 
 def test_a_cell_of_a_recipe_that_was_edited_is_refused(tiny: Experiment, tmp_path: Path):
     recipe = tmp_path / "mine.toml"
-    recipe.write_text('stages = ["index", "target", "emit"]\n[target]\nthreshold = 0.4\n')
+    stages = [stage.name for stage in Pipeline.from_recipe("dataelixir").stages]
+    recipe.write_text(f"stages = {stages}\n[target]\nthreshold = 0.4\n")
     cell = tiny.run(BADNETS, "none") | {"pipeline": str(recipe)}
     cell["cost"] = {"config": Pipeline.from_recipe(recipe).describe() | {"seed": 0}}
     tiny.cell(BADNETS, str(recipe)).write_text(json.dumps(cell))
@@ -245,7 +246,7 @@ def test_classifiers_of_another_cleaning_are_not_taken_for_new_ones(tiny: Experi
 def test_mistakes_are_found_before_the_work(tiny: Experiment, monkeypatch: pytest.MonkeyPatch):
     for name, settings, subset, message in (
         ("dataelixir", {"refine.treshold": 0.6}, None, "no setting 'treshold'"),
-        ("dataelixir", {"refine.threshold": 6}, None, "must lie in"),
+        ("dataelixir", {"refine.threshold": 6}, None, "refine.threshold = 6 is out of range"),
         ("none", {}, 10, "none is no recipe"),
         ("datelixir", {}, None, "did you mean 'dataelixir'"),
         ("dataelixir", {}, 1000, "a subset of 1000 samples is more than the 36 there are"),
@@ -483,6 +484,35 @@ def test_spectral_signatures_are_those_of_the_paper(monkeypatch):
         expected[of_class[score >= np.quantile(score, 1 - 1.5 * 0.05)]] = True
     assert np.array_equal(removed, expected)
     assert removed[:10].sum() >= 7
+
+
+def test_spectral_signatures_leave_what_they_cannot_judge(monkeypatch: pytest.MonkeyPatch):
+    """Nothing of a set without poison, and nothing of classes with one or two images."""
+    from elixir.evaluation import defences
+
+    labels = np.repeat([0, 1, 2, 3], [50, 2, 1, 50])
+    features = np.random.default_rng(0).normal(5, 1, (103, 8))
+    monkeypatch.setattr(defences, "_features", lambda case: (features.copy(), labels))
+    for poisoned in (0, 5):
+        truth = np.where(np.arange(103) < poisoned, "poisoned", "clean").astype(object)
+        removed = spectral_signatures(Case("", None, truth, Path(), Path(), 0, CPU, True))  # type: ignore[arg-type]
+        assert removed.any() == (poisoned > 0)
+        assert not removed[50:53].any()
+
+
+def test_activation_clustering_depends_on_its_seed_alone(monkeypatch: pytest.MonkeyPatch):
+    from elixir.evaluation import defences
+
+    features = np.random.default_rng(0).normal(0, 1, (600, 64))  # no clusters, so that the start decides
+    monkeypatch.setattr(defences, "_features", lambda case: (features.copy(), np.repeat([0, 1], 300)))
+
+    def removed(seed: int) -> np.ndarray:
+        return defences.activation_clustering(Case("", None, None, Path(), Path(), seed, CPU, True))  # type: ignore[arg-type]
+
+    first = removed(0)
+    np.random.random(7)  # noqa: NPY002
+    assert np.array_equal(removed(0), first)
+    assert any(not np.array_equal(removed(seed), first) for seed in (1, 2, 3))
 
 
 def test_activation_clustering_leaves_small_classes_alone(monkeypatch: pytest.MonkeyPatch):

@@ -1,13 +1,16 @@
 """A fresh classifier needs something to be measured on."""
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_world import make_shapes
 
 from elixir.attacks.badnets import BadNets
 from elixir.data.opening import open_source
 from elixir.errors import ElixirError
+from elixir.evaluation import outcome
 from elixir.evaluation.outcome import train_and_attack
 
 
@@ -33,3 +36,17 @@ def test_no_class_in_common(tmp_path: Path) -> None:
         (test / name).rename(test / f"no {name}")
     with pytest.raises(ElixirError, match=r"no readable image of a class that is in .*/train too"):
         train_and_attack(open_source(train), open_source(test), None, None, [0])
+
+
+@pytest.mark.parametrize(("target", "asr", "robust"), [(None, 0.5, 0.5), ("post", 0.0, 0.5), ("bar", 1.0, 0.0)])
+def test_a_class_that_has_been_lost_is_never_hit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str | None, asr: float, robust: float
+) -> None:
+    """Of bar, post and spot the training set has lost post, and the classifier takes everything for bar."""
+    train, test = (make_shapes(tmp_path / name, count=2, poisoned=0) for name in ("train", "test"))
+    shutil.rmtree(train / "post")
+    monkeypatch.setattr(outcome, "_trained", lambda *args: None)
+    monkeypatch.setattr(outcome, "_predict", lambda net, store, count, device: np.zeros(count, np.int64))
+    classes = ["bar", "post", "spot"]
+    found = train_and_attack(open_source(train), open_source(test), BadNets(), target, [0], classes=classes)[0]
+    assert (found.asr, found.robust_accuracy) == (asr, robust)

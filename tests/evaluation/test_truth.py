@@ -22,6 +22,7 @@ TRUTH = table(
         ("g", "cover", "dog"),
         ("h", "cover", "dog"),
         ("i", "poisoned", "cat"),
+        ("j", "clean", "dog"),
         ("", "clean", "dog"),
     ],
     ["output", "truth", "class"],
@@ -36,10 +37,11 @@ def test_recovery_counts_by_hand():
             ("c", "quarantined", "", 0.7),
             ("d", "kept", "cat", 0.1),
             ("e", "purified", "cat", 0.5),
-            ("f", "kept", "dog", float("nan")),
+            ("f", "kept", "dog", 0.2),
             ("g", "relabelled", "cat", 1.0),
             ("h", "kept", "dog", 0.0),
             ("i", "purified", "cat", 0.6),
+            ("j", "quarantined", "", float("nan")),
         ],
         ["id", "action", "new_class", "suspicion"],
     )
@@ -51,7 +53,7 @@ def test_recovery_counts_by_hand():
     assert score.removed == 0.2
     assert score.disturbed == 0.5
     assert score.covers_changed == 0.5
-    assert score.auc == 9 / 10  # one of ten pairs is the wrong way round; what could not be judged counts as 0
+    assert score.auc == 8 / 10  # two of ten pairs are the wrong way round; "j" could not be looked at
 
 
 def test_foreign_truth_is_refused():

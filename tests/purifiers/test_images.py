@@ -121,6 +121,43 @@ def test_an_interrupted_run_goes_on(odd: Path, tmp_path: Path, monkeypatch: pyte
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_run_that_was_killed_at_the_very_end_goes_on(
+    odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean(odd, tmp_path / "through")
+    for step in ("shutil.rmtree", "pathlib.Path.replace"):
+        with monkeypatch.context() as patch:
+            replace = Path.replace
+
+            def stop(place: Path, *arguments: Path, step: str = step, replace=replace) -> Path:
+                if step == "pathlib.Path.replace" and place.name != ".out.partial":
+                    return replace(place, *arguments)
+                raise KeyboardInterrupt
+
+            patch.setattr(step, stop)
+            with pytest.raises(KeyboardInterrupt):
+                clean(odd, tmp_path / "out")
+        with pytest.raises(ElixirError, match=r"not empty|add --resume"):
+            clean(odd, tmp_path / "out")
+        with pytest.raises(ElixirError, match=r"not empty|other settings"):
+            clean(odd, tmp_path / "out", resume=True, sigma=0.3)
+        done = clean(odd, tmp_path / "out", resume=True)
+        assert (done.written, len(done.damaged)) == (6, 3)
+        assert names(tmp_path / "out") == names(tmp_path / "through")
+        assert not list(tmp_path.glob(".*"))
+        assert not list((tmp_path / "out").glob(".*"))
+        shutil.rmtree(tmp_path / "out")
+
+
+def test_a_folder_with_the_record_of_something_else_is_not_empty(odd: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / ".elixir").mkdir(parents=True)
+    for text, message in (("{}", "not empty"), ("{", "give another folder with -o")):
+        (tmp_path / "out" / ".elixir" / "run.json").write_text(text)
+        with pytest.raises(ElixirError, match=message):
+            clean(odd, tmp_path / "out", resume=True)
+        assert names(tmp_path / "out") == {".elixir/run.json"}
+
+
 def test_command_on_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     assert purify(monkeypatch, TEST, "-o", tmp_path / "out", "--purifier", "blur", "--sigma", "0.05") == 0
     count = len(open_source(TEST).samples)

@@ -159,3 +159,9 @@ def test_a_value_tells_who_may_be_of_a_group_if_it_tells_that_group_from_the_res
     expected = 800 * norm.sf(cut) + 200 * norm.sf(cut - apart)
     assert (by_odds(odds, known, 3.5) > 0).sum() == pytest.approx(expected, abs=8)
     assert not by_odds(-odds, known, 3.5).any()
+
+
+def test_one_value_without_any_spread_tells_all_or_nothing():
+    known = np.arange(100) < 20
+    assert not (by_odds(np.ones(100), known) > 0.5).any()
+    assert ((by_odds(known.astype(float), known) > 0.5) == known).all()

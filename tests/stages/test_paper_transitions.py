@@ -149,7 +149,7 @@ def attacked_run() -> Any:
 
 
 @pytest.mark.parametrize("rule", ["published", "repaired"])
-def test_stage_finds_the_label_under_attack(rule: str) -> None:
+def test_stage_finds_the_label_under_attack(rule: Any) -> None:
     run = attacked_run()
     columns = TransitionsStage(rule=rule).reduce(run)
     (target,) = [Target(**target) for target in run.findings["targets"]]
@@ -175,6 +175,6 @@ def test_stage_says_none_when_labels_are_alike() -> None:
 
 def test_settings_are_checked() -> None:
     with pytest.raises(ElixirError, match="repaired"):
-        TransitionsStage(rule="repared").check()
+        TransitionsStage(rule="repared")  # type: ignore[arg-type]
     with pytest.raises(ElixirError, match="tau"):
-        TransitionsStage(tau=0).check()
+        TransitionsStage(tau=0)

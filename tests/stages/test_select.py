@@ -1,5 +1,6 @@
 """Which picture takes the place of a poisoned one."""
 
+import hashlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from small_world import png
 
+from elixir.errors import ElixirError
 from elixir.run.run import Run
 from elixir.stages.select import SelectStage, nearest_free, tiles_to_repaint
 
@@ -54,18 +56,22 @@ class DirtyLabelRun(Run):
         return logp.numpy(), np.ones((len(x), 1), np.float32)
 
 
-def selecting(kind: type[Run], folder: Path, raw: np.ndarray, suspect: np.ndarray, label: int, tile: bool) -> Run:
+def selecting(
+    kind: type[Run], folder: Path, raw: np.ndarray, suspect: np.ndarray, label: int, tile: bool, channels: int = 3
+) -> Run:
     """A run over uint8 (80, 3, s, s), 40 of either label, whose suspects all get `label` and may hang on tile 15."""
     source: Any = SimpleNamespace(
         classes=["dark", "bright"],
         samples=[SimpleNamespace(label=row // 40, id=str(row)) for row in range(80)],
-        read=lambda row: png(raw[row].transpose(1, 2, 0)),
+        read=lambda row: png(raw[row].transpose(1, 2, 0)[..., :channels].squeeze()),
     )
     findings = {"working_size": SIZE, "max_pixels": 10**6, "targets": [{"label": 1, "clean_label": label == 1}]}
     run = kind(folder, source, Dimming(), findings=findings)
     everything, suspects = np.arange(80), np.flatnonzero(suspect)
     run.pixels.append(0, raw)
-    run.write_part("index", 0, everything, {"readable": np.ones(80, bool), "shape": np.full((80, 2), SIZE, np.int32)})
+    digests = np.array([hashlib.sha256(source.read(row)).hexdigest() for row in everything], object)
+    shape = np.full((80, 2), SIZE, np.int32)
+    run.write_part("index", 0, everything, {"readable": np.ones(80, bool), "shape": shape, "sha256": digests})
     run.write_part("reference", 0, everything, {"features": run.classify("reference", torch.from_numpy(raw))[1]})
     run.write_part("refine", 0, everything, {"suspect": suspect, "suspicion": suspect.astype(np.float32)})
     probe = {
@@ -123,6 +129,53 @@ def test_a_picture_in_which_the_reference_model_never_saw_the_label_is_purified(
     stage.open(run)
     assert (stage.process(run, stage.rows(run))["sigma"] == np.float32(0.075)).all()
     assert (kept(run, 70) < 80).all()
+
+
+SHOWN: list[np.ndarray] = []
+
+
+class SeeingRun(DirtyLabelRun):
+    """Remembers what the benign model was shown."""
+
+    def classify(self, name: str, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        if name == "benign":
+            SHOWN.append(images.numpy())
+        return super().classify(name, images)
+
+
+class Reddening:
+    """A purifier that knows nothing of grey."""
+
+    calls_per_draw = 1
+
+    def purify(self, x: torch.Tensor, sigma: float, noise: torch.Tensor) -> torch.Tensor:
+        return self.denoise(x, sigma)
+
+    def denoise(self, noisy: torch.Tensor, sigma: float) -> torch.Tensor:
+        return (noisy + torch.tensor([0.3, 0.1, 0.0])[:, None, None]).clamp(0, 1)
+
+
+def test_a_grey_picture_is_judged_as_it_is_written(tmp_path: Path):
+    raw = np.random.default_rng(0).integers(0, 200, (80, 1, SIZE, SIZE), np.uint8).repeat(3, 1)
+    run = selecting(SeeingRun, tmp_path, raw, np.arange(80) == 70, 0, tile=False, channels=1)
+    run.purifier = Reddening()
+    stage = SelectStage(sigmas=(0.15,))
+    stage.open(run)
+    stage.process(run, stage.rows(run))
+    written = np.asarray(Image.open(run.selected_path(70)))
+    assert written.shape == (SIZE, SIZE)
+    assert (SHOWN[-1][0] == written).all()
+    assert (written > raw[70, 0]).all()
+
+
+def test_a_sample_that_has_changed_since_is_named(tmp_path: Path):
+    raw = np.full((80, 3, SIZE, SIZE), 80, np.uint8)
+    run = selecting(DirtyLabelRun, tmp_path, raw, np.arange(80) >= 70, 0, tile=False)
+    raw[73] += 1
+    stage = SelectStage()
+    stage.open(run)
+    with pytest.raises(ElixirError, match="73 has changed since the run began"):
+        stage.process(run, stage.rows(run))
 
 
 class Dimming:

@@ -1,0 +1,80 @@
+"""Recipes: TOML files that name the stages of a pipeline in order, their settings and the purifier."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from elixir.errors import ElixirError
+
+ENTRIES = ("description", "purifier", "stages")
+
+
+@dataclass
+class Recipe:
+    """What a recipe says.
+
+    Args:
+        name: of the file, without its ending.
+        stages: names in order -> settings of each that are not at their default.
+        purifier: name of the purifier that the stages use.
+        description: a line for people.
+    """
+
+    name: str
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    purifier: str = "prior"
+    description: str = ""
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with Elixir, sorted."""
+    return sorted(_shipped())
+
+
+def read_recipe(recipe: str | Path) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        recipe: name of a shipped one, or a TOML file.
+
+    Raises:
+        ElixirError: no such recipe, not TOML, an unknown entry, or no list of stages.
+    """
+    path, shipped = Path(recipe), _shipped()
+    if str(recipe) in shipped:
+        text = shipped[str(recipe)].read_text(encoding="utf-8")
+    elif path.suffix == ".toml" and path.is_file():
+        text = path.read_text(encoding="utf-8", errors="replace")
+    else:
+        near = difflib.get_close_matches(str(recipe), shipped, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"shipped: {', '.join(sorted(shipped))}"
+        raise ElixirError(f"there is no recipe {str(recipe)!r} (a shipped name or a .toml file); {hint}")
+    try:
+        return _parse(path.stem, tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ElixirError(f"recipe {str(recipe)!r} is not valid TOML: {error}") from error
+
+
+def _shipped() -> dict[str, Any]:
+    return {Path(file.name).stem: file for file in files("elixir.pipelines").iterdir() if file.name.endswith(".toml")}
+
+
+def _parse(name: str, table: dict[str, Any]) -> Recipe:
+    listed = table.get("stages")
+    if not (isinstance(listed, list) and listed and all(isinstance(stage, str) for stage in listed)):
+        raise ElixirError(f"recipe {name!r} needs `stages = [...]`, the names of its stages in order")
+    if twice := [stage for stage in listed if listed.count(stage) > 1]:
+        raise ElixirError(f"recipe {name!r} lists the stage {twice[0]!r} twice; a stage runs once")
+    for stage in listed:
+        if not isinstance(table.get(stage, {}), dict):
+            raise ElixirError(f"recipe {name!r} has no table [{stage}] of settings but {stage} = {table[stage]!r}")
+    if unknown := set(table) - {*ENTRIES, *listed}:
+        known = ", ".join([*ENTRIES, *listed])
+        raise ElixirError(f"recipe {name!r} has an unknown entry {sorted(unknown)[0]!r}; possible here: {known}")
+    stages = {stage: dict(table.get(stage, {})) for stage in listed}
+    return Recipe(name, stages, str(table.get("purifier", "prior")), str(table.get("description", "")))

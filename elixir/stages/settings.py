@@ -1,0 +1,119 @@
+"""The settings of a stage: their types and ranges, checked wherever one is set."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from dataclasses import dataclass, fields
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from elixir.errors import ElixirError
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a number, or every number of a list, may have.
+
+    Args:
+        least: smallest value.
+        most: largest value.
+        above: what it must exceed.
+        below: what it must stay below.
+    """
+
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def __contains__(self, value: float) -> bool:
+        return (
+            (self.least is None or value >= self.least)
+            and (self.most is None or value <= self.most)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        limits = {"at least": self.least, "above": self.above, "at most": self.most, "below": self.below}
+        return " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)
+
+
+Count = Annotated[int, Range(least=1)]
+Steps = Annotated[int, Range(least=0)]
+Share = Annotated[float, Range(above=0, below=1)]
+
+
+@cache
+def kinds(stage: type) -> dict[str, Any]:
+    """The settings of a class of stages, in order: name -> annotation."""
+    hints = get_type_hints(stage, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(stage)}
+
+
+def checked(stage: type, key: str, value: object) -> object:
+    """The value as the stage keeps it: a whole number where a fraction is expected becomes one, a list a tuple.
+
+    Args:
+        stage: a dataclass with a `name`.
+        key: of the setting.
+        value: from a recipe, the command line or a program.
+
+    Raises:
+        ElixirError: there is no such setting, or the value is of the wrong type or out of range.
+    """
+    known, name = kinds(stage), getattr(stage, "name", stage.__name__)
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"its settings: {', '.join(known) or 'none'}"
+        raise ElixirError(f"stage {name!r} has no setting {key!r}; {hint}")
+    kind, limits = known[key], []
+    if get_origin(kind) is Annotated:
+        kind, *limits = get_args(kind)
+    given = value
+    try:
+        value = _as(kind, value)
+    except TypeError as error:
+        raise ElixirError(f"setting {name}.{key} = {value!r} is of the wrong type; expected {error}") from error
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise ElixirError(f"setting {name}.{key} = {value!r} is none of {', '.join(map(str, get_args(kind)))}")
+    for limit in limits:
+        numbers: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
+        if isinstance(limit, Range) and not all(number in limit for number in numbers):
+            raise ElixirError(f"setting {name}.{key} = {given!r} is out of range; it must be {limit}")
+    return value
+
+
+def explained(stage: type) -> dict[str, str]:
+    """What the docstring of a class of stages says about each setting, with its range: name -> a line."""
+    known, said, current = kinds(stage), {}, ""
+    _, _, arguments = inspect.cleandoc(stage.__doc__ or "").partition("\nArgs:\n")
+    for line in arguments.splitlines():
+        key, colon, rest = line.strip().partition(": ")
+        current = key if colon and key in known else current
+        said.setdefault(current, []).append(rest if current == key else line.strip())
+    return {key: " ".join([*said.get(key, []), *_allowed(kind)]) for key, kind in known.items()}
+
+
+def _allowed(kind: Any) -> list[str]:
+    values = get_args(kind)
+    if get_origin(kind) is Literal:
+        return [f"({' or '.join(map(str, values))})"]
+    return [f"({value})" for value in values if isinstance(value, Range)]
+
+
+def _as(kind: Any, value: object) -> object:
+    """The value as that type; a `TypeError` says what was expected."""
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise TypeError("a list")
+        return tuple(_as(get_args(kind)[0], item) for item in value)
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    accepted = tuple(member for member in members if isinstance(member, type))
+    if float in accepted and int not in accepted and type(value) is int:
+        return float(value)
+    if accepted and not (isinstance(value, accepted) and (type(value) is not bool or bool in accepted)):
+        raise TypeError(getattr(kind, "__name__", str(kind)))
+    return value
