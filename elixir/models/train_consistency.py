@@ -15,17 +15,15 @@ from torch import Tensor
 
 from elixir.data.source import Source
 from elixir.errors import ElixirError
-from elixir.models import train_prior, weights
+from elixir.models import weights
 from elixir.models.crops import TrainingImages
 from elixir.models.denoiser import DenoiserNet
+from elixir.models.denoiser_weights import CONSISTENCY, EPSILON, PRIOR, load_denoiser
 from elixir.models.karras import RHO, karras_grid
 from elixir.models.perceptual import SHIPPED, PerceptualDistance, load_perceptual
 from elixir.models.precision import training_dtype
-from elixir.models.train_denoiser import DenoiserTraining, LossOf, OnStep, load_denoiser, train_denoiser, training_on
+from elixir.models.train_denoiser import DenoiserTraining, LossOf, OnStep, train_denoiser, training_on
 from elixir.models.weights import sha256_of
-
-KIND = "elixir.consistency"
-EPSILON = 0.001
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
@@ -216,9 +214,9 @@ def train_consistency_on(
         ElixirError: `size` is too small, a file of weights is unusable, or a fine-tuning has no `initial`.
     """
     if isinstance(settings, Distillation):
-        start = load_denoiser(initial or weights.SHIPPED / "prior.safetensors", train_prior.KIND)
+        start = load_denoiser(initial or weights.SHIPPED / "prior.safetensors", PRIOR)
     elif initial is not None:
-        start = load_denoiser(initial, KIND, train_prior.KIND)
+        start = load_denoiser(initial, CONSISTENCY, PRIOR)
     else:
         raise ElixirError("fine-tuning starts from a distilled model: give its file with --initial")
     distance = load_perceptual(features, device)
@@ -250,5 +248,5 @@ def _train(
     averages = {"average": (_student(net, device).requires_grad_(False), settings.ema), **averages}
     optimizer = torch.optim.RAdam(net.parameters(), lr=settings.learning_rate)
     return train_denoiser(
-        net, averages, optimizer, loss_of, images, out, KIND, settings, on_step, device, checkpoint_every
+        net, averages, optimizer, loss_of, images, out, CONSISTENCY, settings, on_step, device, checkpoint_every
     )

@@ -15,9 +15,8 @@ from torch import Tensor
 from elixir.data.source import Source
 from elixir.models.crops import TrainingImages
 from elixir.models.denoiser import DenoiserNet
+from elixir.models.denoiser_weights import PRIOR
 from elixir.models.train_denoiser import DenoiserTraining, OnStep, train_denoiser, training_on
-
-KIND = "elixir.prior"
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def train_prior(
         return ((denoised - clean) ** 2).mean((1, 2, 3)).add(1e-6).log().mean()
 
     averages = {"average": (average, settings.ema)}
-    train_denoiser(net, averages, optimizer, loss_of, images, out, KIND, settings, on_step, device, checkpoint_every)
+    train_denoiser(net, averages, optimizer, loss_of, images, out, PRIOR, settings, on_step, device, checkpoint_every)
 
 
 def train_prior_on(

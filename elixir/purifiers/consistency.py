@@ -7,17 +7,14 @@ from pathlib import Path
 import torch
 
 from elixir.models import weights
-from elixir.models.train_consistency import EPSILON, KIND
-from elixir.models.train_denoiser import load_denoiser
+from elixir.models.denoiser_weights import CONSISTENCY, EPSILON, load_denoiser
 from elixir.purifiers.base import Purifier
 from elixir.purifiers.consistency_pipeline import load_pipeline
 from elixir.purifiers.prior import EmbeddedPrior
-from elixir.registry import register
 
 SHIPPED = weights.SHIPPED / "consistency.safetensors"
 
 
-@register("purifiers", "consistency")
 def load(model: str | None, device: torch.device) -> Purifier:
     """Load the consistency model.
 
@@ -31,5 +28,5 @@ def load(model: str | None, device: torch.device) -> Purifier:
     """
     path = SHIPPED if model is None else Path(model)
     if model is None or path.is_file() or path.suffix == ".safetensors":
-        return EmbeddedPrior(load_denoiser(path, KIND, epsilon=EPSILON), device)
+        return EmbeddedPrior(load_denoiser(path, CONSISTENCY, epsilon=EPSILON), device)
     return load_pipeline(str(model), device)

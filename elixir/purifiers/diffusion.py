@@ -19,7 +19,6 @@ from elixir.models.hub import model_folder
 from elixir.purifiers.base import Purifier
 from elixir.purifiers.consistency_pipeline import SCHEDULER
 from elixir.purifiers.unet import UNetPurifier, load_unet, read_entry, scheduler_folder
-from elixir.registry import register
 
 
 class DiffusersPrior(UNetPurifier):
@@ -56,7 +55,6 @@ class DiffusersPrior(UNetPurifier):
         return out
 
 
-@register("purifiers", "diffusers")
 def load(model: str | None, device: torch.device) -> Purifier:
     """Load a DDPM saved by diffusers.
 

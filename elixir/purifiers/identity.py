@@ -7,7 +7,6 @@ from torch import Tensor
 
 from elixir.errors import ElixirError
 from elixir.purifiers.base import Purifier
-from elixir.registry import register
 
 
 class Identity:
@@ -25,7 +24,6 @@ class Identity:
         return noisy.clone()
 
 
-@register("purifiers", "none")
 def load(model: str | None, device: torch.device) -> Purifier:  # noqa: ARG001 - all have it
     """The identity.
 

@@ -16,7 +16,6 @@ from elixir.models import weights
 from elixir.models.impure import ImpureNet, load_impure
 from elixir.purifiers.base import Purifier
 from elixir.purifiers.prior import EmbeddedPrior
-from elixir.registry import register
 
 SHIPPED = weights.SHIPPED / "impure.safetensors"
 PIXEL_TIME, FEATURE_TIME = 140, 200  # the paper's 400 and 600 are for patches of 16x16, which hold 16 times as much
@@ -45,7 +44,6 @@ class NoiseMode(nn.Module):
         return self.net(noisy, sigma, keep)
 
 
-@register("purifiers", "impure")
 def load(model: str | None, device: torch.device) -> Purifier:
     """Load IMPure in "noise" mode.
 
@@ -59,7 +57,6 @@ def load(model: str | None, device: torch.device) -> Purifier:
     return ImpurePurifier(NoiseMode(_network(model)), device)
 
 
-@register("purifiers", "impure-mask")
 def load_masked(model: str | None, device: torch.device) -> Purifier:
     """Load IMPure in "mask" mode; see `load`."""
     return ImpurePurifier(_network(model), device)

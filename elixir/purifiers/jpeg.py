@@ -11,7 +11,6 @@ from torch import Tensor
 
 from elixir.errors import ElixirError
 from elixir.purifiers.base import Purifier
-from elixir.registry import register
 
 QUALITY = 75
 
@@ -37,7 +36,6 @@ class Jpeg:
         return torch.from_numpy(done).to(noisy.device).float() / 255
 
 
-@register("purifiers", "jpeg")
 def load(model: str | None, device: torch.device) -> Purifier:  # noqa: ARG001 - all have it
     """JPEG compression.
 

@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from elixir.errors import ElixirError
 from elixir.purifiers.base import Purifier
-from elixir.registry import register
 
 
 class Median:
@@ -27,7 +26,6 @@ class Median:
         return padded.unfold(2, 3, 1).unfold(3, 3, 1).flatten(4).median(4).values
 
 
-@register("purifiers", "median")
 def load(model: str | None, device: torch.device) -> Purifier:  # noqa: ARG001 - all have it
     """The 3x3 median filter.
 

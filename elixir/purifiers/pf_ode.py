@@ -15,7 +15,6 @@ from torch import Tensor
 from elixir.models.karras import karras_grid
 from elixir.purifiers import diffusion, prior
 from elixir.purifiers.base import Purifier
-from elixir.registry import register
 
 STEPS = 8
 LOWEST = 0.03  # in [0,1] units: the embedded prior has seen no less noise
@@ -65,7 +64,6 @@ class ProbabilityFlow:
         return x
 
 
-@register("purifiers", "pf-ode")
 def load(model: str | None, device: torch.device) -> Purifier:
     """The flow of the embedded prior, or of a diffusers DDPM.
 

@@ -8,12 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from elixir.models import weights
+from elixir.models.denoiser_weights import PRIOR, load_denoiser
 from elixir.models.precision import fast_dtype
-from elixir.models.train_denoiser import load_denoiser
-from elixir.models.train_prior import KIND
 from elixir.purifiers.base import Purifier
 from elixir.purifiers.batching import batch_size, in_fixed_batches, in_tiles
-from elixir.registry import register
 
 SHIPPED = weights.SHIPPED / "prior.safetensors"
 
@@ -58,7 +56,6 @@ class EmbeddedPrior:
             return self._net(noisy, sigma)
 
 
-@register("purifiers", "prior")
 def load(model: str | None, device: torch.device) -> Purifier:
     """Load the prior.
 
@@ -69,4 +66,4 @@ def load(model: str | None, device: torch.device) -> Purifier:
     Raises:
         ElixirError: the file is missing, damaged, a pickle, or holds something else.
     """
-    return EmbeddedPrior(load_denoiser(SHIPPED if model is None else Path(model), KIND), device)
+    return EmbeddedPrior(load_denoiser(SHIPPED if model is None else Path(model), PRIOR), device)

@@ -20,15 +20,13 @@ from torch import Tensor
 
 from elixir.data.opening import open_source
 from elixir.errors import ElixirError
-from elixir.models import train_prior
 from elixir.models.classifier import SmallResNet, save_classifier
 from elixir.models.crops import TrainingImages
 from elixir.models.denoiser import DenoiserNet
+from elixir.models.denoiser_weights import CONSISTENCY, EPSILON, PRIOR, load_denoiser, save_denoiser
 from elixir.models.karras import karras_grid
 from elixir.models.perceptual import PerceptualDistance
 from elixir.models.train_consistency import (
-    EPSILON,
-    KIND,
     Distillation,
     FineTuning,
     distill,
@@ -36,7 +34,6 @@ from elixir.models.train_consistency import (
     heun_step,
     train_consistency_on,
 )
-from elixir.models.train_denoiser import load_denoiser, save_denoiser
 from elixir.models.weights import read_weights
 
 CPU = torch.device("cpu")
@@ -178,7 +175,7 @@ def test_settings_and_loss_are_in_the_file(tmp_path: Path, distance: PerceptualD
     settings = replace(FINE_TUNING, sigmas=(0.1, 0.3))
     train(settings, out, distance, on_step=lambda step, loss: losses.append(float(loss)))
     with safe_open(out, "pt") as file:
-        written = json.loads(file.metadata()[KIND])
+        written = json.loads(file.metadata()[CONSISTENCY])
     assert written["sigmas"] == [0.1, 0.3]
     assert written["steps"] == 4
     assert written["loss"] == pytest.approx(sum(losses[2:]) / 2, abs=1e-6)
@@ -212,7 +209,7 @@ def test_the_teacher_and_the_initial_model_are_left_alone(tmp_path: Path, distan
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prior, a classifier for features, and a folder of images."""
     folder = tmp_path_factory.mktemp("files")
-    save_denoiser(small_net(), folder / "prior.safetensors", train_prior.KIND, {})
+    save_denoiser(small_net(), folder / "prior.safetensors", PRIOR, {})
     save_classifier(SmallResNet(2, widths=(8, 8)), folder / "features.safetensors", ["a", "b"])
     (folder / "images" / "a").mkdir(parents=True)
     for index in range(4):
@@ -228,9 +225,9 @@ def test_one_stage_after_the_other_on_a_folder(files: Path, tmp_path: Path) -> N
     train_consistency_on(source, 32, distilled, DISTILLATION, prior, features, CPU, quiet=True)
     train_consistency_on(source, 32, tuned, FINE_TUNING, distilled, features, CPU, quiet=True)
     assert {path.name for path in tmp_path.iterdir()} == {distilled.name, tuned.name}
-    assert load_denoiser(tuned, KIND, epsilon=EPSILON).epsilon == EPSILON
+    assert load_denoiser(tuned, CONSISTENCY, epsilon=EPSILON).epsilon == EPSILON
     for path in (distilled, tuned):
-        record = json.loads(read_weights(path)[1][KIND])
+        record = json.loads(read_weights(path)[1][CONSISTENCY])
         assert record["features_sha256"] == hashlib.sha256(features.read_bytes()).hexdigest()
 
 
@@ -238,7 +235,7 @@ def test_unsuitable_files_and_sizes_are_refused(files: Path, tmp_path: Path) -> 
     source, features = open_source(files / "images"), files / "features.safetensors"
     out, prior = tmp_path / "out.safetensors", files / "prior.safetensors"
     consistency = tmp_path / "consistency.safetensors"
-    save_denoiser(small_net(), consistency, KIND, {})
+    save_denoiser(small_net(), consistency, CONSISTENCY, {})
     refused = [
         (DISTILLATION, consistency, features, 32, "no prior.*train-prior"),
         (DISTILLATION, prior, prior, 32, "no classifier"),

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from elixir.errors import ElixirError
-from elixir.models import train_prior
 from elixir.models.classifier import SmallResNet
 from elixir.models.crops import TrainingImages
 from elixir.models.denoiser import DenoiserNet
+from elixir.models.denoiser_weights import EPSILON, PRIOR, save_denoiser
 from elixir.models.perceptual import PerceptualDistance
-from elixir.models.train_consistency import EPSILON, FineTuning, fine_tune
-from elixir.models.train_denoiser import save_denoiser
+from elixir.models.train_consistency import FineTuning, fine_tune
 from elixir.pipeline import Pipeline
 from elixir.purifiers import consistency, prior
 from elixir.purifiers.base import Purifier
@@ -78,7 +77,7 @@ def test_the_boundary_condition_survives_loading(purifier: Purifier) -> None:
 def test_a_prior_and_a_consistency_model_are_told_apart(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ElixirError, match=r"no prior.*train-prior"):
         prior.load(str(file), CPU)
-    save_denoiser(DenoiserNet((16, 24), (1, 1)), tmp_path / "prior.safetensors", train_prior.KIND, {})
+    save_denoiser(DenoiserNet((16, 24), (1, 1)), tmp_path / "prior.safetensors", PRIOR, {})
     with pytest.raises(ElixirError, match=r"no consistency.*train-consistency"):
         consistency.load(str(tmp_path / "prior.safetensors"), CPU)
     with pytest.raises(ElixirError, match="no weight file"):

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from elixir.errors import ElixirError
 from elixir.models import impure as networks
-from elixir.models import train_prior
 from elixir.models.denoiser import DenoiserNet
+from elixir.models.denoiser_weights import PRIOR, save_denoiser
 from elixir.models.impure import Architecture, ImpureNet
-from elixir.models.train_denoiser import save_denoiser
 from elixir.purifiers import impure
 from elixir.purifiers.base import Purifier
 from elixir.registry import find
@@ -88,7 +87,7 @@ def test_large_images_are_done_in_tiles(purifier: Purifier) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    save_denoiser(DenoiserNet((8, 8), (1, 1)), tmp_path / "prior.safetensors", train_prior.KIND, {})
+    save_denoiser(DenoiserNet((8, 8), (1, 1)), tmp_path / "prior.safetensors", PRIOR, {})
     with pytest.raises(ElixirError, match="elixir train-impure"):
         impure.load(str(tmp_path / "prior.safetensors"), CPU)
     save_denoiser(ImpureNet("tiny"), tmp_path / "odd.safetensors", networks.KIND, {"architecture": "small"})

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from elixir.errors import ElixirError
 from elixir.models.denoiser import DenoiserNet
-from elixir.models.train_denoiser import save_denoiser
-from elixir.models.train_prior import KIND
+from elixir.models.denoiser_weights import PRIOR, save_denoiser
 from elixir.purifiers import prior
 from elixir.purifiers.base import Purifier
 from elixir.registry import find
@@ -33,7 +32,7 @@ def small_net() -> DenoiserNet:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("prior") / "small.safetensors"
-    save_denoiser(small_net(), path, KIND, {})
+    save_denoiser(small_net(), path, PRIOR, {})
     return path
 
 
@@ -103,7 +102,7 @@ def test_other_files_are_refused(file: Path, tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.safetensors"
     safetensors.torch.save_file({"a": torch.ones(1)}, foreign)
     hollow = tmp_path / "hollow.safetensors"
-    safetensors.torch.save_file({"head.bias": torch.ones(8)}, hollow, {KIND: "{}"})
+    safetensors.torch.save_file({"head.bias": torch.ones(8)}, hollow, {PRIOR: "{}"})
     expected = {
         pickle: "pickle.*convert it to safetensors",
         truncated: "truncated",

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.errors import ElixirError
-from elixir.models.train_denoiser import load_denoiser
+from elixir.models.denoiser_weights import CONSISTENCY, EPSILON, PRIOR, load_denoiser
 from elixir.purifiers import consistency, identity, jpeg, median, prior
 from elixir.robustness.attacks import ATTACKS, craft
 from elixir.robustness.defended import Defended, differentiable, is_random
@@ -72,11 +72,11 @@ def test_a_gradient_comes_back_exactly_however_small(x: Tensor):
     assert gradient(lambda images: 1e-12 * purify(images), x).abs().max() == 0
 
 
-@pytest.mark.parametrize(("module", "epsilon"), [(prior, 0), (consistency, consistency.EPSILON)])
-def test_the_gradient_of_a_network_is_its_own(x: Tensor, module, epsilon, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("module", "kind", "epsilon"), [(prior, PRIOR, 0), (consistency, CONSISTENCY, EPSILON)])
+def test_the_gradient_of_a_network_is_its_own(x: Tensor, module, kind, epsilon, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(prior, "fast_dtype", lambda device: torch.float32)
     purifier = module.load(None, CPU)
-    net = load_denoiser(module.SHIPPED, module.KIND, epsilon=epsilon)
+    net = load_denoiser(module.SHIPPED, kind, epsilon=epsilon)
     noise, weight = torch.randn(2, *x.shape, generator=torch.Generator().manual_seed(2))
 
     def purify(images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from small_world import png
 
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, UnreadableSample
 from elixir.run.run import Run
 from elixir.stages.select import SelectStage, nearest_free, tiles_to_repaint
 
@@ -176,6 +176,13 @@ def test_a_sample_that_has_changed_since_is_named(tmp_path: Path):
     stage.open(run)
     with pytest.raises(ElixirError, match="73 has changed since the run began"):
         stage.process(run, stage.rows(run))
+    run.source.read = gone
+    with pytest.raises(ElixirError, match="70 cannot be read any more: empty file; the input has changed"):
+        stage.process(run, stage.rows(run))
+
+
+def gone(row: int) -> bytes:
+    raise UnreadableSample("empty file")
 
 
 class Dimming:
