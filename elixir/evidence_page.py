@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from base64 import b64encode
 from html import escape
 from pathlib import Path
@@ -94,7 +95,8 @@ def _sample(run: Run, place: int, row: dict[str, Any]) -> str:
         pictures += " " + _image(decode(run.selected_path(place).read_bytes(), run.findings["max_pixels"]).rgb)
     names = [escape(printable(str(row[key]))) for key in ("class", "new_class", "id")]
     moved = f"{names[0]} &rarr; {names[1]}" if row["action"] == "relabelled" else names[0]
-    about = f"{moved}<br>suspicion {row['suspicion']:.3f}, {escape(row['reason'])}<br>{names[2]}"
+    sure = "" if math.isnan(row["confidence"]) else f", confidence {row['confidence']:.3f}"
+    about = f"{moved}<br>suspicion {row['suspicion']:.3f}{sure}, {escape(row['reason'])}<br>{names[2]}"
     return f"<figure>{pictures}<figcaption>{about}</figcaption></figure>"
 
 

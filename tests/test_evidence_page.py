@@ -28,10 +28,10 @@ class Tags(HTMLParser):
         self.seen.append((tag, dict(attrs)))
 
 
-def row(place: int, action: str, height: int = 8) -> ManifestRow:
+def row(place: int, action: str, height: int = 8, confidence: float = float("nan")) -> ManifestRow:
     new = 0 if action == "relabelled" else 1
     return ManifestRow(
-        f"{HOSTILE}/\x1b{place}.png", "x", 1, new, "o", action, "poisoned", "", "", height, 8, 0.9, 0, ""
+        f"{HOSTILE}/\x1b{place}.png", "x", 1, new, "o", action, "poisoned", "", "", height, 8, 0.9, confidence, 0, ""
     )
 
 
@@ -61,6 +61,12 @@ def test_names_of_strangers_are_text(tmp_path: Path):
     images = [attributes for tag, attributes in tags.seen if tag == "img"]
     assert len(images) == 4  # the trigger, before and after, and the one that was set aside
     assert all(image.keys() == {"alt", "src"} and str(image["src"]).startswith("data:image/png") for image in images)
+
+
+def test_a_picture_says_what_speaks_for_it(tmp_path: Path):
+    text, _ = write(tmp_path, [row(0, "relabelled", confidence=0.75), row(1, "quarantined")])
+    assert "suspicion 0.900, confidence 0.750, poisoned" in text
+    assert "suspicion 0.900, poisoned" in text
 
 
 def test_samples_that_cannot_be_read_are_not_shown(tmp_path: Path):

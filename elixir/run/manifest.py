@@ -32,7 +32,8 @@ class ManifestRow:
         sha256_out: of the encoded image in the output, "" when it is not in it.
         height: pixels, 0 when unreadable.
         width: pixels, 0 when unreadable.
-        suspicion: probability of being poisoned that the refine stage gives, in [0,1]; NaN when unreadable.
+        suspicion: probability of being poisoned, in [0,1]; NaN when unreadable.
+        confidence: probability by the benign model of the label that it reads in a suspect, in [0,1]; NaN for others.
         seed: of the run.
         original: path of the kept original, "" when the sample is untouched or could not be read.
     """
@@ -49,6 +50,7 @@ class ManifestRow:
     height: int
     width: int
     suspicion: float
+    confidence: float
     seed: int
     original: str
 

@@ -23,8 +23,8 @@ class EmitStage(ReduceStage):
     Args:
         dataset: also write the images. Without them the manifest says what would become of every sample, though the
             trigger may turn out to stay in some.
-        verdicts: stage that has judged the suspects: columns `verdict` (poisoned, benign, undecided) and `label`. New
-            images of poisoned ones lie at `Run.selected_path`.
+        verdicts: stage that has judged the suspects: columns `verdict` (poisoned, benign, undecided), `label` and
+            perhaps `confidence` in [0,1]. New images of poisoned ones lie at `Run.selected_path`.
         scores: stage that has given every readable sample a `suspicion` in [0,1].
     """
 
@@ -45,6 +45,8 @@ class EmitStage(ReduceStage):
         verdicts = run.columns(self.verdicts)
         scores = run.columns(self.scores)
         repairs = _repairs(run)
+        confidence = np.full(len(run.labels), np.nan, np.float32)
+        confidence[verdicts["row"]] = verdicts.get("confidence", np.nan)
         position = np.full(len(run.labels), -1)
         position[run.readable_rows()] = np.arange(len(run.readable_rows()))
         suspect = np.full(len(run.labels), -1)
@@ -76,6 +78,7 @@ class EmitStage(ReduceStage):
                     height=int(index["shape"][row][0]),
                     width=int(index["shape"][row][1]),
                     suspicion=float(scores["suspicion"][position[row]]) if position[row] >= 0 else float("nan"),
+                    confidence=float(confidence[row]),
                     seed=run.seed,
                     original=original,
                 )

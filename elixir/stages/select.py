@@ -80,21 +80,19 @@ class SelectStage(MapStage):
 
     def process(self, run: Run, rows: np.ndarray) -> Columns:
         chosen_sigma = np.zeros(len(rows), np.float32)
-        distance = np.zeros(len(rows), np.float32)
         data = {row: run.read(row) for row in rows.tolist()}  # tables are read fastest in ascending order
         for indices in same_size(run, rows, copies=4 * (1 + len(self.sigmas))):
             pictures = [decode(data[row], run.findings["max_pixels"]) for row in rows[indices].tolist()]
             labels = np.array([self._labels[int(row)] for row in rows[indices]])
-            images, sigmas, distances, fit = self._choose(run, rows[indices], pictures, labels)
+            images, chosen_sigma[indices], fit = self._choose(run, rows[indices], pictures, labels)
             for index in np.flatnonzero(fit):
                 keep_selected(run, int(rows[indices[index]]), pictures[index], images[index])
-            chosen_sigma[indices], distance[indices] = sigmas, distances
-        return {"sigma": chosen_sigma, "distance": distance}
+        return {"sigma": chosen_sigma}
 
     def _choose(
         self, run: Run, rows: np.ndarray, pictures: list[Picture], labels: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The chosen image (uint8 (n, h, w, 3)), its sigma, its distance from the raw one, and whether it will do."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The chosen image (uint8 (n, h, w, 3)), its sigma, and whether it will do."""
         raw = torch.from_numpy(np.stack([picture.rgb for picture in pictures])).permute(0, 3, 1, 2)
         x = self._repaired(run, rows, raw.float() / 255)
         small_raw = run.pixels.read(rows)
@@ -116,11 +114,10 @@ class SelectStage(MapStage):
             seen.append(reference[own] if sigma else np.full(len(rows), np.inf, np.float32))
             gone = np.where(keeps, ~self._like_suspects(own[1], features), reference.argmax(1) != own[1])
             free.append((could_tell | (sigma > 0)) & gone & (benign.argmax(1) == labels))
-        distance = np.stack(distances, 1)
-        chosen = nearest_free(distance, np.stack(free, 1), np.stack(seen, 1))
+        chosen = nearest_free(np.stack(distances, 1), np.stack(free, 1), np.stack(seen, 1))
         at = np.arange(len(rows))
         fit = ~keeps | np.any(free, 0)
-        return np.stack(candidates, 1)[at, chosen], np.array(self.sigmas)[chosen], distance[at, chosen], fit
+        return np.stack(candidates, 1)[at, chosen], np.array(self.sigmas)[chosen], fit
 
     def _purified(self, run: Run, rows: np.ndarray, x: Tensor, sigma: float) -> np.ndarray:
         """The images (n, 3, h, w) after one draw of the purifier, uint8 (n, h, w, 3); as they are at sigma 0."""

@@ -73,3 +73,17 @@ def test_the_manifest_tells_how_far_a_picture_was_changed(tmp_path: Path) -> Non
         "poisoned, its label is right; purified at sigma 0.075",
         "poisoned, its label is right",
     ]
+
+
+def test_the_manifest_tells_how_sure_the_benign_model_is(tmp_path: Path) -> None:
+    src = make_tree(tmp_path / "src", {f"cat/{number}.png": image_bytes(number) for number in range(3)})
+    run = indexed(src, tmp_path / "run", ["benign"] * 3, "folder")
+    columns = {
+        "verdict": np.array(["undecided", "benign"], object),
+        "label": np.zeros(2, np.int16),
+        "confidence": np.array([0.25, 0.75], np.float32),
+    }
+    run.write_part("asked", 0, np.array([0, 2]), columns)
+    execute(run, EmitStage(verdicts="asked", scores="judge"))
+    told = read_manifest(run.output / ".elixir" / "manifest.parquet").column("confidence").to_pylist()
+    assert told == pytest.approx([0.25, np.nan, 0.75], nan_ok=True)
