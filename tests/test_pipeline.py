@@ -3,9 +3,11 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -159,6 +161,19 @@ def test_plugins_are_found_by_name():
     assert "mine" in names("stages")
     assert find("stages", "mine") is Mine
     assert isinstance(build_stage(Mine, {}), Mine)
+
+
+def test_the_stage_of_the_readme_takes_the_place_of_another():
+    fences = (Path(__file__).parents[1] / "README.md").read_text("utf-8").split("```python\n")[1:]
+    (code,) = [fence.partition("```")[0] for fence in fences if "ReduceStage" in fence]
+    seen: dict[str, Any] = {"pipeline": Pipeline.from_recipe("dataelixir")}
+    exec(code, seen)
+    seen["pipeline"].check()
+    assert seen["pipeline"].describe()["stages"]["refine"] == {"below": 0.1}
+    run = SimpleNamespace(column=lambda stage, name: np.log([0.99, 0.05]))
+    assert seen["pipeline"]["refine"].reduce(run)["suspect"].tolist() == [False, True]
+    with pytest.raises(ElixirError, match=r"refine\.below = 1 is out of range"):
+        seen["pipeline"]["refine"].below = 1
 
 
 def raise_interrupt() -> None:
