@@ -17,7 +17,7 @@ SURE = 0.8  # probability of a label from which a model is sure of it
 KNOWING = 0.25  # share of unseen samples whose label a model must be sure of to judge others
 STABLE = 0.01  # share of samples that may still change sides
 ROUNDS = 10
-EVEN = 1e-4  # variance of a cause below which it is the same everywhere
+EVEN = 1e-4  # variance of one value below which it is the same everywhere
 TINY = 1e-15  # distance of probabilities from 0 and 1
 HARDLY = 0.05  # probability of belonging to a group below which one value says nothing
 
@@ -42,8 +42,13 @@ def trigger_evidence(
     """
     causal = np.maximum(tile_transplant, transplant.max(1))
     seen = np.where(local(transplant, tile_transplant), np.minimum(own, erased_own), own)
-    contradiction = np.maximum(1 - seen, 1 - np.exp(-drop.clip(0)))
+    contradiction = np.maximum(1 - seen, lost(drop))
     return causal.astype(np.float64), contradiction.astype(np.float64)
+
+
+def lost(drop: np.ndarray) -> np.ndarray:
+    """Share of the probability of its label that each image loses with a little noise, in [0,1], by its drop in log."""
+    return 1 - np.exp(-drop.clip(0))
 
 
 def local(transplant: np.ndarray, tile_transplant: np.ndarray) -> np.ndarray:
@@ -170,16 +175,16 @@ def sharpen_until_stable(
     return suspicion
 
 
-def sharpen_with_cause(features: np.ndarray, cause: np.ndarray, suspicion: np.ndarray, seed: int) -> np.ndarray:
-    """`sharpen_until_stable` where samples carry a cause, which keeps the group from drifting.
+def sharpen_with(features: np.ndarray, evidence: np.ndarray, suspicion: np.ndarray, seed: int) -> np.ndarray:
+    """`sharpen_until_stable` where samples show something of their own, which keeps the group from drifting.
 
     By features alone a small group takes in samples of the label that look a little like it, the next time those that
-    look like these, and so on; hardly any of them carries a cause. Features and cause count as independent witnesses
-    (naive Bayes), each by linear discriminant analysis, and the two sides by their share of the samples.
+    look like these, and so on; hardly any of them shows the evidence. Features and evidence count as independent
+    witnesses (naive Bayes), each by linear discriminant analysis, and the two sides by their share of the samples.
 
     Args:
         features: of the reference model, (n, d).
-        cause: see `trigger_evidence`, (n,).
+        evidence: of each sample, in [0,1], (n,): its cause (`trigger_evidence`), or what noise takes away (`lost`).
         suspicion: what `sharpen` has returned, (n,).
         seed: of the folds.
 
@@ -191,7 +196,7 @@ def sharpen_with_cause(features: np.ndarray, cause: np.ndarray, suspicion: np.nd
         if min(group.sum(), (~group).sum()) < LEAST:
             break
         alike = sharpen(features, group, ~group, seed).clip(TINY, 1 - TINY)
-        suspicion = expit(logit(alike) + _odds(cause, group) + logit(group.mean()))
+        suspicion = expit(logit(alike) + _odds(evidence, group) + logit(group.mean()))
         before, group = group, suspicion > 0.5
         if np.mean(group != before) < STABLE:
             break

@@ -12,7 +12,7 @@ from elixir.models.train_classifier import ClassifierTraining, ReadPixels
 from elixir.randomness import generator
 from elixir.run.columns import Columns
 from elixir.run.detail import detail
-from elixir.run.evidence import LEAST, STABLE, by_odds, sharpen_until_stable, sharpen_with_cause
+from elixir.run.evidence import LEAST, STABLE, by_odds, lost, sharpen_until_stable, sharpen_with
 from elixir.run.reading import log_probabilities
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
@@ -26,8 +26,8 @@ APART = 3.5  # deviations between the means of what classifiers take for suspect
 class RefineStage(ReduceStage):
     """Within attacked labels, the group that the target stage has found grows to the whole.
 
-    First the features of the reference model sharpen it until it is stable, together with the samples' own cause where
-    this has convicted the label. What looks to that model like a typical image of the label is missed, so then
+    First the features of the reference model sharpen it until it is stable, together with the samples' own cause, or
+    with what noise takes away of their label, where that has convicted it. What looks to that model like a typical image of the label is missed, so then
     classifiers are trained for which the suspects of each attacked label are a class of their own: the trigger is what
     tells it from the others. Each half of the data is read by the classifier that was trained on the other one, and of
     the label's samples those that it may take for suspects join them. This is repeated while the group grows.
@@ -83,7 +83,10 @@ class RefineStage(ReduceStage):
         plain = {label: members[label] for label, witness in by.items() if witness not in ("pattern", "core")}
         for label, mine in plain.items():
             if by[label] in CAUSAL:
-                suspicion[mine] = sharpen_with_cause(features[mine], found["cause"][mine], suspicion[mine], run.seed)
+                suspicion[mine] = sharpen_with(features[mine], found["cause"][mine], suspicion[mine], run.seed)
+            elif by[label] == "drop":
+                drop = lost(run.column("probe", "drop")[mine])
+                suspicion[mine] = sharpen_with(features[mine], drop, suspicion[mine], run.seed)
             else:
                 suspicion[mine] = sharpen_until_stable(features[mine], suspicion[mine], run.seed, self.mark, self.clear)
         self._grow(run, plain, suspicion)

@@ -11,7 +11,7 @@ from elixir.models.train_classifier import ClassifierTraining
 from elixir.randomness import generator
 from elixir.run.accusation import accusation
 from elixir.run.columns import Columns
-from elixir.run.evidence import SURE, foreign_share, sharpen_until_stable
+from elixir.run.evidence import SURE, foreign_share, lost, sharpen_until_stable, sharpen_with
 from elixir.run.reading import log_probabilities
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
@@ -31,6 +31,10 @@ class RetrialStage(ReduceStage):
     The first suspects decide whether the label is under attack. If the group that they have grown to consists of
     samples of other labels too, the witness is "retrial". If not, benign samples have joined it, as the reference model
     has hardly learned the trigger; then the witness is "core", and only the first suspects are known.
+
+    If neither is convicted, as benign samples were among the first suspects already, a third group is asked for: of
+    those that lose their label with a little noise. Triggers that differ in every image die of it, and features and
+    loss together tell them from benign samples where features alone do not. The witness is "drop".
 
     A label is doubtful as well if a pattern divides its samples into two clear groups: it may be a trigger that the
     reference model has not learned at all. If the one group is convicted, the witness is "pattern": nothing is sharper.
@@ -59,6 +63,7 @@ class RetrialStage(ReduceStage):
         labels = run.labels[run.readable_rows()]
         features = run.column("reference", "features")
         suspicion, pattern = run.column("target", "suspicion"), run.column("target", "pattern")
+        drop = lost(run.column("probe", "drop"))
         targets = list(run.findings["targets"])
         attacked = [target["label"] for target in targets]
         groups: dict[tuple[int, str], np.ndarray] = {}
@@ -72,6 +77,9 @@ class RetrialStage(ReduceStage):
                 stable = mine[sharpen_until_stable(features[mine], suspicion[mine], run.seed) > 0.5]
                 if len(stable):
                     groups[label, "retrial"] = stable
+                losing = mine[sharpen_with(features[mine], drop[mine], suspicion[mine], run.seed) > 0.5]
+                if len(losing) >= self.smallest:
+                    groups[label, "drop"] = losing
             if len(told) >= self.smallest:
                 groups[label, "pattern"] = told
         attacks = np.flatnonzero(np.isin(labels, attacked) & (suspicion > 0.5))
@@ -96,7 +104,7 @@ class RetrialStage(ReduceStage):
             return "pattern"
         if "core" in convicted:
             return "retrial" if "retrial" in convicted else "core"
-        return ""
+        return "drop" if "drop" in convicted else ""
 
     def _judged(
         self, run: Run, groups: dict[tuple[int, str], np.ndarray], withheld: np.ndarray

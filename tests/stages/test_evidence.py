@@ -13,7 +13,7 @@ from elixir.run.evidence import (
     sharpen,
     sharpen_again,
     sharpen_until_stable,
-    sharpen_with_cause,
+    sharpen_with,
     trigger_evidence,
 )
 from elixir.run.tiles import erased, grid, mask, pasted
@@ -74,7 +74,7 @@ def test_a_cause_keeps_a_small_group_from_drifting(carriers: float, found: float
     cause = np.where(carrying, rng.beta(6, 1, 1000), rng.beta(1, 12, 1000))
     marked = cause + rng.normal(0, 0.3, 1000) > 0.5
     first = sharpen(features, marked, ~marked, 0)
-    alone, held = sharpen_until_stable(features, first, 0), sharpen_with_cause(features, cause, first, 0)
+    alone, held = sharpen_until_stable(features, first, 0), sharpen_with(features, cause, first, 0)
     assert (alone > 0.5)[~group].mean() > 0.5
     assert (held > 0.5)[group].mean() > found
     assert (held > 0.5)[~group].mean() < wrong
@@ -86,8 +86,8 @@ def test_a_cause_that_says_nothing_leaves_the_features():
     features = rng.normal(size=(300, 8)) + 6.0 * np.where(group[:, None], np.eye(8)[0], np.eye(8)[1])
     seen = np.where(group, 0.9, 0.001)
     for cause in (np.zeros(300), np.full(300, 0.4), rng.random(300)):
-        assert ((sharpen_with_cause(features, cause, seen, 0) > 0.5) == group).all()
-    np.testing.assert_array_equal(sharpen_with_cause(features, np.zeros(300), np.zeros(300), 0), 0)
+        assert ((sharpen_with(features, cause, seen, 0) > 0.5) == group).all()
+    np.testing.assert_array_equal(sharpen_with(features, np.zeros(300), np.zeros(300), 0), 0)
 
 
 def test_too_few_marks_are_no_group():

@@ -67,7 +67,7 @@ def refined(
         hidden: poisoned samples that lie with the benign ones in the features.
         faint: the trigger is one pixel, a little brighter than the others.
         wrong: benign samples of the second class that are suspected, as they lie half-way to the poisoned ones.
-        carried: whether the poisoned samples that lie apart carry a cause.
+        carried: whether the poisoned samples that lie apart carry a cause, and lose their label with a little noise.
         settings: of the stage.
     """
     rng = np.random.default_rng(0)
@@ -94,6 +94,8 @@ def refined(
         "pattern": np.where(apart, 0.95, 0),
         "cause": np.where(apart & carried, 0.8, 0.1) + rng.uniform(-0.1, 0.1, 2 * COUNT),
     }
+    drop = np.where(apart & carried, 3.0, 0.2)
+    run.write_part("probe", 0, np.arange(2 * COUNT), {"drop": drop.astype(np.float32)})
     run.write_part("target", 0, np.arange(2 * COUNT), {key: value.astype(np.float32) for key, value in columns.items()})
     images = np.full((2 * COUNT, 3, 8, 8), 50, np.uint8)
     if faint:
@@ -110,7 +112,9 @@ def suspects(run: Run) -> list[int]:
     return np.flatnonzero(run.column("refine", "suspect")).tolist()
 
 
-@pytest.mark.parametrize(("witness", "carried"), [("trigger", True), ("cause", False), ("contradiction", False)])
+@pytest.mark.parametrize(
+    ("witness", "carried"), [("trigger", True), ("cause", False), ("contradiction", False), ("drop", True)]
+)
 def test_poisoned_samples_that_look_typical_are_recognized_by_the_trigger(tmp_path: Path, witness: str, carried: bool):
     run = refined(tmp_path, witness, carried=carried)
     assert suspects(run) == list(range(2 * COUNT - POISONED, 2 * COUNT))
@@ -121,11 +125,12 @@ def test_poisoned_samples_that_look_typical_are_recognized_by_the_trigger(tmp_pa
     assert set(first) < set(second)
 
 
-def test_where_a_cause_has_convicted_samples_without_one_are_cleared(tmp_path: Path):
-    by_cause, by_features = (
-        suspects(refined(tmp_path / witness, witness, wrong=5, rounds=0)) for witness in ("trigger", "contradiction")
+def test_where_samples_show_something_of_their_own_those_that_do_not_are_cleared(tmp_path: Path):
+    by_cause, by_drop, by_features = (
+        suspects(refined(tmp_path / witness, witness, wrong=5, rounds=0))
+        for witness in ("trigger", "drop", "contradiction")
     )
-    assert by_cause == list(range(2 * COUNT - POISONED, FIRST_HIDDEN))
+    assert by_cause == by_drop == list(range(2 * COUNT - POISONED, FIRST_HIDDEN))
     assert set(range(COUNT, COUNT + 5)) & set(by_features)
 
 

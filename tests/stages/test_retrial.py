@@ -61,6 +61,8 @@ def judged(
     grey: str = "",
     patterned: tuple[int, int] = (0, 0),
     drifted: bool = False,
+    likely: int = 0,
+    losing: tuple[int, int] = (0, 0),
 ) -> Court:
     """A run after the retrial; the last samples of the second class lie apart, and most of them or all are suspected.
 
@@ -75,12 +77,16 @@ def judged(
         grey: what the model has its doubts about: "group", them, or "others", one in two of the others.
         patterned: rows that a pattern has told from the rest of their label, the first and the one after the last.
         drifted: those that lie apart and are not suspected are benign.
+        likely: benign samples of the second class that are suspected, as they lie half-way to those apart.
+        losing: rows that lose their label with a little noise, the first and the one after the last.
     """
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], COUNT)
     apart = np.arange(2 * COUNT) >= 2 * COUNT - foreign
     features = rng.normal(0, 1, (2 * COUNT, 8)) + np.where(apart[:, None], [6, *[0] * 7], [0, 6, *[0] * 6])
-    suspected = apart & ((np.arange(2 * COUNT) % 4 > 0) | (foreign > FOREIGN))
+    half_way = (labels == 1) & (np.arange(2 * COUNT) < COUNT + likely)
+    features[half_way, :2] = rng.normal(3, 1, (likely, 2))
+    suspected = half_way | apart & ((np.arange(2 * COUNT) % 4 > 0) | (foreign > FOREIGN))
     suspicion = np.where(suspected, 0.9, 0.001)
     pattern = np.where((np.arange(2 * COUNT) >= patterned[0]) & (np.arange(2 * COUNT) < patterned[1]), 0.99, 0)
     source: Any = SimpleNamespace(
@@ -94,6 +100,8 @@ def judged(
     run.write_part("index", 0, np.arange(2 * COUNT), {"readable": np.ones(2 * COUNT, bool)})
     run.write_part("reference", 0, np.arange(2 * COUNT), {"features": features.astype(np.float32)})
     columns = {"suspicion": suspicion, "pattern": pattern}
+    drop = np.where((np.arange(2 * COUNT) >= losing[0]) & (np.arange(2 * COUNT) < losing[1]), 3, 0.1)
+    run.write_part("probe", 0, np.arange(2 * COUNT), {"drop": drop.astype(np.float32)})
     run.write_part("target", 0, np.arange(2 * COUNT), {key: value.astype(np.float32) for key, value in columns.items()})
     run.sure = sure
     images = np.zeros((2 * COUNT, 3, 8, 8), np.uint8)
@@ -127,6 +135,22 @@ def test_a_group_that_has_grown_to_benign_samples_is_reduced_to_its_core(tmp_pat
     assert (target["witness"], target["suspects"]) == ("core", SUSPECTS)
     assert run.findings["retried"]["second"]["retrial"] < 0.6 < run.findings["retried"]["second"]["core"]
     assert target["confidence"] == run.findings["retried"]["second"]["core"]
+
+
+@pytest.mark.parametrize("poisoned", [True, False])
+def test_a_group_with_benign_samples_in_it_is_reduced_to_those_that_noise_robs_of_their_label(
+    tmp_path: Path, poisoned: bool
+):
+    run = judged(tmp_path, poisoned=poisoned, score=0.15, likely=30, losing=(2 * COUNT - FOREIGN, 2 * COUNT))
+    shares = run.findings["retried"]["second"]
+    if not poisoned:
+        assert not any(shares.values())
+        assert run.findings["targets"] == []
+        return
+    (target,) = run.findings["targets"]
+    assert max(shares["core"], shares["retrial"]) < 0.6 < shares["drop"]
+    assert (target["witness"], target["suspects"]) == ("drop", FOREIGN)
+    assert target["confidence"] == shares["drop"]
 
 
 def test_benign_samples_that_are_only_hard_go_free(tmp_path: Path):
