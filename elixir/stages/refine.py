@@ -27,10 +27,11 @@ class RefineStage(ReduceStage):
     """Within attacked labels, the group that the target stage has found grows to the whole.
 
     First the features of the reference model sharpen it until it is stable, together with the samples' own cause, or
-    with what noise takes away of their label, where that has convicted it. What looks to that model like a typical image of the label is missed, so then
-    classifiers are trained for which the suspects of each attacked label are a class of their own: the trigger is what
-    tells it from the others. Each half of the data is read by the classifier that was trained on the other one, and of
-    the label's samples those that it may take for suspects join them. This is repeated while the group grows.
+    with what noise takes away of their label, where that has convicted it. What looks to that model like a typical
+    image of the label is missed, so then classifiers are trained for which the suspects of each attacked label are a
+    class of their own: the trigger is what tells it from the others. Each half of the data is read by the classifier
+    that was trained on the other one, and of the label's samples those that it may take for suspects join them. This
+    is repeated while the group grows.
 
     After a retrial that has convicted the core of the group alone the features would let it drift, as the reference
     model has hardly learned the trigger. There such classifiers are shown the fine detail of the images, where faint
