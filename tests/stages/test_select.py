@@ -181,7 +181,7 @@ def test_a_sample_that_has_changed_since_is_named(tmp_path: Path):
         stage.process(run, stage.rows(run))
 
 
-def gone(row: int) -> bytes:
+def gone(index: int) -> bytes:
     raise UnreadableSample("empty file")
 
 
