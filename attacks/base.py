@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elixir.attacks.poison import poison_dataset
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, nearest
 
 if TYPE_CHECKING:
     from elixir.data.source import Source
@@ -89,8 +88,7 @@ class Attack(ABC):
         known = cls.parameters()
         for key in settings:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+                hint = nearest(key, known, f"known: {', '.join(known)}")
                 raise ElixirError(f"the attack {cls.name!r} has no setting {key!r}; {hint}")
         return cls(**settings)
 

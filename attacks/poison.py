@@ -18,7 +18,7 @@ from elixir.data.channels import in_its_channels
 from elixir.data.classes import find_class
 from elixir.data.decision import Decision
 from elixir.data.decode import Picture, decode, encode
-from elixir.data.files import RUN_FOLDER, replacing, writing
+from elixir.data.files import RUN_FOLDER, occupied, replacing, writing
 from elixir.data.folder import FolderSource
 from elixir.data.names import unescape
 from elixir.data.opening import refuse_overlap
@@ -194,7 +194,7 @@ def _refuse_to_overwrite(source: Source, out: Path, *beside: Path) -> None:
         if path.exists():
             raise ElixirError(f"{path} exists; choose another output, or move that file away")
     with writing(out):
-        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        if occupied(out):
             raise ElixirError(f"{out} exists and is not an empty folder; choose another output")
         out.parent.mkdir(parents=True, exist_ok=True)
 

@@ -1,5 +1,8 @@
 """Errors that are meant to be read by people."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class ElixirError(Exception):
     """What was wrong, in which file or setting, and what to do about it."""
@@ -15,3 +18,9 @@ class UnreadableSample(ElixirError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def nearest(word: str, known: Iterable[str], otherwise: str) -> str:
+    """The hint behind an unknown name: the one of `known` that was probably meant, or else `otherwise`."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else otherwise

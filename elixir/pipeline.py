@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import shutil
@@ -14,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import elixir
-from elixir.data.files import read_json, replace_text, writing
+from elixir.data.files import occupied, read_json, replace_text, writing
 from elixir.data.lock import locked
 from elixir.data.opening import open_source, refuse_overlap
 from elixir.data.sink import open_sink
 from elixir.data.tables import TableSource
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, nearest
 from elixir.evidence_page import write_evidence_page
 from elixir.models.device import choose_device
 from elixir.models.external import load_classifier
@@ -73,8 +72,7 @@ class Pipeline:
         for key, value in settings.items():
             stage, _, setting = key.partition(".")
             if stage not in read.stages or not setting:
-                near = difflib.get_close_matches(stage, read.stages, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"stages here: {', '.join(read.stages)}"
+                hint = nearest(stage, read.stages, f"stages here: {', '.join(read.stages)}")
                 raise ElixirError(f"setting {key!r} should be STAGE.KEY with a stage of recipe {read.name!r}; {hint}")
             read.stages[stage][setting] = value
         stages = [build_stage(find("stages", stage), values) for stage, values in read.stages.items()]
@@ -88,8 +86,7 @@ class Pipeline:
         """
         known = {stage.name: stage for stage in self.stages}
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"its stages: {', '.join(known)}"
+            hint = nearest(name, known, f"its stages: {', '.join(known)}")
             raise ElixirError(f"pipeline {self.name!r} has no stage {name!r}; {hint}")
         return known[name]
 
@@ -248,7 +245,7 @@ def _finished_with(dst: Path, config: dict[str, Any]) -> bool:
 
 def _make_way(dst: Path, work: Path, config: dict[str, Any], resume: bool, overwrite: bool) -> None:
     """Remove the work folder, unless its run is gone on with, or refuse with a reason."""
-    if _occupied(dst) and not overwrite:
+    if occupied(dst) and not overwrite:
         raise ElixirError(f"{dst} exists and is not empty; choose another folder or add --overwrite to replace it")
     if os.path.ismount(dst):
         raise ElixirError(f"{dst} is a mount point, which cannot be replaced; give a folder inside it with -o")
@@ -267,10 +264,6 @@ def _make_way(dst: Path, work: Path, config: dict[str, Any], resume: bool, overw
                 f"the interrupted run for {dst} had other settings ({', '.join(changed)}); "
                 "repeat them with --resume, or add --overwrite to start again"
             )
-
-
-def _occupied(dst: Path) -> bool:
-    return dst.exists() and (not dst.is_dir() or any(dst.iterdir()))
 
 
 def _begin(work: Path, config: dict[str, Any]) -> None:
@@ -294,13 +287,13 @@ def _publish(run: Run, config: dict[str, Any], dst: Path, overwrite: bool) -> Re
     result = read_result(dataset, dst)
     replace_text(evidence / "summary.txt", result.summary(times=False))
     write_evidence_page(run, result, evidence / "report.html")
-    if _occupied(dst) and not overwrite:
+    if occupied(dst) and not overwrite:
         raise ElixirError(
             f"{dst} has been filled while the run was at work; move it away and add --resume, which only publishes"
         )
     if dst.exists():
         old = run.folder / "replaced"
-        os.replace(dst, old) if _occupied(dst) else dst.rmdir()
+        os.replace(dst, old) if occupied(dst) else dst.rmdir()
     os.replace(dataset, dst)
     _discard(run.folder)
     return read_result(dst)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, nearest
 
 ENTRIES = ("description", "purifier", "stages")
 
@@ -51,8 +50,7 @@ def read_recipe(recipe: str | Path) -> Recipe:
     elif path.suffix == ".toml" and path.is_file():
         text = path.read_text(encoding="utf-8", errors="replace")
     else:
-        near = difflib.get_close_matches(str(recipe), shipped, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"shipped: {', '.join(sorted(shipped))}"
+        hint = nearest(str(recipe), shipped, f"shipped: {', '.join(sorted(shipped))}")
         raise ElixirError(f"there is no recipe {str(recipe)!r} (a shipped name or a .toml file); {hint}")
     try:
         return _parse(path.stem, tomllib.loads(text))

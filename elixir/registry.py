@@ -6,12 +6,11 @@ a script registers one with the decorator.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, Literal, TypeVar
 
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, nearest
 
 Kind = Literal["stages", "purifiers", "attacks"]
 T = TypeVar("T")
@@ -49,6 +48,5 @@ def find(kind: Kind, name: str) -> Any:
         except (ImportError, AttributeError) as error:
             raise ElixirError(f"{kind[:-1]} {name!r} cannot be imported from {point.value}: {error}") from error
     known = names(kind)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    hint = nearest(name, known, f"known: {', '.join(known)}")
     raise ElixirError(f"there is no {kind[:-1]} called {name!r}; {hint}")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-
 from elixir.data.source import Source
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, nearest
 
 
 def find_class(source: Source, target: str) -> int:
@@ -18,6 +16,5 @@ def find_class(source: Source, target: str) -> int:
         return source.classes.index(target)
     if target.isdecimal() and int(target) < len(source.classes):
         return int(target)
-    near = difflib.get_close_matches(target, source.classes, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(source.classes[:20])}"
+    hint = nearest(target, source.classes, f"it has {', '.join(source.classes[:20])}")
     raise ElixirError(f"{source.location} has no class {target!r} to be the target; {hint}")

@@ -99,6 +99,11 @@ def copy(source: Path, path: Path, partial: Path) -> None:
             shutil.copystat(source, partial)
 
 
+def occupied(path: Path) -> bool:
+    """Whether something is there that an output would replace: a file, or a folder with anything in it."""
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
 def empty_folder(folder: Path) -> None:
     """Make `folder`, or make sure that it holds nothing but a run folder.
 

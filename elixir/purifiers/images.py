@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from elixir.data.decode import Picture, decode, encode
-from elixir.data.files import RUN_FOLDER, empty_folder, read_json, replace_text, replacing, writing
+from elixir.data.files import RUN_FOLDER, empty_folder, occupied, read_json, replace_text, replacing, writing
 from elixir.data.names import Names, file_name, png_name, unescape
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
@@ -79,7 +79,7 @@ def purify_images(
     if resume and record.is_file() and read_json(record, "give another folder with -o") == settings:
         with writing(work):
             out.replace(work)  # the run was killed before its very last step
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if occupied(out):
         raise ElixirError(f"{out} exists and is not empty; give a folder that does not exist yet with -o")
     _prepare(work, settings, resume)
     paths = _paths(source)

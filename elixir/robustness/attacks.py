@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, nearest
 from elixir.robustness.apgd import AutoPGD, cross_entropy, difference_of_logits_ratio
 from elixir.robustness.base import Attack, LogProbs
 from elixir.robustness.carlini_wagner import CarliniWagner
@@ -38,8 +37,7 @@ def attack_names(text: str) -> tuple[str, ...]:
     chosen = tuple(ATTACKS) if text == "all" else tuple(name.strip() for name in text.split(","))
     for name in chosen:
         if name not in ATTACKS:
-            near = difflib.get_close_matches(name, ATTACKS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: all, {', '.join(ATTACKS)}"
+            hint = nearest(name, ATTACKS, f"known: all, {', '.join(ATTACKS)}")
             raise ElixirError(f"there is no attack on classifiers called {name!r}; {hint}")
     if len(set(chosen)) < len(chosen):
         raise ElixirError("an attack is named twice")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from dataclasses import dataclass, fields
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, nearest
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,7 @@ def checked(stage: type, key: str, value: object) -> object:
     """
     known, name = kinds(stage), getattr(stage, "name", stage.__name__)
     if key not in known:
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"its settings: {', '.join(known) or 'none'}"
+        hint = nearest(key, known, f"its settings: {', '.join(known) or 'none'}")
         raise ElixirError(f"stage {name!r} has no setting {key!r}; {hint}")
     kind, limits = known[key], []
     if get_origin(kind) is Annotated:
