@@ -32,7 +32,7 @@ class Target:
         name: of the class.
         confidence: how sure, in [0,1].
         suspects: samples of this label that carry the trigger.
-        witness: which kind of evidence has decided (see `elixir.run.hearing.Hearing`, `elixir.stages.retrial`).
+        witness: which kind of evidence has decided (see `elixir.detection.hearing.Hearing`, `elixir.stages.retrial`).
         evidence: what the decision rests on, by name.
         clean_label: whether the suspects' labels are right and only the trigger is wrong.
     """

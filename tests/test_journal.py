@@ -6,7 +6,7 @@ import pytest
 
 from elixir.data.files import read_json, replace_json
 from elixir.errors import ElixirError
-from elixir.run.journal import Journal
+from elixir.measurement.journal import Journal
 
 
 def test_a_journal_goes_on_after_its_last_whole_line(tmp_path: Path):

@@ -22,12 +22,12 @@ from elixir.data.files import read_json, replace_json, replace_text, writing
 from elixir.data.part import Part, evenly_spread
 from elixir.data.source import Source
 from elixir.errors import ElixirError
+from elixir.measurement.machine import machine
 from elixir.models.external import load_classifier
 from elixir.models.weights import sha256_of
 from elixir.progress import Progress
 from elixir.registry import find
 from elixir.run.columns import write_columns
-from elixir.run.machine import machine
 from elixir.run.run import Cost
 
 

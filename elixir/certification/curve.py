@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from elixir.certification.accuracy import STEP
 from elixir.certification.ledger import Row
-from elixir.run.chart import draw_chart
+from elixir.measurement.chart import draw_chart
 
 
 def draw_curve(rows: Sequence[Row], sigmas: Sequence[float], largest: float, title: str) -> str:

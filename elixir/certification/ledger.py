@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from elixir.certification.sampling import Certificate
-from elixir.run.journal import Journal
+from elixir.measurement.journal import Journal
 from elixir.run.run import Cost
 
 

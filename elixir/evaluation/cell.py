@@ -37,8 +37,8 @@ from elixir.evaluation.defences import (
 from elixir.evaluation.outcome import train_and_attack, training
 from elixir.evaluation.quality import repair_quality, trigger_quality
 from elixir.evaluation.truth import attack_of, last_attack, read_truth, recovery, unpoisoned
+from elixir.measurement.machine import machine
 from elixir.registry import find
-from elixir.run.machine import machine
 
 UNATTACKED = "none"
 TRUTH = "poisoned.truth.parquet"

@@ -20,6 +20,8 @@ from elixir.data.files import read_json, replace_json, replace_text, writing
 from elixir.data.part import Part, evenly_spread
 from elixir.data.source import Source
 from elixir.errors import ElixirError
+from elixir.measurement.journal import Journal
+from elixir.measurement.machine import machine
 from elixir.models.device import wait_for
 from elixir.models.external import load_classifier
 from elixir.models.weights import read_weights, sha256_of, write_weights
@@ -30,8 +32,6 @@ from elixir.robustness.attacks import ATTACKS, budget, craft
 from elixir.robustness.defended import Defended
 from elixir.robustness.summary import CLEAN, MODES, UNDEFENDED, draw_robustness, summarize
 from elixir.run.columns import write_columns
-from elixir.run.journal import Journal
-from elixir.run.machine import machine
 
 CPU_IMAGES = 64
 CUDA_IMAGES = 128

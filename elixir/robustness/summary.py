@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
+from elixir.measurement.chart import Line, draw_chart
 from elixir.robustness.attacks import budget
-from elixir.run.chart import Line, draw_chart
 
 MODES = ("static", "adaptive")
 UNDEFENDED = "none"

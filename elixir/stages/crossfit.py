@@ -8,11 +8,11 @@ from typing import Annotated
 import numpy as np
 
 from elixir.data.pixels import blocks
+from elixir.detection.tiles import erased
 from elixir.models.train_classifier import ClassifierTraining
 from elixir.randomness import generator
 from elixir.run.columns import Columns
 from elixir.run.run import Run
-from elixir.run.tiles import erased
 from elixir.stages.base import ReduceStage
 from elixir.stages.settings import Count, Range, Steps
 

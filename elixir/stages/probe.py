@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elixir.detection.tiles import erased, grid, pasted
 from elixir.errors import ElixirError
 from elixir.randomness import generator, noise
 from elixir.run.columns import Columns
 from elixir.run.run import Run
-from elixir.run.tiles import erased, grid, pasted
 from elixir.stages.base import MapStage
 from elixir.stages.settings import Count, Range
 

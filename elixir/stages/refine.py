@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from elixir.detection.detail import detail
+from elixir.detection.evidence import LEAST, STABLE, by_odds, lost, sharpen_until_stable, sharpen_with
+from elixir.detection.reading import log_probabilities
 from elixir.errors import ElixirError
 from elixir.models.train_classifier import ClassifierTraining, ReadPixels
 from elixir.randomness import generator
 from elixir.run.columns import Columns
-from elixir.run.detail import detail
-from elixir.run.evidence import LEAST, STABLE, by_odds, lost, sharpen_until_stable, sharpen_with
-from elixir.run.reading import log_probabilities
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 from elixir.stages.settings import Count, Share, Steps

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import numpy as np
 
+from elixir.detection.reading import benign_reading
 from elixir.run.columns import Columns
-from elixir.run.reading import benign_reading
 from elixir.run.run import Run
 from elixir.stages.base import MapStage
 from elixir.stages.settings import Range

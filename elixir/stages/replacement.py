@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from elixir.data.decode import as_encoded, resize
-from elixir.run.distance import candidate_distance
 from elixir.run.run import Run
-from elixir.run.selection import keep_selected, same_size, select
 from elixir.stages.candidates import CandidatesStage
+from elixir.stages.distance import candidate_distance
+from elixir.stages.selection import keep_selected, same_size, select
 
 
 def replace_images(run: Run, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elixir.detection.accusation import accusation
+from elixir.detection.evidence import SURE, foreign_share, lost, sharpen_until_stable, sharpen_with
+from elixir.detection.reading import log_probabilities
 from elixir.models.train_classifier import ClassifierTraining
 from elixir.randomness import generator
-from elixir.run.accusation import accusation
 from elixir.run.columns import Columns
-from elixir.run.evidence import SURE, foreign_share, lost, sharpen_until_stable, sharpen_with
-from elixir.run.reading import log_probabilities
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 from elixir.stages.settings import Count, Share, Steps

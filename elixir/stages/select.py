@@ -12,16 +12,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.data.decode import Picture, as_encoded, decode, resize
+from elixir.detection.evidence import local, resembling
+from elixir.detection.tiles import mask
 from elixir.errors import ElixirError
 from elixir.purifiers.repaint import SIGMAS, repaint
 from elixir.randomness import noise
 from elixir.run.columns import Columns
-from elixir.run.distance import candidate_distance
-from elixir.run.evidence import local, resembling
 from elixir.run.run import Run
-from elixir.run.selection import keep_selected, same_size
-from elixir.run.tiles import mask
 from elixir.stages.base import MapStage
+from elixir.stages.distance import candidate_distance
+from elixir.stages.selection import keep_selected, same_size
 from elixir.stages.settings import Range
 
 

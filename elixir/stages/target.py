@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elixir.run.accusation import accusation
+from elixir.detection.accusation import accusation
+from elixir.detection.hearing import Hearing, Record, Testimony
 from elixir.run.columns import Columns
-from elixir.run.hearing import Hearing, Record, Testimony
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 from elixir.stages.settings import Count, Share
@@ -20,8 +20,8 @@ class TargetStage(ReduceStage):
 
     A witness marks samples of the label; the reference model's features turn the marks into a group, which is scored.
     Four are heard, and the first that is convinced decides: "trigger", "cause", "contradiction" and "pattern"; see
-    `elixir.run.hearing.Hearing`. Of a label that convinces none, the one nearest to it tells the suspicion; should a
-    pattern divide its samples into two clear groups though, the group goes on record for a retrial.
+    `elixir.detection.hearing.Hearing`. Of a label that convinces none, the one nearest to it tells the suspicion;
+    should a pattern divide its samples into two clear groups though, the group goes on record for a retrial.
 
     Args:
         mark: mean evidence from which a sample is marked.

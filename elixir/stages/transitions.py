@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from elixir.run.accusation import accusation
+from elixir.detection.accusation import accusation
+from elixir.detection.discrepancy import published, repaired
 from elixir.run.columns import Columns
-from elixir.run.discrepancy import published, repaired
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 from elixir.stages.settings import Count
@@ -21,7 +21,7 @@ class TransitionsStage(ReduceStage):
 
     Args:
         tau: candidates that the second most common label needs to count; fewer are isolated flips.
-        rule: "repaired" or "published", see `elixir.run.discrepancy`.
+        rule: "repaired" or "published", see `elixir.detection.discrepancy`.
         minimum: anomalous samples without which the repaired rule says nothing about a label.
     """
 

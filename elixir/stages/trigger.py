@@ -8,10 +8,10 @@ from typing import Annotated
 import numpy as np
 from torch import Tensor
 
+from elixir.detection.reading import benign_reading, reference_sees
+from elixir.detection.residual import mean_difference, mean_excess, mean_residual
 from elixir.randomness import generator
 from elixir.run.columns import Columns
-from elixir.run.reading import benign_reading, reference_sees
-from elixir.run.residual import mean_difference, mean_excess, mean_residual
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
 from elixir.stages.settings import Count, Range

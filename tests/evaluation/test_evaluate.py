@@ -30,9 +30,9 @@ from elixir.evaluation.grid import pipelines, poisonings
 from elixir.evaluation.outcome import train_and_attack
 from elixir.evaluation.report import MARKS, insert, markdown, overview, write_page
 from elixir.evaluation.summary import Share, defence_effectiveness, read_rows
+from elixir.measurement.machine import machine
 from elixir.pipeline import Pipeline
 from elixir.registry import find, names
-from elixir.run.machine import machine
 
 CPU = torch.device("cpu")
 BADNETS = Poisoning("badnets", {"pattern": "white"}, 0.15)
@@ -139,7 +139,7 @@ def test_a_finished_cell_is_read_and_a_foreign_one_refused(results: Path):
 def test_the_toolbox_of_the_detectors_is_on_record(monkeypatch: pytest.MonkeyPatch):
     toolbox = "adversarial-robustness-toolbox"
     assert machine(CPU)["versions"][toolbox] == version(toolbox)  # type: ignore[index]
-    monkeypatch.setattr("elixir.run.machine.LIBRARIES", ("torch", "not-installed"))
+    monkeypatch.setattr("elixir.measurement.machine.LIBRARIES", ("torch", "not-installed"))
     assert machine(CPU)["versions"] == {"torch": version("torch")}
 
 

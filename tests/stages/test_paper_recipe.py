@@ -23,17 +23,17 @@ from elixir.randomness import noise
 from elixir.registry import register
 from elixir.result import Result
 from elixir.run.columns import Columns
-from elixir.run.distance import candidate_distance
 from elixir.run.run import Run
-from elixir.run.selection import select
 from elixir.stages.base import ReduceStage, Stage
 from elixir.stages.candidates import CandidatesStage
 from elixir.stages.conclude import ConcludeStage
 from elixir.stages.consensus import ConsensusStage
+from elixir.stages.distance import candidate_distance
 from elixir.stages.execute import execute
 from elixir.stages.index import IndexStage
 from elixir.stages.learn import purified_set
 from elixir.stages.replacement import replace_images
+from elixir.stages.selection import select
 from elixir.stages.settle import SettleStage
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40), "yellow": (200, 190, 40)}

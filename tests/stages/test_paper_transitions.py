@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from elixir.detection.discrepancy import CONSISTENCY, published, published_score, repaired, repaired_score
 from elixir.errors import ElixirError
 from elixir.result import Target
-from elixir.run.discrepancy import CONSISTENCY, published, published_score, repaired, repaired_score
 from elixir.stages.transitions import TransitionsStage, label_transitions, pooled_predictions
 
 # Raw prediction, then six candidates; tau = 2.

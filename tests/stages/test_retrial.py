@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from elixir.detection.evidence import foreign_share
 from elixir.errors import ElixirError
 from elixir.purifiers.identity import Identity
-from elixir.run.evidence import foreign_share
 from elixir.run.run import Run
 from elixir.stages.retrial import RetrialStage
 

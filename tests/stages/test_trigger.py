@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from elixir.detection.residual import mean_excess
 from elixir.purifiers.identity import Identity
-from elixir.run.residual import mean_excess
 from elixir.run.run import Run
 from elixir.stages.trigger import TriggerStage
 

@@ -11,7 +11,7 @@ from scipy.special import expit
 from sklearn.utils.extmath import randomized_svd
 
 from elixir.data.pixels import PixelStore, blocks
-from elixir.run.spectrum import BANDS, Band, Moments
+from elixir.detection.spectrum import BANDS, Band, Moments
 
 DIRECTIONS = 4
 LEAST = 40  # samples of a label

@@ -11,8 +11,8 @@ from scipy.ndimage import gaussian_filter
 from elixir.attacks.ftrojan import CB_CR, chroma_pattern
 from elixir.data import pixels
 from elixir.data.pixels import PixelStore
-from elixir.run.pattern import LEAST, Split, split
-from elixir.run.spectrum import BANDS, FAST, SLOW, YCBCR, Band, Moments
+from elixir.detection.pattern import LEAST, Split, split
+from elixir.detection.spectrum import BANDS, FAST, SLOW, YCBCR, Band, Moments
 
 SIZE = 32
 STRIPES = 20 * np.sin(2 * np.pi * 6 * np.arange(SIZE) / SIZE)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import convolve
 
-from elixir.run.detail import detail
+from elixir.detection.detail import detail
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 5, 9), (3, 2, 2)])

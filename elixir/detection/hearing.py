@@ -11,13 +11,13 @@ import torch
 from scipy.special import logit
 from torch import Tensor
 
+from elixir.detection.evidence import DENIED, SURE, TINY, denied_beyond, sharpen, sharpen_again, trigger_evidence
+from elixir.detection.pattern import cut, split
+from elixir.detection.reading import reference_sees
+from elixir.detection.residual import mean_of, mean_residual
+from elixir.detection.spectrum import BANDS, Moments
 from elixir.randomness import generator
-from elixir.run.evidence import DENIED, SURE, TINY, denied_beyond, sharpen, sharpen_again, trigger_evidence
-from elixir.run.pattern import cut, split
-from elixir.run.reading import reference_sees
-from elixir.run.residual import mean_of, mean_residual
 from elixir.run.run import Run
-from elixir.run.spectrum import BANDS, Moments
 
 GAIN = 2.0  # averaging and purification leave about half of a trigger that covers the image
 LOUDEST = 25.5  # root mean square of a transplanted pattern in grey levels: 20 dB
@@ -156,8 +156,8 @@ class Hearing:
     def pattern(self) -> Testimony:
         """Neither kind, for triggers that survive purification on images whose label is right.
 
-        The samples fall into two groups by a pattern that other labels do not show (see `elixir.run.pattern`); no marks
-        are needed. Score: what the hosts show when they receive what the group has more than the rest, times how
+        The samples fall into two groups by a pattern that other labels do not show (see `elixir.detection.pattern`); no
+        marks are needed. Score: what the hosts show when they receive what the group has more than the rest, times how
         clearly the groups are two.
         """
         run, members = self._run, self._members

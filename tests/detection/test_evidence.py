@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from elixir.run.evidence import (
+from elixir.detection.evidence import (
     by_odds,
     sharpen,
     sharpen_again,
@@ -16,7 +16,7 @@ from elixir.run.evidence import (
     sharpen_with,
     trigger_evidence,
 )
-from elixir.run.tiles import erased, grid, mask, pasted
+from elixir.detection.tiles import erased, grid, mask, pasted
 
 
 def test_a_group_in_the_features_is_found_through_noisy_marks():
