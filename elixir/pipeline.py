@@ -17,6 +17,7 @@ from elixir.data.files import occupied, read_json, replace_text, writing
 from elixir.data.lock import locked
 from elixir.data.opening import open_source, refuse_overlap
 from elixir.data.sink import open_sink
+from elixir.data.source import Source
 from elixir.data.tables import TableSource
 from elixir.errors import ElixirError, nearest
 from elixir.evidence_page import write_evidence_page
@@ -164,10 +165,7 @@ class Pipeline:
         Raises:
             ElixirError: a setting, `src` or `dst` is unusable.
         """
-        if policy not in POLICIES:
-            raise ElixirError(f"policy {policy!r} is none of {', '.join(POLICIES)}")
-        if not 0 <= seed < 2**32 or batch_size < 1:
-            raise ElixirError(f"seed {seed} must lie in 0..{2**32 - 1}, and batch size {batch_size} be at least 1")
+        _refuse_nonsense(seed, batch_size, policy)
         if to is not None and to not in KINDS:
             raise ElixirError(f"output kind {to!r} is none of {', '.join(KINDS)}")
         self.check()
@@ -178,22 +176,8 @@ class Pipeline:
         source = open_source(src, image=image, label=label, split=split)
         refuse_overlap(src, source, dst)
         work = dst.parent / f".{dst.name}.elixir-partial"
-        table = source if isinstance(source, TableSource) else None
-        config = self.describe() | {
-            "version": elixir.__version__,
-            "source": source.location,
-            "fingerprint": source.fingerprint(),
-            "image": table and table.image,
-            "label": table and table.label,
-            "split": table and table.split,
-            "seed": seed,
-            "policy": policy,
-            "to": to or source.kind,
-            "reference": reference,
-            "reference_sha256": reference and sha256_of(reference),
-            "prior": prior,
-            "prior_sha256": sha256_of(prior),
-        }
+        to = to or source.kind
+        config = self.describe() | _given(source, seed, policy, to, reference, prior)
         chosen = choose_device(device)
         with _alone_at(dst):
             if resume and _finished_with(dst, config):
@@ -204,7 +188,7 @@ class Pipeline:
             own = None if reference is None else load_classifier(reference, len(source.classes), chosen, source.classes)
             if self["emit"].dataset:
                 with tempfile.TemporaryDirectory() as folder:
-                    open_sink(to or source.kind, Path(folder) / "trial", source)
+                    open_sink(to, Path(folder) / "trial", source)
             _begin(work, config)
             run = Run(
                 work,
@@ -215,12 +199,39 @@ class Pipeline:
                 batch_size=batch_size,
                 reference=own,
                 policy=policy,
-                to=to or source.kind,
+                to=to,
                 progress=Progress(quiet),
             )
             for stage in self.stages:
                 execute(run, stage)
             return _publish(run, config, dst, overwrite)
+
+
+def _refuse_nonsense(seed: int, batch_size: int, policy: str) -> None:
+    if not 0 <= seed < 2**32 or batch_size < 1:
+        raise ElixirError(f"seed {seed} must lie in 0..{2**32 - 1}, and batch size {batch_size} be at least 1")
+    if policy not in POLICIES:
+        raise ElixirError(f"policy {policy!r} is none of {', '.join(POLICIES)}")
+
+
+def _given(source: Source, seed: int, policy: str, to: str, reference: str | None, prior: str | None) -> dict[str, Any]:
+    """All that decides the result beside the pipeline, as plain values."""
+    table = source if isinstance(source, TableSource) else None
+    return {
+        "version": elixir.__version__,
+        "source": source.location,
+        "fingerprint": source.fingerprint(),
+        "image": table and table.image,
+        "label": table and table.label,
+        "split": table and table.split,
+        "seed": seed,
+        "policy": policy,
+        "to": to,
+        "reference": reference,
+        "reference_sha256": reference and sha256_of(reference),
+        "prior": prior,
+        "prior_sha256": sha256_of(prior),
+    }
 
 
 @contextmanager

@@ -71,6 +71,30 @@ class Poisoning:
 
 
 @dataclass(frozen=True)
+class Poisoned:
+    """A poisoned dataset and the truth about it.
+
+    Attributes:
+        path: of the dataset.
+        source: the same, opened.
+        truth: about every sample of it, see `read_truth`.
+        mine: the same without what an earlier attack had poisoned.
+        attack: as it was fitted to the dataset; None for the dataset as it is.
+    """
+
+    path: str | Path
+    source: Source
+    truth: pa.Table
+    mine: pa.Table
+    attack: Any | None
+
+    def kinds(self) -> np.ndarray:
+        """One of "clean", "poisoned" and "cover" for every sample."""
+        kinds = dict(zip(self.truth.column("output").to_pylist(), self.truth.column("truth").to_pylist(), strict=True))
+        return np.array([kinds[sample.id] for sample in self.source.samples], object)
+
+
+@dataclass(frozen=True)
 class Experiment:
     """What all cells have in common.
 
@@ -138,38 +162,22 @@ class Experiment:
                 raise ElixirError(f"{path} is of another version of {pipeline}; choose another output folder")
             if self.subset or len(known["outcomes"]) >= self.seeds:
                 return known
+        looks_back = pipeline in DETECTORS or bool(self.subset)  # at the undefended classifier
         with self._alone_with(poisoning):
             home = self._home(poisoning)
             poisoned = self._poisoned(poisoning, home, before)
             folder, untreated = home / defence_name(pipeline, self.subset), home / UNDEFENDED
             _claim(folder, DEFENCE, _trained_on(recipe))
-            if pipeline in DETECTORS or self.subset:
+            if looks_back:
                 _claim(untreated, DEFENCE, _trained_on({}))
-        source = open_source(poisoned)
+        source, truth = poisoned.source, poisoned.truth
         if self.subset and self.subset > len(source.samples):
             raise ElixirError(f"a subset of {self.subset} samples is more than the {len(source.samples)} there are")
-        truth, attack = unpoisoned(source), None
-        mine = truth
-        if poisoning.attack != UNATTACKED:
-            truth = read_truth(home / TRUTH)
-            mine = last_attack(truth)
-            attack, _ = attack_of(home / TRUTH)
-        kinds = dict(zip(truth.column("output").to_pylist(), truth.column("truth").to_pylist(), strict=True))
-        what = np.array([kinds[sample.id] for sample in source.samples], object)
+        if looks_back:
+            train_and_attack(source, test, None, self.target, [self.seed], None, untreated, self.quiet, self.device)
         model = untreated / f"fresh-{self.seed}.safetensors"
-        case = Case(str(poisoned), source, what, model, folder, self.seed, self.device, self.quiet)
-        if pipeline in DETECTORS or self.subset:
-            train_and_attack(
-                source,
-                test,
-                None,
-                self.target,
-                [self.seed],
-                folder=untreated,
-                quiet=self.quiet,
-                device=self.device,
-            )
-        quality = trigger_quality(before, source, mine)
+        case = Case(str(poisoned.path), source, poisoned.kinds(), model, folder, self.seed, self.device, self.quiet)
+        quality = trigger_quality(before, source, poisoned.mine)
         if self.subset:
             examined = examine(pipeline, case, self.subset, self.settings)
             detection = recovery(examined.table, truth)
@@ -177,7 +185,7 @@ class Experiment:
         else:
             cleaned = defend(pipeline, case, self.settings)
             detection = recovery(cleaned.manifest, truth)
-            measured = self._measured(pipeline, case, cleaned, before, test, mine, attack)
+            measured = self._measured(pipeline, folder, cleaned, before, test, poisoned)
         result = {
             **about,
             "samples": len(source.samples),
@@ -191,18 +199,11 @@ class Experiment:
         return result
 
     def _measured(
-        self,
-        pipeline: str,
-        case: Case,
-        cleaned: Cleaned,
-        before: Source,
-        test: Source,
-        truth: pa.Table,
-        attack: Any | None,
+        self, pipeline: str, folder: Path, cleaned: Cleaned, before: Source, test: Source, poisoned: Poisoned
     ) -> dict[str, Any]:
         """What the images are worth after a defence, and what classifiers learn from them."""
         start = time.perf_counter()
-        train, keep, folder = cleaned.train, cleaned.keep, case.folder
+        train, keep = cleaned.train, cleaned.keep
         if pipeline == UNPOISONED:
             unattacked = Poisoning(UNATTACKED)
             with self._alone_with(unattacked):
@@ -210,19 +211,10 @@ class Experiment:
                 _claim(folder, DEFENCE, _trained_on({}))
         seeds = list(range(self.seed, self.seed + self.seeds))
         outcomes = train_and_attack(
-            train,
-            test,
-            attack,
-            self.target,
-            seeds,
-            keep,
-            folder,
-            quiet=self.quiet,
-            device=self.device,
-            classes=before.classes,
+            train, test, poisoned.attack, self.target, seeds, keep, folder, self.quiet, self.device, before.classes
         )
         return {
-            "repair": repair_quality(before, case.source, cleaned.train, cleaned.manifest, truth),
+            "repair": repair_quality(before, poisoned.source, cleaned.train, cleaned.manifest, poisoned.mine),
             "outcomes": [vars(outcome) for outcome in outcomes],
             "training": training(),
             "cost": cleaned.cost | {"evaluation_seconds": time.perf_counter() - start},
@@ -257,16 +249,17 @@ class Experiment:
         _claim(home, ORIGIN, self._origin(poisoning))
         return home
 
-    def _poisoned(self, poisoning: Poisoning, home: Path, train: Source) -> str | Path:
+    def _poisoned(self, poisoning: Poisoning, home: Path, train: Source) -> Poisoned:
         if poisoning.attack == UNATTACKED:
-            return self.train
+            return Poisoned(self.train, train, unpoisoned(train), unpoisoned(train), None)
         out, truth = home / "poisoned", home / TRUTH
         if not out.exists():
             attack = find("attacks", poisoning.attack).configure(poisoning.settings)
             attack.poison_dataset(train, out, self.target, rate=poisoning.rate, seed=self.seed, quiet=self.quiet)
         if not truth.exists():
             raise ElixirError(f"{truth} is missing; remove {home} to poison the dataset again")
-        return out
+        known = read_truth(truth)
+        return Poisoned(out, open_source(out), known, last_attack(known), attack_of(truth)[0])
 
 
 def _digest(source: Source) -> str:
