@@ -65,7 +65,7 @@ def _target(run: Run, target: Target, table: pa.Table) -> str:
     kind = "; the labels are right, only the trigger is wrong" if target.clean_label else ""
     parts = [
         f"<h2>{escape(printable(target.name))} is under attack</h2>",
-        f"<p>{target.suspects} suspects, score {target.confidence:.3f}, decided by {escape(target.witness)} ({facts})"
+        f"<p>{target.suspects} suspects, score {target.score:.3f}, decided by {escape(target.witness)} ({facts})"
         f"{kind}.</p>",
     ]
     trigger = run.triggers.get(target.label)

@@ -30,7 +30,7 @@ class Target:
     Attributes:
         label: index of the class.
         name: of the class.
-        confidence: how sure, in [0,1].
+        score: how much speaks for it, in [0,1].
         suspects: samples of this label that carry the trigger.
         witness: which kind of evidence has decided (see `elixir.detection.hearing.Hearing`, `elixir.stages.retrial`).
         evidence: what the decision rests on, by name.
@@ -39,7 +39,7 @@ class Target:
 
     label: int
     name: str
-    confidence: float
+    score: float
     suspects: int
     witness: str
     evidence: dict[str, float]
@@ -141,7 +141,7 @@ class Result:
             lines.append("no label under attack")
         lines += [
             f"under attack: {printable(target.name)} "
-            f"({target.suspects} suspects, score {target.confidence:.3f}, {target.witness})"
+            f"({target.suspects} suspects, score {target.score:.3f}, {target.witness})"
             for target in self.targets
         ]
         lines.append(", ".join(f"{counts[action]} {action}" for action in sorted(counts)))

@@ -9,7 +9,7 @@ from typing import Any
 def accusation(
     classes: Sequence[str],
     label: int,
-    confidence: float,
+    score: float,
     suspects: int,
     witness: str,
     evidence: Mapping[str, float],
@@ -19,15 +19,15 @@ def accusation(
     Args:
         classes: names of the labels.
         label: which is under attack.
-        confidence: in [0,1].
+        score: in [0,1].
         suspects: number of samples.
         witness: what has convicted the label.
-        evidence: what the confidence rests on, by name.
+        evidence: what the score rests on, by name.
     """
     return {
         "label": label,
         "name": classes[label],
-        "confidence": round(float(confidence), 4),
+        "score": round(float(score), 4),
         "suspects": int(suspects),
         "witness": witness,
         "evidence": {key: round(float(value), 4) for key, value in evidence.items()},

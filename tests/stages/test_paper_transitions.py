@@ -154,7 +154,7 @@ def test_stage_finds_the_label_under_attack(rule: Any) -> None:
     columns = TransitionsStage(rule=rule).reduce(run)
     (target,) = [Target(**target) for target in run.findings["targets"]]
     assert (target.label, target.name, target.suspects) == (2, "c", 17)
-    assert target.confidence > 0.99
+    assert target.score > 0.99
     assert target.evidence["anomalous"] == 17
     assert columns["suspect"].sum() == 17
     assert columns["anomalous"].sum() == 25

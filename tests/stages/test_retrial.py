@@ -120,7 +120,7 @@ def test_suspects_of_another_label_are_convicted(tmp_path: Path):
     (target,) = run.findings["targets"]
     assert (target["name"], target["witness"], target["suspects"]) == ("second", "retrial", FOREIGN)
     # all of 40 are sure to be of the first class, so at least 93 %; of 40 others none is mistaken, so at most 7 %
-    assert target["confidence"] == pytest.approx(0.05 ** (1 / FOREIGN) - (1 - 0.05 ** (1 / 40)), abs=1e-4)
+    assert target["score"] == pytest.approx(0.05 ** (1 / FOREIGN) - (1 - 0.05 ** (1 / 40)), abs=1e-4)
     assert target["evidence"]["sure_of_another"] == 1
     assert target["evidence"]["share"] == pytest.approx(FOREIGN / COUNT, abs=1e-4)
     assert run.trained is not None
@@ -134,7 +134,7 @@ def test_a_group_that_has_grown_to_benign_samples_is_reduced_to_its_core(tmp_pat
     (target,) = run.findings["targets"]
     assert (target["witness"], target["suspects"]) == ("core", SUSPECTS)
     assert run.findings["retried"]["second"]["retrial"] < 0.6 < run.findings["retried"]["second"]["core"]
-    assert target["confidence"] == run.findings["retried"]["second"]["core"]
+    assert target["score"] == run.findings["retried"]["second"]["core"]
 
 
 @pytest.mark.parametrize("poisoned", [True, False])
@@ -150,7 +150,7 @@ def test_a_group_with_benign_samples_in_it_is_reduced_to_those_that_noise_robs_o
     (target,) = run.findings["targets"]
     assert max(shares["core"], shares["retrial"]) < 0.6 < shares["drop"]
     assert (target["witness"], target["suspects"]) == ("drop", FOREIGN)
-    assert target["confidence"] == shares["drop"]
+    assert target["score"] == shares["drop"]
 
 
 def test_benign_samples_that_are_only_hard_go_free(tmp_path: Path):

@@ -94,7 +94,7 @@ def test_a_denied_group_without_a_cause():
     poisoned = np.arange(COUNT) < 120
     found = judged(poisoned, cause=False, denied=True, common=0.01)
     assert [(target["name"], target["witness"]) for target in found["targets"]] == [("second", "contradiction")]
-    assert found["targets"][0]["confidence"] > 0.4
+    assert found["targets"][0]["score"] > 0.4
     assert ((found["suspicion"][COUNT:] > 0.5) == poisoned).mean() > 0.97
 
 
