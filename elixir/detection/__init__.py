@@ -1,0 +1,1 @@
+"""What tells poisoned samples from others, and how it is weighed."""

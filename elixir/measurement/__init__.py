@@ -1,0 +1,1 @@
+"""What all long measurements share: a journal, what they were measured on, and a chart."""

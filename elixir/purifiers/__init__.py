@@ -1,0 +1,1 @@
+"""Purifiers: what takes noise, and with it triggers, out of images."""

@@ -1,0 +1,1 @@
+"""Adversarial perturbations, and what is left of them behind a purifier."""

@@ -1,0 +1,1 @@
+"""One run: its folder, the columns of its stages, and the manifest of what became of every sample."""
