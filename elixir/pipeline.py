@@ -165,7 +165,10 @@ class Pipeline:
         Raises:
             ElixirError: a setting, `src` or `dst` is unusable.
         """
-        _refuse_nonsense(seed, batch_size, policy)
+        if policy not in POLICIES:
+            raise ElixirError(f"policy {policy!r} is none of {', '.join(POLICIES)}")
+        if not 0 <= seed < 2**32 or batch_size < 1:
+            raise ElixirError(f"seed {seed} must lie in 0..{2**32 - 1}, and batch size {batch_size} be at least 1")
         if to is not None and to not in KINDS:
             raise ElixirError(f"output kind {to!r} is none of {', '.join(KINDS)}")
         self.check()
@@ -205,13 +208,6 @@ class Pipeline:
             for stage in self.stages:
                 execute(run, stage)
             return _publish(run, config, dst, overwrite)
-
-
-def _refuse_nonsense(seed: int, batch_size: int, policy: str) -> None:
-    if not 0 <= seed < 2**32 or batch_size < 1:
-        raise ElixirError(f"seed {seed} must lie in 0..{2**32 - 1}, and batch size {batch_size} be at least 1")
-    if policy not in POLICIES:
-        raise ElixirError(f"policy {policy!r} is none of {', '.join(POLICIES)}")
 
 
 def _given(source: Source, seed: int, policy: str, to: str, reference: str | None, prior: str | None) -> dict[str, Any]:

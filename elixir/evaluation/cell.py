@@ -251,7 +251,8 @@ class Experiment:
 
     def _poisoned(self, poisoning: Poisoning, home: Path, train: Source) -> Poisoned:
         if poisoning.attack == UNATTACKED:
-            return Poisoned(self.train, train, unpoisoned(train), unpoisoned(train), None)
+            known = unpoisoned(train)
+            return Poisoned(self.train, train, known, known, None)
         out, truth = home / "poisoned", home / TRUTH
         if not out.exists():
             attack = find("attacks", poisoning.attack).configure(poisoning.settings)
