@@ -9,7 +9,7 @@ from pathlib import Path
 
 from elixir.api import sanitize
 from elixir.data.opening import open_source
-from elixir.data.sample import TEST, TRAIN
+from elixir.data.shipped import TEST, TRAIN
 from elixir.errors import ElixirError
 from elixir.evaluation.outcome import train_and_attack
 from elixir.evaluation.truth import read_truth, recovery

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,16 +163,22 @@ class Result:
 
 
 def read_result(folder: Path, path: Path | None = None) -> Result:
-    """Read what a finished run has left in `folder`; `path` is where it is going to be, if that is elsewhere."""
-    evidence = folder / ".elixir"
-    findings = json.loads((evidence / "findings.json").read_text())
-    costs = json.loads((evidence / "timings.json").read_text())
+    """Read what a finished run has left in `folder`; `path` is where it is going to be, if that is elsewhere.
+
+    Raises:
+        ElixirError: something of it is missing or damaged.
+    """
+    evidence = folder / RUN_FOLDER
+    findings, costs, config = (
+        read_json(evidence / f"{name}.json", "give what `elixir sanitize` has written")
+        for name in ("findings", "timings", "run")
+    )
     return Result(
         path or folder,
         [Target(**target) for target in findings["targets"]],
         read_manifest(evidence / "manifest.parquet"),
         {name: Cost(**cost) for name, cost in costs.items()},
-        json.loads((evidence / "run.json").read_text()),
+        config,
         findings.get("uncopied", []),
     )
 

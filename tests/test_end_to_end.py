@@ -8,7 +8,7 @@ import pytest
 
 from elixir.api import sanitize, scan
 from elixir.data.opening import open_source
-from elixir.data.sample import TRAIN
+from elixir.data.shipped import TRAIN
 from elixir.evaluation.truth import read_truth, recovery
 from elixir.registry import find
 

@@ -43,6 +43,33 @@ def test_a_stage_between_target_and_refine_may_be_left_out(shapes: Path, tmp_pat
     assert result.targets
 
 
+@pytest.mark.parametrize("recipe", ["dataelixir", "dataelixir-paper"])
+def test_stages_name_all_that_they_read(recipe: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    read: dict[str, set[str]] = {}
+
+    def recording(name: str) -> None:
+        method = getattr(Run, name)
+
+        def record(run: Run, stage: str, *args: Any) -> Any:
+            read.setdefault(run._stage, set()).add(stage)
+            return method(run, stage, *args)
+
+        monkeypatch.setattr(Run, name, record)
+
+    recording("column")
+    recording("columns")
+    known = {stage.name for stage in Pipeline.from_recipe(recipe).stages}
+    settings = {key: value for key, value in FAST.items() if key.partition(".")[0] in {"purifier", *known}}
+    paper = {"candidates.steps": 12, "candidates.of": 40, "candidates.keep": 6, "candidates.rounds": 2}
+    pipeline = Pipeline.from_recipe(recipe, settings | (paper if recipe == "dataelixir-paper" else {}))
+    pipeline.run(shapes, tmp_path / "out")
+    assert set(read) > {"reference", "emit"}
+    read["emit"].discard("select")  # which a recipe may lack
+    for stage in pipeline.stages:
+        unnamed = read.get(stage.name, set()) - {"index", stage.name, *stage.needs()}
+        assert not unnamed, f"{stage.name} reads {unnamed}"
+
+
 def test_settings_reach_their_stage():
     pipeline = Pipeline.from_recipe("dataelixir", {"probe.sigmas": [0.15, 0.5], "index.size": 48})
     assert pipeline["probe"].sigmas == (0.15, 0.5)

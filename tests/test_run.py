@@ -16,7 +16,7 @@ from small_world import FAST, place
 from elixir.api import sanitize, scan
 from elixir.data.opening import open_source
 from elixir.data.restore import restore
-from elixir.data.sample import TRAIN
+from elixir.data.shipped import TRAIN
 from elixir.errors import ElixirError
 from elixir.purifiers.identity import Identity
 from elixir.result import Result

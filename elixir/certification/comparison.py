@@ -13,6 +13,7 @@ from elixir.certification.ledger import Row
 from elixir.certification.sampling import Certificate
 from elixir.data.files import read_json
 from elixir.errors import ElixirError
+from elixir.measurement.markdown import table
 from elixir.run.columns import read_columns
 
 COMMON = ("test", "classifier_sha256", "sigmas", "n0", "n", "alpha", "seed")
@@ -99,11 +100,11 @@ def _table(title: str, same: list[Certification], ids: list[set[str]]) -> str:
     settings = same[0].summary["settings"]
     about = f"{title}; sigma {', '.join(f'{sigma:g}' for sigma in settings['sigmas'])}; n = {settings['n']}, "
     about += f"alpha = {settings['alpha']:g}, seed {settings['seed']}; {_hardware(same[0])}"
-    lines = [about, "", "| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
+    lines: list[list[str]] = []
     for each, chosen in zip(same, ids, strict=True):
         accuracy = each.on(chosen)
         calls = each.timings["purifier_calls"] / _draws(each)
-        cells = [
+        line = [
             each.name,
             f"{calls:.0f}",
             str(len(chosen)),
@@ -111,8 +112,8 @@ def _table(title: str, same: list[Certification], ids: list[set[str]]) -> str:
             f"{100 * accuracy['average']:.2f}",
             f"{each.timings['images_per_minute']:.0f}",
         ]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append(line)
+    return table(about, HEAD, lines)
 
 
 def _hardware(each: Certification) -> str:

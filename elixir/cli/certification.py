@@ -69,7 +69,7 @@ def certified(
 ) -> None:
     """Render certifications of the same images side by side: Markdown tables on screen or in a file."""
     from elixir.certification.comparison import comparison, read_certification
-    from elixir.evaluation.report import insert
+    from elixir.measurement.markdown import insert
 
     tables = comparison([read_certification(folder) for folder in folders])
     if into is not None:

@@ -13,6 +13,8 @@ from elixir.cli import options as opt
 from elixir.cli.options import ATTACK_FORM, out, parse_settings
 from elixir.errors import ElixirError
 
+MARKS = ("<!-- results -->", "<!-- end of results -->")
+
 app = typer.Typer()
 
 Target = Annotated[str | None, typer.Option(help="Class that the trigger is to stand for.")]
@@ -201,16 +203,17 @@ def report(
     ] = None,
 ) -> None:
     """Render the results of `elixir evaluate`: Markdown tables on screen, in a file, or a page."""
-    from elixir.evaluation.report import insert, markdown, overview, write_page
+    from elixir.evaluation.report import markdown, overview, write_page
     from elixir.evaluation.summary import read_rows
+    from elixir.measurement.markdown import insert
 
     experiments = [read_rows(folder) for folder in folders]
     if page is not None:
         write_page(page, experiments)
     if into is not None:
-        insert(into, markdown(experiments))
+        insert(into, markdown(experiments), MARKS)
     if brief is not None:
-        insert(brief, overview(experiments))
+        insert(brief, overview(experiments), MARKS)
     if page is None and into is None and brief is None:
         out.print(markdown(experiments), end="")
 

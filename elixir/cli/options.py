@@ -24,7 +24,9 @@ Settings = Annotated[
 Reference = Annotated[
     str | None,
     typer.Option(
-        "--reference", metavar="MODEL", help="Your own classifier: TorchScript file, timm name, transformers folder."
+        "--reference",
+        metavar="MODEL",
+        help="Your own classifier: TorchScript or .safetensors file, timm name, transformers folder.",
     ),
 ]
 Prior = Annotated[

@@ -12,6 +12,7 @@ import typer
 
 from elixir.cli import options as opt
 from elixir.cli.options import out
+from elixir.errors import ElixirError
 
 app = typer.Typer()
 
@@ -103,6 +104,8 @@ def train_consistency(
     from elixir.models.train_consistency import Distillation, FineTuning, train_consistency_on
 
     if stage == "distill":
+        if sigmas:
+            raise ElixirError("--sigma is for --stage finetune: a prior is distilled at all noise levels")
         settings = Distillation(batch=batch, seed=seed)
     else:
         settings = FineTuning(batch=batch, seed=seed, sigmas=tuple(sigmas or FineTuning.sigmas))

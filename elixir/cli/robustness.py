@@ -83,7 +83,7 @@ def robust(
     ] = None,
 ) -> None:
     """Render measurements of robustness, of the same images side by side: Markdown tables on screen or in a file."""
-    from elixir.evaluation.report import insert
+    from elixir.measurement.markdown import insert
     from elixir.robustness.tables import read_measurement, robustness_tables
 
     tables = robustness_tables([read_measurement(folder) for folder in folders], eps)

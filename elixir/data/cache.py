@@ -37,6 +37,6 @@ def cache_pixels(
             image = resize(decode(source.read(row)).rgb, size)
         except UnreadableSample:
             continue
-        store.append(len(rows), image.transpose(2, 0, 1)[None])
+        store.write(np.array([len(rows)]), image.transpose(2, 0, 1)[None])
         rows.append(row)
     return store, np.array(rows, np.int64)

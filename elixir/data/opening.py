@@ -42,16 +42,16 @@ def open_source(
     """
     if isinstance(src, Part):
         return src
-    columns = tables.Columns(image, label, split, usual)
+    choice = tables.Choice(image, label, split, usual)
     if not isinstance(src, str | Path):
-        return tables.open_object(src, columns)
+        return tables.open_object(src, choice)
     path = Path(src).expanduser()
     if path.is_dir():
         if _is_saved(path):
-            return tables.open_saved(path, columns)
+            return tables.open_saved(path, choice)
         if files := _parquet_files(path):
-            return tables.open_parquet(files, columns, str(path))
-        if columns.given:
+            return tables.open_parquet(files, choice, str(path))
+        if choice.given:
             raise ElixirError(
                 f"{path} is a folder of images; leave out --image, --label and --split, which are for tables"
             )
@@ -59,15 +59,15 @@ def open_source(
     if path.is_file():
         if path.suffix != ".parquet":
             raise ElixirError(f"{path} is a file; give a folder of images, a dataset folder or a .parquet file")
-        return tables.open_parquet([path], columns, str(path))
+        return tables.open_parquet([path], choice, str(path))
     if glob.has_magic(str(path)):
         names = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
         files = sorted(Path(name) for name in names if name.endswith(".parquet"))
         if not files:
             raise ElixirError(f"no parquet file matches {path}; check the pattern")
-        return tables.open_parquet(files, columns, str(path))
+        return tables.open_parquet(files, choice, str(path))
     if isinstance(src, str) and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", src) and path.suffix != ".parquet":
-        return tables.open_hub(src, columns)
+        return tables.open_hub(src, choice)
     raise ElixirError(f"{path} does not exist (or cannot be seen from here); check the path")
 
 

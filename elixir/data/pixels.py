@@ -23,10 +23,17 @@ def blocks(records: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     yield from (records[start : start + size] for start in range(0, len(records), size))
 
 
+def _neighbours(records: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Where each run of successive records begins and ends."""
+    if len(records):
+        breaks = np.flatnonzero(np.diff(records) != 1) + 1
+        yield from zip([0, *breaks], [*breaks, len(records)], strict=True)
+
+
 class PixelStore:
     """Records of uint8 (3, size, size) one after another in a single file.
 
-    Parts may be written in any order and again; reading holds only what was asked for. The file is not memory-mapped,
+    Records may be written in any order and again; reading holds only what was asked for. The file is not memory-mapped,
     because mapped pages count as resident memory.
 
     Args:
@@ -49,11 +56,11 @@ class PixelStore:
         """Records up to the last one written."""
         return os.fstat(self._file).st_size // self._record
 
-    def append(self, start: int, images: np.ndarray) -> None:
-        """Write one part.
+    def write(self, indices: Tensor | np.ndarray, images: np.ndarray) -> None:
+        """Write records, neighbours in one go; those between them that are never written read as black.
 
         Args:
-            start: index of its first record.
+            indices: int64 (n,).
             images: uint8 (n, 3, size, size).
 
         Raises:
@@ -61,12 +68,14 @@ class PixelStore:
         """
         if images.dtype != np.uint8 or images.shape[1:] != self.shape:
             raise ValueError(f"records must be uint8 {self.shape}, not {images.dtype} {images.shape[1:]}")
-        rest = np.ascontiguousarray(images).reshape(-1).data
-        offset = start * self._record
+        wanted = np.asarray(indices, np.int64)
         with writing(self.path):
-            while rest:
-                written = os.pwrite(self._file, rest, offset)
-                rest, offset = rest[written:], offset + written
+            for first, last in _neighbours(wanted):
+                rest = np.ascontiguousarray(images[first:last]).reshape(-1).data
+                offset = int(wanted[first]) * self._record
+                while rest:
+                    written = os.pwrite(self._file, rest, offset)
+                    rest, offset = rest[written:], offset + written
 
     def read(self, indices: Tensor | np.ndarray) -> Tensor:
         """Read records in the order asked for, neighbours in one go.
@@ -78,16 +87,13 @@ class PixelStore:
             uint8 (n, 3, size, size).
 
         Raises:
-            ElixirError: a record was never written.
+            ElixirError: a record lies behind the last one written.
         """
         wanted = np.asarray(indices, np.int64)
         images = np.empty((len(wanted), *self.shape), np.uint8)
-        if not len(wanted):
-            return torch.from_numpy(images)
-        if wanted.min() < 0 or wanted.max() >= len(self):
+        if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise ElixirError(f"{self.path} holds {len(self)} images, not number {wanted.max()}; index again")
-        breaks = np.flatnonzero(np.diff(wanted) != 1) + 1
-        for first, last in zip([0, *breaks], [*breaks, len(wanted)], strict=True):
+        for first, last in _neighbours(wanted):
             self._read_into(images[first:last].reshape(-1).data, int(wanted[first]) * self._record)
         return torch.from_numpy(images)
 

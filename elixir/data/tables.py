@@ -30,7 +30,7 @@ _SPLIT = re.compile(r"(?<![a-z])(train|test|validation|valid|val|dev|eval)(?![a-
 
 
 @dataclass(frozen=True)
-class Columns:
+class Choice:
     """Which columns and split the user named; None where they are to be detected.
 
     Attributes:
@@ -146,28 +146,28 @@ class TableSamples(Sequence[Sample]):
         )
 
 
-def open_object(src: Any, columns: Columns) -> TableSource:
+def open_object(src: Any, choice: Choice) -> TableSource:
     """A `datasets.Dataset` or `DatasetDict`, or a torch dataset."""
     if isinstance(src, datasets.DatasetDict):
         splits: dict[str, Any] = {str(name): part for name, part in src.items()}
-        split = _choose(_plain_names(list(splits), "the DatasetDict"), columns, "the DatasetDict")
+        split = _choose(_plain_names(list(splits), "the DatasetDict"), choice, "the DatasetDict")
         siblings = {name: part for name, part in splits.items() if name != split}
-        return _open(DatasetRows(splits[split], split), "hf", f"DatasetDict[{split!r}]", columns, split, siblings)
+        return _open(DatasetRows(splits[split], split), "hf", f"DatasetDict[{split!r}]", choice, split, siblings)
     if isinstance(src, datasets.Dataset):
         (split,) = _plain_names([str(src.split or "train")], "the Dataset")
-        return _open(DatasetRows(src, split), "hf", f"Dataset of {len(src)} rows", columns, split)
+        return _open(DatasetRows(src, split), "hf", f"Dataset of {len(src)} rows", choice, split)
     if hasattr(src, "__len__") and hasattr(src, "__getitem__"):
-        return _open(TorchRows(src), "hf", f"{type(src).__name__} of {len(src)} images", columns)
+        return _open(TorchRows(src), "hf", f"{type(src).__name__} of {len(src)} images", choice)
     raise ElixirError(f"cannot read samples from a {type(src).__name__}: give a path, or a dataset with a length")
 
 
-def open_saved(folder: Path, columns: Columns) -> TableSource:
+def open_saved(folder: Path, choice: Choice) -> TableSource:
     """A folder written by `Dataset.save_to_disk` or `DatasetDict.save_to_disk`."""
     _refuse_links_out(folder)
     split, siblings, part = "train", None, folder
     if (listing := folder / "dataset_dict.json").exists():
         splits = _plain_names(read_json(listing, _SAVE_AGAIN).get("splits"), escape(str(listing)))
-        split = _choose(splits, columns, str(folder))
+        split = _choose(splits, choice, str(folder))
         siblings = {name: folder / name for name in splits if name != split}
         for name, sibling in siblings.items():
             if not sibling.is_dir():
@@ -176,7 +176,7 @@ def open_saved(folder: Path, columns: Columns) -> TableSource:
     if siblings is None:
         state = folder / "state.json"
         (split,) = _plain_names([read_json(state, _SAVE_AGAIN).get("_split") or "train"], escape(str(state)))
-    return _open(saved_rows(part, split), "hf", escape(str(folder)), columns, split, siblings)
+    return _open(saved_rows(part, split), "hf", escape(str(folder)), choice, split, siblings)
 
 
 def _refuse_links_out(folder: Path) -> None:
@@ -229,15 +229,15 @@ def places(part: Any) -> list[Path]:
     return list(part if isinstance(part, list) else getattr(part, "files", []))
 
 
-def open_parquet(files: list[Path], columns: Columns, location: str) -> TableSource:
+def open_parquet(files: list[Path], choice: Choice, location: str) -> TableSource:
     """Parquet files; if their names tell several splits, those of one split."""
     splits: dict[str, list[Path]] = {}
     for file in files:
         found = _SPLIT.search(file.stem.lower())
         splits.setdefault(found[1] if found else "train", []).append(file)
     split = next(iter(splits))
-    if len(splits) > 1 or columns.split:
-        split = _choose(list(splits), columns, location)
+    if len(splits) > 1 or choice.split:
+        split = _choose(list(splits), choice, location)
     chosen = splits.pop(split)
     for others in splits.values():  # they are going to be copied, and a link may lead to anything
         ParquetRows(others, [file.stem for file in others])
@@ -245,17 +245,17 @@ def open_parquet(files: list[Path], columns: Columns, location: str) -> TableSou
     if len(set(stems)) < len(stems):
         common = os.path.commonpath([file.parent for file in chosen])
         stems = [escape(str(file.relative_to(common).with_suffix(""))) for file in chosen]
-    return _open(ParquetRows(chosen, stems), "parquet", escape(location), columns, split, splits or None)
+    return _open(ParquetRows(chosen, stems), "parquet", escape(location), choice, split, splits or None)
 
 
-def open_hub(name: str, columns: Columns) -> TableSource:
+def open_hub(name: str, choice: Choice) -> TableSource:
     """A dataset on the Hugging Face hub, downloaded by `datasets`."""
     try:
         found = datasets.load_dataset(name)
     except Exception as error:  # everything from a network failure to the dataset's own mistakes
         message = f"{name} is neither a path nor a dataset that can be loaded from the hub: {error}"
         raise ElixirError(f"{message}; check the spelling and the network") from error
-    source = open_object(found, columns)
+    source = open_object(found, choice)
     for split, part in found.items():
         if stray := stray_file(DatasetRows(part, str(split))):
             where = "is a file of this machine and not of the dataset; do not use it"
@@ -268,15 +268,15 @@ def _open(
     rows: Rows,
     kind: Literal["hf", "parquet"],
     location: str,
-    columns: Columns,
+    choice: Choice,
     split: str = "train",
     siblings: dict[str, Any] | None = None,
 ) -> TableSource:
     if len(set(rows.schema.names)) < len(rows.schema.names):
         raise ElixirError(f"{location} has two columns of one name; rename one; {_listed(rows.schema)}")
     known = features(rows.schema)
-    image = _image_column(rows.schema, known, columns.image, location)
-    label = _label_column(rows.schema, known, columns.label, location)
+    image = _image_column(rows.schema, known, choice.image, location)
+    label = _label_column(rows.schema, known, choice.label, location)
     return TableSource(kind, location, rows, image, label, split, siblings)
 
 
@@ -396,8 +396,8 @@ def _plain_names(names: Any, place: str) -> list[str]:
     return names
 
 
-def _choose(splits: list[str], columns: Columns, location: str) -> str:
-    split = columns.split or (columns.usual if len(splits) != 1 else splits[0])
+def _choose(splits: list[str], choice: Choice, location: str) -> str:
+    split = choice.split or (choice.usual if len(splits) != 1 else splits[0])
     if split not in splits:
         remedy = "name one with --split, or give it alone"
         raise ElixirError(f"{location} has no split {split!r} but {', '.join(splits)}; {remedy}")

@@ -109,7 +109,7 @@ class Hearing:
         if len(group) < self._smallest:
             return Testimony("trigger", suspicion)
         carried, against = float(record.cause[group].mean()), float(record.contradiction[group].mean())
-        common = self._transplant(GAIN * mean_residual(self._run, group))
+        common = self._transplant(GAIN * mean_residual(self._run, self._run.readable_rows()[group]))
         evidence = {"transplant": carried, "common_transplant": common, "contradiction": against}
         return Testimony("trigger", suspicion, max(carried, common) * against, evidence)
 
@@ -126,7 +126,7 @@ class Hearing:
         if len(group) < self._smallest:
             return Testimony("cause", suspicion)
         carried = float(cause[group].mean())
-        common = self._transplant(GAIN * mean_residual(self._run, group))
+        common = self._transplant(GAIN * mean_residual(self._run, self._run.readable_rows()[group]))
         more = self._transplant(self._difference(group, np.setdiff1d(self._members, group)))
         clear = cut(logit(suspicion.clip(TINY, 1 - TINY))).separation
         evidence = {

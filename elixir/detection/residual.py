@@ -21,19 +21,19 @@ def mean_of(store: PixelStore, records: np.ndarray) -> Tensor:
     return total / len(records)
 
 
-def mean_residual(run: Run, positions: np.ndarray) -> Tensor:
-    """Mean of raw minus purified image over some readable samples, in grey levels.
+def mean_residual(run: Run, rows: np.ndarray) -> Tensor:
+    """Mean of raw minus purified image over some samples, in grey levels.
 
     Faint and fine triggers come out clean, of smooth ones purification leaves the most part in the image.
 
     Args:
         run: whose probe stage has finished.
-        positions: among the readable rows, int64 (n,), n > 0.
+        rows: int64 (n,), n > 0.
 
     Returns:
         float32 (3, s, s) in [-255, 255], at the working size.
     """
-    return (mean_of(run.pixels, run.readable_rows()[positions]) - mean_of(run.purified, positions)).float()
+    return (mean_of(run.pixels, rows) - mean_of(run.purified, rows)).float()
 
 
 def mean_difference(run: Run, rows: np.ndarray, labels: np.ndarray, benign: np.ndarray) -> Tensor:

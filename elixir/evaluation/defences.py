@@ -19,7 +19,7 @@ from elixir.data.opening import open_source
 from elixir.data.part import Part
 from elixir.data.source import Source
 from elixir.errors import ElixirError
-from elixir.evaluation.outcome import classified
+from elixir.evaluation.outcome import SIZE, classified
 from elixir.models.classifier import load_small_classifier
 from elixir.pipeline import Pipeline
 from elixir.randomness import generator, numpy_seeded
@@ -261,7 +261,7 @@ def _features(case: Case) -> tuple[np.ndarray, np.ndarray]:
         ElixirError: a sample cannot be read.
     """
     net = load_small_classifier(case.model).to(case.device)
-    store, rows = cache_pixels(case.source, case.folder / "pixels.u8", 32)
+    store, rows = cache_pixels(case.source, case.folder / "pixels.u8", SIZE)
     if len(rows) < len(case.truth):
         raise ElixirError(f"{case.source.location} has samples that cannot be read; baselines need a sound dataset")
     features = classified(net, store, len(rows), case.device)[1].double().numpy()

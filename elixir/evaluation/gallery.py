@@ -13,7 +13,7 @@ from elixir.data.classes import find_class
 from elixir.data.decode import Picture, decode
 from elixir.data.files import replacing
 from elixir.data.opening import open_source
-from elixir.data.sample import TRAIN
+from elixir.data.shipped import TRAIN
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
 from elixir.progress import Progress

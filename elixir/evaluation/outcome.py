@@ -122,7 +122,7 @@ def train_and_attack(
         with progress.task("triggering", len(others)) as advance:
             for place, row in enumerate(others.tolist()):
                 image = in_its_channels(decode(test.read(row)), attack.trigger, test.samples[row].id)  # type: ignore[union-attr]
-                triggered.append(place, resize(image, SIZE).transpose(2, 0, 1)[None])
+                triggered.write(np.array([place]), resize(image, SIZE).transpose(2, 0, 1)[None])
                 advance(1)
         outcomes: list[Outcome] = []
         for seed in seeds:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from elixir.data.files import replace_text
 from elixir.data.names import printable
-from elixir.errors import ElixirError
 from elixir.evaluation.defences import BASELINES, UNDEFENDED, UNPOISONED
 from elixir.evaluation.summary import Row, Share
+from elixir.measurement.markdown import table
 
 FOUND = ("found", "clean changed", "true label")
 COLUMNS = (
     "attack, share", "defence", "PSNR", "calls", "AUC", *FOUND, "residual", "ACC", "ASR", "RA", "DER", "seeds",
 )  # fmt: skip
-MARKS = ("<!-- results -->", "<!-- end of results -->")
+RECIPE = "dataelixir"  # whose detection the overview shows
 BAR = 14
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 92rem; padding: 0 1rem; color: #1c2530 }
@@ -32,31 +32,26 @@ def markdown(experiments: list[list[Row]]) -> str:
     return "\n".join(_table(rows) for rows in experiments)
 
 
-def overview(experiments: list[list[Row]], recipe: str = "dataelixir") -> str:
+def overview(experiments: list[list[Row]]) -> str:
     """A table for each experiment, with a line for every attack; shares in per cent, means over the seeds.
 
-    Beside what the recipe has found stand "ASR / ACC" of classifiers trained on what it has left, and on what the
-    baselines have; behind the recipe's ASR its exact 95% interval for one classifier.
-
-    Args:
-        experiments: cells by experiment.
-        recipe: whose detection is shown.
+    Beside what the default recipe has found stand "ASR / ACC" of classifiers trained on what it has left, and on what
+    the baselines have; behind the recipe's ASR its exact 95% interval for one classifier.
     """
-    return "\n".join(_overview(rows, recipe) for rows in experiments)
+    return "\n".join(_overview(rows) for rows in experiments)
 
 
-def _overview(rows: list[Row], recipe: str) -> str:
+def _overview(rows: list[Row]) -> str:
     cells = {(row.poisoning, row.pipeline): row for row in rows}
-    order = dict.fromkeys([UNDEFENDED, recipe, *BASELINES])
+    order = dict.fromkeys([UNDEFENDED, RECIPE, *BASELINES])
     defences = [name for name in order if any(pipeline == name for _, pipeline in cells)]
-    head = ["attack, share", *FOUND, *defences]
-    lines = [_text(_about(rows)), "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines: list[list[str]] = []
     for poisoning in dict.fromkeys(row.poisoning for row in rows):
-        mine = cells.get((poisoning, recipe))
+        mine = cells.get((poisoning, RECIPE))
         shown = [None] * len(FOUND) if mine is None else _detected(mine)
-        learned = [_learned(cells.get((poisoning, defence)), defence == recipe) for defence in defences]
-        lines.append("| " + " | ".join(map(_text, [poisoning, *shown, *learned])) + " |")
-    return "\n".join(lines) + "\n"
+        learned = [_learned(cells.get((poisoning, defence)), defence == RECIPE) for defence in defences]
+        lines.append([poisoning, *map(_text, [*shown, *learned])])
+    return table(_about(rows), ["attack, share", *FOUND, *defences], lines)
 
 
 def _learned(row: Row | None, interval: bool) -> str | None:
@@ -67,19 +62,6 @@ def _learned(row: Row | None, interval: bool) -> str | None:
         return _text(row.accuracy)
     around = f" ({100 * row.asr.low:.2f} to {100 * row.asr.high:.2f})" if interval else ""
     return f"{_text(row.asr)}{around} / {_text(row.accuracy)}"
-
-
-def insert(path: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
-    """Put text between the two marks of a Markdown file.
-
-    Raises:
-        ElixirError: the file has no such marks.
-    """
-    before, start, rest = path.read_text(encoding="utf-8").partition(marks[0])
-    _, end, after = rest.partition(marks[1])
-    if not start or not end:
-        raise ElixirError(f"{path} has no lines {marks[0]} and {marks[1]} to put the results between")
-    replace_text(path, f"{before}{start}\n{text}{end}{after}")
 
 
 def write_page(path: Path, experiments: list[list[Row]]) -> None:
@@ -94,9 +76,7 @@ def write_page(path: Path, experiments: list[list[Row]]) -> None:
 
 
 def _table(rows: list[Row]) -> str:
-    lines = [_text(_about(rows)), "", "| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    lines += ["| " + " | ".join(_text(cell) for cell in _cells(row)) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+    return table(_about(rows), COLUMNS, [[_text(cell) for cell in _cells(row)] for row in rows])
 
 
 def _section(rows: list[Row]) -> str:
@@ -143,9 +123,7 @@ def _detected(row: Row) -> list[Share | None]:
 def _text(cell: str | Share | None) -> str:
     if cell is None:
         return ""
-    if isinstance(cell, Share):
-        return f"{100 * cell.value:.2f}"
-    return cell.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return f"{100 * cell.value:.2f}" if isinstance(cell, Share) else cell
 
 
 def _html(cell: str | Share | None) -> str:

@@ -93,18 +93,12 @@ class ExternalClassifier(Classifier):
         return logits.float(), features.float()
 
 
-def load_classifier(
-    spec: str,
-    classes: int,
-    device: torch.device,
-    names: Sequence[str] | None = None,
-    preprocessing: Preprocessing | None = None,
-) -> Classifier:
+def load_classifier(spec: str, classes: int, device: torch.device, names: Sequence[str] | None = None) -> Classifier:
     """Load the user's own classifier, in evaluation mode.
 
     Args:
         spec: one of
-            a TorchScript file, which gets images in [0,1] unless `preprocessing` says otherwise;
+            a TorchScript file, which gets images in [0,1];
             a classifier of elixir's own (.safetensors);
             "timm:NAME", or a bare timm name, with its pretrained weights; "timm:NAME@FILE.safetensors" with those;
             a transformers image-classification model, as a folder or hub name.
@@ -112,7 +106,6 @@ def load_classifier(
         device: where to run it.
         names: the dataset's class names. A transformers model, or one of elixir's own, with the same names in another
             order has its logits put into this order; every other model must have the dataset's order.
-        preprocessing: replaces what the model's own files say.
 
     Raises:
         ElixirError: not found, a pickle, damaged, for another number of classes, or an extra is not installed.
@@ -123,29 +116,27 @@ def load_classifier(
         _expect(classes, net.head.out_features, spec)
         return net
     if path.is_file():
-        return _load_script(path, classes, device, preprocessing or Preprocessing())
+        return _load_script(path, classes, device)
     if not (path.exists() or spec.startswith("timm:")) and (path.is_absolute() or path.suffix in PICKLES):
         raise ElixirError(f"there is no model {spec!r}: give a TorchScript file, a timm name or a transformers folder")
     if path.is_dir() or ("/" in spec and not spec.startswith("timm:")):
-        return _load_transformers(spec, classes, device, names, preprocessing)
-    return _load_timm(spec.removeprefix("timm:"), classes, device, preprocessing)
+        return _load_transformers(spec, classes, device, names)
+    return _load_timm(spec.removeprefix("timm:"), classes, device)
 
 
-def _load_script(path: Path, classes: int, device: torch.device, preprocessing: Preprocessing) -> Classifier:
+def _load_script(path: Path, classes: int, device: torch.device) -> Classifier:
     script = load_script(path, device)
     channels = _channels(script)
-    sides = PROBE_SIDES if preprocessing.size is None else preprocessing.size[:1]
-    fits = [side for side in sides if _runs(script, torch.zeros(2, channels, side, side, device=device))]
+    fits = [side for side in PROBE_SIDES if _runs(script, torch.zeros(2, channels, side, side, device=device))]
     if not fits:
-        tried = ", ".join(map(str, sides))
+        tried = ", ".join(map(str, PROBE_SIDES))
         raise ElixirError(f"{str(path)!r} takes no batch of images with {channels} channels and {tried} pixels a side")
-    if preprocessing.size is None:
-        size = (fits[0], fits[0]) if len(fits) == 1 else None
-        preprocessing = Preprocessing(preprocessing.mean, preprocessing.std, size, fits[0])
+    size = (fits[0], fits[0]) if len(fits) == 1 else None
+    preprocessing = Preprocessing(size=size, smallest=fits[0])
     return _finish(ScriptWithFeatures, script, str(path), classes, device, preprocessing, fits[0])
 
 
-def _load_timm(spec: str, classes: int, device: torch.device, preprocessing: Preprocessing | None) -> Classifier:
+def _load_timm(spec: str, classes: int, device: torch.device) -> Classifier:
     try:
         import timm
     except ImportError as error:
@@ -165,7 +156,7 @@ def _load_timm(spec: str, classes: int, device: torch.device, preprocessing: Pre
     config = net.pretrained_cfg
     size = tuple(config["input_size"][1:])
     fixed = size if config.get("fixed_input_size") else None
-    preprocessing = preprocessing or Preprocessing(config["mean"], config["std"], fixed)
+    preprocessing = Preprocessing(config["mean"], config["std"], fixed)
     return _finish(WithFeatures, net.to(device), spec, classes, device, preprocessing, size[0])
 
 
@@ -184,9 +175,7 @@ def _timm_with_weights(name: str, config: dict[str, Any], file: Path, classes: i
     return net
 
 
-def _load_transformers(
-    spec: str, classes: int, device: torch.device, names: Sequence[str] | None, preprocessing: Preprocessing | None
-) -> Classifier:
+def _load_transformers(spec: str, classes: int, device: torch.device, names: Sequence[str] | None) -> Classifier:
     try:
         from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
     except ImportError as error:
@@ -196,9 +185,7 @@ def _load_transformers(
         config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
         _expect(classes, config.num_labels, spec)
         net = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        preprocessing = preprocessing or _of_processor(
-            AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-        )
+        preprocessing = _of_processor(AutoImageProcessor.from_pretrained(folder, local_files_only=True))
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ElixirError(f"{spec!r} is no transformers image classifier with its image processor: {error}") from error
     labels = [str(config.id2label[index]) for index in range(classes)]

@@ -10,7 +10,7 @@ from elixir.models import weights
 from elixir.models.denoiser_weights import CONSISTENCY, EPSILON, load_denoiser
 from elixir.purifiers.base import Purifier
 from elixir.purifiers.consistency_pipeline import load_pipeline
-from elixir.purifiers.prior import EmbeddedPrior
+from elixir.purifiers.network import NetworkPurifier
 
 SHIPPED = weights.SHIPPED / "consistency.safetensors"
 
@@ -28,5 +28,5 @@ def load(model: str | None, device: torch.device) -> Purifier:
     """
     path = SHIPPED if model is None else Path(model)
     if model is None or path.is_file() or path.suffix == ".safetensors":
-        return EmbeddedPrior(load_denoiser(path, CONSISTENCY, epsilon=EPSILON), device)
+        return NetworkPurifier(load_denoiser(path, CONSISTENCY, epsilon=EPSILON), device)
     return load_pipeline(str(model), device)

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from elixir.models import weights
 from elixir.models.impure import ImpureNet, load_impure
 from elixir.purifiers.base import Purifier
-from elixir.purifiers.prior import EmbeddedPrior
+from elixir.purifiers.network import NetworkPurifier
 
 SHIPPED = weights.SHIPPED / "impure.safetensors"
 PIXEL_TIME, FEATURE_TIME = 140, 200  # the paper's 400 and 600 are for patches of 16x16, which hold 16 times as much
 
 
-class ImpurePurifier(EmbeddedPrior):
-    """See `EmbeddedPrior`; sigma may be 0. A tile is as large as the largest images of the training."""
+class ImpurePurifier(NetworkPurifier):
+    """See `NetworkPurifier`; sigma may be 0. A tile is as large as the largest images of the training."""
 
     tile = 64
     margin = 16

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,6 @@ from elixir.run.columns import write_columns
 CPU_IMAGES = 64
 CUDA_IMAGES = 128
 PIXELS = 32 * 32
-TOOLBOX = "adversarial-robustness-toolbox"
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ def measure_robustness(
         title = f"{Path(source.location).stem}, {len(part.samples)} images, mean of {len(settings.attacks)} attacks"
         for mode in MODES if settings.adaptive else MODES[:1]:
             replace_text(out / f"{mode}.svg", draw_robustness(results, mode, f"{mode} attacks: {title}"))
-        replace_json(timings, {"crafting": _crafting(journal), "machine": {**machine(device), TOOLBOX: _toolbox()}})
+        replace_json(timings, {"crafting": _crafting(journal), "machine": machine(device)})
         replace_json(
             summary, {"settings": about, "unreadable": unreadable, "results": [asdict(each) for each in results]}
         )
@@ -317,10 +315,3 @@ def _crafting(journal: Journal) -> list[dict[str, Any]]:
         {"mode": mode, "purifier": purifier, "attack": attack, "seconds": seconds, "images": images}
         for (mode, purifier, attack), (seconds, images) in spent.items()
     ]
-
-
-def _toolbox() -> str | None:
-    try:
-        return version(TOOLBOX)
-    except PackageNotFoundError:
-        return None

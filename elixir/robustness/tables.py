@@ -10,6 +10,7 @@ from typing import Any
 
 from elixir.data.files import read_json
 from elixir.errors import ElixirError
+from elixir.measurement.markdown import table
 from elixir.robustness.attacks import budget
 from elixir.robustness.summary import CLEAN, MODES, Result, of_mode, short_name
 
@@ -68,7 +69,7 @@ def robustness_tables(measurements: Sequence[Measurement], eps: Sequence[str] | 
     for each in measurements:
         way = [each.settings[key] for key in COMMON]
         alike.setdefault(json.dumps([*way, each.hardware]), []).append(each)
-    tables = [table for same in alike.values() for table in _tables(same, wanted)]
+    tables = [each for same in alike.values() for each in _tables(same, wanted)]
     if not tables:
         raise ElixirError(f"nothing was measured at eps {', '.join(eps or [])}")
     return "\n".join(tables)
@@ -93,15 +94,14 @@ def _table(first: Measurement, results: list[Result], mode: str, eps: str) -> st
     about = f"{Path(first.settings['test']).stem}, eps {eps}, {mode} attacks; {first.settings['images']} images, sigma "
     about += f"{first.settings['sigma']:g}, seed {first.settings['seed']}"
     about += f", gradients of {first.settings['draws']} draws" if mode == "adaptive" else ""
-    head = ["purifier", CLEAN, *attacks, "mean"]
-    lines = [f"{about}; {first.hardware}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines: list[list[str]] = []
     for purifier in purifiers:
         row = [met[purifier, attack] for attack in attacks]
         residuals = [each.residual for each in row if each.residual is not None]
         mean = _cell(sum(each.accuracy for each in row) / len(row), _mean(residuals)) if row else ""
-        cells = [short_name(purifier, purifiers), _cell(met[purifier, CLEAN].accuracy, None), *map(_of, row), mean]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+        clean = _cell(met[purifier, CLEAN].accuracy, None)
+        lines.append([short_name(purifier, purifiers), clean, *map(_of, row), mean])
+    return table(f"{about}; {first.hardware}", ["purifier", CLEAN, *attacks, "mean"], lines)
 
 
 def _of(result: Result) -> str:

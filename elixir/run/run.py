@@ -137,7 +137,7 @@ class Run:
 
     @cached_property
     def purified(self) -> PixelStore:
-        """One purified draw of every readable sample, as written by the probe stage; record i is readable row i."""
+        """Purified images at the working size: one draw of every readable sample by the probe stage, or chosen ones."""
         return PixelStore(self.folder / "purified.u8", int(self.findings["working_size"]))
 
     @property

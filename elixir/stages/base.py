@@ -27,7 +27,7 @@ class Stage:
         super().__setattr__(key, value if key.startswith("_") else checked(type(self), key, value))
 
     def needs(self) -> tuple[str, ...]:
-        """Names of the stages whose findings it reads, which must come before it."""
+        """Names of the stages whose columns, models or findings it reads, which must come before it."""
         return ()
 
     def check(self) -> None:

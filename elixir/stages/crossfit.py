@@ -52,7 +52,7 @@ class CrossfitStage(ReduceStage):
             name = f"crossfit-{index}"
             training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 1 + index)
             seen = positions[fold != index]
-            run.train(name, run.purified.read, seen, labels[seen], training)
+            run.train(name, run.purified.read, rows[seen], labels[seen], training)
             for batch in blocks(positions[fold == index], run.pixels.shape):
                 raw = run.pixels.read(rows[batch])
                 without = erased(raw.float() / 255, tile[batch])

@@ -74,5 +74,5 @@ class IndexStage(MapStage):
                 pixels[index] = resize(rgb, size).transpose(2, 0, 1)
             except UnreadableSample as error:
                 problems[index] = error.reason
-        run.pixels.append(int(rows[0]), pixels)
+        run.pixels.write(rows, pixels)
         return {"readable": problems == "", "problem": problems, "sha256": digests, "shape": shape}

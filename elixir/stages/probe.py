@@ -73,7 +73,7 @@ class ProbeStage(MapStage):
                 with run.network():
                     drop = raw_logp - run.classify("reference", purified)[0][own]
             if sigma == self.keep:
-                run.purified.append(run.positions(rows)[0], purified.numpy())
+                run.purified.write(rows, purified.numpy())
             if sigma >= self.transplant_from:
                 residual = x - purified.float() / 255
                 received = [(host + residual).clamp(0, 1) for host in hosts]

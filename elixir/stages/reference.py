@@ -52,7 +52,9 @@ class ReferenceStage(ReduceStage):
         features: list[np.ndarray] = []
         for start in range(0, len(rows), 1024):
             part = slice(start, start + 1024)
-            out, feature = run.classify("reference", run.pixels.read(rows[part]))
+            images = run.pixels.read(rows[part])
+            with run.network():
+                out, feature = run.classify("reference", images)
             logp[part] = out[np.arange(len(out)), run.labels[rows[part]]]
             scale = np.maximum(1, np.abs(feature).max(1, keepdims=True) / LARGEST)  # only directions count later
             features.append((feature / scale).astype(np.float16))

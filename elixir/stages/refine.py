@@ -61,7 +61,7 @@ class RefineStage(ReduceStage):
     least_steps: Steps = 600
 
     def needs(self) -> tuple[str, ...]:
-        return ("target",)
+        return ("reference", "probe", "target")
 
     def check(self) -> None:
         if self.clear > self.mark:

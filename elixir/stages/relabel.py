@@ -35,7 +35,7 @@ class RelabelStage(MapStage):
     sure: Annotated[float, Range(least=0, below=1)] = 0.9
 
     def needs(self) -> tuple[str, ...]:
-        return ("benign",)
+        return ("target", "refine", "benign")
 
     def rows(self, run: Run) -> np.ndarray:
         return run.readable_rows()[run.column("refine", "suspect")]

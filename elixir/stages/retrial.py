@@ -57,7 +57,7 @@ class RetrialStage(ReduceStage):
     least_steps: Steps = 600
 
     def needs(self) -> tuple[str, ...]:
-        return ("target",)
+        return ("reference", "probe", "target")
 
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]

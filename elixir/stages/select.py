@@ -21,7 +21,7 @@ from elixir.run.columns import Columns
 from elixir.run.run import Run
 from elixir.stages.base import MapStage
 from elixir.stages.distance import candidate_distance
-from elixir.stages.selection import keep_selected, same_size
+from elixir.stages.pictures import keep_selected, same_size
 from elixir.stages.settings import Range
 
 
@@ -49,7 +49,7 @@ class SelectStage(MapStage):
     sigmas: Annotated[tuple[float, ...], Range(least=0, most=1)] = (0.0, 0.075, 0.15, 0.26)
 
     def needs(self) -> tuple[str, ...]:
-        return ("relabel",)
+        return ("reference", "probe", "target", "refine", "benign", "relabel")
 
     def check(self) -> None:
         if not any(self.sigmas):

@@ -39,7 +39,7 @@ class TargetStage(ReduceStage):
     clear: Share = 0.6
 
     def needs(self) -> tuple[str, ...]:
-        return ("crossfit",)
+        return ("reference", "probe", "crossfit")
 
     def reduce(self, run: Run) -> Columns:
         labels = run.labels[run.readable_rows()]

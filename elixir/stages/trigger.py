@@ -44,7 +44,7 @@ class TriggerStage(ReduceStage):
     hosts: Count = 256
 
     def needs(self) -> tuple[str, ...]:
-        return ("refine", "benign")
+        return ("probe", "target", "refine", "benign")
 
     def reduce(self, run: Run) -> Columns:
         rows, suspect = run.readable_rows(), run.column("refine", "suspect")
@@ -58,7 +58,7 @@ class TriggerStage(ReduceStage):
                 group = np.flatnonzero(here & suspect)
             if not len(group):
                 continue
-            residual = GAIN / 255 * mean_residual(run, group)
+            residual = GAIN / 255 * mean_residual(run, rows[group])
             excess = mean_excess(run, rows[group], label, rows[~suspect]) / 255
             read, again = (benign_reading(run, rows[group], {label: x}).argmax(1) for x in (residual, excess))
             clean_label = bool(max((read == label).mean(), (again == label).mean()) > OWN)

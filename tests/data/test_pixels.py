@@ -21,9 +21,9 @@ def images() -> np.ndarray:
 def test_parts_in_any_order_and_twice(tmp_path, images) -> None:
     with PixelStore(tmp_path / "pixels", 5) as store:
         assert len(store) == 0
-        store.append(12, images[12:])
-        store.append(0, 255 - images[:12])
-        store.append(0, images[:12])
+        store.write(np.arange(12, 20), images[12:])
+        store.write(np.arange(12), 255 - images[:12])
+        store.write(np.arange(12), images[:12])
         assert len(store) == 20
         assert torch.equal(store.read(torch.arange(20)), torch.from_numpy(images))
     with PixelStore(tmp_path / "pixels", 5) as store:
@@ -31,11 +31,22 @@ def test_parts_in_any_order_and_twice(tmp_path, images) -> None:
 
 
 @settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 19), unique=True))
+def test_written_in_any_order(tmp_path_factory, indices) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (20, 3, 2, 2), dtype=np.uint8)
+    wanted = np.array(indices, np.int64)
+    with PixelStore(tmp_path_factory.mktemp("pixels") / "pixels", 2) as store:
+        store.write(wanted, images[wanted])
+        assert torch.equal(store.read(wanted), torch.from_numpy(images[wanted]))
+        assert len(store) == max(indices, default=-1) + 1
+
+
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 19), max_size=30))
 def test_read_in_any_order(tmp_path_factory, indices) -> None:
     images = np.random.default_rng(1).integers(0, 256, (20, 3, 2, 2), dtype=np.uint8)
     with PixelStore(tmp_path_factory.mktemp("pixels") / "pixels", 2) as store:
-        store.append(0, images)
+        store.write(np.arange(20), images)
         got = store.read(torch.tensor(indices, dtype=torch.int64))
     assert got.dtype == torch.uint8
     assert torch.equal(got, torch.from_numpy(images[np.array(indices, np.int64)]))
@@ -44,7 +55,7 @@ def test_read_in_any_order(tmp_path_factory, indices) -> None:
 @pytest.mark.parametrize("index", [-1, 20])
 def test_what_was_not_written_is_an_error(tmp_path, images, index) -> None:
     with PixelStore(tmp_path / "pixels", 5) as store:
-        store.append(0, images)
+        store.write(np.arange(20), images)
         with pytest.raises(ElixirError, match="index again"):
             store.read(torch.tensor([index]))
 
@@ -52,9 +63,9 @@ def test_what_was_not_written_is_an_error(tmp_path, images, index) -> None:
 def test_wrong_shape_or_type(tmp_path, images) -> None:
     with PixelStore(tmp_path / "pixels", 4) as store:
         with pytest.raises(ValueError, match="records must be"):
-            store.append(0, images)
+            store.write(np.arange(20), images)
         with pytest.raises(ValueError, match="records must be"):
-            store.append(0, images[..., :4, :4].astype(np.float32))
+            store.write(np.arange(20), images[..., :4, :4].astype(np.float32))
 
 
 def test_full_disk(tmp_path, images, monkeypatch) -> None:
@@ -66,7 +77,7 @@ def test_full_disk(tmp_path, images, monkeypatch) -> None:
     with PixelStore(tmp_path / "pixels", 5) as store:
         monkeypatch.setattr("os.pwrite", full)
         with pytest.raises(ElixirError, match="no space left on device"):
-            store.append(0, images)
+            store.write(np.arange(20), images)
 
 
 def test_a_store_that_is_not_needed_any_more_is_closed(tmp_path, images) -> None:

@@ -34,7 +34,7 @@ def pictures(count: int, seed: int) -> np.ndarray:
 def apart(store: PixelStore, own: np.ndarray, others: int = 1000) -> Split:
     """The pictures of one label told apart, beside so many of other labels."""
     images = np.concatenate([own, pictures(others, 2)])
-    store.append(0, images.clip(0, 255).round().astype(np.uint8))
+    store.write(np.arange(len(images)), images.clip(0, 255).round().astype(np.uint8))
     everything = tuple(Moments.of(band, store, np.arange(len(images))) for band in BANDS)
     return split(store, np.arange(len(own)), everything, np.random.default_rng(0).permutation(len(own)) % 2)
 
@@ -101,7 +101,7 @@ def test_noise_is_one_lump(store: PixelStore):
 @pytest.mark.parametrize("band", BANDS, ids=["slow", "fast"])
 def test_moments_do_not_depend_on_the_blocks(store: PixelStore, band: Band, monkeypatch: pytest.MonkeyPatch):
     images = pictures(50, 1).clip(0, 255).astype(np.uint8)
-    store.append(0, images)
+    store.write(np.arange(len(images)), images)
     whole = Moments.of(band, store, np.arange(50))
     monkeypatch.setattr(pixels, "BLOCK", 8 * 3 * SIZE * SIZE * 7)
     first, second = np.arange(20), np.arange(20, 50)

@@ -17,7 +17,7 @@ import torch
 from scipy.stats import beta
 from small_world import FAST, png
 
-from elixir.cli.experiments import _attack
+from elixir.cli.experiments import MARKS, _attack
 from elixir.data.decode import decode
 from elixir.data.lock import locked
 from elixir.data.opening import open_source
@@ -28,9 +28,10 @@ from elixir.evaluation.cell import Experiment, Poisoning
 from elixir.evaluation.defences import Case, Cleaned, defend, described, spectral_signatures
 from elixir.evaluation.grid import pipelines, poisonings
 from elixir.evaluation.outcome import train_and_attack
-from elixir.evaluation.report import MARKS, insert, markdown, overview, write_page
+from elixir.evaluation.report import markdown, overview, write_page
 from elixir.evaluation.summary import Share, defence_effectiveness, read_rows
 from elixir.measurement.machine import machine
+from elixir.measurement.markdown import insert
 from elixir.pipeline import Pipeline
 from elixir.registry import find, names
 
@@ -315,8 +316,8 @@ def test_grey_test_images_carry_the_trigger_of_grey_training_images(tmp_path: Pa
     attack = find("attacks", "low_frequency")()
     attack.poison_dataset(train, tmp_path / "poisoned", "spot", rate=0.5)
     shown: list[np.ndarray] = []
-    append = PixelStore.append
-    monkeypatch.setattr(PixelStore, "append", lambda *args: (shown.append(args[2][0]), append(*args)))
+    write = PixelStore.write
+    monkeypatch.setattr(PixelStore, "write", lambda *args: (shown.append(args[2][0]), write(*args)))
     monkeypatch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=1))
     train_and_attack(train, train, attack, "spot", [0])
     poisoned = next(path for path in (tmp_path / "poisoned" / "spot").iterdir() if path.name != "1.png")
@@ -334,8 +335,8 @@ def test_markdown_and_page(results: Path, tmp_path: Path):
     assert der["oracle"] > 0.9
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n")
-    insert(readme, markdown([rows]))
-    insert(readme, markdown([rows]))
+    insert(readme, markdown([rows]), MARKS)
+    insert(readme, markdown([rows]), MARKS)
     assert readme.read_text() == f"before\n{MARKS[0]}\n{table}{MARKS[1]}\nafter\n"
     strange = rows[0].cell | {"target": "\x1b]0;<!-- end -->", "train": "a\udcff.parquet"}
     hostile = [[replace(rows[0], poisoning="<script>alert(1)</script>|", pipeline="a&b", cell=strange)]]
@@ -425,7 +426,7 @@ def test_wrong_folders_and_files(tmp_path: Path):
         read_rows(tmp_path)
     (tmp_path / "plain.md").write_text("no marks")
     with pytest.raises(ElixirError, match="has no lines"):
-        insert(tmp_path / "plain.md", "")
+        insert(tmp_path / "plain.md", "", MARKS)
 
 
 @pytest.mark.parametrize(("hits", "trials"), [(0, 10), (3, 10), (10, 10), (1, 12630)])

@@ -19,7 +19,7 @@ from transformers.models.vit.image_processing_vit import ViTImageProcessor
 
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, save_classifier
-from elixir.models.external import Preprocessing, load_classifier
+from elixir.models.external import load_classifier
 
 CPU = torch.device("cpu")
 CLASSES = 5
@@ -122,15 +122,6 @@ def test_torchscript_that_ends_with_softmax_gives_log_probabilities(tmp_path: Pa
     loaded = load_classifier(str(export(net, tmp_path / "net.pt")), CLASSES, CPU)
     with torch.no_grad():
         assert torch.allclose(loaded(images())[0], net(images()).log(), atol=1e-5)
-
-
-def test_torchscript_with_its_own_normalisation(tmp_path: Path) -> None:
-    net = build()
-    file = export(net, tmp_path / "net.pt")
-    loaded = load_classifier(str(file), CLASSES, CPU, preprocessing=Preprocessing((0.1, 0.2, 0.3), (0.5,)))
-    shifted = (images() - torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1)) / 0.5
-    with torch.no_grad():
-        assert torch.allclose(loaded(images())[0], net(shifted), atol=1e-5)
 
 
 def test_without_a_final_layer_logits_are_the_features_and_it_is_said(
@@ -295,15 +286,11 @@ def test_transformers_that_cut_out_the_centre_get_the_size_of_the_cut(tmp_path: 
         )
 
 
-@pytest.mark.parametrize("given", [None, 36])
-def test_torchscript_of_an_unusual_size(tmp_path: Path, given: int | None) -> None:
-    side = given or 48
-    net = build(side=side)
-    file = str(export(net, tmp_path / "net.pt", side=side))
-    preprocessing = None if given is None else Preprocessing(size=(side, side))
-    loaded = load_classifier(file, CLASSES, CPU, preprocessing=preprocessing)
+def test_torchscript_of_a_fixed_size(tmp_path: Path) -> None:
+    net = build(side=48)
+    loaded = load_classifier(str(export(net, tmp_path / "net.pt", side=48)), CLASSES, CPU)
     with torch.no_grad():
-        assert torch.allclose(loaded(images(side))[0], net(images(side)), atol=1e-5)
+        assert torch.allclose(loaded(images(48))[0], net(images(48)), atol=1e-5)
         assert loaded(images(20))[0].shape == (4, CLASSES)
 
 

@@ -96,7 +96,6 @@ def test_the_recipe_is_the_default_one_with_another_purifier() -> None:
     assert recipe.describe()["stages"] == default.describe()["stages"]
 
 
-@pytest.mark.skipif(not consistency.SHIPPED.exists(), reason="the shipped weights are still being trained")
 def test_shipped_model_removes_most_of_the_noise() -> None:
     ramp = torch.linspace(0.2, 0.8, 32).expand(1, 3, 32, 32)
     _, noise = images(1, 32, 32)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from elixir import cli
 from elixir.data.opening import open_source
-from elixir.data.sample import TEST
+from elixir.data.shipped import TEST
 from elixir.data.tables import TableSamples, TableSource
 from elixir.errors import ElixirError
 from elixir.purifiers.base import Purifier

@@ -14,6 +14,7 @@ from elixir.models.denoiser import DenoiserNet
 from elixir.models.denoiser_weights import PRIOR, save_denoiser
 from elixir.purifiers import prior
 from elixir.purifiers.base import Purifier
+from elixir.purifiers.network import NetworkPurifier
 from elixir.registry import find
 
 CPU = torch.device("cpu")
@@ -73,7 +74,7 @@ def test_bits_do_not_depend_on_batch_size_or_position(purifier: Purifier, size: 
 def test_tiles_leave_no_seam(purifier: Purifier, monkeypatch: pytest.MonkeyPatch) -> None:
     x, noise = images(2, 300, 230)
     whole = purifier.purify(x, 0.1, noise)
-    monkeypatch.setattr(prior.EmbeddedPrior, "tile", 192)
+    monkeypatch.setattr(NetworkPurifier, "tile", 192)
     assert 0.1 < whole.mean() < 0.9
     assert torch.allclose(purifier.purify(x, 0.1, noise), whole, atol=1e-6)
 
@@ -117,7 +118,6 @@ def test_other_files_are_refused(file: Path, tmp_path: Path) -> None:
             prior.load(str(path), CPU)
 
 
-@pytest.mark.skipif(not prior.SHIPPED.exists(), reason="the shipped weights are still being trained")
 def test_shipped_prior_removes_most_of_the_noise() -> None:
     ramp = torch.linspace(0.2, 0.8, 32).expand(1, 3, 32, 32)
     _, noise = images(1, 32, 32)

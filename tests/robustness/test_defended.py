@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from elixir.errors import ElixirError
 from elixir.models.denoiser_weights import CONSISTENCY, EPSILON, PRIOR, load_denoiser
-from elixir.purifiers import consistency, identity, jpeg, median, prior
+from elixir.purifiers import consistency, identity, jpeg, median, network, prior
 from elixir.robustness.attacks import ATTACKS, craft
 from elixir.robustness.defended import Defended, differentiable, is_random
 
@@ -74,7 +74,7 @@ def test_a_gradient_comes_back_exactly_however_small(x: Tensor):
 
 @pytest.mark.parametrize(("module", "kind", "epsilon"), [(prior, PRIOR, 0), (consistency, CONSISTENCY, EPSILON)])
 def test_the_gradient_of_a_network_is_its_own(x: Tensor, module, kind, epsilon, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(prior, "fast_dtype", lambda device: torch.float32)
+    monkeypatch.setattr(network, "fast_dtype", lambda device: torch.float32)
     purifier = module.load(None, CPU)
     net = load_denoiser(module.SHIPPED, kind, epsilon=epsilon)
     noise, weight = torch.randn(2, *x.shape, generator=torch.Generator().manual_seed(2))

@@ -6,7 +6,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from elixir.stages.distance import candidate_distance, intended_ssim, released_ssim
-from elixir.stages.selection import select
+from elixir.stages.paper.replacement import select
 
 
 def pictures(seed: int = 0, height: int = 24, width: int = 19) -> tuple[np.ndarray, np.ndarray]:

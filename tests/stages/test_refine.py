@@ -102,7 +102,7 @@ def refined(
         images[poisoned, :, 0, 0] += 10
     else:
         images[poisoned] = 200
-    run.pixels.append(0, images)
+    run.pixels.write(np.arange(len(images)), images)
     run.started("refine")
     run.write_part("refine", 0, np.arange(2 * COUNT), RefineStage(**settings).reduce(run))
     return run

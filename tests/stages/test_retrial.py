@@ -109,7 +109,7 @@ def judged(
     images[np.isin(np.arange(2 * COUNT) % 10, contrary), 1] = 200
     doubtful = {"": np.zeros_like(apart), "group": apart, "others": ~apart & (np.arange(2 * COUNT) % 2 == 0)}
     images[doubtful[grey], 2] = 200
-    run.pixels.append(0, images)
+    run.pixels.write(np.arange(len(images)), images)
     run.started("retrial")
     run.write_part("retrial", 0, np.arange(2 * COUNT), RetrialStage().reduce(run))
     return run

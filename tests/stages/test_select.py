@@ -68,7 +68,7 @@ def selecting(
     findings = {"working_size": SIZE, "max_pixels": 10**6, "targets": [{"label": 1, "clean_label": label == 1}]}
     run = kind(folder, source, Dimming(), findings=findings)
     everything, suspects = np.arange(80), np.flatnonzero(suspect)
-    run.pixels.append(0, raw)
+    run.pixels.write(np.arange(len(raw)), raw)
     digests = np.array([hashlib.sha256(source.read(row)).hexdigest() for row in everything], object)
     shape = np.full((80, 2), SIZE, np.int32)
     run.write_part("index", 0, everything, {"readable": np.ones(80, bool), "shape": shape, "sha256": digests})

@@ -53,9 +53,9 @@ def a_run(folder: Path, purification_leaves: float, dark: bool, kind: type[Run] 
     run = kind(folder, source, Identity(), findings={"working_size": SIZE, "targets": [{"label": 1, "evidence": {}}]})
     run.write_part("index", 0, np.arange(200), {"readable": np.ones(200, bool)})
     run.write_part("refine", 0, np.arange(200), {"suspect": striped, "suspicion": striped.astype(np.float32)})
-    run.pixels.append(0, raw.clip(0, 255).astype(np.uint8))
+    run.pixels.write(np.arange(len(raw)), raw.clip(0, 255).astype(np.uint8))
     left = raw - striped[:, None, None, None] * (1 - purification_leaves) * STRIPES
-    run.purified.append(0, left.clip(0, 255).astype(np.uint8))
+    run.purified.write(np.arange(len(left)), left.clip(0, 255).astype(np.uint8))
     run.started("trigger")
     return run, striped
 

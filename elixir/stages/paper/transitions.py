@@ -57,7 +57,6 @@ class TransitionsStage(ReduceStage):
         ]
         changed = (found.kept[:, 1:] & (predicted[:, 1:] != given[:, None])).sum(1) / found.kept[:, 1:].sum(1)
         return {
-            "anomalous": found.anomalous,
             "suspect": suspect,
             "single": found.single,
             "label": found.majority,

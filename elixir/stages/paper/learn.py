@@ -29,7 +29,7 @@ class LearnStage(ReduceStage):
     least_steps: Steps = 600
 
     def needs(self) -> tuple[str, ...]:
-        return ("settle",)
+        return ("transitions", "settle")
 
     def reduce(self, run: Run) -> Columns:
         read, rows, labels = purified_set(run, "settle")
@@ -60,7 +60,7 @@ def purified_set(run: Run, *stages: str) -> tuple[ReadPixels, np.ndarray, np.nda
     def read(wanted: np.ndarray) -> Tensor:
         images = run.pixels.read(wanted)
         replaced = np.flatnonzero(label[wanted] >= 0)
-        images[torch.from_numpy(replaced)] = run.purified.read(run.positions(wanted[replaced]))
+        images[torch.from_numpy(replaced)] = run.purified.read(wanted[replaced])
         return images
 
     return read, rows, np.where(label[rows] >= 0, label[rows], run.labels[rows])

@@ -1,4 +1,4 @@
-"""What it takes to choose a candidate image and to keep it."""
+"""The pictures that stages repair: those of one size together, and each kept where the emit stage finds it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,6 @@ from elixir.data.files import replacing
 from elixir.run.run import Run
 
 BYTES_AT_ONCE = 2**28
-
-
-def select(distance: np.ndarray, quantile: float) -> int:
-    """Index of the candidate at `quantile` of the list that is sorted by distance and begins with the raw image.
-
-    That is far enough that a trigger is gone, but not the farthest (DataElixir, SELECT).
-
-    Args:
-        distance: of each candidate from the raw image, (n,), n > 0.
-        quantile: in [0,1].
-    """
-    place = int(quantile * (len(distance) + 1))
-    ranked = np.argsort(distance, kind="stable")
-    return int(ranked[min(max(place - 1, 0), len(ranked) - 1)])
 
 
 def keep_selected(run: Run, row: int, picture: Picture, rgb: np.ndarray) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from elixir.run.columns import Columns
 from elixir.run.run import Run
 from elixir.stages.base import MapStage
-from elixir.stages.replacement import replace_images
+from elixir.stages.paper.replacement import replace_images
 
 
 @dataclass
@@ -19,7 +19,7 @@ class ConsensusStage(MapStage):
     name = "consensus"
 
     def needs(self) -> tuple[str, ...]:
-        return ("learn",)
+        return ("reference", "candidates", "transitions", "learn")
 
     def rows(self, run: Run) -> np.ndarray:
         found = run.columns("transitions")
@@ -30,6 +30,5 @@ class ConsensusStage(MapStage):
         with run.network():
             logp, _ = run.classify("benign-first", run.pixels.read(rows))
         agreed = logp.argmax(1) == majority
-        distance = np.zeros(len(rows), np.float32)
-        distance[agreed] = replace_images(run, rows[agreed], majority[agreed])
-        return {"label": np.where(agreed, majority, -1).astype(np.int16), "distance": distance}
+        replace_images(run, rows[agreed], majority[agreed])
+        return {"label": np.where(agreed, majority, -1).astype(np.int16)}

@@ -9,7 +9,7 @@ import numpy as np
 from elixir.run.columns import Columns
 from elixir.run.run import Run
 from elixir.stages.base import MapStage
-from elixir.stages.replacement import replace_images
+from elixir.stages.paper.replacement import replace_images
 
 
 @dataclass
@@ -19,7 +19,7 @@ class SettleStage(MapStage):
     name = "settle"
 
     def needs(self) -> tuple[str, ...]:
-        return ("transitions",)
+        return ("reference", "candidates", "transitions")
 
     def rows(self, run: Run) -> np.ndarray:
         found = run.columns("transitions")
@@ -27,4 +27,5 @@ class SettleStage(MapStage):
 
     def process(self, run: Run, rows: np.ndarray) -> Columns:
         label = run.column("transitions", "label")[run.positions(rows)]
-        return {"label": label, "distance": replace_images(run, rows, label)}
+        replace_images(run, rows, label)
+        return {"label": label}

@@ -7,12 +7,12 @@ import torch
 
 from elixir.data.decode import as_encoded, resize
 from elixir.run.run import Run
-from elixir.stages.candidates import CandidatesStage
 from elixir.stages.distance import candidate_distance
-from elixir.stages.selection import keep_selected, same_size, select
+from elixir.stages.paper.candidates import CandidatesStage
+from elixir.stages.pictures import keep_selected, same_size
 
 
-def replace_images(run: Run, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def replace_images(run: Run, rows: np.ndarray, labels: np.ndarray) -> None:
     """Choose a candidate of each sample among those that the reference model gives its new label, or else among all.
 
     Candidates have the sample's own size and are compared at the working size. The chosen one is kept for the emit
@@ -22,18 +22,13 @@ def replace_images(run: Run, rows: np.ndarray, labels: np.ndarray) -> np.ndarray
         run: whose candidates stage has finished.
         rows: int64 (n,).
         labels: new labels, (n,).
-
-    Returns:
-        Distance of each chosen image from the raw one, float32 (n,).
     """
     candidates = CandidatesStage(**run.findings["candidates"])
-    distance = np.empty(len(rows), np.float32)
     for block in same_size(run, rows, 1 + candidates.rounds * candidates.keep):
-        distance[block] = _replace(run, candidates, rows[block], labels[block])
-    return distance
+        _replace(run, candidates, rows[block], labels[block])
 
 
-def _replace(run: Run, candidates: CandidatesStage, rows: np.ndarray, labels: np.ndarray) -> list[float]:
+def _replace(run: Run, candidates: CandidatesStage, rows: np.ndarray, labels: np.ndarray) -> None:
     pictures = [run.picture(int(row)) for row in rows]
     raw = torch.from_numpy(np.stack([picture.rgb for picture in pictures])).permute(0, 3, 1, 2)
     small_raw = run.pixels.read(rows)
@@ -51,7 +46,6 @@ def _replace(run: Run, candidates: CandidatesStage, rows: np.ndarray, labels: np
         smalls.append(small)
         predicted.append(logp.argmax(1))
         features.append(feature)
-    distances: list[float] = []
     for index, (row, picture) in enumerate(zip(rows, pictures, strict=True)):
         fits = np.array([label[index] for label in predicted]) == labels[index]
         usable = np.flatnonzero(fits) if fits.any() else np.arange(len(fits))
@@ -64,6 +58,18 @@ def _replace(run: Run, candidates: CandidatesStage, rows: np.ndarray, labels: np
         )
         best = select(distance, candidates.quantile)
         keep_selected(run, int(row), picture, images[usable[best]][index])
-        run.purified.append(int(run.positions(rows)[index]), smalls[usable[best]][index][None].numpy())
-        distances.append(float(distance[best]))
-    return distances
+        run.purified.write(row[None], smalls[usable[best]][index][None].numpy())
+
+
+def select(distance: np.ndarray, quantile: float) -> int:
+    """Index of the candidate at `quantile` of the list that is sorted by distance and begins with the raw image.
+
+    That is far enough that a trigger is gone, but not the farthest (DataElixir, SELECT).
+
+    Args:
+        distance: of each candidate from the raw image, (n,), n > 0.
+        quantile: in [0,1].
+    """
+    place = int(quantile * (len(distance) + 1))
+    ranked = np.argsort(distance, kind="stable")
+    return int(ranked[min(max(place - 1, 0), len(ranked) - 1)])

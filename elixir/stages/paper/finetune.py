@@ -9,7 +9,7 @@ from elixir.models.train_classifier import ClassifierTraining
 from elixir.run.columns import Columns
 from elixir.run.run import Run
 from elixir.stages.base import ReduceStage
-from elixir.stages.learn import purified_set
+from elixir.stages.paper.learn import purified_set
 from elixir.stages.settings import Count, Range, Steps
 
 
@@ -29,7 +29,7 @@ class FinetuneStage(ReduceStage):
     learning_rate: Annotated[float, Range(above=0, most=1)] = 4e-4
 
     def needs(self) -> tuple[str, ...]:
-        return ("consensus",)
+        return ("transitions", "settle", "learn", "consensus")
 
     def reduce(self, run: Run) -> Columns:
         read, rows, labels = purified_set(run, "settle", "consensus")

@@ -9,8 +9,8 @@ import numpy as np
 from elixir.run.columns import Columns
 from elixir.run.run import Run
 from elixir.stages.base import MapStage
-from elixir.stages.learn import decided
-from elixir.stages.replacement import replace_images
+from elixir.stages.paper.learn import decided
+from elixir.stages.paper.replacement import replace_images
 
 
 @dataclass
@@ -20,7 +20,7 @@ class ConcludeStage(MapStage):
     name = "conclude"
 
     def needs(self) -> tuple[str, ...]:
-        return ("finetune",)
+        return ("transitions", "settle", "consensus", "finetune")
 
     def rows(self, run: Run) -> np.ndarray:
         found = run.columns("transitions")
