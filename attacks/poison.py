@@ -40,6 +40,7 @@ SCHEMA = pa.schema(
         ("new_class", pa.string()),
         ("attack", pa.string()),
         ("seed", pa.int64()),
+        ("earlier", pa.bool_()),
     ]
 )
 
@@ -259,6 +260,7 @@ def _write_truth(
             "new_class": names[new_labels[index]],
             "attack": attack.name,
             "seed": plan.seed,
+            "earlier": sample.id in earlier,
             **earlier.get(sample.id, {}),
         }
         for index, (sample, output) in enumerate(zip(source.samples, outputs, strict=True))

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import elixir
 from elixir.data.files import occupied, read_json, replace_text, writing
 from elixir.data.lock import locked
@@ -180,8 +182,8 @@ class Pipeline:
         refuse_overlap(src, source, dst)
         work = dst.parent / f".{dst.name}.elixir-partial"
         to = to or source.kind
-        config = self.describe() | _given(source, seed, policy, to, reference, prior)
         chosen = choose_device(device)
+        config = self.describe() | _given(source, chosen, seed, policy, to, reference, prior)
         with _alone_at(dst):
             if resume and _finished_with(dst, config):
                 _discard(work)
@@ -210,7 +212,9 @@ class Pipeline:
             return _publish(run, config, dst, overwrite)
 
 
-def _given(source: Source, seed: int, policy: str, to: str, reference: str | None, prior: str | None) -> dict[str, Any]:
+def _given(
+    source: Source, device: torch.device, seed: int, policy: str, to: str, reference: str | None, prior: str | None
+) -> dict[str, Any]:
     """All that decides the result beside the pipeline, as plain values."""
     table = source if isinstance(source, TableSource) else None
     return {
@@ -220,6 +224,7 @@ def _given(source: Source, seed: int, policy: str, to: str, reference: str | Non
         "image": table and table.image,
         "label": table and table.label,
         "split": table and table.split,
+        "device": device.type,
         "seed": seed,
         "policy": policy,
         "to": to,

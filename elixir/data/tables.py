@@ -142,7 +142,6 @@ class TableSamples(Sequence[Sample]):
             id=f"{self._stems[part]}/{index - self._starts[part]:08d}",
             label=label,
             name=self._names[index].as_py() or f"{index:08d}",
-            problem=None if label >= 0 else "no label",
         )
 
 

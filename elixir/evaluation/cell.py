@@ -160,6 +160,8 @@ class Experiment:
             known = _read_own(path, about, "remove it, and run the same command again")
             if not recipe.items() <= known["cost"].get("config", {}).items():
                 raise ElixirError(f"{path} is of another version of {pipeline}; choose another output folder")
+            if known.get("training", training()) != training():
+                raise ElixirError(f"{path} is of classifiers trained in another way; choose another output folder")
             if self.subset or len(known["outcomes"]) >= self.seeds:
                 return known
         looks_back = pipeline in DETECTORS or bool(self.subset)  # at the undefended classifier

@@ -109,20 +109,20 @@ def _measured(
 
 def _images(source: Source, count: int, seed: int) -> np.ndarray:
     """Float32 (n, 3, h, w) in [0,1]."""
-    by_shape: dict[tuple[int, ...], list[np.ndarray]] = {}
+    by_shape: dict[tuple[int, ...], list[int]] = {}
     for row in generator(seed, "denoising").permutation(len(source.samples)).tolist():
         try:
-            rgb = decode(source.read(row)).rgb
+            shape = decode(source.read(row)).rgb.shape
         except UnreadableSample:
             continue
-        images = by_shape.setdefault(rgb.shape, [])
-        images.append(rgb)
-        if len(images) == count:
+        rows = by_shape.setdefault(shape, [])
+        rows.append(row)
+        if len(rows) == count:
             break
     if not by_shape:
         raise ElixirError(f"{source.location} holds no readable image")
     most = max(by_shape.values(), key=len)
-    return np.stack(most).transpose(0, 3, 1, 2).astype(np.float32) / 255
+    return np.stack([decode(source.read(row)).rgb for row in most]).transpose(0, 3, 1, 2).astype(np.float32) / 255
 
 
 def _classical(method: str) -> Denoise:

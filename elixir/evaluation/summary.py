@@ -57,7 +57,7 @@ class Row:
         asr: attack success rate; None without an attack.
         robust_accuracy: RA; likewise.
         der: defence effectiveness rate against training on the poisoned set; None where that cell is missing, or is
-            about another poisoned set.
+            about another poisoned set or training.
         cell: everything.
     """
 
@@ -111,7 +111,7 @@ def _row(name: str, cell: dict[str, Any], before: dict[str, Any] | None) -> Row:
     if accuracy and outcomes[0]["asr"] is not None:
         trials = outcomes[0]["triggered"]
         asr, robust = (Share.of(_mean(outcomes, key), trials) for key in ("asr", "robust_accuracy"))
-        if before is not None and _same_set(before, cell):
+        if before is not None and _comparable(before, cell):
             was = before["outcomes"]
             der = defence_effectiveness((_mean(was, "asr"), asr.value), (_mean(was, "accuracy"), accuracy.value))
     return Row(
@@ -132,10 +132,10 @@ def _row(name: str, cell: dict[str, Any], before: dict[str, Any] | None) -> Row:
     )
 
 
-def _same_set(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two cells are about the same poisoned set, as far as they tell: older ones do not."""
-    known = {cell.get("poisoned_sha256") for cell in (one, other)} - {None}
-    return len(known) < 2
+def _comparable(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two cells are about the same poisoned set and training, as far as they tell: older ones do not."""
+    facts = [[cell[key] for cell in (one, other) if cell.get(key)] for key in ("poisoned_sha256", "training")]
+    return all(fact == fact[:1] * len(fact) for fact in facts)
 
 
 def _residual(repair: dict[str, Any] | None) -> float | None:

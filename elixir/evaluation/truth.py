@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sklearn.metrics import roc_auc_score
 
@@ -107,7 +108,7 @@ def read_truth(path: Path) -> pa.Table:
         ElixirError: no such file, or another kind of file.
     """
     try:
-        return pq.read_table(path, columns=["id", "output", "truth", "class", "attack", "seed"])
+        return pq.read_table(path, columns=["id", "output", "truth", "class", "earlier"])
     except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise ElixirError(
             f"{path} is not the truth file that `elixir poison` writes beside its output: {error}"
@@ -116,10 +117,7 @@ def read_truth(path: Path) -> pa.Table:
 
 def last_attack(truth: pa.Table) -> pa.Table:
     """The truth without what an earlier attack had poisoned before: the rows of the attack that it is about."""
-    record = json.loads(truth.schema.metadata[b"elixir"])
-    name, seed = record["attack"], record["plan"]["seed"]
-    rows = zip(truth.column("attack").to_pylist(), truth.column("seed").to_pylist(), strict=True)
-    return truth.filter(pa.array([row == (name, seed) for row in rows], pa.bool_()))
+    return truth.filter(pc.invert(truth.column("earlier")))
 
 
 def unpoisoned(source: Source) -> pa.Table:

@@ -41,9 +41,9 @@ class ProbeStage(MapStage):
 
     name = "probe"
     sigmas: Annotated[tuple[float, ...], Range(above=0, most=1)] = (0.075, 0.15, 0.26, 0.4)
-    transplant_from: float = 0.26
+    transplant_from: Annotated[float, Range(above=0, most=1)] = 0.26
     hosts: Count = 4
-    keep: float = 0.15
+    keep: Annotated[float, Range(above=0, most=1)] = 0.15
 
     def needs(self) -> tuple[str, ...]:
         return ("reference",)

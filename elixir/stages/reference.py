@@ -39,7 +39,11 @@ class ReferenceStage(ReduceStage):
             index = run.columns("index")
             found = Counter(index["problem"][~index["readable"]].tolist()).most_common(3)
             problems = "; ".join(f"{count} of {len(run.labels)}: {problem}" for problem, count in found)
-            raise ElixirError(f"{run.source.location} holds fewer than two readable, labelled images: {problems}")
+            raise ElixirError(
+                f"{run.source.location} holds fewer than two readable, labelled images, which is nothing to learn from"
+                + (f" ({problems})" if problems else "")
+                + "; check the path, or --image and --label of a table"
+            )
         if run.reference is None:
             run.train(
                 "reference",

@@ -166,6 +166,6 @@ class RefineStage(ReduceStage):
 
 
 def _groups(members: dict[int, np.ndarray], chosen: np.ndarray) -> dict[int, np.ndarray]:
-    """The chosen samples of every label, where they are enough to learn from."""
+    """The chosen samples of every label, where they and the rest of the label are enough to learn from."""
     groups = {label: members[label][chosen[members[label]]] for label in sorted(members)}
-    return {label: group for label, group in groups.items() if len(group) >= LEAST}
+    return {label: group for label, group in groups.items() if LEAST <= len(group) <= len(members[label]) - LEAST}

@@ -20,7 +20,8 @@ class RelabelStage(MapStage):
 
     Nor is it clear what a sample is that the refine stage is sure about, when the benign model gives it its own label;
     unless the attack has left the labels as they were (clean-label, see the trigger stage): then such a sample is
-    poisoned and keeps its label, and one with another label is not clear.
+    poisoned and keeps its label, and one with another label is not clear. Where all samples of a label are suspects
+    nothing is clear, as the benign model has not learned that label.
 
     The benign model has not learned the trigger, but a trigger that covers the image disturbs its reading. So it reads
     the raw image less the estimated trigger of its label.
@@ -42,6 +43,7 @@ class RelabelStage(MapStage):
 
     def open(self, run: Run) -> None:
         self._suspicion = run.column("refine", "suspicion")
+        self._learned = run.labels[run.readable_rows()[~run.column("refine", "suspect")]]
         self._clean_label = [target["label"] for target in run.findings["targets"] if target.get("clean_label")]
 
     def process(self, run: Run, rows: np.ndarray) -> Columns:
@@ -55,8 +57,9 @@ class RelabelStage(MapStage):
         verdict[label == given] = "benign"
         verdict[(label == given) & sure] = "undecided"
         verdict[(label == given) & sure & clean_label] = "poisoned"
+        verdict[~np.isin(given, self._learned)] = "undecided"
         return {
-            "label": label.astype(np.int16),
+            "label": label.astype(np.int32),
             "confidence": best.astype(np.float32),
             "verdict": verdict,
         }

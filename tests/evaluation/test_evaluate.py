@@ -126,10 +126,12 @@ def test_a_finished_cell_is_read_and_a_foreign_one_refused(results: Path):
     cell = json.loads((results / "none-none.json").read_text())
     experiment = Experiment(cell["train"], cell["test"], "spot", 1, 0, None, cell["settings"], CPU, results, True)
     before = (results / "none-none.json").stat().st_mtime_ns
-    assert experiment.run(Poisoning("none"), "none") == cell
-    assert (results / "none-none.json").stat().st_mtime_ns == before
+    with pytest.raises(ElixirError, match="classifiers trained in another way"):
+        experiment.run(Poisoning("none"), "none")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=60))
+        assert experiment.run(Poisoning("none"), "none") == cell
+        assert (results / "none-none.json").stat().st_mtime_ns == before
         more = replace(experiment, seeds=3).run(Poisoning("none"), "none")
     assert more["outcomes"][:2] == cell["outcomes"]
     assert [seed["seed"] for seed in more["outcomes"]] == [0, 1, 2]

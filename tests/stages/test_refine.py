@@ -159,6 +159,12 @@ def test_after_a_retrial_without_rounds_the_suspects_stay(tmp_path: Path):
     assert suspects(run) == [*range(COUNT, COUNT + 10), *range(2 * COUNT - POISONED, FIRST_HIDDEN)]
 
 
+def test_where_there_is_no_rest_to_tell_them_from_the_suspects_stay(tmp_path: Path):
+    run = refined(tmp_path, "core", hidden=0, wrong=COUNT - POISONED - 3)
+    assert suspects(run) == [*range(COUNT, 2 * COUNT - POISONED - 3), *range(2 * COUNT - POISONED, 2 * COUNT)]
+    assert not run.lessons
+
+
 def test_a_group_that_is_whole_takes_one_round(tmp_path: Path):
     run = refined(tmp_path, hidden=0)
     assert suspects(run) == list(range(2 * COUNT - POISONED, 2 * COUNT))

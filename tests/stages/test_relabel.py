@@ -12,8 +12,8 @@ from elixir.stages.relabel import RelabelStage
 OFFSET = 100
 
 
-def judged(probabilities: list[list[float]], suspicion: list[float], clean_label: bool = False) -> Any:
-    """Verdict columns of suspects labelled 0, given what the benign model makes of them."""
+def judged(probabilities: list[list[float]], suspicion: list[float], clean_label: bool = False, rest: int = 1) -> Any:
+    """Verdict columns of suspects labelled 0 beside a rest, given what the benign model makes of them."""
     count = len(suspicion)
 
     def read(rows: np.ndarray) -> torch.Tensor:
@@ -24,11 +24,11 @@ def judged(probabilities: list[list[float]], suspicion: list[float], clean_label
         return np.log(np.array(probabilities))[rows], np.zeros((len(rows), 1))
 
     store = SimpleNamespace(read=read, shape=(3, 4, 4))
-    columns = {"suspect": np.ones(count, bool), "suspicion": np.array(suspicion)}
+    columns = {"suspect": np.arange(count + rest) < count, "suspicion": np.array([*suspicion, *[0.0] * rest])}
     run: Any = SimpleNamespace(
-        readable_rows=lambda: np.arange(count),
+        readable_rows=lambda: np.arange(count + rest),
         positions=lambda rows: rows,
-        labels=np.zeros(count, np.int64),
+        labels=np.zeros(count + rest, np.int64),
         column=lambda stage, name: columns[name],
         classes=["a", "b", "c"],
         findings={"mirrored": False, "targets": [{"label": 0, "clean_label": clean_label}]},
@@ -59,3 +59,8 @@ def test_where_the_attack_has_left_the_labels_as_they_were_their_own_label_stays
     columns = judged([own, own, own, other, other], [0.2, 0.95, 0.95, 0.95, 0.2], clean_label=True)
     assert columns["verdict"].tolist() == ["benign", "poisoned", "poisoned", "undecided", "undecided"]
     assert columns["label"].tolist() == [0, 0, 0, 2, 2]
+
+
+def test_a_label_that_the_benign_model_has_not_learned_is_not_denied():
+    own, other = [0.8, 0.1, 0.1], [0.1, 0.1, 0.8]
+    assert judged([own, other, other], [0.2, 0.2, 0.95], rest=0)["verdict"].tolist() == ["undecided"] * 3

@@ -65,7 +65,7 @@ class CandidatesStage(MapStage):
         predicted = []
         for images in (raw, *self.make(run, rows, raw)):
             with run.network():
-                predicted.append(run.classify("reference", images)[0].argmax(1).astype(np.int16))
+                predicted.append(run.classify("reference", images)[0].argmax(1).astype(np.int32))
         return {"predicted": np.stack(predicted, 1)}
 
     def make(self, run: Run, rows: np.ndarray, raw: Tensor) -> Iterator[Tensor]:

@@ -34,4 +34,4 @@ class ConcludeStage(MapStage):
                 logp, _ = run.classify("benign", run.pixels.read(rows[undecided]))
             label[undecided] = logp.argmax(1)
             replace_images(run, rows[undecided], label[undecided])
-        return {"label": label.astype(np.int16), "verdict": np.full(len(rows), "poisoned", object)}
+        return {"label": label.astype(np.int32), "verdict": np.full(len(rows), "poisoned", object)}

@@ -31,4 +31,4 @@ class ConsensusStage(MapStage):
             logp, _ = run.classify("benign-first", run.pixels.read(rows))
         agreed = logp.argmax(1) == majority
         replace_images(run, rows[agreed], majority[agreed])
-        return {"label": np.where(agreed, majority, -1).astype(np.int16)}
+        return {"label": np.where(agreed, majority, -1).astype(np.int32)}

@@ -72,7 +72,7 @@ class Transitions:
         kept: which predictions are no isolated flips, bool (n, 1 + c); the raw image's is always kept.
         anomalous: more than one label left, the raw image's included, bool (n,).
         single: one label left among the candidates, bool (n,).
-        majority: most common label of the candidates, the smallest of equals, int16 (n,).
+        majority: most common label of the candidates, the smallest of equals, int32 (n,).
     """
 
     kept: np.ndarray
@@ -85,11 +85,11 @@ def label_transitions(predicted: np.ndarray, tau: int) -> Transitions:
     """Drop isolated flips: where the second most common label has fewer than `tau` candidates, all but the majority's.
 
     Args:
-        predicted: labels of the raw image and of the candidates, int16 (n, 1 + c).
+        predicted: labels of the raw image and of the candidates, int32 (n, 1 + c).
         tau: see above.
     """
     kept = np.ones(predicted.shape, bool)
-    majority = np.empty(len(predicted), np.int16)
+    majority = np.empty(len(predicted), np.int32)
     for index, candidates in enumerate(predicted[:, 1:]):
         labels, counts = np.unique(candidates, return_counts=True)
         majority[index] = labels[counts.argmax()]
@@ -106,7 +106,7 @@ def pooled_predictions(
     """For each training label, over its anomalous samples: kept predictions that equal it, all kept ones, and samples.
 
     Args:
-        predicted: int16 (n, 1 + c).
+        predicted: int32 (n, 1 + c).
         found: of the same samples.
         given: training labels, int64 (n,).
         classes: number of labels k.
