@@ -18,7 +18,7 @@ from elixir.data.channels import in_its_channels
 from elixir.data.classes import find_class
 from elixir.data.decision import Decision
 from elixir.data.decode import Picture, decode, encode
-from elixir.data.files import RUN_FOLDER, occupied, replacing, writing
+from elixir.data.files import RUN_FOLDER, occupied, real_path, refuse_bytes, refuse_mount, replacing, writing
 from elixir.data.folder import FolderSource
 from elixir.data.names import unescape
 from elixir.data.opening import refuse_overlap
@@ -123,7 +123,7 @@ def poison_dataset(
     )
     if attack.clean_label and plan.select != "target":
         raise ElixirError(f"{attack.name} is a clean-label attack: it needs select=target, not {plan.select}")
-    out = Path(out).expanduser().resolve()
+    out = real_path(out)
     truth, learned = (out.with_name(f"{out.name}.{what}") for what in ("truth.parquet", "attack.safetensors"))
     _refuse_to_overwrite(source, out, truth, learned)
 
@@ -162,6 +162,10 @@ def poison_dataset(
         _write_truth(truth, learned, source, attack, plan, label, what, new_labels, outputs, earlier)
         with writing(out):
             partial.replace(out)
+    except BaseException:
+        for path in (truth, learned):
+            path.unlink(missing_ok=True)
+        raise
     finally:
         _remove(partial)
     return Poisoned(out, truth, len(labels), len(poisoned), len(covers), attack)
@@ -190,7 +194,9 @@ def _root(source: Source) -> Path:
 
 
 def _refuse_to_overwrite(source: Source, out: Path, *beside: Path) -> None:
-    refuse_overlap(source, source, out)
+    refuse_overlap(source, out)
+    refuse_mount(out)
+    refuse_bytes(out)
     for path in beside:
         if path.exists():
             raise ElixirError(f"{path} exists; choose another output, or move that file away")

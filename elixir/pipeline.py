@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 import elixir
-from elixir.data.files import occupied, read_json, replace_text, writing
+from elixir.data.files import occupied, read_json, real_path, refuse_bytes, refuse_mount, replace_text, writing
 from elixir.data.lock import locked
 from elixir.data.opening import open_source, refuse_overlap
 from elixir.data.sink import open_sink
@@ -176,10 +176,11 @@ class Pipeline:
         self.check()
         if dst is None:
             raise ElixirError("give a destination folder: sanitize never changes its input in place")
-        dst, seed = Path(dst).expanduser().resolve(), int(seed)
+        dst, seed = real_path(dst), int(seed)
         reference, prior = (None if model is None else str(model) for model in (reference, prior))
         source = open_source(src, image=image, label=label, split=split)
-        refuse_overlap(src, source, dst)
+        refuse_bytes(dst)
+        refuse_overlap(source, dst)
         work = dst.parent / f".{dst.name}.elixir-partial"
         to = to or source.kind
         chosen = choose_device(device)
@@ -259,8 +260,7 @@ def _make_way(dst: Path, work: Path, config: dict[str, Any], resume: bool, overw
     """Remove the work folder, unless its run is gone on with, or refuse with a reason."""
     if occupied(dst) and not overwrite:
         raise ElixirError(f"{dst} exists and is not empty; choose another folder or add --overwrite to replace it")
-    if os.path.ismount(dst):
-        raise ElixirError(f"{dst} is a mount point, which cannot be replaced; give a folder inside it with -o")
+    refuse_mount(dst)
     written = work / "run.json"
     if (overwrite and not resume) or not written.exists():
         _discard(work)

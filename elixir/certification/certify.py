@@ -18,7 +18,8 @@ from elixir.certification.ledger import Ledger, Row
 from elixir.certification.sampling import check
 from elixir.certification.smoothing import Named, SmoothedClassifier
 from elixir.data.decode import decode
-from elixir.data.files import read_json, replace_json, replace_text, writing
+from elixir.data.files import read_json, replace_json, replace_text, result_folder, writing
+from elixir.data.opening import refuse_overlap
 from elixir.data.part import Part, evenly_spread
 from elixir.data.source import Source
 from elixir.errors import ElixirError
@@ -79,11 +80,13 @@ def certify_dataset(
         What is in `summary.json` and, under `timings`, in `timings.json`.
 
     Raises:
-        ElixirError: unusable settings, model or data, or `out` belongs to other settings.
+        ElixirError: unusable settings, model or data, or `out` belongs to other settings,
+            holds something else or overlaps with the test set.
     """
     if len(set(settings.sigmas)) < len(settings.sigmas):
         raise ElixirError("a sigma is given twice")
     check(settings.alpha, settings.n0, settings.n)
+    refuse_overlap(source, out)
     part, unreadable, digest = evenly_spread(source, settings.count)
     about: dict[str, object] = {
         "test": source.location,
@@ -100,8 +103,7 @@ def certify_dataset(
         classifier = load_classifier(settings.classifier, len(source.classes), device, source.classes)
         purifier = find("purifiers", settings.purifier)(settings.prior, device)
         smoothed = [SmoothedClassifier(classifier, purifier, s, device, settings.seed) for s in settings.sigmas]
-        with writing(out):
-            out.mkdir(parents=True, exist_ok=True)
+        result_folder(out, journal.name, "curve.svg")
         measured_on = machine(device)
         ledger = Ledger(journal, about)
         _certify(part, smoothed, settings, ledger, Progress(quiet))
@@ -116,7 +118,7 @@ def certify_dataset(
         replace_json(summary, {"settings": about, "unreadable": unreadable, "radii": radii, **accuracy})
         ledger.remove()
     known = read_json(summary, "remove it to measure again")
-    if known["settings"] != about:
+    if known.get("settings") != about:
         raise ElixirError(f"{out} holds a certification with other settings; choose another output folder")
     return {**known, "timings": read_json(timings, f"remove it and {summary.name} to measure again")}
 

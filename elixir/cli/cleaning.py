@@ -139,14 +139,13 @@ def purify(
     quiet: opt.Quiet = False,
 ) -> None:
     """Clean plain images, as a classifier meets them, of adversarial perturbations; PNGs of the same names in DST."""
-    from elixir.data.opening import open_source, refuse_overlap
+    from elixir.data.opening import open_source
     from elixir.models.device import choose_device
     from elixir.models.weights import sha256_of
     from elixir.purifiers.images import purify_images
     from elixir.registry import find
 
     source = open_source(src, image=image, label=label, split=split, labelled=False)
-    refuse_overlap(src, source, folder)
     loaded = find("purifiers", purifier)(prior, choose_device(device))
     names: dict[str, object] = {"purifier": purifier, "prior": prior, "prior_sha256": sha256_of(prior)}
     done = purify_images(source, folder, loaded, sigma, seed, names, resume, quiet)

@@ -153,7 +153,9 @@ def evaluate(
     quiet: opt.Quiet = False,
 ) -> None:
     """Poison, clean, train and attack, for every attack, rate and defence; goes on where it was interrupted."""
+    from elixir.data.files import writing
     from elixir.data.lock import locked
+    from elixir.data.opening import open_source, refuse_overlap
     from elixir.evaluation.cell import UNATTACKED, Experiment
     from elixir.evaluation.grid import pipelines, poisonings
     from elixir.evaluation.report import markdown, write_page
@@ -179,7 +181,10 @@ def evaluate(
         folder,
         quiet,
     )
-    folder.mkdir(parents=True, exist_ok=True)
+    for source in (open_source(train), open_source(test, usual="test")):
+        refuse_overlap(source, folder)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     for poisoning in attacked:
         for name in defences:
             if not quiet:

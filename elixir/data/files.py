@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -99,9 +100,48 @@ def copy(source: Path, path: Path, partial: Path) -> None:
             shutil.copystat(source, partial)
 
 
+def real_path(path: str | Path) -> Path:
+    """The path, absolute, with ~ and links resolved.
+
+    Raises:
+        ElixirError: it cannot be resolved.
+    """
+    try:
+        return Path(path).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # no such user, a loop of links, a NUL
+        raise ElixirError(f"{escape(str(path))} is no path: {error}; check it") from error
+
+
+def refuse_mount(path: Path) -> None:
+    """Raise an ElixirError where an output cannot take the place of what is there."""
+    if os.path.ismount(path):
+        raise ElixirError(f"{escape(str(path))} is a mount point, which cannot be replaced; give a folder inside it")
+
+
+def refuse_bytes(path: Path) -> None:
+    """Raise an ElixirError for a path that is no UTF-8, as pyarrow and safetensors write to no other."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        where = escape(str(path))
+        raise ElixirError(f"{where} has bytes that are no UTF-8 in its name; give another folder with -o") from error
+
+
 def occupied(path: Path) -> bool:
     """Whether something is there that an output would replace: a file, or a folder with anything in it."""
     return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
+def result_folder(folder: Path, *signs: str) -> None:
+    """Make `folder`, or make sure that it is empty or holds one of the files that tell what it is.
+
+    Raises:
+        ElixirError: it holds something else, or cannot be made.
+    """
+    with writing(folder):
+        if occupied(folder) and not any((folder / sign).is_file() for sign in signs):
+            raise ElixirError(f"{escape(str(folder))} holds something else; give a folder that does not exist yet")
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def empty_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from elixir.data.folder import IMAGE_NAME, FolderSource
 from elixir.data.names import Names, escape, file_name, png_name, shortened, unescape
 from elixir.data.originals import FileOriginals, open_originals, write_facts
 from elixir.data.source import Source
+from elixir.errors import ElixirError
 
 
 class FolderSink:
@@ -35,7 +37,8 @@ class FolderSink:
             folders = [unescape(path) for path in source.folders]
             self._classes = [unescape(name) for name in source.classes]
         else:
-            folders = self._classes = [file_name(name) for name in source.classes]
+            taken = Names([], [])
+            folders = self._classes = [taken.free(file_name(name)) for name in source.classes]
         with writing(folder):
             for path in folders:
                 (folder / path).mkdir(parents=True, exist_ok=True)
@@ -72,7 +75,7 @@ class FolderSink:
             name = self._free(decision.label, name)
         path = f"{self._classes[decision.label]}/{name}"
         if decision.data is None:
-            self._make_parents(path)
+            self._make_room(path)
             with reading_again(sample.id):
                 source.path(index).open("rb").close()
             copy(source.path(index), self.folder / path, self._partial)
@@ -97,13 +100,18 @@ class FolderSink:
         return path
 
     def _write_bytes(self, path: str, data: bytes) -> None:
-        self._make_parents(path)
+        self._make_room(path)
         with replacing(self.folder / path, self._partial) as partial:
             partial.write_bytes(data)
 
-    def _make_parents(self, path: str) -> None:
+    def _make_room(self, path: str) -> None:
         with writing(self.folder / path):
             (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(self.folder / path):
+                raise ElixirError(
+                    f"two samples would be {escape(path)} on this file system, which does not tell upper from lower "
+                    "case; write to one that does, or to a table with --to parquet"
+                )
 
     def _free(self, label: int, name: str) -> str:
         if label not in self._names:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from elixir.data import tables
+from elixir.data.files import real_path
 from elixir.data.folder import FolderSource
-from elixir.data.names import escape
+from elixir.data.names import escape, unescape
 from elixir.data.part import Part
 from elixir.data.source import Source
 from elixir.errors import ElixirError
@@ -45,7 +46,7 @@ def open_source(
     choice = tables.Choice(image, label, split, usual)
     if not isinstance(src, str | Path):
         return tables.open_object(src, choice)
-    path = Path(src).expanduser()
+    path = _named(src)
     if path.is_dir():
         if _is_saved(path):
             return tables.open_saved(path, choice)
@@ -71,20 +72,25 @@ def open_source(
     raise ElixirError(f"{path} does not exist (or cannot be seen from here); check the path")
 
 
-def refuse_overlap(src: Any, source: Source, dst: Path) -> None:
+def _named(src: str | Path) -> Path:
+    try:
+        return Path(src).expanduser()
+    except RuntimeError as error:
+        raise ElixirError(f"{src} is no path: {error}; check it") from error
+
+
+def refuse_overlap(source: Source, dst: Path) -> None:
     """Make sure that an output neither lies in what a source is read from nor holds it.
 
     Args:
-        src: what `source` was opened from.
         source: the input.
         dst: the output.
 
     Raises:
         ElixirError: it does.
     """
-    dst = dst.resolve()
-    named = [Path(src).expanduser()] if isinstance(src, str | Path) else []
-    for place in (path.resolve() for path in (*named, *_places(source))):
+    dst = real_path(dst)
+    for place in (path.resolve() for path in _places(source)):
         here, there = escape(str(place)), escape(str(dst))
         if _same(place, dst):
             raise ElixirError(f"source and destination are the same: {there}; give another folder with -o")
@@ -104,8 +110,9 @@ def _places(source: Source) -> list[Path]:
     if isinstance(source, FolderSource):
         return [source.root]
     if isinstance(source, tables.TableSource):
+        opened = [Path(unescape(source.location))]  # which may be no path, but what a dataset is called
         parts = (source.rows, *(source.siblings or {}).values())
-        return [*(place for part in parts for place in tables.places(part)), *tables.named_folders(source)]
+        return [*opened, *(place for part in parts for place in tables.places(part)), *tables.named_folders(source)]
     return []
 
 

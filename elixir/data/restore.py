@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elixir.data.files import RUN_FOLDER, copy, empty_folder, read_json, writing
+from elixir.data.files import RUN_FOLDER, copy, occupied, read_json, real_path, refuse_mount, writing
 from elixir.data.lock import locked
 from elixir.data.names import escape, unescape
 from elixir.data.originals import COLUMNS, ORIGINALS, QUARANTINE
@@ -28,6 +28,7 @@ from elixir.data.tables import saved_rows
 from elixir.errors import ElixirError
 
 _MANIFEST = ("id", "action", "output", "sha256_in")
+TREE = "tree"  # what is being built, in the work folder
 
 
 def restore(dst: Path, out: Path) -> int:
@@ -48,24 +49,24 @@ def restore(dst: Path, out: Path) -> int:
         ElixirError: `dst` is no such output, or was changed since; `out` is not empty, cannot be written, or another
             run is at work there.
     """
-    dst, out = Path(os.path.realpath(dst)), Path(os.path.realpath(out))
+    dst, out = real_path(dst), real_path(out)
     manifest = _read_manifest(dst)
     facts = read_json(dst / RUN_FOLDER / "restore.json", "give the output folder of a finished run")
     if out.is_relative_to(dst):
         raise ElixirError(f"{escape(str(out))} is inside {escape(str(dst))}; restore to another place")
-    if (out / RUN_FOLDER).exists():
+    if occupied(out):
         raise ElixirError(f"{escape(str(out))} is not empty; give a folder that does not exist yet")
+    refuse_mount(out)
     work = out.with_name(f".{out.name[:80]}.elixir-restore")
     with locked(out.with_name(f".{out.name[:80]}.elixir-lock")):
-        empty_folder(out)
         with writing(work):
             shutil.rmtree(work, ignore_errors=True)
-            work.mkdir()
+            (work / TREE).mkdir(parents=True)
         try:
             builder = _Folder if facts["kind"] == "folder" else _Table
             with writing(out):
-                count = builder(dst, work, facts, manifest).build()
-                work.replace(out)
+                count = builder(dst, work / TREE, facts, manifest).build()
+                (work / TREE).replace(out)
         except (LookupError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
             file = escape(str(dst / RUN_FOLDER / "restore.json"))
             raise ElixirError(f"{file} cannot be understood: {type(error).__name__}: {error}; {_CHANGED}") from error
@@ -100,6 +101,8 @@ class _Folder:
             elif sample in uncopied:
                 continue
             else:
+                if not digest:
+                    _check_within(self.dst, kept)
                 _copy(kept, target, self.out)
             if target not in links:
                 _check(sample, target.read_bytes(), digest)
@@ -107,7 +110,7 @@ class _Folder:
         rest = self.dst if self.facts["sink"] == "folder" else self.dst / RUN_FOLDER / ORIGINALS
         for path in self.facts["others"]:
             if path not in uncopied:
-                _copy(_inside(rest, unescape(path)), _inside(self.out, unescape(path)), self.out)
+                _copy(_found(self.dst, rest, unescape(path)), _inside(self.out, unescape(path)), self.out)
         for target, to in links.items():  # last, so that nothing is written through a link
             target.symlink_to(to)
         return count
@@ -182,9 +185,11 @@ class _Table:
             siblings = {name: _inside(self.dst, name) for name in self.facts["siblings"] if copied}
             for place in siblings.values():
                 _check_there(place)
+                for path in (place, *place.rglob("*")):
+                    _check_within(self.dst, path)
             write_siblings(self.out, self.facts["split"], siblings)
         for file in self.facts["copies"] if copied else ():
-            _copy(_inside(self.dst, file), _inside(self.out, file), self.out)
+            _copy(_found(self.dst, self.dst, file), _inside(self.out, file), self.out)
 
     def _file(self, output: str) -> bytes:
         try:
@@ -242,12 +247,25 @@ def _output_rows(dst: Path, facts: dict[str, Any]) -> _OutputRows:
 def _copy(source: Path, target: Path, out: Path) -> None:
     _check_there(source)
     target.parent.mkdir(parents=True, exist_ok=True)
-    copy(source, target, out.with_suffix(".file"))
+    copy(source, target, out.with_name("partial"))
 
 
 def _check_there(path: Path) -> None:
     if not path.exists():
         raise ElixirError(f"{escape(str(path))} is missing; {_CHANGED}")
+
+
+def _check_within(dst: Path, path: Path) -> None:
+    """That what is read there, and cannot be told by a digest, lies in the output, whatever is a link."""
+    if not Path(os.path.realpath(path)).is_relative_to(dst):
+        raise ElixirError(f"{escape(str(path))} is a link that leaves {escape(str(dst))}; put the file in its place")
+
+
+def _found(dst: Path, folder: Path, path: str) -> Path:
+    """A file of the output that no digest tells, at a place in a folder of it."""
+    place = _inside(folder, path)
+    _check_within(dst, place)
+    return place
 
 
 def _inside(folder: Path, path: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import os
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import datasets
 
 BLOCK = 64  # rows that are decoded at once
+DECODED = 1 << 28  # bytes of them, as far as the file tells
 RESIDENT = 32 << 20  # bytes that may be read from a mapped file before its pages are given back
 
 
@@ -63,7 +65,7 @@ class ParquetRows:
     def __init__(self, files: list[Path], stems: list[str]) -> None:
         self.files = files
         self.parts: list[tuple[str, int]] = []
-        self._groups: list[tuple[int, int]] = []  # file, row group in it
+        self._groups: list[tuple[int, int, int]] = []  # file, row group in it, rows to decode at once
         sizes = [0]
         for number, (file, stem) in enumerate(zip(files, stems, strict=True)):
             with _open_parquet(file) as opened:
@@ -73,8 +75,12 @@ class ParquetRows:
             else:
                 _check_same(schema, file, self.schema, files[0])
             self.parts.append((stem, meta.num_rows))
-            self._groups += [(number, group) for group in range(meta.num_row_groups)]
-            sizes += [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
+            for group in range(meta.num_row_groups):
+                about = meta.row_group(group)
+                # One value may stand for all rows, so each may be as large as all that is stored.
+                block = min(BLOCK, max(1, DECODED // max(1, about.total_byte_size)))
+                self._groups.append((number, group, block))
+                sizes.append(about.num_rows)
         self._starts = list(accumulate(sizes))
         self._group, self._file, self._blocks = -1, -1, iter(())
         self._block, self._first = self.schema.empty_table(), 0
@@ -105,10 +111,10 @@ class ParquetRows:
         return file_fingerprint(self.files)
 
     def _open(self, group: int) -> None:
-        number, within = self._groups[group]
+        number, within, block = self._groups[group]
         if number != self._file:
             self._opened = _open_parquet(self.files[number])
-        self._blocks = self._opened.iter_batches(BLOCK, row_groups=[within])
+        self._blocks = self._opened.iter_batches(block, row_groups=[within])
         self._group, self._file = group, number
         self._block, self._first = self.schema.empty_table(), self._starts[group]
 
@@ -295,8 +301,8 @@ def _label_names(schema: pa.Schema) -> dict[str, list[str]]:
 def _open_parquet(file: Path) -> pq.ParquetFile:
     try:
         # Without the buffer a whole column of a row group, that is all its images, is read at once.
-        return pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
-    except (OSError, pa.ArrowException) as error:
+        return pq.ParquetFile(pa.OSFile(os.fsencode(file)), buffer_size=1 << 20, pre_buffer=False)
+    except (OSError, pa.ArrowException, UnicodeError) as error:
         raise ElixirError(f"{file} cannot be read as parquet: {error}; check the file") from error
 
 

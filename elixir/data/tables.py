@@ -147,6 +147,8 @@ class TableSamples(Sequence[Sample]):
 
 def open_object(src: Any, choice: Choice) -> TableSource:
     """A `datasets.Dataset` or `DatasetDict`, or a torch dataset."""
+    if isinstance(src, datasets.IterableDatasetDict):
+        raise ElixirError("a dataset that is streamed has no length; load it without streaming=True")
     if isinstance(src, datasets.DatasetDict):
         splits: dict[str, Any] = {str(name): part for name, part in src.items()}
         split = _choose(_plain_names(list(splits), "the DatasetDict"), choice, "the DatasetDict")
@@ -162,7 +164,7 @@ def open_object(src: Any, choice: Choice) -> TableSource:
 
 def open_saved(folder: Path, choice: Choice) -> TableSource:
     """A folder written by `Dataset.save_to_disk` or `DatasetDict.save_to_disk`."""
-    _refuse_links_out(folder)
+    _refuse_links(folder)
     split, siblings, part = "train", None, folder
     if (listing := folder / "dataset_dict.json").exists():
         splits = _plain_names(read_json(listing, _SAVE_AGAIN).get("splits"), escape(str(listing)))
@@ -178,13 +180,15 @@ def open_saved(folder: Path, choice: Choice) -> TableSource:
     return _open(saved_rows(part, split), "hf", escape(str(folder)), choice, split, siblings)
 
 
-def _refuse_links_out(folder: Path) -> None:
+def _refuse_links(folder: Path) -> None:
+    """Those that lead out of the dataset, and those to folders, which may go round in circles."""
     root = Path(os.path.realpath(folder))
     for path in root.rglob("*"):
-        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
-            raise ElixirError(
-                f"{escape(str(path))} is a link that leaves the dataset; put what it points at in its place"
-            )
+        if path.is_symlink():
+            target = Path(os.path.realpath(path))
+            if target.is_dir() or not target.is_relative_to(root):
+                what = "to a folder" if target.is_relative_to(root) else "that leaves the dataset"
+                raise ElixirError(f"{escape(str(path))} is a link {what}; put what it points at in its place")
 
 
 def saved_rows(folder: Path, split: str) -> ArrowRows:
@@ -229,10 +233,12 @@ def places(part: Any) -> list[Path]:
 
 
 def open_parquet(files: list[Path], choice: Choice, location: str) -> TableSource:
-    """Parquet files; if their names tell several splits, those of one split."""
+    """Parquet files; if their names, or else those of their folders, tell several splits, those of one split."""
     splits: dict[str, list[Path]] = {}
+    common = os.path.commonpath([file.parent for file in files])
     for file in files:
-        found = _SPLIT.search(file.stem.lower())
+        names = (file.stem, str(file.parent.relative_to(common)))
+        found = next(filter(None, (_SPLIT.search(name.lower()) for name in names)), None)
         splits.setdefault(found[1] if found else "train", []).append(file)
     split = next(iter(splits))
     if len(splits) > 1 or choice.split:

@@ -83,19 +83,19 @@ def read_rows(folder: Path) -> list[Row]:
     Raises:
         ElixirError: there is none, or a file is no cell.
     """
-    cells: list[tuple[str, dict[str, Any]]] = []
+    cells: list[tuple[tuple[Any, ...], str, dict[str, Any]]] = []
     for path in sorted(folder.glob("*.json")):
         try:
             cell = json.loads(path.read_text())
             name = path.stem.removesuffix(f"-{defence_name(cell['pipeline'], cell.get('subset'))}")
-            cells.append((name, cell))
-        except (ValueError, KeyError, TypeError) as error:
+            _row(name, cell, None)  # which needs all that a cell has
+            cells.append(((cell["rate"] == 0, cell["attack"], name, cell["pipeline"]), name, cell))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ElixirError(f"{path} is no result of `elixir evaluate`: {error}") from error
     if not cells:
         raise ElixirError(f"{folder} holds no results of `elixir evaluate`")
-    before = {name: cell for name, cell in cells if cell["pipeline"] == UNDEFENDED}
-    order = sorted(cells, key=lambda item: (item[1]["rate"] == 0, item[1]["attack"], item[0], item[1]["pipeline"]))
-    return [_row(name, cell, before.get(name)) for name, cell in order]
+    before = {name: cell for _, name, cell in cells if cell["pipeline"] == UNDEFENDED}
+    return [_row(name, cell, before.get(name)) for _, name, cell in sorted(cells, key=lambda item: item[0])]
 
 
 def defence_effectiveness(asr: tuple[float, float], accuracy: tuple[float, float]) -> float:

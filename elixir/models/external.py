@@ -15,7 +15,7 @@ from elixir.errors import ElixirError
 from elixir.models.base import Classifier
 from elixir.models.classifier import load_small_classifier
 from elixir.models.features import WithFeatures
-from elixir.models.hub import model_folder
+from elixir.models.hub import model_folder, silenced
 from elixir.models.torchscript import ScriptWithFeatures, load_script
 from elixir.models.weights import PICKLES, read_weights
 
@@ -178,15 +178,20 @@ def _timm_with_weights(name: str, config: dict[str, Any], file: Path, classes: i
 def _load_transformers(spec: str, classes: int, device: torch.device, names: Sequence[str] | None) -> Classifier:
     try:
         from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+        from transformers.utils import logging
     except ImportError as error:
         raise ElixirError(f"{spec!r} needs transformers, which {EXTRA}") from error
     folder = model_folder(spec)
+    own = {"local_files_only": True, "trust_remote_code": False}  # else it asks whether to run code from the folder
     try:
-        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
-        _expect(classes, config.num_labels, spec)
-        net = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        preprocessing = _of_processor(AutoImageProcessor.from_pretrained(folder, local_files_only=True))
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        with silenced(logging):
+            config: Any = AutoConfig.from_pretrained(folder, **own)
+            _expect(classes, config.num_labels, spec)
+            net = AutoModelForImageClassification.from_pretrained(folder, use_safetensors=True, **own)
+            preprocessing = _of_processor(AutoImageProcessor.from_pretrained(folder, **own))
+    except ElixirError:
+        raise
+    except Exception as error:  # what a damaged folder raises is anything
         raise ElixirError(f"{spec!r} is no transformers image classifier with its image processor: {error}") from error
     labels = [str(config.id2label[index]) for index in range(classes)]
     order = [labels.index(name) for name in names] if names and sorted(names) == sorted(labels) else None
@@ -197,6 +202,8 @@ def _load_transformers(spec: str, classes: int, device: torch.device, names: Seq
 def _of_processor(processor: Any) -> Preprocessing:
     """Resizing goes straight to the final size, where some processors cut the centre out of a larger image."""
     mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ((0.0,), (1.0,))
+    if not {len(mean), len(std)} <= {1, 3}:
+        raise ValueError(f"its mean and std are for {len(mean)} and {len(std)} channels")
     if not processor.do_resize:
         return Preprocessing(mean, std)
     size = dict(processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size)

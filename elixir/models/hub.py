@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from elixir.errors import ElixirError
+
+
+@contextmanager
+def silenced(logging: Any) -> Iterator[None]:
+    """Keep progress bars and warnings of transformers or diffusers, whose `utils.logging` this is, off the screen."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def model_folder(model: str) -> Path:

@@ -11,8 +11,19 @@ import numpy as np
 import torch
 
 from elixir.data.decode import Picture, decode, encode
-from elixir.data.files import RUN_FOLDER, empty_folder, occupied, read_json, replace_text, replacing, writing
+from elixir.data.files import (
+    RUN_FOLDER,
+    empty_folder,
+    occupied,
+    read_json,
+    real_path,
+    refuse_mount,
+    replace_text,
+    replacing,
+    writing,
+)
 from elixir.data.names import Names, file_name, png_name, unescape
+from elixir.data.opening import refuse_overlap
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
 from elixir.progress import Progress
@@ -64,15 +75,17 @@ def purify_images(
         quiet: no progress.
 
     Raises:
-        ElixirError: the purifier needs noise, `out` is not empty, there is an interrupted run that is not to be resumed
-            or had other settings, or the disk is full.
+        ElixirError: the purifier needs noise, `out` is not empty or overlaps with the source, there is an interrupted
+            run that is not to be resumed or had other settings, or the disk is full.
     """
     without_noise = getattr(purifier, "without_noise", False)
     if sigma is None:
         sigma = 0.0 if without_noise else SIGMA
     if sigma <= 0 and not without_noise:
         raise ElixirError("this purifier works by noise: give --sigma a value greater than 0, such as 0.1")
-    out = out.resolve()
+    out = real_path(out)
+    refuse_overlap(source, out)
+    refuse_mount(out)
     work = out.with_name(f".{out.name}.partial")
     settings = {**settings, "sigma": sigma, "seed": seed, "input": source.fingerprint()}
     record = out / RUN_FOLDER / "run.json"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elixir.errors import ElixirError
+from elixir.models.hub import silenced
 from elixir.models.precision import fast_dtype
 from elixir.purifiers.batching import batch_size, in_fixed_batches
 
@@ -83,15 +84,17 @@ def load_unet(folder: Path, model: str) -> tuple[Any, int]:
         ElixirError: not a UNet2DModel, damaged, or it does not have three channels.
     """
     from diffusers.models.unets.unet_2d import UNet2DModel
+    from diffusers.utils import logging
 
     folder = folder / "unet" if (folder / "unet").is_dir() else folder
     if read_entry(folder / "config.json", "_class_name") != "UNet2DModel":
         raise ElixirError(f"{model!r} is not a UNet2DModel of diffusers")
     try:
-        unet: Any = UNet2DModel.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
-        )
-    except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
+        with silenced(logging):
+            unet: Any = UNet2DModel.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+            )
+    except Exception as error:  # what a damaged folder raises is anything
         raise ElixirError(f"{model!r} cannot be loaded: {error}") from error
     if unet.config["in_channels"] != 3:
         raise ElixirError(f"{model!r} must have three channels")
@@ -111,7 +114,7 @@ def read_entry(path: Path, key: str) -> Any:
     """
     try:
         return json.loads(path.read_text()).get(key)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise ElixirError(f"{str(path)!r} is missing or damaged: a model saved by diffusers has it") from error
 
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from elixir.data.decode import decode
-from elixir.data.files import read_json, replace_json, replace_text, writing
+from elixir.data.files import read_json, replace_json, replace_text, result_folder, writing
+from elixir.data.opening import refuse_overlap
 from elixir.data.part import Part, evenly_spread
 from elixir.data.source import Source
 from elixir.errors import ElixirError
@@ -107,9 +108,11 @@ def measure_robustness(
         What is in `summary.json` and, under `timings`, in `timings.json`.
 
     Raises:
-        ElixirError: unusable settings, model or data, or `out` belongs to other settings.
+        ElixirError: unusable settings, model or data, or `out` belongs to other settings,
+            holds something else or overlaps with the test set.
     """
     _check(settings)
+    refuse_overlap(source, out)
     part, unreadable, digest = evenly_spread(source, settings.count)
     digests = {model: sha256_of(model) for model in {_weights(name) for name in settings.purifiers}}
     about: dict[str, Any] = {
@@ -125,11 +128,12 @@ def measure_robustness(
     if not summary.exists():
         classifier = load_classifier(settings.classifier, len(source.classes), device, source.classes)
         loaded = {name: _load(name, device) for name in settings.purifiers}
+        result_folder(out, "rows.jsonl", "static.svg")
         with writing(out):
-            (out / "adversarial").mkdir(parents=True, exist_ok=True)
+            (out / "adversarial").mkdir(exist_ok=True)
         journal = Journal(out / "rows.jsonl", about)
         if not journal.entries:
-            for stale in (out / "adversarial").iterdir():
+            for stale in (out / "adversarial").glob("*.safetensors"):
                 stale.unlink()
         defended = {
             name: Defended(classifier, purifier, settings.sigma, settings.draws, device)
@@ -147,7 +151,7 @@ def measure_robustness(
         )
         journal.remove()
     known = read_json(summary, "remove it to measure again")
-    if known["settings"] != about:
+    if known.get("settings") != about:
         raise ElixirError(f"{out} holds a measurement with other settings; choose another output folder")
     return {**known, "timings": read_json(timings, f"remove it and {summary.name} to measure again")}
 

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elixir.data.files import replacing
+from elixir.data.names import escape
+from elixir.errors import ElixirError
 
 Columns = dict[str, np.ndarray]
 
@@ -36,9 +38,18 @@ def read_columns(paths: Sequence[Path], only: str | None = None) -> Columns:
     Args:
         paths: of the files.
         only: the one column that is wanted; all by default.
+
+    Raises:
+        ElixirError: a file is missing or damaged.
     """
-    names = None if only is None else [only]
-    return _to_arrays(pa.concat_tables([pq.read_table(path, columns=names, use_threads=False) for path in paths]))
+    return _to_arrays(pa.concat_tables([_read(path, only) for path in paths]))
+
+
+def _read(path: Path, only: str | None) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=None if only is None else [only], use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise ElixirError(f"{escape(str(path))} cannot be read: {error}; start again without it") from error
 
 
 def _to_table(columns: Columns) -> pa.Table:

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elixir.data.files import replacing
+from elixir.data.names import escape
+from elixir.errors import ElixirError
 
 ROWS_AT_ONCE = 4096
 
@@ -80,8 +82,16 @@ def write_manifest(path: Path, rows: Iterable[ManifestRow], classes: list[str]) 
 
 
 def read_manifest(path: Path) -> pa.Table:
-    """The manifest as a table, a row for every input sample in order of the source."""
-    return pq.read_table(path)
+    """The manifest as a table, a row for every input sample in order of the source.
+
+    Raises:
+        ElixirError: it is missing or damaged.
+    """
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        message = f"{escape(str(path))} cannot be read: {error}"
+        raise ElixirError(f"{message}; give what `elixir sanitize` has written") from error
 
 
 def class_names(manifest: pa.Table) -> list[str]:

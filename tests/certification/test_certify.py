@@ -110,6 +110,21 @@ def test_unreadable_images_are_counted(shapes: Path, tmp_path: Path, settings: S
     assert (found["unreadable"], found["settings"]["images"]) == (1, 11)
 
 
+def test_nothing_of_others_is_written_over(shapes: Path, tmp_path: Path, settings: Settings):
+    data = shutil.copytree(shapes, tmp_path / "data")
+    for out in (data, data / "bar", tmp_path):
+        with pytest.raises(ElixirError, match=r"lies inside|are the same"):
+            certify(data, out, settings)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "rows.parquet").write_bytes(b"of another")
+    with pytest.raises(ElixirError, match="holds something else"):
+        certify(data, tmp_path / "out", settings)
+    assert (tmp_path / "out" / "rows.parquet").read_bytes() == b"of another"
+    (tmp_path / "out" / "summary.json").write_text("{}")
+    with pytest.raises(ElixirError, match="other settings"):
+        certify(data, tmp_path / "out", settings)
+
+
 def test_other_settings_need_another_folder(shapes: Path, tmp_path: Path, settings: Settings):
     certify(shapes, tmp_path / "out", replace(settings, count=2))
     with pytest.raises(ElixirError, match="other settings"):

@@ -111,6 +111,24 @@ def test_files_that_were_replaced_by_links_come_back_as_files(tree: Path, tmp_pa
         restore(dst, tmp_path / "again")
 
 
+def test_links_out_of_the_output_are_not_followed_where_no_digest_tells_the_file(tree: Path, tmp_path: Path) -> None:
+    (tree / "readme").write_text("about")
+    emit(open_source(tree), "folder", tmp_path / "dst")
+    (tmp_path / "secret").write_text("of another")
+    (tmp_path / "dst/readme").unlink()
+    (tmp_path / "dst/readme").symlink_to(tmp_path / "secret")
+    with pytest.raises(ElixirError, match="readme is a link that leaves"):
+        restore(tmp_path / "dst", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_files_beside_the_output_stay(tree: Path, tmp_path: Path) -> None:
+    emit(open_source(tree), "folder", tmp_path / "dst")
+    (tmp_path / ".back.file").write_text("mine")
+    restore(tmp_path / "dst", tmp_path / "back")
+    assert (tmp_path / ".back.file").read_text() == "mine"
+
+
 def test_work_folders_of_others_stay(tree: Path, tmp_path: Path) -> None:
     emit(open_source(tree), "folder", tmp_path / "dst")
     others = make_tree(tmp_path / ".back.partial", {"a.png": SOME_IMAGES[0]})
@@ -359,7 +377,7 @@ def test_facts_cannot_lead_elsewhere(tree: Path, tmp_path: Path, kind, sink, fac
     before = sorted(tmp_path.iterdir())
     with pytest.raises(ElixirError, match="no path inside"):
         restore(tmp_path / "dst", tmp_path / "back")
-    assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "back"])
+    assert sorted(tmp_path.iterdir()) == before
     assert read_tree(tmp_path / "back") == {}
 
 

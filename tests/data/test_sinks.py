@@ -11,6 +11,7 @@ import pytest
 
 from elixir.data.decision import Decision
 from elixir.data.decode import decode
+from elixir.data.names import folded
 from elixir.data.opening import open_source
 from elixir.data.restore import restore
 from elixir.data.sink import open_sink
@@ -251,6 +252,29 @@ def test_table_as_a_folder(tmp_path: Path) -> None:
     written = {path for path, data in read_tree(tmp_path / "dst").items() if data is not None}
     assert written == set(outputs[:6])
     assert (tmp_path / "dst" / outputs[2]).read_bytes() == source.read(2)
+
+
+def test_classes_that_differ_in_case_alone_have_folders_that_differ_in_more(tmp_path: Path) -> None:
+    labels = ["Cat", "cat", "e\u0301", "\u00e9"]
+    source = open_source(datasets.Dataset.from_dict({"image": [PNG] * 4, "label": labels}))
+    sink = open_sink("folder", tmp_path / "out", source)
+    for index in range(4):
+        sink.write(index, keep(source, index))
+    sink.close()
+    found = sorted(path.name for path in (tmp_path / "out").iterdir() if path.name != ".elixir")
+    assert len({folded(name) for name in found}) == 4
+    assert all(len(list((tmp_path / "out" / name).iterdir())) == 1 for name in found)
+
+
+def test_a_file_that_is_there_is_not_written_over(tree: Path, tmp_path: Path) -> None:
+    source = open_source(tree)
+    sink = open_sink("folder", tmp_path / "out", source)
+    taken = tmp_path / "out" / source.samples[0].id
+    taken.parent.mkdir(exist_ok=True)
+    taken.write_bytes(b"mine")
+    with pytest.raises(ElixirError, match="upper from lower case"):
+        sink.write(0, keep(source, 0))
+    assert taken.read_bytes() == b"mine"
 
 
 def test_names_in_a_folder_from_a_table_without_names(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
+from elixir.data import rows
 from elixir.data.decode import decode
 from elixir.data.folder import FolderSource
 from elixir.data.named_files import stray_file
@@ -177,6 +178,25 @@ def test_several_files_and_splits(tmp_path: Path) -> None:
         open_source(tmp_path / "src", split="val")
 
 
+def test_splits_in_folders_of_their_own(tmp_path: Path) -> None:
+    for split, count in (("train", 3), ("test", 2)):
+        parquet(tmp_path / "src" / split / "0000.parquet", image=[PNG] * count, label=list(range(count)))
+    pattern = str(tmp_path / "src/**/*.parquet")
+    assert [sample.id for sample in open_source(pattern).samples] == [f"0000/{row:08d}" for row in range(3)]
+    assert len(open_source(pattern, split="test").samples) == 2
+
+
+def test_a_small_file_of_large_values_is_decoded_a_little_at_a_time(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "bomb.parquet", image=[bytes(4 << 20)] * 80, label=[0, 1] * 40)
+    assert file.stat().st_size < 1 << 20
+    source = open_table(file)
+    most = 0
+    for index in range(80):
+        assert len(source.read(index)) == 4 << 20
+        most = max(most, source.rows._block.nbytes)  # type: ignore[attr-defined]
+    assert 4 << 20 < most <= rows.DECODED
+
+
 def test_files_of_the_same_stem(tmp_path: Path) -> None:
     for folder in "ab":
         parquet(tmp_path / f"{folder}/part.parquet", image=[PNG], label=[1])
@@ -309,6 +329,10 @@ def test_links_of_a_saved_dataset_stay_in_it(tmp_path: Path) -> None:
     link.symlink_to(tmp_path / "secret")
     with pytest.raises(ElixirError, match=r"src/test/data is a link that leaves the dataset"):
         open_source(tmp_path / "src", split="train")
+    link.unlink()
+    link.symlink_to("../test")
+    with pytest.raises(ElixirError, match=r"src/test/data is a link to a folder"):
+        open_source(tmp_path / "src", split="train")
 
 
 def test_splits_of_an_object_are_plain_names() -> None:
@@ -428,6 +452,11 @@ def test_torch_dataset_of_odd_images(image, message: str) -> None:
 def test_what_is_no_dataset() -> None:
     with pytest.raises(ElixirError, match="cannot read samples from a generator"):
         open_source(number for number in range(3))
+    streamed = datasets.IterableDatasetDict({"train": table().to_iterable_dataset()})
+    with pytest.raises(ElixirError, match="load it without streaming"):
+        open_source(streamed)
+    with pytest.raises(ElixirError, match="is no path"):
+        open_source("~nobody-of-this-name/x")
 
 
 def test_hub_name_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -548,6 +577,20 @@ def test_the_split_that_is_usual(tmp_path: Path) -> None:
         open_source(datasets.DatasetDict({"train": table(5), "dev": table(3)}), usual="test")
 
 
+@pytest.mark.parametrize("kind", ["parquet", "hf"])
+def test_an_output_in_the_folder_of_a_table_is_refused(tmp_path: Path, kind: str) -> None:
+    if kind == "hf":
+        table().save_to_disk(str(tmp_path / "src"))
+    else:
+        (tmp_path / "src").mkdir()
+        table().to_parquet(str(tmp_path / "src/train.parquet"))
+    source = open_source(tmp_path / "src")
+    with pytest.raises(ElixirError, match="lies inside the source"):
+        refuse_overlap(source, tmp_path / "src/out")
+    with pytest.raises(ElixirError, match="lies inside the destination"):
+        refuse_overlap(source, tmp_path)
+
+
 def test_images_that_are_only_named_are_not_written_over(tmp_path: Path) -> None:
     for name in ("a/0.png", "b/1.png"):
         (tmp_path / "images" / name).parent.mkdir(parents=True)
@@ -559,10 +602,10 @@ def test_images_that_are_only_named_are_not_written_over(tmp_path: Path) -> None
         source = open_source(data)
         for out in ("images", "images/a/out"):
             with pytest.raises(ElixirError, match="lies inside"):
-                refuse_overlap(data, source, tmp_path / out)
-        refuse_overlap(data, source, tmp_path / "out")
+                refuse_overlap(source, tmp_path / out)
+        refuse_overlap(source, tmp_path / "out")
     stored = open_source(table())  # names within its own bytes
-    refuse_overlap(table(), stored, tmp_path / "p")
+    refuse_overlap(stored, tmp_path / "p")
 
 
 def test_torch_dataset_of_random_images() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -188,6 +190,49 @@ def test_transformers_folder(tmp_path: Path) -> None:
         assert torch.allclose(logits, expected.logits, atol=1e-5)
         assert torch.allclose(features, last, atol=1e-5)
         assert loaded(images(50))[0].shape == (4, CLASSES)
+
+
+def test_code_in_a_transformers_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_vit(tmp_path, list("abcde"))
+    config = json.loads((tmp_path / "config.json").read_text())
+    own = {"AutoConfig": "evil.EvilConfig", "AutoModelForImageClassification": "evil.Evil"}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "evilvit", "auto_map": own}))
+    (tmp_path / "evil.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\nclass EvilConfig: pass\nclass Evil: pass\n"
+    )
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 10))
+    with pytest.raises(ElixirError, match="is no transformers image classifier"):
+        load_classifier(str(tmp_path), CLASSES, CPU)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("config.json", {"hidden_size": "x"}),
+        ("config.json", {"patch_size": 0}),
+        ("config.json", {"model_type": ["x"]}),
+        ("preprocessor_config.json", {"image_mean": None}),
+        ("preprocessor_config.json", {"image_mean": [0.5, 0.5]}),
+    ],
+)
+def test_damaged_transformers_folders_are_named(tmp_path: Path, file: str, change: dict[str, Any]) -> None:
+    save_vit(tmp_path, list("abcde"))
+    content = json.loads((tmp_path / file).read_text())
+    (tmp_path / file).write_text(json.dumps(content | change))
+    with pytest.raises(ElixirError, match="is no transformers image classifier"):
+        load_classifier(str(tmp_path), CLASSES, CPU)
+
+
+def test_cut_off_weights_of_a_transformers_folder_are_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    save_vit(tmp_path, list("abcde"))
+    capfd.readouterr()
+    load_classifier(str(tmp_path), CLASSES, CPU)
+    assert capfd.readouterr() == ("", "")
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-200])
+    with pytest.raises(ElixirError, match="is no transformers image classifier"):
+        load_classifier(str(tmp_path), CLASSES, CPU)
 
 
 def test_transformers_labels_are_put_into_the_datasets_order(tmp_path: Path) -> None:

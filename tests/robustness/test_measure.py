@@ -193,6 +193,20 @@ def test_other_settings_need_another_folder(shapes: Path, tmp_path: Path, settin
         measured(shapes, tmp_path / "open", settings)
 
 
+def test_nothing_of_others_is_removed(shapes: Path, tmp_path: Path, settings: Settings):
+    data = shutil.copytree(shapes, tmp_path / "data")
+    (data / "bar").rename(data / "adversarial")
+    with pytest.raises(ElixirError, match="are the same"):
+        measured(data, data, settings)
+    assert len(list((data / "adversarial").iterdir())) == 60
+    mine = tmp_path / "out" / "adversarial" / "precious.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(ElixirError, match="holds something else"):
+        measured(shapes, tmp_path / "out", settings)
+    assert mine.read_text() == "mine"
+
+
 def test_the_toolbox_may_be_missing(shapes: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "art.estimators.classification", None)
     with pytest.raises(ElixirError, match=r"pip install 'dataset-elixir\[benchmark\]'"):
