@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from scipy.stats import binomtest
-
 from elixir.certification.ledger import Row
+from elixir.measurement.interval import exact_interval
 
 STEP = 0.25
 AVERAGED = (0.0, 0.25, 0.5, 0.75)
@@ -39,14 +38,14 @@ def accuracies(rows: Sequence[Row], sigmas: Sequence[float], radii: Sequence[flo
     for place, radius in enumerate(radii):
         sigma = max(levels, key=lambda sigma: (levels[sigma]["certified"][place], -sigma))
         share, abstained = (levels[sigma][key][place] for key in ("certified", "abstained"))
-        interval = binomtest(round(share * images), images).proportion_ci(0.95, "exact")
+        low, high = exact_interval(round(share * images), images)
         best.append(
             {
                 "radius": radius,
                 "sigma": sigma,
                 "certified": share,
-                "low": float(interval.low),
-                "high": float(interval.high),
+                "low": low,
+                "high": high,
                 "abstained": abstained,
             }
         )

@@ -26,7 +26,7 @@ def blocks(records: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
 def _neighbours(records: np.ndarray) -> Iterator[tuple[int, int]]:
     """Where each run of successive records begins and ends."""
     if len(records):
-        breaks = np.flatnonzero(np.diff(records) != 1) + 1
+        breaks = (np.flatnonzero(np.diff(records) != 1) + 1).tolist()
         yield from zip([0, *breaks], [*breaks, len(records)], strict=True)
 
 

@@ -11,10 +11,12 @@ import torch
 from scipy.special import logit
 from torch import Tensor
 
-from elixir.detection.evidence import DENIED, SURE, TINY, denied_beyond, sharpen, sharpen_again, trigger_evidence
+from elixir.detection.evidence import trigger_evidence
+from elixir.detection.group import TINY, sharpen, sharpen_again
 from elixir.detection.pattern import cut, split
 from elixir.detection.reading import reference_sees
 from elixir.detection.residual import mean_of, mean_residual
+from elixir.detection.shares import DENIED, SURE, denied_beyond
 from elixir.detection.spectrum import BANDS, Moments
 from elixir.randomness import generator
 from elixir.run.run import Run

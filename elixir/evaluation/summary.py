@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import binomtest
-
 from elixir.errors import ElixirError
 from elixir.evaluation.cell import defence_name
 from elixir.evaluation.defences import UNDEFENDED
+from elixir.measurement.interval import exact_interval
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,7 @@ class Share:
     @classmethod
     def of(cls, value: float, trials: int) -> Share:
         """A share of that many trials; without trials the interval is everything."""
-        if not trials:
-            return cls(value, 0.0, 1.0)
-        interval = binomtest(round(value * trials), trials).proportion_ci(0.95, "exact")
-        return cls(value, float(interval.low), float(interval.high))
+        return cls(value, *exact_interval(round(value * trials), trials))
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def read_truth(path: Path) -> pa.Table:
 
 def last_attack(truth: pa.Table) -> pa.Table:
     """The truth without what an earlier attack had poisoned before: the rows of the attack that it is about."""
-    return truth.filter(pc.invert(truth.column("earlier")))
+    return truth.filter(pc.call_function("invert", [truth.column("earlier")]))
 
 
 def unpoisoned(source: Source) -> pa.Table:

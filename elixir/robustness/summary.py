@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from elixir.measurement.chart import Line, draw_chart
+from elixir.measurement.interval import exact_interval
 from elixir.robustness.attacks import budget
 
 MODES = ("static", "adaptive")
@@ -61,10 +61,9 @@ def summarize(entries: Sequence[dict[str, Any]], labels: Sequence[int]) -> list[
         residuals.setdefault(job, []).extend(value for value in entry["residuals"] if value is not None)
     results: list[Result] = []
     for job, hits in right.items():
-        interval = binomtest(sum(hits), len(hits)).proportion_ci(0.95, "exact")
         residual = float(np.mean(residuals[job])) if residuals[job] else None
         share = sum(hits) / len(hits)
-        results.append(Result(*job, len(hits), share, float(interval.low), float(interval.high), residual))  # pyright: ignore[reportCallIssue]
+        results.append(Result(*job, len(hits), share, *exact_interval(sum(hits), len(hits)), residual))  # pyright: ignore[reportCallIssue]
     return results
 
 

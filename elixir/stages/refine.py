@@ -8,7 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from elixir.detection.detail import detail
-from elixir.detection.evidence import LEAST, STABLE, by_odds, lost, sharpen_until_stable, sharpen_with
+from elixir.detection.evidence import lost
+from elixir.detection.group import LEAST, STABLE, by_odds, sharpen_until_stable, sharpen_with
 from elixir.detection.reading import log_probabilities
 from elixir.errors import ElixirError
 from elixir.models.train_classifier import ClassifierTraining, ReadPixels

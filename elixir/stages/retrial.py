@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from elixir.detection.accusation import accusation
-from elixir.detection.evidence import SURE, foreign_share, lost, sharpen_until_stable, sharpen_with
+from elixir.detection.evidence import lost
+from elixir.detection.group import sharpen_until_stable, sharpen_with
 from elixir.detection.reading import log_probabilities
+from elixir.detection.shares import SURE, foreign_share
 from elixir.models.train_classifier import ClassifierTraining
 from elixir.randomness import generator
 from elixir.run.columns import Columns

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.data.decode import Picture, as_encoded, decode, resize
-from elixir.detection.evidence import local, resembling
+from elixir.detection.evidence import local
+from elixir.detection.group import resembling
 from elixir.detection.tiles import mask
 from elixir.errors import ElixirError
 from elixir.purifiers.repaint import SIGMAS, repaint

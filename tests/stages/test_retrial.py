@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from elixir.detection.evidence import foreign_share
+from elixir.detection.shares import foreign_share
 from elixir.errors import ElixirError
 from elixir.purifiers.identity import Identity
 from elixir.run.run import Run
