@@ -156,8 +156,9 @@ def evaluate(
     from elixir.data.files import writing
     from elixir.data.lock import locked
     from elixir.data.opening import open_source, refuse_overlap
-    from elixir.evaluation.cell import UNATTACKED, Experiment
+    from elixir.evaluation.cell import Experiment
     from elixir.evaluation.grid import pipelines, poisonings
+    from elixir.evaluation.poisoning import UNATTACKED
     from elixir.evaluation.report import markdown, write_page
     from elixir.evaluation.summary import read_rows
     from elixir.models.device import choose_device

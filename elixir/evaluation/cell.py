@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import torch
 
 from elixir.data.classes import find_class
-from elixir.data.files import read_json, replace_json
+from elixir.data.files import replace_json
 from elixir.data.lock import locked
 from elixir.data.opening import open_source
 from elixir.data.source import Source
-from elixir.errors import ElixirError, UnreadableSample
+from elixir.errors import ElixirError
+from elixir.evaluation.claims import claim, read_own
 from elixir.evaluation.defences import (
     BASELINES,
     DETECTORS,
@@ -35,63 +32,15 @@ from elixir.evaluation.defences import (
     spent,
 )
 from elixir.evaluation.outcome import train_and_attack, training
+from elixir.evaluation.poisoning import UNATTACKED, Poisoned, Poisoning, digest
 from elixir.evaluation.quality import repair_quality, trigger_quality
 from elixir.evaluation.truth import attack_of, last_attack, read_truth, recovery, unpoisoned
 from elixir.measurement.machine import machine
 from elixir.registry import find
 
-UNATTACKED = "none"
 TRUTH = "poisoned.truth.parquet"
 ORIGIN = "poisoned.json"
 DEFENCE = "defence.json"
-PLACES = ("train", "test")  # the same datasets may lie elsewhere
-
-
-@dataclass(frozen=True)
-class Poisoning:
-    """An attack at a rate.
-
-    Attributes:
-        attack: registered name, or "none" for the dataset as it is.
-        settings: of the attack.
-        rate: share of poisoned samples, of the dataset or, for clean-label attacks, of the target class; 0 for none.
-    """
-
-    attack: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    rate: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """For people and for files."""
-        if self.attack == UNATTACKED:
-            return UNATTACKED
-        settings = [value if isinstance(value, str) else f"{key}={value}" for key, value in self.settings.items()]
-        return "-".join([self.attack, *settings, f"{100 * self.rate:g}%"])
-
-
-@dataclass(frozen=True)
-class Poisoned:
-    """A poisoned dataset and the truth about it.
-
-    Attributes:
-        path: of the dataset.
-        source: the same, opened.
-        truth: about every sample of it, see `read_truth`.
-        mine: the same without what an earlier attack had poisoned.
-        attack: as it was fitted to the dataset; None for the dataset as it is.
-    """
-
-    path: str | Path
-    source: Source
-    truth: pa.Table
-    mine: pa.Table
-    attack: Any | None
-
-    def kinds(self) -> np.ndarray:
-        """One of "clean", "poisoned" and "cover" for every sample."""
-        kinds = dict(zip(self.truth.column("output").to_pylist(), self.truth.column("truth").to_pylist(), strict=True))
-        return np.array([kinds[sample.id] for sample in self.source.samples], object)
 
 
 @dataclass(frozen=True)
@@ -133,7 +82,7 @@ class Experiment:
         A cell with fewer classifiers than there are to be is completed, as long as `folder`/work is there.
 
         Returns:
-            What the file holds: settings, `poisoned_sha256` (see `_digest`), `trigger`, `detection`, `repair`,
+            What the file holds: settings, `poisoned_sha256` (see `digest`), `trigger`, `detection`, `repair`,
             `outcomes`, `cost`, `machine`; without repair and outcomes for a subset.
 
         Raises:
@@ -157,7 +106,7 @@ class Experiment:
             "settings": {} if pipeline in BASELINES else self.settings,
         }
         if path.exists():
-            known = _read_own(path, about, "remove it, and run the same command again")
+            known = read_own(path, about, "remove it, and run the same command again")
             if not recipe.items() <= known["cost"].get("config", {}).items():
                 raise ElixirError(f"{path} is of another version of {pipeline}; choose another output folder")
             if known.get("training", training()) != training():
@@ -169,9 +118,9 @@ class Experiment:
             home = self._home(poisoning)
             poisoned = self._poisoned(poisoning, home, before)
             folder, untreated = home / defence_name(pipeline, self.subset), home / UNDEFENDED
-            _claim(folder, DEFENCE, _trained_on(recipe))
+            claim(folder, DEFENCE, _trained_on(recipe))
             if looks_back:
-                _claim(untreated, DEFENCE, _trained_on({}))
+                claim(untreated, DEFENCE, _trained_on({}))
         source, truth = poisoned.source, poisoned.truth
         if self.subset and self.subset > len(source.samples):
             raise ElixirError(f"a subset of {self.subset} samples is more than the {len(source.samples)} there are")
@@ -191,7 +140,7 @@ class Experiment:
         result = {
             **about,
             "samples": len(source.samples),
-            "poisoned_sha256": _digest(source),
+            "poisoned_sha256": digest(source),
             "trigger": quality,
             "detection": vars(detection),
             **measured,
@@ -210,7 +159,7 @@ class Experiment:
             unattacked = Poisoning(UNATTACKED)
             with self._alone_with(unattacked):
                 train, keep, folder = before, None, self._home(unattacked) / UNDEFENDED
-                _claim(folder, DEFENCE, _trained_on({}))
+                claim(folder, DEFENCE, _trained_on({}))
         seeds = list(range(self.seed, self.seed + self.seeds))
         outcomes = train_and_attack(
             train, test, poisoned.attack, self.target, seeds, keep, folder, self.quiet, self.device, before.classes
@@ -225,7 +174,7 @@ class Experiment:
     @cached_property
     def _contents(self) -> dict[str, str]:
         """What tells the datasets from others, wherever they lie."""
-        return {"train": _digest(open_source(self.train)), "test": _digest(open_source(self.test, usual="test"))}
+        return {"train": digest(open_source(self.train)), "test": digest(open_source(self.test, usual="test"))}
 
     def _origin(self, poisoning: Poisoning) -> dict[str, Any]:
         """All that a poisoned dataset comes from."""
@@ -248,7 +197,7 @@ class Experiment:
         home = self.folder / "work" / poisoning.name
         if poisoning.attack != UNATTACKED and not (home / "poisoned").exists():
             shutil.rmtree(home, ignore_errors=True)
-        _claim(home, ORIGIN, self._origin(poisoning))
+        claim(home, ORIGIN, self._origin(poisoning))
         return home
 
     def _poisoned(self, poisoning: Poisoning, home: Path, train: Source) -> Poisoned:
@@ -265,35 +214,9 @@ class Experiment:
         return Poisoned(out, open_source(out), known, last_attack(known), attack_of(truth)[0])
 
 
-def _digest(source: Source) -> str:
-    """Of ids, labels and bytes of all samples that can be read, the same for the same dataset wherever it lies."""
-    digest = hashlib.sha256()
-    for index, sample in enumerate(source.samples):
-        with suppress(UnreadableSample):
-            data = source.read(index)
-            digest.update(f"{sample.id}\0{sample.label}\0{len(data)}\0".encode() + data)
-    return digest.hexdigest()
-
-
 def _trained_on(recipe: dict[str, Any]) -> dict[str, Any]:
     """All that decides what fresh classifiers learn from a poisoned dataset."""
     return {"recipe": recipe, "training": training()}
-
-
-def _claim(folder: Path, note: str, about: dict[str, Any]) -> None:
-    """Make a folder with a note of what it is for, or refuse one that is for something else."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not any(folder.iterdir()):
-        replace_json(folder / note, about)
-    _read_own(folder / note, about, f"remove {folder}, and run the same command again")
-
-
-def _read_own(path: Path, about: dict[str, Any], remedy: str) -> dict[str, Any]:
-    known = read_json(path, remedy)
-    if other := [key for key, value in about.items() if key not in PLACES and known.get(key) != value]:
-        facts = ", ".join(other)
-        raise ElixirError(f"{path} belongs to another experiment (other {facts}); choose another output folder")
-    return known
 
 
 def defence_name(pipeline: str, subset: int | None) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from elixir.errors import ElixirError
-from elixir.evaluation.cell import UNATTACKED, Poisoning
 from elixir.evaluation.defences import BASELINES, described
+from elixir.evaluation.poisoning import UNATTACKED, Poisoning
 from elixir.registry import find, names
 
 

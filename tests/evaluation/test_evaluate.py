@@ -24,10 +24,11 @@ from elixir.data.opening import open_source
 from elixir.data.pixels import PixelStore
 from elixir.errors import ElixirError
 from elixir.evaluation import cell, outcome
-from elixir.evaluation.cell import Experiment, Poisoning
+from elixir.evaluation.cell import Experiment
 from elixir.evaluation.defences import Case, Cleaned, defend, described, spectral_signatures
 from elixir.evaluation.grid import pipelines, poisonings
 from elixir.evaluation.outcome import train_and_attack
+from elixir.evaluation.poisoning import Poisoning
 from elixir.evaluation.report import markdown, overview, write_page
 from elixir.evaluation.summary import Share, defence_effectiveness, read_rows
 from elixir.measurement.machine import machine
