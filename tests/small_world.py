@@ -4,11 +4,13 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from elixir import cli
 from elixir.registry import register
 from elixir.result import Result
 
@@ -48,6 +50,21 @@ def place(result: Result) -> Path:
     """Where a result lies that does."""
     assert result.path is not None
     return result.path
+
+
+def elixir(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Run the command, and give its exit code."""
+    monkeypatch.setattr("sys.argv", ["elixir", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    return int(exit.value.code or 0)
+
+
+def images(count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Images in [0,1] and noise of their shape, (count, 3, height, width)."""
+    generator = torch.Generator().manual_seed(1)
+    shape = (count, 3, height, width)
+    return torch.rand(shape, generator=generator), torch.randn(shape, generator=generator)
 
 
 def png(pixels: np.ndarray) -> bytes:

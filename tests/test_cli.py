@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_world import FAST, make_shapes, png
+from small_world import FAST, elixir, make_shapes, png
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -30,13 +30,6 @@ from elixir.recipe import read_recipe, shipped_recipes
 from elixir.registry import find
 
 PAIRS = [item for key, value in FAST.items() for item in ("--set", f"{key}={json.dumps(value)}")]
-
-
-def elixir(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr("sys.argv", ["elixir", *map(str, arguments)])
-    with pytest.raises(SystemExit) as exit:
-        cli.main()
-    return int(exit.value.code or 0)
 
 
 def bomb() -> bytes:

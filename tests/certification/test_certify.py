@@ -12,10 +12,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from small_world import Blur
+from small_world import Blur, elixir
 from torch import Tensor
 
-from elixir import cli
 from elixir.certification.accuracy import accuracies, radii_up_to
 from elixir.certification.certify import Settings, certify_dataset
 from elixir.certification.ledger import Ledger, Row
@@ -208,10 +207,3 @@ def test_accuracies_by_hand():
     assert found["average"] == (0.5 + 0.25 + 0.25 + 0.25) / 4
     assert radii_up_to(0.3) == [0, 0.25, 0.5, 0.75]
     assert radii_up_to(1.232) == [0, 0.25, 0.5, 0.75, 1]
-
-
-def elixir(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr("sys.argv", ["elixir", *arguments])
-    with pytest.raises(SystemExit) as exit:
-        cli.main()
-    return int(exit.value.code or 0)

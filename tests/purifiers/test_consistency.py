@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from small_world import images
 
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet
@@ -21,12 +21,6 @@ from elixir.purifiers.base import Purifier
 from elixir.registry import find
 
 CPU = torch.device("cpu")
-
-
-def images(count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    shape = (count, 3, height, width)
-    return torch.rand(shape, generator=generator), torch.randn(shape, generator=generator)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.pipelines.consistency_models.pipeline_consistency_models import ConsistencyModelPipeline
 from diffusers.schedulers.scheduling_consistency_models import CMStochasticIterativeScheduler
+from small_world import images
 from torch import Tensor, nn
 
 from elixir.errors import ElixirError
@@ -49,12 +50,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unet, "fast_dtype", lambda _: torch.float32)
-
-
-def images(count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    shape = (count, 3, height, width)
-    return torch.rand(shape, generator=generator), torch.randn(shape, generator=generator)
 
 
 class Toy(nn.Module):

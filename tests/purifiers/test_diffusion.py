@@ -13,6 +13,7 @@ import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from small_world import images
 from torch import Tensor, nn
 
 from elixir.errors import ElixirError
@@ -48,12 +49,6 @@ def save(folder: Path, *, flat: bool = False, **settings: Any) -> Path:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("ddpm"))
-
-
-def images(count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    shape = (count, 3, height, width)
-    return torch.rand(shape, generator=generator), torch.randn(shape, generator=generator)
 
 
 class Toy(nn.Module):

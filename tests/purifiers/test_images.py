@@ -11,10 +11,9 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
-from small_world import Blur, png
+from small_world import Blur, elixir, png
 from torch import Tensor
 
-from elixir import cli
 from elixir.data.opening import open_source
 from elixir.data.shipped import TEST
 from elixir.data.tables import TableSamples, TableSource
@@ -26,10 +25,7 @@ from elixir.randomness import noise
 
 
 def purify(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr("sys.argv", ["elixir", "purify", *map(str, arguments)])
-    with pytest.raises(SystemExit) as exit:
-        cli.main()
-    return int(exit.value.code or 0)
+    return elixir(monkeypatch, "purify", *arguments)
 
 
 def clean(

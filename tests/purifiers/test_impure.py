@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from small_world import images
 
 from elixir.errors import ElixirError
 from elixir.models import impure as networks
@@ -36,12 +36,6 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=MODES)
 def purifier(request: pytest.FixtureRequest, file: Path) -> Purifier:
     return find("purifiers", request.param)(str(file), CPU)
-
-
-def images(count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    shape = (count, 3, height, width)
-    return torch.rand(shape, generator=generator), torch.randn(shape, generator=generator)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.15])

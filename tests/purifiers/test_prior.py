@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from torch import Tensor
+from small_world import images
 
 from elixir.errors import ElixirError
 from elixir.models.denoiser import DenoiserNet
@@ -40,12 +40,6 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def purifier(file: Path) -> Purifier:
     return find("purifiers", "prior")(str(file), CPU)
-
-
-def images(count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    shape = (count, 3, height, width)
-    return torch.rand(shape, generator=generator), torch.randn(shape, generator=generator)
 
 
 def test_gives_the_networks_output_clamped_for_any_architecture(purifier: Purifier) -> None:

@@ -14,9 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_world import Blur
+from small_world import Blur, elixir
 
-from elixir import cli
 from elixir.data.decode import decode
 from elixir.data.opening import open_source
 from elixir.errors import ElixirError
@@ -275,13 +274,6 @@ def test_a_purifier_is_loaded_with_its_weights(shapes: Path, tmp_path: Path, set
     settings = replace(settings, attacks=("fgsm",), eps=("8/255",), count=2, purifiers=("blur=a.safetensors", "blur"))
     measured(shapes, tmp_path / "out", settings)
     assert given == ["a.safetensors", None]
-
-
-def elixir(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr("sys.argv", ["elixir", *arguments])
-    with pytest.raises(SystemExit) as exit:
-        cli.main()
-    return int(exit.value.code or 0)
 
 
 def test_attacks_that_not_all_have_met_stand_in_no_table():
