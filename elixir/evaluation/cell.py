@@ -18,7 +18,7 @@ from elixir.data.lock import locked
 from elixir.data.opening import open_source
 from elixir.data.source import Source
 from elixir.errors import ElixirError
-from elixir.evaluation.claims import claim, read_own
+from elixir.evaluation.claims import agree, claim, read_own
 from elixir.evaluation.defences import (
     BASELINES,
     DETECTORS,
@@ -109,7 +109,7 @@ class Experiment:
             known = read_own(path, about, "remove it, and run the same command again")
             if not recipe.items() <= known["cost"].get("config", {}).items():
                 raise ElixirError(f"{path} is of another version of {pipeline}; choose another output folder")
-            if known.get("training", training()) != training():
+            if not agree(known.get("training", {}), training()):
                 raise ElixirError(f"{path} is of classifiers trained in another way; choose another output folder")
             if self.subset or len(known["outcomes"]) >= self.seeds:
                 return known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,11 @@ from elixir.data.files import read_json, replace_json
 from elixir.errors import ElixirError
 
 PLACES = ("train", "test")  # the same datasets may lie elsewhere
+
+
+def agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two notes say the same of all that both tell; older ones tell less."""
+    return all(one[key] == other[key] for key in one.keys() & other.keys())
 
 
 def claim(folder: Path, note: str, about: dict[str, Any]) -> None:

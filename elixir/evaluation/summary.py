@@ -10,6 +10,7 @@ from typing import Any
 
 from elixir.errors import ElixirError
 from elixir.evaluation.cell import defence_name
+from elixir.evaluation.claims import agree
 from elixir.evaluation.defences import UNDEFENDED
 from elixir.measurement.interval import exact_interval
 
@@ -130,8 +131,8 @@ def _row(name: str, cell: dict[str, Any], before: dict[str, Any] | None) -> Row:
 
 def _comparable(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two cells are about the same poisoned set and training, as far as they tell: older ones do not."""
-    facts = [[cell[key] for cell in (one, other) if cell.get(key)] for key in ("poisoned_sha256", "training")]
-    return all(fact == fact[:1] * len(fact) for fact in facts)
+    sets = {cell.get("poisoned_sha256") for cell in (one, other)} - {None}
+    return len(sets) < 2 and agree(one.get("training", {}), other.get("training", {}))
 
 
 def _residual(repair: dict[str, Any] | None) -> float | None:

@@ -368,12 +368,19 @@ def test_cells_tell_which_set_they_are_about(tiny: Experiment, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "der"), [("a", "a", 0.95), ("a", "b", None), (None, "b", 0.95), ("a", None, 0.95)]
+    ("before", "after", "der"),
+    [
+        ({"poisoned_sha256": "a"}, {"poisoned_sha256": "a"}, 0.95),
+        ({"poisoned_sha256": "a"}, {"poisoned_sha256": "b"}, None),
+        ({}, {"poisoned_sha256": "b"}, 0.95),  # older cells tell less
+        ({"training": {"epochs": 10}}, {"training": {"epochs": 10, "widths": [96, 192]}}, 0.95),
+        ({"training": {"epochs": 10}}, {"training": {"epochs": 1}}, None),
+    ],
 )
-def test_der_is_of_one_poisoned_set(tiny: Experiment, before: str | None, after: str | None, der: float | None):
-    for name, digest, asr in (("none", before, 0.9), ("dataelixir", after, 0.0)):
+def test_der_is_of_one_poisoned_set_and_training(tiny: Experiment, before: dict, after: dict, der: float | None):
+    for name, facts, asr in (("none", before, 0.9), ("dataelixir", after, 0.0)):
         outcome = {"accuracy": 0.9, "asr": asr, "robust_accuracy": 0.1, "tested": 100, "triggered": 60}
-        cell = CELL | {"pipeline": name, "outcomes": [outcome]} | ({"poisoned_sha256": digest} if digest else {})
+        cell = CELL | {"pipeline": name, "outcomes": [outcome]} | facts
         tiny.cell(BADNETS, name).write_text(json.dumps(cell))
     assert read_rows(tiny.folder)[0].der == pytest.approx(der)
 
