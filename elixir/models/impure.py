@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elixir.errors import ElixirError
+from elixir.models.ddpm import kept_variance
 from elixir.models.transformer import Block, positions
 from elixir.models.weights import read_weights
 
@@ -213,10 +214,9 @@ class ImpureNet(nn.Module):
         return _split(positions(rows, columns, width, device).permute(2, 0, 1)[None], 1)[0]
 
 
-def ddpm_signal(of: int = MASKED, beta_start: float = 1e-4, beta_end: float = 0.02) -> Tensor:
-    """sqrt(abar) at every time of a linear DDPM schedule, and 0 after its end; float32 (of + 1,)."""
-    kept = torch.cumprod(1 - torch.linspace(beta_start, beta_end, of, dtype=torch.float64), 0)
-    return torch.cat([kept, torch.zeros(1)]).sqrt().float()
+def ddpm_signal() -> Tensor:
+    """sqrt(abar) at every time of DDPM's schedule, and 0 at `MASKED`, after its end; float32 (MASKED + 1,)."""
+    return torch.cat([kept_variance(MASKED), torch.zeros(1)]).sqrt().float()
 
 
 def load_impure(path: Path) -> ImpureNet:

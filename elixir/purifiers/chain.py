@@ -12,20 +12,21 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor
+
+from elixir.models.ddpm import kept_variance
 
 Denoise = Callable[[Tensor, float], Tensor]
 NoiseAt = Callable[[int], Tensor]
 
 
-def ddpm_sigmas(steps: int = 150, of: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> list[float]:
+def ddpm_sigmas(steps: int = 150, of: int = 1000) -> list[float]:
     """Noise levels of the last `steps` timesteps of a linear DDPM schedule of `of` steps, in [0,1] units.
 
     Returns:
         steps + 1 values, falling from the level of timestep steps - 1 to that of timestep 0, then 0.
     """
-    kept = torch.cumprod(1 - torch.linspace(beta_start, beta_end, of, dtype=torch.float64), 0)[:steps]
+    kept = kept_variance(of)[:steps]
     return [*(((1 - kept) / kept).sqrt() / 2).flip(0).tolist(), 0.0]
 
 
