@@ -86,10 +86,12 @@ def poison_dataset(
 
     The truth has a row for every sample of the input: `id` in the input; `output`, its id in the poisoned dataset, ""
     if left out; `truth`: "clean", "poisoned" or "cover" (trigger-like, with its true label); `class` before and
-    `new_class` after; `attack`; `seed`. All settings are JSON in the file's metadata under "elixir".
+    `new_class` after; `attack`; `seed`; `earlier`, see below. All settings are JSON in the file's metadata under
+    "elixir".
 
     A dataset with a truth beside it gets a second attack on top of the first: other samples are drawn, and the rows of
-    the new truth tell of both, with the class that a sample had before either; its metadata tell of the second.
+    the new truth tell of both, those of the first as `earlier`, with the class that a sample had before either; its
+    metadata tell of the second.
 
     Args:
         attack: which trigger.
@@ -178,7 +180,7 @@ def _earlier(source: Source) -> dict[str, dict[str, Any]]:
     if not root.name or not path.exists():
         return {}
     try:
-        rows = pq.read_table(path, columns=SCHEMA.names).to_pylist()
+        rows = pq.read_table(path, columns=["output", "truth", "class", "attack", "seed"]).to_pylist()
     except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise ElixirError(f"{path} is no truth of an earlier attack: {error}; move it away") from error
     known = {sample.id for sample in source.samples}

@@ -30,7 +30,7 @@ from elixir.progress import Progress
 from elixir.recipe import read_recipe
 from elixir.registry import find
 from elixir.result import Result, read_result
-from elixir.run.run import Run
+from elixir.run.run import START_AGAIN, Run
 from elixir.stages.base import Stage, build_stage
 from elixir.stages.execute import execute
 
@@ -253,7 +253,7 @@ def _alone_at(dst: Path) -> Iterator[None]:
 
 def _finished_with(dst: Path, config: dict[str, Any]) -> bool:
     path = dst / ".elixir" / "run.json"
-    return path.is_file() and read_json(path, "add --overwrite without --resume to start again") == config
+    return path.is_file() and read_json(path, START_AGAIN) | {"device": config["device"]} == config  # of any device
 
 
 def _make_way(dst: Path, work: Path, config: dict[str, Any], resume: bool, overwrite: bool) -> None:
@@ -269,7 +269,7 @@ def _make_way(dst: Path, work: Path, config: dict[str, Any], resume: bool, overw
             raise ElixirError(
                 f"an interrupted run for {dst} was found; add --resume to go on with it or --overwrite to start again"
             )
-        before = read_json(written, "add --overwrite without --resume to start again")
+        before = read_json(written, START_AGAIN)
         changed = sorted(key for key in config if config[key] != before.get(key))
         if changed:
             raise ElixirError(

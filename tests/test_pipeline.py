@@ -15,9 +15,11 @@ from small_world import FAST
 
 from elixir.api import scan
 from elixir.data.lock import locked
+from elixir.data.opening import open_source
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, save_classifier
 from elixir.pipeline import Pipeline
+from elixir.purifiers.identity import Identity
 from elixir.recipe import shipped_recipes
 from elixir.registry import find, names, register
 from elixir.run.run import Run
@@ -47,18 +49,19 @@ def test_a_stage_between_target_and_refine_may_be_left_out(shapes: Path, tmp_pat
 def test_stages_name_all_that_they_read(recipe: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     read: dict[str, set[str]] = {}
 
+    known = {stage.name for stage in Pipeline.from_recipe(recipe).stages}
+
     def recording(name: str) -> None:
         method = getattr(Run, name)
 
-        def record(run: Run, stage: str, *args: Any) -> Any:
-            read.setdefault(run._stage, set()).add(stage)
-            return method(run, stage, *args)
+        def record(run: Run, stage_or_model: str, *args: Any) -> Any:
+            read.setdefault(run._stage, set()).update({stage_or_model} & known)
+            return method(run, stage_or_model, *args)
 
         monkeypatch.setattr(Run, name, record)
 
-    recording("column")
-    recording("columns")
-    known = {stage.name for stage in Pipeline.from_recipe(recipe).stages}
+    for name in ("column", "columns", "classify", "copy_model"):
+        recording(name)
     settings = {key: value for key, value in FAST.items() if key.partition(".")[0] in {"purifier", *known}}
     paper = {"candidates.steps": 12, "candidates.of": 40, "candidates.keep": 6, "candidates.rounds": 2}
     pipeline = Pipeline.from_recipe(recipe, settings | (paper if recipe == "dataelixir-paper" else {}))
@@ -304,6 +307,33 @@ def test_resuming_takes_the_same_columns_and_weights(tmp_path: Path, stopped: li
     save_classifier(SmallResNet(2), weights, ["0", "1"])
     with pytest.raises(ElixirError, match=r"other settings \(reference_sha256\)"):
         run("fine")
+
+
+def test_an_interrupted_run_stays_on_its_device_and_a_finished_one_is_read_on_any(shapes: Path, tmp_path: Path):
+    def on_another_device(folder: Path) -> None:
+        config = json.loads((folder / "run.json").read_text())
+        assert config["device"] == "cpu"
+        (folder / "run.json").write_text(json.dumps(config | {"device": "cuda"}))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("elixir.pipeline.execute", lambda run, stage: raise_interrupt())
+        with pytest.raises(KeyboardInterrupt):
+            scan(shapes, tmp_path / "out", settings=FAST)
+    on_another_device(tmp_path / ".out.elixir-partial")
+    with pytest.raises(ElixirError, match=r"other settings \(device\)"):
+        scan(shapes, tmp_path / "out", settings=FAST, resume=True)
+    result = scan(shapes, tmp_path / "out", settings=FAST, overwrite=True)
+    on_another_device(tmp_path / "out" / ".elixir")
+    assert scan(shapes, tmp_path / "out", settings=FAST, resume=True).table.equals(result.table)
+
+
+def test_damaged_columns_are_named(shapes: Path, tmp_path: Path):
+    run = Run(tmp_path / "run", open_source(shapes), Identity())
+    run.write_part("index", 0, np.arange(9), {"readable": np.ones(9, bool)})
+    (part,) = (tmp_path / "run" / "columns" / "index").iterdir()
+    part.write_bytes(part.read_bytes()[:-20])
+    with pytest.raises(ElixirError, match=r"000000\.parquet cannot be read: .* add --overwrite without --resume"):
+        run.column("index", "readable")
 
 
 @pytest.mark.parametrize("place", ["out/.elixir", ".out.elixir-partial"])

@@ -86,7 +86,7 @@ def certify_dataset(
     if len(set(settings.sigmas)) < len(settings.sigmas):
         raise ElixirError("a sigma is given twice")
     check(settings.alpha, settings.n0, settings.n)
-    refuse_overlap(source, out)
+    refuse_overlap(source, out, around=True)
     part, unreadable, digest = evenly_spread(source, settings.count)
     about: dict[str, object] = {
         "test": source.location,
@@ -103,7 +103,7 @@ def certify_dataset(
         classifier = load_classifier(settings.classifier, len(source.classes), device, source.classes)
         purifier = find("purifiers", settings.purifier)(settings.prior, device)
         smoothed = [SmoothedClassifier(classifier, purifier, s, device, settings.seed) for s in settings.sigmas]
-        result_folder(out, journal.name, "curve.svg")
+        result_folder(out, (journal.name, "curve.svg"), ("rows.parquet", "timings.json"))
         measured_on = machine(device)
         ledger = Ledger(journal, about)
         _certify(part, smoothed, settings, ledger, Progress(quiet))

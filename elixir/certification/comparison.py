@@ -57,7 +57,7 @@ def read_certification(folder: Path) -> Certification:
     """
     if not (folder / "summary.json").exists():
         raise ElixirError(f"{folder} holds no finished certification; run the same `elixir certify` again to finish it")
-    columns = read_columns([folder / "rows.parquet"])
+    columns = read_columns([folder / "rows.parquet"], "certify again, into another folder")
     if "radius" not in columns:
         raise ElixirError(f"{folder} holds no certification")
     fields = list(Certificate.__dataclass_fields__)

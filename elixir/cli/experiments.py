@@ -183,7 +183,7 @@ def evaluate(
         quiet,
     )
     for source in (open_source(train), open_source(test, usual="test")):
-        refuse_overlap(source, folder)
+        refuse_overlap(source, folder, around=True)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for poisoning in attacked:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -132,16 +132,23 @@ def occupied(path: Path) -> bool:
     return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
-def result_folder(folder: Path, *signs: str) -> None:
-    """Make `folder`, or make sure that it is empty or holds one of the files that tell what it is.
+def result_folder(folder: Path, signs: Sequence[str], written: Sequence[str]) -> None:
+    """Make `folder`, unless something of others would be replaced there.
+
+    Args:
+        folder: for the results.
+        signs: files of which one is there when the results are ours.
+        written: files that are going to be replaced.
 
     Raises:
-        ElixirError: it holds something else, or cannot be made.
+        ElixirError: one of them is there, but no sign; or the folder cannot be made.
     """
     with writing(folder):
-        if occupied(folder) and not any((folder / sign).is_file() for sign in signs):
-            raise ElixirError(f"{escape(str(folder))} holds something else; give a folder that does not exist yet")
         folder.mkdir(parents=True, exist_ok=True)
+    if not any((folder / sign).exists() for sign in signs):
+        for name in written:
+            if (folder / name).exists():
+                raise ElixirError(f"{escape(str(folder))} has a {name} of something else; give another folder with -o")
 
 
 def empty_folder(folder: Path) -> None:

@@ -37,10 +37,11 @@ class FolderSink:
             folders = [unescape(path) for path in source.folders]
             self._classes = [unescape(name) for name in source.classes]
         else:
-            taken = Names([], [])
-            folders = self._classes = [taken.free(file_name(name)) for name in source.classes]
+            folders = self._classes = [file_name(name) for name in source.classes]
         with writing(folder):
             for path in folders:
+                if "/" not in path:
+                    self._refuse(path)
                 (folder / path).mkdir(parents=True, exist_ok=True)
 
     def write(self, index: int, decision: Decision) -> str:
@@ -107,11 +108,15 @@ class FolderSink:
     def _make_room(self, path: str) -> None:
         with writing(self.folder / path):
             (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
-            if os.path.lexists(self.folder / path):
-                raise ElixirError(
-                    f"two samples would be {escape(path)} on this file system, which does not tell upper from lower "
-                    "case; write to one that does, or to a table with --to parquet"
-                )
+        self._refuse(path)
+
+    def _refuse(self, path: str) -> None:
+        """Raise an ElixirError for what is there already, as the output was empty."""
+        if os.path.lexists(self.folder / path):
+            raise ElixirError(
+                f"{escape(path)} would be there twice on this file system, which does not tell upper from lower case; "
+                "write to one that does, or to a table with --to parquet"
+            )
 
     def _free(self, label: int, name: str) -> str:
         if label not in self._names:

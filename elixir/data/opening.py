@@ -79,12 +79,13 @@ def _named(src: str | Path) -> Path:
         raise ElixirError(f"{src} is no path: {error}; check it") from error
 
 
-def refuse_overlap(source: Source, dst: Path) -> None:
+def refuse_overlap(source: Source, dst: Path, around: bool = False) -> None:
     """Make sure that an output neither lies in what a source is read from nor holds it.
 
     Args:
         source: the input.
         dst: the output.
+        around: whether it may hold it, as nothing is removed or replaced there.
 
     Raises:
         ElixirError: it does.
@@ -96,7 +97,7 @@ def refuse_overlap(source: Source, dst: Path) -> None:
             raise ElixirError(f"source and destination are the same: {there}; give another folder with -o")
         if any(_same(place, parent) for parent in dst.parents):
             raise ElixirError(f"the destination {there} lies inside the source {here}; give a folder outside of it")
-        if any(_same(parent, dst) for parent in place.parents):
+        if not around and any(_same(parent, dst) for parent in place.parents):
             raise ElixirError(f"the source {here} lies inside the destination {there}; give another folder with -o")
 
 
@@ -110,7 +111,7 @@ def _places(source: Source) -> list[Path]:
     if isinstance(source, FolderSource):
         return [source.root]
     if isinstance(source, tables.TableSource):
-        opened = [Path(unescape(source.location))]  # which may be no path, but what a dataset is called
+        opened = [place for place in [Path(unescape(source.location))] if place.exists()]  # it may be a name
         parts = (source.rows, *(source.siblings or {}).values())
         return [*opened, *(place for part in parts for place in tables.places(part)), *tables.named_folders(source)]
     return []

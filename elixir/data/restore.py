@@ -36,7 +36,8 @@ def restore(dst: Path, out: Path) -> int:
 
     Files come back byte for byte; rows of tables value by value, in files of the same names. Where files were links
     inside the tree, their contents come back. Splits that were not copied to `dst` do not, and nothing that lay beside
-    parquet files does.
+    parquet files does. Samples in `dst` may have been replaced by links since, as DVC and git-annex do; other files may
+    not, as nothing tells that they are still the same.
 
     Args:
         dst: output of a finished run, with `.elixir/manifest.parquet`.
@@ -258,7 +259,10 @@ def _check_there(path: Path) -> None:
 def _check_within(dst: Path, path: Path) -> None:
     """That what is read there, and cannot be told by a digest, lies in the output, whatever is a link."""
     if not Path(os.path.realpath(path)).is_relative_to(dst):
-        raise ElixirError(f"{escape(str(path))} is a link that leaves {escape(str(dst))}; put the file in its place")
+        raise ElixirError(
+            f"{escape(str(path))} is a link that leaves {escape(str(dst))}; "
+            "put the file itself there (dvc unprotect, git annex unlock)"
+        )
 
 
 def _found(dst: Path, folder: Path, path: str) -> Path:

@@ -237,8 +237,8 @@ def open_parquet(files: list[Path], choice: Choice, location: str) -> TableSourc
     splits: dict[str, list[Path]] = {}
     common = os.path.commonpath([file.parent for file in files])
     for file in files:
-        names = (file.stem, str(file.parent.relative_to(common)))
-        found = next(filter(None, (_SPLIT.search(name.lower()) for name in names)), None)
+        folders = [_SPLIT.fullmatch(name.lower()) for name in file.parent.relative_to(common).parts]
+        found = next(filter(None, (_SPLIT.search(file.stem.lower()), *folders)), None)
         splits.setdefault(found[1] if found else "train", []).append(file)
     split = next(iter(splits))
     if len(splits) > 1 or choice.split:

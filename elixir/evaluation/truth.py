@@ -108,11 +108,22 @@ def read_truth(path: Path) -> pa.Table:
         ElixirError: no such file, or another kind of file.
     """
     try:
-        return pq.read_table(path, columns=["id", "output", "truth", "class", "earlier"])
-    except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        table = pq.read_table(path)
+        if "earlier" not in table.column_names:
+            table = table.append_column("earlier", _earlier(table))
+        return table.select(["id", "output", "truth", "class", "earlier"])
+    except (OSError, pa.ArrowInvalid, KeyError) as error:
         raise ElixirError(
             f"{path} is not the truth file that `elixir poison` writes beside its output: {error}"
         ) from error
+
+
+def _earlier(truth: pa.Table) -> pa.Array:
+    """Which rows are of an earlier attack, by its name and seed: all that a truth of version 0.1 tells."""
+    record = json.loads((truth.schema.metadata or {}).get(b"elixir", b"{}"))
+    mine = (record.get("attack"), record.get("plan", {}).get("seed"))
+    rows = zip(truth.column("attack").to_pylist(), truth.column("seed").to_pylist(), strict=True)
+    return pa.array([row != mine for row in rows], pa.bool_())
 
 
 def last_attack(truth: pa.Table) -> pa.Table:

@@ -192,6 +192,8 @@ def _load_transformers(spec: str, classes: int, device: torch.device, names: Seq
     except ElixirError:
         raise
     except Exception as error:  # what a damaged folder raises is anything
+        if "trust_remote_code" in str(error):
+            raise ElixirError(f"{spec!r} brings code of its own, which is not run: export it to TorchScript") from error
         raise ElixirError(f"{spec!r} is no transformers image classifier with its image processor: {error}") from error
     labels = [str(config.id2label[index]) for index in range(classes)]
     order = [labels.index(name) for name in names] if names and sorted(names) == sorted(labels) else None

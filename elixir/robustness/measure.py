@@ -112,7 +112,7 @@ def measure_robustness(
             holds something else or overlaps with the test set.
     """
     _check(settings)
-    refuse_overlap(source, out)
+    refuse_overlap(source, out, around=True)
     part, unreadable, digest = evenly_spread(source, settings.count)
     digests = {model: sha256_of(model) for model in {_weights(name) for name in settings.purifiers}}
     about: dict[str, Any] = {
@@ -128,12 +128,12 @@ def measure_robustness(
     if not summary.exists():
         classifier = load_classifier(settings.classifier, len(source.classes), device, source.classes)
         loaded = {name: _load(name, device) for name in settings.purifiers}
-        result_folder(out, "rows.jsonl", "static.svg")
+        result_folder(out, ("rows.jsonl", "static.svg"), ("rows.parquet", "timings.json"))
         with writing(out):
             (out / "adversarial").mkdir(exist_ok=True)
         journal = Journal(out / "rows.jsonl", about)
         if not journal.entries:
-            for stale in (out / "adversarial").glob("*.safetensors"):
+            for stale in (out / "adversarial").glob("*-*-*.safetensors"):
                 stale.unlink()
         defended = {
             name: Defended(classifier, purifier, settings.sigma, settings.draws, device)

@@ -32,24 +32,25 @@ def write_columns(path: Path, columns: Columns) -> None:
         pq.write_table(_to_table(columns), partial)
 
 
-def read_columns(paths: Sequence[Path], only: str | None = None) -> Columns:
+def read_columns(paths: Sequence[Path], remedy: str, only: str | None = None) -> Columns:
     """Read columns of several files, one after the other.
 
     Args:
         paths: of the files.
+        remedy: what to do if one is damaged, for the message.
         only: the one column that is wanted; all by default.
 
     Raises:
         ElixirError: a file is missing or damaged.
     """
-    return _to_arrays(pa.concat_tables([_read(path, only) for path in paths]))
+    return _to_arrays(pa.concat_tables([_read(path, remedy, only) for path in paths]))
 
 
-def _read(path: Path, only: str | None) -> pa.Table:
+def _read(path: Path, remedy: str, only: str | None) -> pa.Table:
     try:
         return pq.read_table(path, columns=None if only is None else [only], use_threads=False)
     except (OSError, pa.ArrowException) as error:
-        raise ElixirError(f"{escape(str(path))} cannot be read: {error}; start again without it") from error
+        raise ElixirError(f"{escape(str(path))} cannot be read: {error}; {remedy}") from error
 
 
 def _to_table(columns: Columns) -> pa.Table:

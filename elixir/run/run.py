@@ -30,6 +30,8 @@ from elixir.progress import Progress
 from elixir.purifiers.base import Purifier
 from elixir.run.columns import Columns, read_columns, write_columns
 
+START_AGAIN = "add --overwrite without --resume to start again"
+
 
 @dataclass
 class Cost:
@@ -243,7 +245,7 @@ class Run:
         Raises:
             ElixirError: the stage has not run.
         """
-        return read_columns(self._parts(stage))
+        return read_columns(self._parts(stage), START_AGAIN)
 
     def column(self, stage: str, name: str) -> np.ndarray:
         """One of the columns that a finished stage has written.
@@ -251,7 +253,7 @@ class Run:
         Raises:
             ElixirError: the stage has not run.
         """
-        return read_columns(self._parts(stage), name)[name]
+        return read_columns(self._parts(stage), START_AGAIN, name)[name]
 
     def has_part(self, stage: str, part: int) -> bool:
         """Whether columns of that part are written."""

@@ -32,7 +32,7 @@ class BenignStage(ReduceStage):
     mirror_from: Annotated[float, Range(least=0, most=1)] = 0.75
 
     def needs(self) -> tuple[str, ...]:
-        return ("refine",)
+        return ("reference", "refine")
 
     def reduce(self, run: Run) -> Columns:
         suspect = run.column("refine", "suspect")

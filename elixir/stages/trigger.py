@@ -44,7 +44,7 @@ class TriggerStage(ReduceStage):
     hosts: Count = 256
 
     def needs(self) -> tuple[str, ...]:
-        return ("probe", "target", "refine", "benign")
+        return ("reference", "probe", "target", "refine", "benign")
 
     def reduce(self, run: Run) -> Columns:
         rows, suspect = run.readable_rows(), run.column("refine", "suspect")

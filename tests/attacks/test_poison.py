@@ -202,6 +202,9 @@ def test_a_second_attack_leaves_the_samples_of_the_first_alone(tree, tmp_path):
     assert len(last_attack(read_truth(done.truth))) == len(rows) - 6
     again = BadNets().poison_dataset(once, tmp_path / "again", "no entry", rate=0.2)  # the same attack, the same seed
     assert len(last_attack(read_truth(again.truth))) == len(rows) - 6
+    old = tmp_path / "old.parquet"  # as version 0.1 wrote it
+    pq.write_table(pq.read_table(done.truth).drop_columns(["earlier"]), old)
+    assert read_truth(old).equals(read_truth(done.truth))
     shutil.copy(done.truth, tmp_path / "once.truth.parquet")
     with pytest.raises(ElixirError, match="is about another dataset"):
         Blended().poison_dataset(once, tmp_path / "thrice", "no entry", rate=0.2)

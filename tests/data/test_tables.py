@@ -184,6 +184,9 @@ def test_splits_in_folders_of_their_own(tmp_path: Path) -> None:
     pattern = str(tmp_path / "src/**/*.parquet")
     assert [sample.id for sample in open_source(pattern).samples] == [f"0000/{row:08d}" for row in range(3)]
     assert len(open_source(pattern, split="test").samples) == 2
+    parquet(tmp_path / "cams/site-dev/0.parquet", image=[PNG], label=[0])
+    parquet(tmp_path / "cams/front/0.parquet", image=[PNG] * 2, label=[0, 1])
+    assert len(open_source(str(tmp_path / "cams/**/*.parquet")).samples) == 3  # "site-dev" is not a split
 
 
 def test_a_small_file_of_large_values_is_decoded_a_little_at_a_time(tmp_path: Path) -> None:
@@ -589,6 +592,7 @@ def test_an_output_in_the_folder_of_a_table_is_refused(tmp_path: Path, kind: str
         refuse_overlap(source, tmp_path / "src/out")
     with pytest.raises(ElixirError, match="lies inside the destination"):
         refuse_overlap(source, tmp_path)
+    refuse_overlap(source, tmp_path, around=True)
 
 
 def test_images_that_are_only_named_are_not_written_over(tmp_path: Path) -> None:
@@ -606,6 +610,7 @@ def test_images_that_are_only_named_are_not_written_over(tmp_path: Path) -> None
         refuse_overlap(source, tmp_path / "out")
     stored = open_source(table())  # names within its own bytes
     refuse_overlap(stored, tmp_path / "p")
+    refuse_overlap(stored, Path())  # its location is no path
 
 
 def test_torch_dataset_of_random_images() -> None:

@@ -201,7 +201,7 @@ def test_code_in_a_transformers_folder_is_not_run(tmp_path: Path, monkeypatch: p
         f"open({str(tmp_path / 'ran')!r}, 'w')\nclass EvilConfig: pass\nclass Evil: pass\n"
     )
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 10))
-    with pytest.raises(ElixirError, match="is no transformers image classifier"):
+    with pytest.raises(ElixirError, match="brings code of its own, which is not run: export it"):
         load_classifier(str(tmp_path), CLASSES, CPU)
     assert not (tmp_path / "ran").exists()
 

@@ -20,7 +20,7 @@ class ConcludeStage(MapStage):
     name = "conclude"
 
     def needs(self) -> tuple[str, ...]:
-        return ("transitions", "settle", "consensus", "finetune")
+        return ("reference", "candidates", "transitions", "settle", "consensus", "finetune")
 
     def rows(self, run: Run) -> np.ndarray:
         found = run.columns("transitions")
