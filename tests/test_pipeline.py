@@ -324,7 +324,7 @@ def test_an_interrupted_run_stays_on_its_device_and_a_finished_one_is_read_on_an
         scan(shapes, tmp_path / "out", settings=FAST, resume=True)
     result = scan(shapes, tmp_path / "out", settings=FAST, overwrite=True)
     on_another_device(tmp_path / "out" / ".elixir")
-    assert scan(shapes, tmp_path / "out", settings=FAST, resume=True).table.equals(result.table)
+    assert scan(shapes, tmp_path / "out", settings=FAST, resume=True).counts == result.counts
 
 
 def test_damaged_columns_are_named(shapes: Path, tmp_path: Path):
