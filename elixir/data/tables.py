@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import Counter
@@ -24,6 +25,8 @@ from elixir.errors import ElixirError, UnreadableSample
 
 IMAGE_NAMES = ("image", "img", "images", "picture", "photo", "pixel_values", "jpg", "png", "webp")
 LABEL_NAMES = ("label", "labels", "y", "target", "targets", "class", "fine_label", "category", "cls")
+
+log = logging.getLogger(__name__)
 
 _SAVE_AGAIN = "save the dataset again"
 _SPLIT = re.compile(r"(?<![a-z])(train|test|validation|valid|val|dev|eval)(?![a-z])")
@@ -255,6 +258,8 @@ def open_parquet(files: list[Path], choice: Choice, location: str) -> TableSourc
 
 def open_hub(name: str, choice: Choice) -> TableSource:
     """A dataset on the Hugging Face hub, downloaded by `datasets`."""
+    if "/" not in name:  # more often a mistake in the name of a folder
+        log.warning("there is no %s here, so the Hugging Face hub is asked for it", name)
     try:
         found = datasets.load_dataset(name)
     except Exception as error:  # everything from a network failure to the dataset's own mistakes

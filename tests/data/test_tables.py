@@ -462,13 +462,17 @@ def test_what_is_no_dataset() -> None:
         open_source("~nobody-of-this-name/x")
 
 
-def test_hub_name_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_name_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     def refuse(name):
         raise ConnectionError("no network")
 
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     with pytest.raises(ElixirError, match=r"someone/signs is neither a path nor a dataset .* no network"):
         open_source("someone/signs")
+    assert not caplog.messages
+    with pytest.raises(ElixirError, match="no network"):
+        open_source("sgins")
+    assert caplog.messages == ["there is no sgins here, so the Hugging Face hub is asked for it"]
 
 
 def test_hub_name(monkeypatch: pytest.MonkeyPatch) -> None:
