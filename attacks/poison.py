@@ -21,7 +21,7 @@ from elixir.data.decode import Picture, decode, encode
 from elixir.data.files import RUN_FOLDER, occupied, real_path, refuse_bytes, refuse_mount, replacing, writing
 from elixir.data.folder import FolderSource
 from elixir.data.names import unescape
-from elixir.data.opening import refuse_overlap
+from elixir.data.opening import place_of, refuse_overlap
 from elixir.data.sink import open_sink
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
@@ -175,7 +175,7 @@ def poison_dataset(
 
 def _earlier(source: Source) -> dict[str, dict[str, Any]]:
     """What the truth beside a dataset tells of its poisoned and cover samples, by id."""
-    root = _root(source)
+    root = place_of(source)
     path = root.parent / f"{root.name}.truth.parquet"
     if not root.name or not path.exists():
         return {}
@@ -188,11 +188,6 @@ def _earlier(source: Source) -> dict[str, dict[str, Any]]:
         raise ElixirError(f"{path} is about another dataset than {root}; move it away")
     kept = ("truth", "class", "attack", "seed")
     return {row["output"]: {key: row[key] for key in kept} for row in rows if row["truth"] != "clean"}
-
-
-def _root(source: Source) -> Path:
-    """Where a dataset is on disk, if it is."""
-    return source.root if isinstance(source, FolderSource) else Path(unescape(source.location)).resolve()
 
 
 def _refuse_to_overwrite(source: Source, out: Path, *beside: Path) -> None:

@@ -10,6 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from elixir.data.names import escape
 from elixir.errors import ElixirError, UnreadableSample
 
@@ -92,6 +95,23 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     return content
 
 
+def read_table(path: Path, remedy: str, columns: list[str] | None = None) -> pa.Table:
+    """Read a parquet file as a whole.
+
+    Args:
+        path: of the file.
+        remedy: what to do if that fails, for the message.
+        columns: those that are wanted; all by default.
+
+    Raises:
+        ElixirError: it is missing or damaged, or lacks a column.
+    """
+    try:
+        return pq.read_table(path, columns=columns, use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise ElixirError(f"{escape(str(path))} cannot be read: {error}; {remedy}") from error
+
+
 def copy(source: Path, path: Path, partial: Path) -> None:
     """Copy the bytes of one file, and times and permissions where the file system has them; links are followed."""
     with replacing(path, partial):
@@ -100,16 +120,23 @@ def copy(source: Path, path: Path, partial: Path) -> None:
             shutil.copystat(source, partial)
 
 
+@contextmanager
+def resolving(path: str | Path) -> Iterator[None]:
+    """Turn what goes wrong inside, where `path` is resolved, into an ElixirError that names it."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:  # no such user, a loop of links, a NUL
+        raise ElixirError(f"{escape(str(path))} is no path: {error}; check it") from error
+
+
 def real_path(path: str | Path) -> Path:
     """The path, absolute, with ~ and links resolved.
 
     Raises:
         ElixirError: it cannot be resolved.
     """
-    try:
+    with resolving(path):
         return Path(path).expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # no such user, a loop of links, a NUL
-        raise ElixirError(f"{escape(str(path))} is no path: {error}; check it") from error
 
 
 def refuse_mount(path: Path) -> None:

@@ -40,8 +40,7 @@ class FolderSink:
             folders = self._classes = [file_name(name) for name in source.classes]
         with writing(folder):
             for path in folders:
-                if "/" not in path:
-                    self._refuse(path)
+                self._refuse(path)
                 (folder / path).mkdir(parents=True, exist_ok=True)
 
     def write(self, index: int, decision: Decision) -> str:

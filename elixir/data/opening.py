@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from elixir.data import tables
-from elixir.data.files import real_path
+from elixir.data.files import real_path, resolving
 from elixir.data.folder import FolderSource
 from elixir.data.names import escape, unescape
 from elixir.data.part import Part
@@ -46,7 +46,8 @@ def open_source(
     choice = tables.Choice(image, label, split, usual)
     if not isinstance(src, str | Path):
         return tables.open_object(src, choice)
-    path = _named(src)
+    with resolving(src):
+        path = Path(src).expanduser()
     if path.is_dir():
         if _is_saved(path):
             return tables.open_saved(path, choice)
@@ -72,11 +73,9 @@ def open_source(
     raise ElixirError(f"{path} does not exist (or cannot be seen from here); check the path")
 
 
-def _named(src: str | Path) -> Path:
-    try:
-        return Path(src).expanduser()
-    except RuntimeError as error:
-        raise ElixirError(f"{src} is no path: {error}; check it") from error
+def place_of(source: Source) -> Path:
+    """The folder, file or pattern that a source was opened from; nothing is there if it is not one of the disk."""
+    return source.root if isinstance(source, FolderSource) else Path(unescape(source.location)).resolve()
 
 
 def refuse_overlap(source: Source, dst: Path, around: bool = False) -> None:
@@ -108,13 +107,13 @@ def _same(one: Path, other: Path) -> bool:
 
 def _places(source: Source) -> list[Path]:
     """The files and folders on disk that a source is read from."""
-    if isinstance(source, FolderSource):
-        return [source.root]
+    opened = place_of(source)
+    places = [opened] if opened.exists() else []
     if isinstance(source, tables.TableSource):
-        opened = [place for place in [Path(unescape(source.location))] if place.exists()]  # it may be a name
         parts = (source.rows, *(source.siblings or {}).values())
-        return [*opened, *(place for part in parts for place in tables.places(part)), *tables.named_folders(source)]
-    return []
+        places += [place for part in parts for place in tables.places(part)]
+        places += tables.named_folders(source)
+    return places
 
 
 def _is_saved(folder: Path) -> bool:

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from elixir.data.files import RUN_FOLDER, copy, occupied, read_json, real_path, refuse_mount, writing
+from elixir.data.files import RUN_FOLDER, copy, occupied, read_json, read_table, real_path, refuse_mount, writing
 from elixir.data.lock import locked
 from elixir.data.names import escape, unescape
 from elixir.data.originals import COLUMNS, ORIGINALS, QUARANTINE
@@ -289,8 +288,5 @@ def _check(id: str, data: bytes | None, digest: str | None) -> None:
 
 
 def _read_manifest(dst: Path) -> dict[str, list[str]]:
-    path = dst / RUN_FOLDER / "manifest.parquet"
-    try:
-        return pq.read_table(path, columns=list(_MANIFEST)).to_pydict()
-    except (OSError, pa.ArrowException) as error:
-        raise ElixirError(f"{path} cannot be read: {error}; give the output folder of a finished run") from error
+    remedy = "give the output folder of a finished run"
+    return read_table(dst / RUN_FOLDER / "manifest.parquet", remedy, list(_MANIFEST)).to_pydict()

@@ -111,7 +111,7 @@ class Hearing:
         if len(group) < self._smallest:
             return Testimony("trigger", suspicion)
         carried, against = float(record.cause[group].mean()), float(record.contradiction[group].mean())
-        common = self._transplant(GAIN * mean_residual(self._run, self._run.readable_rows()[group]))
+        common = self._common(group)
         evidence = {"transplant": carried, "common_transplant": common, "contradiction": against}
         return Testimony("trigger", suspicion, max(carried, common) * against, evidence)
 
@@ -128,7 +128,7 @@ class Hearing:
         if len(group) < self._smallest:
             return Testimony("cause", suspicion)
         carried = float(cause[group].mean())
-        common = self._transplant(GAIN * mean_residual(self._run, self._run.readable_rows()[group]))
+        common = self._common(group)
         more = self._transplant(self._difference(group, np.setdiff1d(self._members, group)))
         clear = cut(logit(suspicion.clip(TINY, 1 - TINY))).separation
         evidence = {
@@ -189,6 +189,10 @@ class Hearing:
         rows = run.readable_rows()
         difference = mean_of(run.pixels, rows[group]) - mean_of(run.pixels, rows[rest])
         return difference * min(1.0, LOUDEST / max(float(difference.square().mean().sqrt()), 1e-9))
+
+    def _common(self, group: np.ndarray) -> float:
+        """What hosts show of what purification takes away from a group's samples on average; see `_transplant`."""
+        return self._transplant(GAIN * mean_residual(self._run, self._run.readable_rows()[group]))
 
     def _transplant(self, change: Tensor) -> float:
         """Mean probability of the label on hosts with something (grey levels, (3, s, s)) added."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,19 +80,19 @@ def read_rows(folder: Path) -> list[Row]:
     Raises:
         ElixirError: there is none, or a file is no cell.
     """
-    cells: list[tuple[tuple[Any, ...], str, dict[str, Any]]] = []
+    rows: list[tuple[tuple[Any, ...], Row]] = []
     for path in sorted(folder.glob("*.json")):
         try:
             cell = json.loads(path.read_text())
             name = path.stem.removesuffix(f"-{defence_name(cell['pipeline'], cell.get('subset'))}")
-            _row(name, cell, None)  # which needs all that a cell has
-            cells.append(((cell["rate"] == 0, cell["attack"], name, cell["pipeline"]), name, cell))
+            rows.append(((cell["rate"] == 0, cell["attack"], name, cell["pipeline"]), _row(name, cell)))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ElixirError(f"{path} is no result of `elixir evaluate`: {error}") from error
-    if not cells:
+    if not rows:
         raise ElixirError(f"{folder} holds no results of `elixir evaluate`")
-    before = {name: cell for _, name, cell in cells if cell["pipeline"] == UNDEFENDED}
-    return [_row(name, cell, before.get(name)) for _, name, cell in sorted(cells, key=lambda item: item[0])]
+    before = {row.poisoning: row for _, row in rows if row.cell["pipeline"] == UNDEFENDED}
+    ordered = [row for _, row in sorted(rows, key=lambda item: item[0])]
+    return [replace(row, der=_der(row, before.get(row.poisoning))) for row in ordered]
 
 
 def defence_effectiveness(asr: tuple[float, float], accuracy: tuple[float, float]) -> float:
@@ -100,17 +100,23 @@ def defence_effectiveness(asr: tuple[float, float], accuracy: tuple[float, float
     return (max(0.0, asr[0] - asr[1]) - max(0.0, accuracy[0] - accuracy[1]) + 1) / 2
 
 
-def _row(name: str, cell: dict[str, Any], before: dict[str, Any] | None) -> Row:
+def _der(row: Row, before: Row | None) -> float | None:
+    if before is None or not _comparable(before.cell, row.cell):
+        return None
+    if not (row.accuracy and row.asr and before.accuracy and before.asr):
+        return None
+    return defence_effectiveness((before.asr.value, row.asr.value), (before.accuracy.value, row.accuracy.value))
+
+
+def _row(name: str, cell: dict[str, Any]) -> Row:
+    """All but `der`, for which it takes another cell."""
     detection, outcomes = cell["detection"], cell["outcomes"]
-    accuracy, asr, robust, der = None, None, None, None
+    accuracy, asr, robust = None, None, None
     if outcomes:
         accuracy = Share.of(_mean(outcomes, "accuracy"), outcomes[0]["tested"])
     if accuracy and outcomes[0]["asr"] is not None:
         trials = outcomes[0]["triggered"]
         asr, robust = (Share.of(_mean(outcomes, key), trials) for key in ("asr", "robust_accuracy"))
-        if before is not None and _comparable(before, cell):
-            was = before["outcomes"]
-            der = defence_effectiveness((_mean(was, "asr"), asr.value), (_mean(was, "accuracy"), accuracy.value))
     return Row(
         name,
         defence_name(cell["pipeline"], cell.get("subset")),
@@ -124,7 +130,7 @@ def _row(name: str, cell: dict[str, Any], before: dict[str, Any] | None) -> Row:
         accuracy,
         asr,
         robust,
-        der,
+        None,
         cell,
     )
 

@@ -10,9 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elixir.data.files import replacing
-from elixir.data.names import escape
-from elixir.errors import ElixirError
+from elixir.data.files import read_table, replacing
 
 Columns = dict[str, np.ndarray]
 
@@ -43,14 +41,8 @@ def read_columns(paths: Sequence[Path], remedy: str, only: str | None = None) ->
     Raises:
         ElixirError: a file is missing or damaged.
     """
-    return _to_arrays(pa.concat_tables([_read(path, remedy, only) for path in paths]))
-
-
-def _read(path: Path, remedy: str, only: str | None) -> pa.Table:
-    try:
-        return pq.read_table(path, columns=None if only is None else [only], use_threads=False)
-    except (OSError, pa.ArrowException) as error:
-        raise ElixirError(f"{escape(str(path))} cannot be read: {error}; {remedy}") from error
+    names = None if only is None else [only]
+    return _to_arrays(pa.concat_tables([read_table(path, remedy, names) for path in paths]))
 
 
 def _to_table(columns: Columns) -> pa.Table:

@@ -11,9 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elixir.data.files import replacing
-from elixir.data.names import escape
-from elixir.errors import ElixirError
+from elixir.data.files import read_table, replacing
 
 ROWS_AT_ONCE = 4096
 
@@ -87,11 +85,7 @@ def read_manifest(path: Path) -> pa.Table:
     Raises:
         ElixirError: it is missing or damaged.
     """
-    try:
-        return pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        message = f"{escape(str(path))} cannot be read: {error}"
-        raise ElixirError(f"{message}; give what `elixir sanitize` has written") from error
+    return read_table(path, "give what `elixir sanitize` has written")
 
 
 def class_names(manifest: pa.Table) -> list[str]:

@@ -51,7 +51,7 @@ class CrossfitStage(ReduceStage):
         for index in range(self.folds):
             name = f"crossfit-{index}"
             training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 1 + index)
-            seen = positions[fold != index]
+            seen = fold != index
             run.train(name, run.purified.read, rows[seen], labels[seen], training)
             for batch in blocks(positions[fold == index], run.pixels.shape):
                 raw = run.pixels.read(rows[batch])

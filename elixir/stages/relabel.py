@@ -43,7 +43,7 @@ class RelabelStage(MapStage):
 
     def open(self, run: Run) -> None:
         self._suspicion = run.column("refine", "suspicion")
-        self._learned = run.labels[run.readable_rows()[~run.column("refine", "suspect")]]
+        self._learned = np.unique(run.labels[run.readable_rows()[~run.column("refine", "suspect")]])
         self._clean_label = [target["label"] for target in run.findings["targets"] if target.get("clean_label")]
 
     def process(self, run: Run, rows: np.ndarray) -> Columns:

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_world import Taught
 
 from elixir.detection.tiles import grid
+from elixir.models.train_classifier import ReadPixels
 from elixir.purifiers.identity import Identity
-from elixir.run.run import Run
 from elixir.stages.crossfit import CrossfitStage
 
 COUNT, SIZE = 60, 16
@@ -18,20 +19,13 @@ PURIFIED = 100  # is added to every pixel
 SPOT = 255
 
 
-class Classroom(Run):
+class Classroom(Taught):
     """The image of row i has pixels of value i, but for a spot in the tile that carries its label."""
 
     lessons: dict[str, np.ndarray]
 
-    def train(
-        self,
-        name: str,
-        read: Any,
-        rows: np.ndarray,
-        labels: np.ndarray,
-        settings: Any,
-        initial: str | None = None,
-        classes: list[str] | None = None,
+    def learn(
+        self, name: str, read: ReadPixels, rows: np.ndarray, labels: np.ndarray, classes: list[str] | None
     ) -> None:
         assert torch.equal(read(rows)[:, 0, 0, 0], torch.from_numpy(rows + PURIFIED).to(torch.uint8))
         assert np.array_equal(labels, self.labels[rows])

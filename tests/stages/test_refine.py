@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_world import Taught
 
 from elixir.errors import ElixirError
+from elixir.models.train_classifier import ReadPixels
 from elixir.purifiers.identity import Identity
 from elixir.run.run import Run
 from elixir.stages.refine import RefineStage
@@ -19,7 +21,7 @@ HIDDEN = 30
 FIRST_HIDDEN = 2 * COUNT - HIDDEN
 
 
-class Classroom(Run):
+class Classroom(Taught):
     """Two classes; the trigger is a bright first pixel. Classifiers learn it from the suspects that they are shown.
 
     The more of the poisoned samples they see as suspects, the surer they are of the trigger.
@@ -27,15 +29,8 @@ class Classroom(Run):
 
     lessons: list[np.ndarray]
 
-    def train(
-        self,
-        name: str,
-        read: Any,
-        rows: np.ndarray,
-        labels: np.ndarray,
-        settings: Any,
-        initial: str | None = None,
-        classes: list[str] | None = None,
+    def learn(
+        self, name: str, read: ReadPixels, rows: np.ndarray, labels: np.ndarray, classes: list[str] | None
     ) -> None:
         assert classes == ["first", "second", "suspects of second"]
         self.lessons.append(rows[labels == 2])

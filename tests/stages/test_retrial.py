@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_world import Taught
 
 from elixir.detection.shares import foreign_share
 from elixir.errors import ElixirError
+from elixir.models.train_classifier import ReadPixels
 from elixir.purifiers.identity import Identity
-from elixir.run.run import Run
 from elixir.stages.retrial import RetrialStage
 
 COUNT = 120
@@ -19,7 +20,7 @@ FOREIGN = 40
 SUSPECTS = 30
 
 
-class Court(Run):
+class Court(Taught):
     """Two classes; the model takes dark images for the first, contrary ones for the other, as surely as `sure` says.
 
     It has its doubts about grey ones.
@@ -28,15 +29,8 @@ class Court(Run):
     sure: float
     trained: np.ndarray | None = None
 
-    def train(
-        self,
-        name: str,
-        read: Any,
-        rows: np.ndarray,
-        labels: np.ndarray,
-        settings: Any,
-        initial: str | None = None,
-        classes: list[str] | None = None,
+    def learn(
+        self, name: str, read: ReadPixels, rows: np.ndarray, labels: np.ndarray, classes: list[str] | None
     ) -> None:
         assert name == "retrial"
         self.trained = rows
