@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from elixir.data.folder import FolderSource
-from elixir.data.names import folded
+from elixir.data.paths import folded
 from elixir.randomness import generator
 
 NUMBERED = re.compile(r"([^\\]*?)([0-9]{1,9})", re.DOTALL)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elixir.models.classifier import Residual, SmallResNet, conv
-from elixir.models.precision import fast_dtype
-from elixir.models.train_classifier import ClassifierTraining, augment
+from elixir.models.device import fast_dtype
 from elixir.progress import Progress
 from elixir.randomness import generator
+from elixir.training.classifier import ClassifierTraining, augment
 
 LEARNING_RATE = 2e-3
 """At its peak."""

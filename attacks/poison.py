@@ -15,15 +15,13 @@ import pyarrow.parquet as pq
 from elixir.attacks.names import renamed
 from elixir.attacks.plan import Plan, RateOf, Select
 from elixir.data.channels import in_its_channels
-from elixir.data.classes import find_class
-from elixir.data.decision import Decision
-from elixir.data.decode import Picture, decode, encode
-from elixir.data.files import RUN_FOLDER, occupied, real_path, refuse_bytes, refuse_mount, replacing, writing
 from elixir.data.folder import FolderSource
-from elixir.data.names import unescape
-from elixir.data.opening import place_of, refuse_overlap
-from elixir.data.sink import open_sink
-from elixir.data.source import Source
+from elixir.data.image import Picture, decode, encode
+from elixir.data.io import RUN_FOLDER, occupied, real_path, refuse_bytes, refuse_mount, replacing, writing
+from elixir.data.open import open_sink, place_of, refuse_overlap
+from elixir.data.paths import unescape
+from elixir.data.sink import Decision
+from elixir.data.source import Source, find_class
 from elixir.errors import ElixirError, UnreadableSample
 from elixir.models.weights import write_weights
 from elixir.progress import Progress

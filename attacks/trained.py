@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from elixir.attacks.base import Attack
 from elixir.attacks.networks import TrainingData
-from elixir.data.cache import cache_pixels
+from elixir.data.pixels import cache_pixels
 from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.progress import Progress

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from elixir.data.decode import decode
-from elixir.data.files import replace_text
-from elixir.data.names import printable
+from elixir.data.image import decode
+from elixir.data.io import replace_text
+from elixir.data.paths import printable
+from elixir.engine.run import Run
 from elixir.result import Result, Target
-from elixir.run.run import Run
 
 CHANGES = ("relabelled", "purified")
 SHOWN = 24  # samples of each label under attack

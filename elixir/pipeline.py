@@ -15,12 +15,14 @@ from typing import Any
 import torch
 
 import elixir
-from elixir.data.files import occupied, read_json, real_path, refuse_bytes, refuse_mount, replace_text, writing
-from elixir.data.lock import locked
-from elixir.data.opening import open_source, refuse_overlap
-from elixir.data.sink import open_sink
+from elixir.data.io import occupied, read_json, real_path, refuse_bytes, refuse_mount, replace_text, writing
+from elixir.data.open import open_sink, open_source, refuse_overlap
 from elixir.data.source import Source
 from elixir.data.tables import TableSource
+from elixir.data.workdir import locked
+from elixir.engine.local import execute
+from elixir.engine.run import START_AGAIN, Run
+from elixir.engine.stage import Stage, build_stage
 from elixir.errors import ElixirError, nearest
 from elixir.evidence_page import write_evidence_page
 from elixir.models.device import choose_device
@@ -30,9 +32,6 @@ from elixir.progress import Progress
 from elixir.recipe import read_recipe
 from elixir.registry import find
 from elixir.result import Result, read_result
-from elixir.run.run import START_AGAIN, Run
-from elixir.stages.base import Stage, build_stage
-from elixir.stages.execute import execute
 
 POLICIES = ("relabel", "drop", "quarantine")
 KINDS = ("folder", "hf", "parquet")
@@ -148,7 +147,7 @@ class Pipeline:
         The work happens in a hidden folder beside `dst`, which is renamed to `dst` at the very end.
 
         Args:
-            src: see `elixir.data.opening.open_source`.
+            src: see `elixir.data.open.open_source`.
             dst: folder to make; must not exist or be empty, unless `overwrite`.
             to: "folder", "hf" or "parquet"; the kind of `src` by default.
             image: image column of a table, where it cannot be told.

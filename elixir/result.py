@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elixir.data.files import RUN_FOLDER, read_json
-from elixir.data.names import printable, unescape
+from elixir.data.io import RUN_FOLDER, read_json
+from elixir.data.manifest import class_names, read_manifest
+from elixir.data.paths import printable, unescape
+from elixir.engine.run import Cost
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, load_small_classifier
-from elixir.run.manifest import class_names, read_manifest
-from elixir.run.run import Cost
 
 if TYPE_CHECKING:
     import datasets
@@ -52,7 +52,7 @@ class Result:
     Attributes:
         path: where it lies; None when a scan was told no place.
         targets: labels under attack; empty when there are none.
-        table: the manifest, a row for every input sample (see `elixir.run.manifest.ManifestRow`).
+        table: the manifest, a row for every input sample (see `elixir.data.manifest.ManifestRow`).
         costs: wall seconds, network seconds and purifier calls of each stage.
         config: everything that decides the result.
         uncopied: ids of samples, and paths of other files, that could not be read and so are not kept.

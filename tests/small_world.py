@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir import cli
-from elixir.models.train_classifier import ClassifierTraining, ReadPixels
+from elixir.engine.run import Run
 from elixir.registry import register
 from elixir.result import Result
-from elixir.run.run import Run
+from elixir.training.classifier import ClassifierTraining, ReadPixels
 
 
 class Blur:

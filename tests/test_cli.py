@@ -21,7 +21,7 @@ from elixir import cli
 from elixir.attacks.badnets import BadNets
 from elixir.cli.options import out, parse_settings
 from elixir.data.restore import restore
-from elixir.data.shipped import TRAIN
+from elixir.data.sample_data import TRAIN
 from elixir.errors import ElixirError
 from elixir.evaluation import outcome
 from elixir.evaluation.truth import attack_of
@@ -91,7 +91,7 @@ def test_hostile_input_costs_no_sample(hostile: Path, tmp_path: Path, monkeypatc
 
 
 def find_manifest(dst: Path) -> list[dict]:
-    from elixir.run.manifest import read_manifest
+    from elixir.data.manifest import read_manifest
 
     return read_manifest(dst / ".elixir" / "manifest.parquet").to_pylist()
 

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from elixir.api import sanitize, scan
-from elixir.data.opening import open_source
-from elixir.data.shipped import TRAIN
+from elixir.data.open import open_source
+from elixir.data.sample_data import TRAIN
 from elixir.evaluation.truth import read_truth, recovery
 from elixir.registry import find
 

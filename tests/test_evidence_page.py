@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from small_world import png
 
-from elixir.data.decode import decode
+from elixir.data.image import decode
+from elixir.data.manifest import ManifestRow, read_manifest, write_manifest
 from elixir.evidence_page import write_evidence_page
 from elixir.result import Result, Target
-from elixir.run.manifest import ManifestRow, read_manifest, write_manifest
 
 HOSTILE = '<img src=x onerror="alert(1)">'
 

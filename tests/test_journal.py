@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from elixir.data.files import read_json, replace_json
+from elixir.data.io import read_json, replace_json
 from elixir.errors import ElixirError
 from elixir.measurement.journal import Journal
 

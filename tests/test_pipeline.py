@@ -14,17 +14,17 @@ import pytest
 from small_world import FAST
 
 from elixir.api import scan
-from elixir.data.lock import locked
-from elixir.data.opening import open_source
+from elixir.data.open import open_source
+from elixir.data.workdir import locked
+from elixir.engine.run import Run
+from elixir.engine.stage import ReduceStage, Stage, build_stage
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, save_classifier
 from elixir.pipeline import Pipeline
 from elixir.purifiers.identity import Identity
 from elixir.recipe import shipped_recipes
 from elixir.registry import find, names, register
-from elixir.run.run import Run
-from elixir.stages.base import ReduceStage, Stage, build_stage
-from elixir.stages.settings import explained
+from elixir.settings import explained
 
 
 def test_every_shipped_recipe_can_be_built():

@@ -14,12 +14,12 @@ import pytest
 from data.conftest import image_bytes, make_tree, table
 
 from elixir.api import scan
+from elixir.data.columns import Columns
+from elixir.engine.run import Run
+from elixir.engine.stage import ReduceStage
 from elixir.errors import ElixirError
 from elixir.pipeline import Pipeline
 from elixir.result import Result
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.base import ReduceStage
 from elixir.stages.emit import EmitStage
 from elixir.stages.index import IndexStage
 

@@ -14,15 +14,15 @@ import pytest
 from small_world import FAST, place
 
 from elixir.api import sanitize, scan
-from elixir.data.opening import open_source
+from elixir.data.open import open_source
 from elixir.data.restore import restore
-from elixir.data.shipped import TRAIN
+from elixir.data.sample_data import TRAIN
+from elixir.engine.local import execute
+from elixir.engine.run import Run
+from elixir.engine.stage import Stage
 from elixir.errors import ElixirError
 from elixir.purifiers.identity import Identity
 from elixir.result import Result
-from elixir.run.run import Run
-from elixir.stages.base import Stage
-from elixir.stages.execute import execute
 
 CLOCK = ".elixir/timings.json"
 

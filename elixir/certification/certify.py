@@ -17,19 +17,19 @@ from elixir.certification.curve import draw_curve
 from elixir.certification.ledger import Ledger, Row
 from elixir.certification.sampling import check
 from elixir.certification.smoothing import Named, SmoothedClassifier
-from elixir.data.decode import decode
-from elixir.data.files import read_json, replace_json, replace_text, result_folder, writing
-from elixir.data.opening import refuse_overlap
-from elixir.data.part import Part, evenly_spread
+from elixir.data.columns import write_columns
+from elixir.data.image import decode
+from elixir.data.io import read_json, replace_json, replace_text, result_folder, writing
+from elixir.data.open import refuse_overlap
 from elixir.data.source import Source
+from elixir.data.subset import Part, evenly_spread
+from elixir.engine.run import Cost
 from elixir.errors import ElixirError
 from elixir.measurement.machine import machine
 from elixir.models.external import load_classifier
 from elixir.models.weights import sha256_of
 from elixir.progress import Progress
 from elixir.registry import find
-from elixir.run.columns import write_columns
-from elixir.run.run import Cost
 
 
 @dataclass(frozen=True)

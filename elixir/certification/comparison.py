@@ -11,10 +11,10 @@ from typing import Any
 from elixir.certification.accuracy import AVERAGED, accuracies
 from elixir.certification.ledger import Row
 from elixir.certification.sampling import Certificate
-from elixir.data.files import read_json
+from elixir.data.columns import read_columns
+from elixir.data.io import read_json
 from elixir.errors import ElixirError
 from elixir.measurement.markdown import table
-from elixir.run.columns import read_columns
 
 COMMON = ("test", "classifier_sha256", "sigmas", "n0", "n", "alpha", "seed")
 HEAD = (

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from elixir.certification.sampling import Certificate
+from elixir.engine.run import Cost
 from elixir.measurement.journal import Journal
-from elixir.run.run import Cost
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from elixir.certification.sampling import Certificate, Sampling, block_size, certifying, check, predicting
+from elixir.engine.run import Cost
 from elixir.errors import ElixirError
-from elixir.models.base import Classifier
+from elixir.models.classifier import Classifier, predict
 from elixir.models.device import wait_for
-from elixir.models.inference import predict
 from elixir.purifiers.base import Purifier
 from elixir.randomness import device_noise
-from elixir.run.run import Cost
 
 CPU_IMAGES = 4
 CUDA_IMAGES = 128

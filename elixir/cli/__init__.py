@@ -14,7 +14,7 @@ from rich.console import Console
 
 import elixir
 from elixir.cli import certification, cleaning, experiments, priors, recipes, robustness
-from elixir.data.names import printable
+from elixir.data.paths import printable
 from elixir.errors import ElixirError
 
 app = typer.Typer(

@@ -47,7 +47,7 @@ def certify(
 ) -> None:
     """Certify a classifier behind a purifier by randomized smoothing; goes on where it was interrupted."""
     from elixir.certification.certify import Settings, certify_dataset
-    from elixir.data.opening import open_source
+    from elixir.data.open import open_source
     from elixir.models.device import choose_device
 
     levels = tuple(sigmas or (0.12, 0.25, 0.5))

@@ -11,7 +11,7 @@ import typer
 
 from elixir.cli import options as opt
 from elixir.cli.options import out, parse_settings
-from elixir.data.names import printable
+from elixir.data.paths import printable
 
 app = typer.Typer()
 
@@ -139,7 +139,7 @@ def purify(
     quiet: opt.Quiet = False,
 ) -> None:
     """Clean plain images, as a classifier meets them, of adversarial perturbations; PNGs of the same names in DST."""
-    from elixir.data.opening import open_source
+    from elixir.data.open import open_source
     from elixir.models.device import choose_device
     from elixir.models.weights import sha256_of
     from elixir.purifiers.images import purify_images

@@ -39,7 +39,7 @@ def poison(
     quiet: opt.Quiet = False,
 ) -> None:
     """Write a poisoned copy of SRC to DST, for experiments, and the truth beside it."""
-    from elixir.data.opening import open_source
+    from elixir.data.open import open_source
     from elixir.registry import find
 
     _check_target(target, all_to_all)
@@ -65,9 +65,9 @@ def score(
     quiet: opt.Quiet = False,
 ) -> None:
     """Compare a result with the truth, and train fresh classifiers on it (DST may be any dataset for that)."""
-    from elixir.data.classes import find_class
-    from elixir.data.files import RUN_FOLDER
-    from elixir.data.opening import open_source
+    from elixir.data.io import RUN_FOLDER
+    from elixir.data.open import open_source
+    from elixir.data.source import find_class
     from elixir.evaluation.outcome import train_and_attack
     from elixir.evaluation.truth import attack_of, attacked_classes, read_truth, recovery
     from elixir.registry import find
@@ -153,9 +153,9 @@ def evaluate(
     quiet: opt.Quiet = False,
 ) -> None:
     """Poison, clean, train and attack, for every attack, rate and defence; goes on where it was interrupted."""
-    from elixir.data.files import writing
-    from elixir.data.lock import locked
-    from elixir.data.opening import open_source, refuse_overlap
+    from elixir.data.io import writing
+    from elixir.data.open import open_source, refuse_overlap
+    from elixir.data.workdir import locked
     from elixir.evaluation.cell import Experiment
     from elixir.evaluation.grid import pipelines, poisonings
     from elixir.evaluation.poisoning import UNATTACKED
@@ -232,7 +232,7 @@ def _attack(text: str) -> tuple[str, dict[str, object]]:
 
 def _opened_with(dst: Path) -> dict[str, Any]:
     """Columns and split of a table that `elixir sanitize` has written."""
-    from elixir.data.files import RUN_FOLDER, read_json
+    from elixir.data.io import RUN_FOLDER, read_json
 
     settings = dst / RUN_FOLDER / "run.json"
     if not settings.exists():

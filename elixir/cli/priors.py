@@ -33,10 +33,10 @@ def denoise(
     quiet: opt.Quiet = False,
 ) -> None:
     """Measure how near a purifier leads noisy images of SRC to the clean ones, beside classical denoisers."""
-    from elixir.data.opening import open_source
+    from elixir.data.open import open_source
     from elixir.evaluation.denoising import compare_denoisers
     from elixir.models.device import choose_device
-    from elixir.models.perceptual import load_perceptual
+    from elixir.models.features import load_perceptual
     from elixir.registry import find
 
     loaded = find("purifiers", purifier)(prior, choose_device(device))
@@ -61,9 +61,9 @@ def train_prior(
     quiet: opt.Quiet = False,
 ) -> None:
     """Train the embedded diffusion prior on the images of SRC."""
-    from elixir.data.opening import open_source
+    from elixir.data.open import open_source
     from elixir.models.device import choose_device
-    from elixir.models.train_prior import PriorTraining, train_prior_on
+    from elixir.training.prior import PriorTraining, train_prior_on
 
     source = open_source(src, image=image, label=label, split=split)
     train_prior_on(source, size, weights, PriorTraining(steps=steps, seed=seed), choose_device(device), quiet)
@@ -99,9 +99,9 @@ def train_consistency(
     quiet: opt.Quiet = False,
 ) -> None:
     """Train the consistency model on the images of SRC."""
-    from elixir.data.opening import open_source
+    from elixir.data.open import open_source
     from elixir.models.device import choose_device
-    from elixir.models.train_consistency import Distillation, FineTuning, train_consistency_on
+    from elixir.training.consistency import Distillation, FineTuning, train_consistency_on
 
     if stage == "distill":
         if sigmas:
@@ -143,9 +143,9 @@ def train_impure(
     quiet: opt.Quiet = False,
 ) -> None:
     """Train the masked autoencoder that takes adversarial perturbations out of images, on the images of SRC."""
-    from elixir.data.opening import open_source
+    from elixir.data.open import open_source
     from elixir.models.device import choose_device
-    from elixir.models.train_impure import FineTuning, ImpureTraining, train_impure_on
+    from elixir.training.impure import FineTuning, ImpureTraining, train_impure_on
 
     kind = ImpureTraining if stage == "pretrain" else FineTuning
     settings = kind(steps=steps or kind.steps, batch=batch, seed=seed)
@@ -183,9 +183,9 @@ def train_classifier(
     quiet: opt.Quiet = False,
 ) -> None:
     """Train a small classifier on the images and labels of SRC."""
-    from elixir.data.opening import open_source
+    from elixir.data.open import open_source
     from elixir.models.device import choose_device
-    from elixir.models.train_classifier import ClassifierTraining, train_classifier_on
+    from elixir.training.classifier import ClassifierTraining, train_classifier_on
 
     source = open_source(src, image=image, label=label, split=split)
     settings = ClassifierTraining(

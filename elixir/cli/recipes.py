@@ -35,7 +35,7 @@ def recipes(
 def _show(name: str) -> None:
     from elixir.pipeline import Pipeline
     from elixir.recipe import read_recipe
-    from elixir.stages.settings import explained
+    from elixir.settings import explained
 
     pipeline = Pipeline.from_recipe(name)
     out.print(f"{read_recipe(name).description}\npurifier = {pipeline.purifier}")

@@ -48,7 +48,7 @@ def robustness(
     as_json: opt.Json = False,
 ) -> None:
     """Attack a classifier behind purifiers with nine attacks; goes on where it was interrupted."""
-    from elixir.data.opening import open_source
+    from elixir.data.open import open_source
     from elixir.models.device import choose_device
     from elixir.robustness.attacks import attack_names
     from elixir.robustness.measure import Settings, measure_robustness

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from elixir.data.decode import Picture
+from elixir.data.image import Picture
 
 Change = Callable[[NDArray[np.uint8], Sequence[str]], NDArray[np.uint8]]
 

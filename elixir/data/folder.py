@@ -10,9 +10,9 @@ import stat
 from pathlib import Path
 from typing import Literal
 
-from elixir.data.decode import extension
-from elixir.data.files import RUN_FOLDER, reason
-from elixir.data.names import escape, unescape
+from elixir.data.image import extension
+from elixir.data.io import RUN_FOLDER, reason
+from elixir.data.paths import escape, unescape
 from elixir.data.source import Sample
 from elixir.errors import ElixirError, UnreadableSample
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from elixir.data.decision import Decision
-from elixir.data.decode import extension
-from elixir.data.files import RUN_FOLDER, copy, reading_again, replacing, writing
+from elixir.data.backup import FileOriginals, open_originals, write_facts
 from elixir.data.folder import IMAGE_NAME, FolderSource
-from elixir.data.names import Names, escape, file_name, png_name, shortened, unescape
-from elixir.data.originals import FileOriginals, open_originals, write_facts
+from elixir.data.image import extension
+from elixir.data.io import RUN_FOLDER, copy, reading_again, replacing, writing
+from elixir.data.paths import Names, escape, file_name, png_name, shortened, unescape
+from elixir.data.sink import Decision
 from elixir.data.source import Source
 from elixir.errors import ElixirError
 

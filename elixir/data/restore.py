@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from elixir.data.files import RUN_FOLDER, copy, occupied, read_json, read_table, real_path, refuse_mount, writing
-from elixir.data.lock import locked
-from elixir.data.names import escape, unescape
-from elixir.data.originals import COLUMNS, ORIGINALS, QUARANTINE
+from elixir.data.backup import COLUMNS, ORIGINALS, QUARANTINE
+from elixir.data.io import RUN_FOLDER, copy, occupied, read_json, read_table, real_path, refuse_mount, writing
+from elixir.data.paths import escape, unescape
 from elixir.data.rows import ParquetRows, Rows
 from elixir.data.table_sink import write_siblings
 from elixir.data.table_writer import ArrowWriter, ParquetWriter, TableWriter, conform, with_image
 from elixir.data.tables import saved_rows
+from elixir.data.workdir import locked
 from elixir.errors import ElixirError
 
 _MANIFEST = ("id", "action", "output", "sha256_in")

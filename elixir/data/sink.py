@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Protocol
-
-from elixir.data.decision import Decision
-from elixir.data.folder_sink import FolderSink
-from elixir.data.source import Kind, Source
-from elixir.data.table_sink import HfSink, ParquetSink
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 
 class Sink(Protocol):
@@ -46,20 +41,24 @@ class Sink(Protocol):
         ...
 
 
-def open_sink(kind: Kind, folder: Path, source: Source) -> Sink:
-    """Start the output.
+Action = Literal["kept", "purified", "relabelled", "dropped", "quarantined"]
 
-    Changed samples keep their original in `.elixir/originals` ("purified", "relabelled", "dropped") or
-    `.elixir/quarantine` ("quarantined"): a file with the sample's id as its path, or for tables a row of
-    `.elixir/originals.parquet` or `.elixir/quarantine.parquet`. `.elixir/restore.json` holds what else is needed to
-    rebuild the input.
 
-    Args:
-        kind: of the output.
-        folder: holds nothing, or `.elixir` alone; originals and quarantine of an earlier attempt in there are removed.
-        source: what the decisions are about, from `open_source`.
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of one sample.
 
-    Raises:
-        ElixirError: the folder is not empty or cannot be written.
+    Attributes:
+        action: a "kept", "purified" or "relabelled" sample is in the output, the others are not.
+        label: its class there, an index into the source's classes.
+        data: the new image as PNG, where its pixels change.
     """
-    return {"folder": FolderSink, "hf": HfSink, "parquet": ParquetSink}[kind](folder, source)
+
+    action: Action
+    label: int
+    data: bytes | None = None
+
+    @property
+    def written(self) -> bool:
+        """Whether the sample is in the output."""
+        return self.action not in ("dropped", "quarantined")

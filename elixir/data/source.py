@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from elixir.errors import ElixirError, nearest
+
 Kind = Literal["folder", "hf", "parquet"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled image, without its bytes. All text is valid UTF-8 (see `elixir.data.names`).
+    """One labelled image, without its bytes. All text is valid UTF-8 (see `elixir.data.paths`).
 
     Attributes:
         id: stable; in a folder the path relative to its root, in a table "<split or file stem>/<8-digit row>".
@@ -60,3 +62,17 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """Hexadecimal digest that changes with the input, from names, sizes and times rather than contents."""
         ...
+
+
+def find_class(source: Source, target: str) -> int:
+    """The label of a class, by its name or its number.
+
+    Raises:
+        ElixirError: there is no such class.
+    """
+    if target in source.classes:
+        return source.classes.index(target)
+    if target.isdecimal() and int(target) < len(source.classes):
+        return int(target)
+    hint = nearest(target, source.classes, f"it has {', '.join(source.classes[:20])}")
+    raise ElixirError(f"{source.location} has no class {target!r} to be the target; {hint}")

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import datasets
 import pyarrow as pa
 
-from elixir.data.decision import Decision
-from elixir.data.files import RUN_FOLDER, copy, reading_again, writing
-from elixir.data.names import unescape
-from elixir.data.originals import ORIGINALS, FileOriginals, open_originals, table_files, write_facts
+from elixir.data.backup import ORIGINALS, FileOriginals, open_originals, table_files, write_facts
+from elixir.data.io import RUN_FOLDER, copy, reading_again, writing
+from elixir.data.paths import unescape
 from elixir.data.rows import features
+from elixir.data.sink import Decision
 from elixir.data.source import Source
 from elixir.data.table_writer import ArrowWriter, ParquetWriter, TableWriter, conform, with_image, with_value
 from elixir.data.tables import TableSource

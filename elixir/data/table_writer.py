@@ -11,7 +11,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elixir.data.files import replacing, writing
+from elixir.data.io import replacing, writing
 from elixir.data.rows import features
 from elixir.errors import ElixirError
 

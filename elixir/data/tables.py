@@ -15,9 +15,9 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from elixir.data.files import read_json
-from elixir.data.named_files import stray_file
-from elixir.data.names import escape, file_name, folded
+from elixir.data.external_files import stray_file
+from elixir.data.io import read_json
+from elixir.data.paths import escape, file_name, folded
 from elixir.data.rows import ArrowRows, DatasetRows, ParquetRows, Rows, TorchRows, features
 from elixir.data.source import Sample
 from elixir.data.table_writer import ABOUT

@@ -18,8 +18,8 @@ from elixir.detection.reading import reference_sees
 from elixir.detection.residual import mean_of, mean_residual
 from elixir.detection.shares import DENIED, SURE, denied_beyond
 from elixir.detection.spectrum import BANDS, Moments
+from elixir.engine.run import Run
 from elixir.randomness import generator
-from elixir.run.run import Run
 
 GAIN = 2.0  # averaging and purification leave about half of a trigger that covers the image
 LOUDEST = 25.5  # root mean square of a transplanted pattern in grey levels: 20 dB

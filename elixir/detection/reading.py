@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from elixir.data.pixels import blocks
-from elixir.models.train_classifier import ReadPixels
-from elixir.run.run import Run
+from elixir.engine.run import Run
+from elixir.training.classifier import ReadPixels
 
 
 def log_probabilities(run: Run, name: str, rows: np.ndarray, read: ReadPixels | None = None) -> np.ndarray:

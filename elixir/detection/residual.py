@@ -8,7 +8,7 @@ from scipy.fft import dctn, idctn
 from torch import Tensor
 
 from elixir.data.pixels import PixelStore, blocks
-from elixir.run.run import Run
+from elixir.engine.run import Run
 
 DOUBT = 2.0  # images of a class are not independent of each other
 

@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 
-from elixir.data.classes import find_class
-from elixir.data.files import replace_json
-from elixir.data.lock import locked
-from elixir.data.opening import open_source
-from elixir.data.source import Source
+from elixir.data.io import replace_json
+from elixir.data.open import open_source
+from elixir.data.source import Source, find_class
+from elixir.data.workdir import locked
 from elixir.errors import ElixirError
 from elixir.evaluation.claims import agree, claim, read_own
 from elixir.evaluation.defences import (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from elixir.data.files import read_json, replace_json
+from elixir.data.io import read_json, replace_json
 from elixir.errors import ElixirError
 
 PLACES = ("train", "test")  # the same datasets may lie elsewhere

@@ -14,10 +14,10 @@ import pyarrow as pa
 import torch
 
 from elixir.api import sanitize, scan
-from elixir.data.cache import cache_pixels
-from elixir.data.opening import open_source
-from elixir.data.part import Part
+from elixir.data.open import open_source
+from elixir.data.pixels import cache_pixels
 from elixir.data.source import Source
+from elixir.data.subset import Part
 from elixir.errors import ElixirError
 from elixir.evaluation.outcome import SIZE, classified
 from elixir.models.classifier import load_small_classifier
@@ -60,7 +60,7 @@ class Cleaned:
 
     Attributes:
         train: the dataset to train on.
-        manifest: columns `id`, `action`, `new_class`, `suspicion` (see `elixir.run.manifest`), a row for every sample
+        manifest: columns `id`, `action`, `new_class`, `suspicion` (see `elixir.data.manifest`), a row for every sample
             of the poisoned dataset.
         keep: which samples of `train` to train on; None for all.
         cost: seconds that the defence took, without training on the outcome, and what a recipe says besides.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elixir.data.decode import decode
+from elixir.data.image import decode
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
 from elixir.progress import Progress

@@ -9,12 +9,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from elixir.data.channels import in_its_channels
-from elixir.data.classes import find_class
-from elixir.data.decode import Picture, decode
-from elixir.data.files import replacing
-from elixir.data.opening import open_source
-from elixir.data.shipped import TRAIN
-from elixir.data.source import Source
+from elixir.data.image import Picture, decode
+from elixir.data.io import replacing
+from elixir.data.open import open_source
+from elixir.data.sample_data import TRAIN
+from elixir.data.source import Source, find_class
 from elixir.errors import ElixirError, UnreadableSample
 from elixir.progress import Progress
 from elixir.registry import find, names

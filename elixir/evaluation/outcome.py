@@ -13,17 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from elixir.data.cache import cache_pixels
 from elixir.data.channels import in_its_channels
-from elixir.data.decode import decode, resize
-from elixir.data.lock import locked
-from elixir.data.pixels import PixelStore
+from elixir.data.image import decode, resize
+from elixir.data.pixels import PixelStore, cache_pixels
 from elixir.data.source import Source
+from elixir.data.workdir import locked
 from elixir.errors import ElixirError
-from elixir.models.classifier import SmallResNet, load_small_classifier, save_classifier
-from elixir.models.inference import classify
-from elixir.models.train_classifier import ClassifierTraining, train_classifier
+from elixir.models.classifier import SmallResNet, classify, load_small_classifier, save_classifier
 from elixir.progress import Progress
+from elixir.training.classifier import ClassifierTraining, train_classifier
 
 FRESH = ClassifierTraining(epochs=10)
 SIZE = 32

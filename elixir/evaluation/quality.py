@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from elixir.data.decode import decode
+from elixir.data.image import decode
 from elixir.data.source import Source
 
 MOST = 500

@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from elixir.data.files import replace_text
-from elixir.data.names import printable
+from elixir.data.io import replace_text
+from elixir.data.paths import printable
 from elixir.evaluation.defences import BASELINES, UNDEFENDED, UNPOISONED
 from elixir.evaluation.summary import Row, Share
 from elixir.measurement.markdown import table

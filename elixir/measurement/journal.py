@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from elixir.data.files import writing
+from elixir.data.io import writing
 from elixir.errors import ElixirError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from elixir.data.files import replace_text
+from elixir.data.io import replace_text
 from elixir.errors import ElixirError
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
@@ -14,11 +14,26 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from elixir.errors import ElixirError
-from elixir.models.base import Classifier
+from elixir.models.device import fast_dtype
 from elixir.models.weights import read_weights, write_weights
 
 KIND = "elixir.classifier"
 WIDTHS = (96, 192)
+
+
+class Classifier(nn.Module):
+    """A classifier that also shows the features its last linear layer reads."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Classify.
+
+        Args:
+            x: float32 (n, 3, h, w) in [0,1].
+
+        Returns:
+            Logits (n, k) and pooled last-stage features (n, d), both float32.
+        """
+        raise NotImplementedError
 
 
 def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -116,3 +131,49 @@ def load_small_classifier(path: Path, names: Sequence[str] | None = None) -> Sma
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise ElixirError(f"{str(path)!r} does not fit this version's classifier: train it again") from error
     return net.to(memory_format=torch.channels_last).eval()
+
+
+CPU_BATCH = 64
+CUDA_BATCH = 512
+
+
+@torch.inference_mode()
+def classify(model: Classifier, images: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and features, in network batches of one fixed size whatever the number of images.
+
+    Args:
+        model: in evaluation mode, on `device`.
+        images: uint8 (n, 3, h, w), or float32 in [0,1].
+        device: where the model is.
+
+    Returns:
+        Log-probabilities (n, k) and features (n, d), float32 on the CPU.
+    """
+    outputs = [
+        (logits.log_softmax(1).cpu(), features.cpu()) for logits, features in _in_fixed_batches(model, images, device)
+    ]
+    logp, features = zip(*outputs, strict=True)
+    return torch.cat(logp), torch.cat(features)
+
+
+@torch.inference_mode()
+def predict(model: Classifier, images: Tensor, device: torch.device) -> Tensor:
+    """The most likely labels; arguments as for `classify`.
+
+    Returns:
+        int64 (n,) on `device`.
+    """
+    return torch.cat([logits.argmax(1) for logits, _ in _in_fixed_batches(model, images, device)])
+
+
+def _in_fixed_batches(model: Classifier, images: Tensor, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits and features of one part of the images after the other, float32 on `device`."""
+    size = CPU_BATCH if device.type == "cpu" else CUDA_BATCH
+    dtype = fast_dtype(device)
+    for part in images.split(size):
+        x = part.to(device)
+        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        x = F.pad(x, (0, 0) * (x.ndim - 1) + (0, size - len(part)))
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            logits, features = model(x)
+        yield logits[: len(part)].float(), features[: len(part)].float()

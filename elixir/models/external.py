@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elixir.errors import ElixirError
-from elixir.models.base import Classifier
-from elixir.models.classifier import load_small_classifier
+from elixir.models.classifier import Classifier, load_small_classifier
 from elixir.models.features import WithFeatures
 from elixir.models.hub import model_folder, silenced
 from elixir.models.torchscript import ScriptWithFeatures, load_script

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from elixir.data.files import replacing
+from elixir.data.io import replacing
 from elixir.errors import ElixirError
 
 SHIPPED = Path(__file__).parent.parent / "weights"

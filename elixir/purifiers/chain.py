@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from elixir.models.ddpm import kept_variance
+from elixir.models.schedules import kept_variance
 
 Denoise = Callable[[Tensor, float], Tensor]
 NoiseAt = Callable[[int], Tensor]

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from elixir.data.decode import Picture, decode, encode
-from elixir.data.files import (
+from elixir.data.image import Picture, decode, encode
+from elixir.data.io import (
     RUN_FOLDER,
     empty_folder,
     occupied,
@@ -22,8 +22,8 @@ from elixir.data.files import (
     replacing,
     writing,
 )
-from elixir.data.names import Names, file_name, png_name, unescape
-from elixir.data.opening import refuse_overlap
+from elixir.data.open import refuse_overlap
+from elixir.data.paths import Names, file_name, png_name, unescape
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
 from elixir.progress import Progress

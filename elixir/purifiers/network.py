@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from elixir.models.precision import fast_dtype
+from elixir.models.device import fast_dtype
 from elixir.purifiers.batching import batch_size, in_fixed_batches, in_tiles
 
 

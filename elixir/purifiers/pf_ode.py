@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from elixir.models.karras import karras_grid
+from elixir.models.schedules import karras_grid
 from elixir.purifiers import diffusion, prior
 from elixir.purifiers.base import Purifier
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from elixir.models import weights
-from elixir.models.denoiser_weights import PRIOR, load_denoiser
+from elixir.models.denoiser import PRIOR, load_denoiser
 from elixir.purifiers.base import Purifier
 from elixir.purifiers.network import NetworkPurifier
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elixir.errors import ElixirError
+from elixir.models.device import fast_dtype
 from elixir.models.hub import silenced
-from elixir.models.precision import fast_dtype
 from elixir.purifiers.batching import batch_size, in_fixed_batches
 
 

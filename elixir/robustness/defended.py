@@ -8,8 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from elixir.models.base import Classifier
-from elixir.models.inference import predict
+from elixir.models.classifier import Classifier, predict
 from elixir.purifiers.base import Purifier
 from elixir.randomness import noise
 

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elixir.data.decode import decode
-from elixir.data.files import read_json, replace_json, replace_text, result_folder, writing
-from elixir.data.opening import refuse_overlap
-from elixir.data.part import Part, evenly_spread
+from elixir.data.columns import write_columns
+from elixir.data.image import decode
+from elixir.data.io import read_json, replace_json, replace_text, result_folder, writing
+from elixir.data.open import refuse_overlap
 from elixir.data.source import Source
+from elixir.data.subset import Part, evenly_spread
 from elixir.errors import ElixirError
 from elixir.measurement.journal import Journal
 from elixir.measurement.machine import machine
@@ -31,7 +32,6 @@ from elixir.registry import find
 from elixir.robustness.attacks import ATTACKS, budget, craft
 from elixir.robustness.defended import Defended
 from elixir.robustness.summary import CLEAN, MODES, UNDEFENDED, draw_robustness, summarize
-from elixir.run.columns import write_columns
 
 CPU_IMAGES = 64
 CUDA_IMAGES = 128

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elixir.data.files import read_json
+from elixir.data.io import read_json
 from elixir.errors import ElixirError
 from elixir.measurement.markdown import table
 from elixir.robustness.attacks import budget

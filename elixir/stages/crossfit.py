@@ -7,14 +7,14 @@ from typing import Annotated
 
 import numpy as np
 
+from elixir.data.columns import Columns
 from elixir.data.pixels import blocks
 from elixir.detection.tiles import erased
-from elixir.models.train_classifier import ClassifierTraining
+from elixir.engine.run import Run
+from elixir.engine.stage import ReduceStage
 from elixir.randomness import generator
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.base import ReduceStage
-from elixir.stages.settings import Count, Range, Steps
+from elixir.settings import Count, Range, Steps
+from elixir.training.classifier import ClassifierTraining
 
 
 @dataclass

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elixir.data.decision import Decision
-from elixir.data.sink import open_sink
-from elixir.run.columns import Columns
-from elixir.run.manifest import ManifestRow, write_manifest
-from elixir.run.run import Run
-from elixir.stages.base import ReduceStage
+from elixir.data.columns import Columns
+from elixir.data.manifest import ManifestRow, write_manifest
+from elixir.data.open import open_sink
+from elixir.data.sink import Decision
+from elixir.engine.run import Run
+from elixir.engine.stage import ReduceStage
 
 
 @dataclass

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import numpy as np
 
-from elixir.data.decode import decode, resize
+from elixir.data.columns import Columns
+from elixir.data.image import decode, resize
+from elixir.engine.run import Run
+from elixir.engine.stage import MapStage
 from elixir.errors import ElixirError, UnreadableSample
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.base import MapStage
-from elixir.stages.settings import Count, Range
+from elixir.settings import Count, Range
 
 LOOKED_AT = 256
 

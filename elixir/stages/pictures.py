@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from elixir.data.decode import Picture, encode
-from elixir.data.files import replacing
-from elixir.run.run import Run
+from elixir.data.image import Picture, encode
+from elixir.data.io import replacing
+from elixir.engine.run import Run
 
 BYTES_AT_ONCE = 2**28
 

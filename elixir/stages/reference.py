@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elixir.data.columns import Columns
+from elixir.engine.run import Run
+from elixir.engine.stage import ReduceStage
 from elixir.errors import ElixirError
-from elixir.models.train_classifier import ClassifierTraining
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.base import ReduceStage
-from elixir.stages.settings import Count, Steps
+from elixir.settings import Count, Steps
+from elixir.training.classifier import ClassifierTraining
 
 LARGEST = 60_000  # in half precision
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from elixir.data.columns import Columns
 from elixir.detection.detail import detail
 from elixir.detection.evidence import lost
 from elixir.detection.group import LEAST, STABLE, by_odds, sharpen_until_stable, sharpen_with
 from elixir.detection.reading import log_probabilities
+from elixir.engine.run import Run
+from elixir.engine.stage import ReduceStage
 from elixir.errors import ElixirError
-from elixir.models.train_classifier import ClassifierTraining, ReadPixels
 from elixir.randomness import generator
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.base import ReduceStage
-from elixir.stages.settings import Count, Share, Steps
+from elixir.settings import Count, Share, Steps
+from elixir.training.classifier import ClassifierTraining, ReadPixels
 
 CAUSAL = ("trigger", "cause")  # witnesses who have seen a cause in the samples
 APART = 3.5  # deviations between the means of what classifiers take for suspects and of the rest, lest benign ones join

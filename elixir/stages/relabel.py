@@ -7,11 +7,11 @@ from typing import Annotated
 
 import numpy as np
 
+from elixir.data.columns import Columns
 from elixir.detection.reading import benign_reading
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.base import MapStage
-from elixir.stages.settings import Range
+from elixir.engine.run import Run
+from elixir.engine.stage import MapStage
+from elixir.settings import Range
 
 
 @dataclass

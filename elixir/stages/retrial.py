@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elixir.data.columns import Columns
 from elixir.detection.accusation import accusation
 from elixir.detection.evidence import lost
 from elixir.detection.group import sharpen_until_stable, sharpen_with
 from elixir.detection.reading import log_probabilities
 from elixir.detection.shares import SURE, foreign_share
-from elixir.models.train_classifier import ClassifierTraining
+from elixir.engine.run import Run
+from elixir.engine.stage import ReduceStage
 from elixir.randomness import generator
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.base import ReduceStage
-from elixir.stages.settings import Count, Share, Steps
+from elixir.settings import Count, Share, Steps
+from elixir.training.classifier import ClassifierTraining
 
 
 @dataclass

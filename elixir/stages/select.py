@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.data.decode import Picture, as_encoded, decode, resize
+from elixir.data.columns import Columns
+from elixir.data.image import Picture, as_encoded, decode, resize
 from elixir.detection.evidence import local
 from elixir.detection.group import resembling
 from elixir.detection.tiles import mask
+from elixir.engine.run import Run
+from elixir.engine.stage import MapStage
 from elixir.errors import ElixirError
 from elixir.purifiers.repaint import SIGMAS, repaint
 from elixir.randomness import noise
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.base import MapStage
+from elixir.settings import Range
 from elixir.stages.distance import candidate_distance
 from elixir.stages.pictures import keep_selected, same_size
-from elixir.stages.settings import Range
 
 
 @dataclass

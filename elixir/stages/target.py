@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elixir.data.columns import Columns
 from elixir.detection.accusation import accusation
 from elixir.detection.hearing import Hearing, Record, Testimony
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.base import ReduceStage
-from elixir.stages.settings import Count, Share
+from elixir.engine.run import Run
+from elixir.engine.stage import ReduceStage
+from elixir.settings import Count, Share
 
 
 @dataclass

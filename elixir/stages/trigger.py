@@ -8,13 +8,13 @@ from typing import Annotated
 import numpy as np
 from torch import Tensor
 
+from elixir.data.columns import Columns
 from elixir.detection.reading import benign_reading, reference_sees
 from elixir.detection.residual import mean_difference, mean_excess, mean_residual
+from elixir.engine.run import Run
+from elixir.engine.stage import ReduceStage
 from elixir.randomness import generator
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.base import ReduceStage
-from elixir.stages.settings import Count, Range
+from elixir.settings import Count, Range
 
 GAIN = 1.25  # purification leaves a part of a trigger behind
 OWN = 0.25  # share of the samples

@@ -19,7 +19,7 @@ from elixir.certification.accuracy import accuracies, radii_up_to
 from elixir.certification.certify import Settings, certify_dataset
 from elixir.certification.ledger import Ledger, Row
 from elixir.certification.sampling import Certificate
-from elixir.data.opening import open_source
+from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, save_classifier
 

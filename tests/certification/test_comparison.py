@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from elixir.certification.comparison import comparison, read_certification
+from elixir.data.columns import write_columns
 from elixir.errors import ElixirError
-from elixir.run.columns import write_columns
 
 
 def certification(folder: Path, radii: list[float], calls: int) -> Path:

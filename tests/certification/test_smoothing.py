@@ -9,8 +9,7 @@ from elixir.certification import smoothing
 from elixir.certification.sampling import ABSTAIN
 from elixir.certification.smoothing import SmoothedClassifier
 from elixir.errors import ElixirError
-from elixir.models.base import Classifier
-from elixir.models.classifier import SmallResNet
+from elixir.models.classifier import Classifier, SmallResNet
 from elixir.purifiers.prior import load
 from elixir.registry import find
 

@@ -14,10 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from elixir.data.decision import Decision
-from elixir.data.decode import decode, encode
-from elixir.data.opening import open_source
-from elixir.data.sink import open_sink
+from elixir.data.image import decode, encode
+from elixir.data.open import open_sink, open_source
+from elixir.data.sink import Decision
 from elixir.data.source import Kind, Source
 from elixir.data.tables import TableSource
 from elixir.errors import UnreadableSample

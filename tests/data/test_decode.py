@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from elixir.data.decode import LONGEST_PROFILE, decode, encode, extension, resize
+from elixir.data.image import LONGEST_PROFILE, decode, encode, extension, resize
 from elixir.errors import UnreadableSample
 
 RGB = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elixir.data.decode import decode
 from elixir.data.folder import FolderSource
-from elixir.data.names import LONGEST, escape, file_name, unescape
-from elixir.data.opening import open_source
+from elixir.data.image import decode
+from elixir.data.open import open_source
+from elixir.data.paths import LONGEST, escape, file_name, unescape
 from elixir.errors import ElixirError, UnreadableSample
 
 from .conftest import image_bytes, make_tree

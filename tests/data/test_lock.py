@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from elixir.data.lock import locked
+from elixir.data.workdir import locked
 from elixir.errors import ElixirError
 
 HOLD = """
 import sys
 from pathlib import Path
-from elixir.data.lock import locked
+from elixir.data.workdir import locked
 
 with locked(Path(sys.argv[1])):
     print("held", flush=True)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from small_world import make_shapes
 
-from elixir.data.opening import open_source
-from elixir.data.part import Part
+from elixir.data.open import open_source
+from elixir.data.subset import Part
 
 
 def test_a_part_keeps_ids_labels_and_bytes(tmp_path: Path):

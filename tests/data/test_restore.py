@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elixir.data.decision import Action, Decision
 from elixir.data.folder import FolderSource
-from elixir.data.lock import locked
-from elixir.data.opening import open_source
+from elixir.data.open import open_source
 from elixir.data.restore import restore
+from elixir.data.sink import Action, Decision
 from elixir.data.source import Source
 from elixir.data.tables import TableSource
+from elixir.data.workdir import locked
 from elixir.errors import ElixirError
 
 from .conftest import change_some, emit, image_bytes, make_tree, open_table, read_tree, table

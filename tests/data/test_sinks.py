@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from elixir.data.decision import Decision
-from elixir.data.decode import decode
-from elixir.data.opening import open_source
+from elixir.data.image import decode
+from elixir.data.open import open_sink, open_source
 from elixir.data.restore import restore
-from elixir.data.sink import open_sink
+from elixir.data.sink import Decision
 from elixir.errors import ElixirError
 
 from .conftest import change_some, emit, image_bytes, keep, make_tree, open_table, read_tree, table

@@ -16,10 +16,10 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from elixir.data import rows
-from elixir.data.decode import decode
+from elixir.data.external_files import stray_file
 from elixir.data.folder import FolderSource
-from elixir.data.named_files import stray_file
-from elixir.data.opening import open_source, refuse_overlap
+from elixir.data.image import decode
+from elixir.data.open import open_source, refuse_overlap
 from elixir.data.rows import DatasetRows, ParquetRows
 from elixir.data.tables import TableSource
 from elixir.errors import ElixirError, UnreadableSample

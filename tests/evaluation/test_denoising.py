@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_world import png
 
-from elixir.data.opening import open_source
+from elixir.data.open import open_source
 from elixir.evaluation.denoising import compare_denoisers
 from elixir.purifiers.identity import Identity
 

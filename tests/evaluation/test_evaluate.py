@@ -18,10 +18,10 @@ from scipy.stats import beta
 from small_world import FAST, png
 
 from elixir.cli.experiments import MARKS, _attack
-from elixir.data.decode import decode
-from elixir.data.lock import locked
-from elixir.data.opening import open_source
+from elixir.data.image import decode
+from elixir.data.open import open_source
 from elixir.data.pixels import PixelStore
+from elixir.data.workdir import locked
 from elixir.errors import ElixirError
 from elixir.evaluation import cell, outcome
 from elixir.evaluation.cell import Experiment

@@ -8,7 +8,7 @@ import pytest
 from small_world import make_shapes
 
 from elixir.attacks.badnets import BadNets
-from elixir.data.opening import open_source
+from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.evaluation import outcome
 from elixir.evaluation.outcome import train_and_attack

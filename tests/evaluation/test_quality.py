@@ -8,7 +8,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from small_world import png
 
-from elixir.data.opening import open_source
+from elixir.data.open import open_source
 from elixir.evaluation.quality import repair_quality, trigger_quality
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from small_world import png
 
-from elixir.data.opening import open_source
+from elixir.data.open import open_source
 from elixir.errors import ElixirError
-from elixir.models.crops import TrainingImages, cached_images, sample_crops
 from elixir.progress import Progress
+from elixir.training.crops import TrainingImages, cached_images, sample_crops
 
 PIXELS = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 IMAGES = TrainingImages(lambda wanted: PIXELS[wanted], 8, 32)

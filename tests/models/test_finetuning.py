@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from elixir.models.classifier import SmallResNet
-from elixir.models.train_classifier import ClassifierTraining, train_classifier
+from elixir.training.classifier import ClassifierTraining, train_classifier
 
 IMAGES = torch.randint(0, 256, (24, 3, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 LABELS = np.arange(24) % 3

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from elixir.models import impure
-from elixir.models.impure import ImpureNet, ddpm_signal
-from elixir.models.transformer import positions
+from elixir.models.impure import ImpureNet, ddpm_signal, positions
 
 TINY = impure.Architecture(4, 16, 2, 3, (0, 2), 12, 3, 2)
 

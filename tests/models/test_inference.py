@@ -2,8 +2,7 @@
 
 import torch
 
-from elixir.models.classifier import SmallResNet
-from elixir.models.inference import CPU_BATCH, classify, predict
+from elixir.models.classifier import CPU_BATCH, SmallResNet, classify, predict
 
 CPU = torch.device("cpu")
 

@@ -9,12 +9,11 @@ import pytest
 import torch
 from small_world import png
 
-from elixir.data.opening import open_source
+from elixir.data.open import open_source
 from elixir.errors import ElixirError
-from elixir.models.classifier import KIND, SmallResNet, fused, load_small_classifier, save_classifier
-from elixir.models.inference import classify
-from elixir.models.train_classifier import ClassifierTraining, augment, train_classifier, train_classifier_on
+from elixir.models.classifier import KIND, SmallResNet, classify, fused, load_small_classifier, save_classifier
 from elixir.models.weights import check_output, read_weights
+from elixir.training.classifier import ClassifierTraining, augment, train_classifier, train_classifier_on
 
 CPU = torch.device("cpu")
 SETTINGS = ClassifierTraining(epochs=4, least_steps=1, batch=16, fitted=2)

@@ -18,15 +18,14 @@ from safetensors.torch import load_file
 from small_world import png
 from torch import Tensor
 
-from elixir.data.opening import open_source
+from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, save_classifier
-from elixir.models.crops import TrainingImages
-from elixir.models.denoiser import DenoiserNet
-from elixir.models.denoiser_weights import CONSISTENCY, EPSILON, PRIOR, load_denoiser, save_denoiser
-from elixir.models.karras import karras_grid
-from elixir.models.perceptual import PerceptualDistance
-from elixir.models.train_consistency import (
+from elixir.models.denoiser import CONSISTENCY, EPSILON, PRIOR, DenoiserNet, load_denoiser, save_denoiser
+from elixir.models.features import PerceptualDistance
+from elixir.models.schedules import karras_grid
+from elixir.models.weights import read_weights
+from elixir.training.consistency import (
     Distillation,
     FineTuning,
     distill,
@@ -34,7 +33,7 @@ from elixir.models.train_consistency import (
     heun_step,
     train_consistency_on,
 )
-from elixir.models.weights import read_weights
+from elixir.training.crops import TrainingImages
 
 CPU = torch.device("cpu")
 PIXELS = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)

@@ -15,26 +15,26 @@ from small_world import png
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.data.opening import open_source
+from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.models import impure
 from elixir.models.classifier import SmallResNet, save_classifier
-from elixir.models.crops import TrainingImages
+from elixir.models.features import PerceptualDistance
 from elixir.models.impure import KIND, MASKED, Architecture, Attenuation, ImpureNet, load_impure
-from elixir.models.perceptual import PerceptualDistance
-from elixir.models.pgd import pgd
-from elixir.models.train_denoiser import OnStep
-from elixir.models.train_impure import (
+from elixir.models.weights import read_weights, sha256_of
+from elixir.training.crops import TrainingImages
+from elixir.training.denoiser import OnStep
+from elixir.training.impure import (
     FineTuning,
     ImpureTraining,
     fine_tune,
     mix_patches,
     noise_levels,
+    pgd,
     pretrain,
     rebuilt,
     train_impure_on,
 )
-from elixir.models.weights import read_weights, sha256_of
 
 COARSE = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 PIXELS = (F.interpolate(COARSE, (32, 32), mode="bilinear") * 255).to(torch.uint8)

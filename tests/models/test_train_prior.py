@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from elixir.models.crops import TrainingImages
-from elixir.models.train_prior import PriorTraining, train_prior
+from elixir.training.crops import TrainingImages
+from elixir.training.prior import PriorTraining, train_prior
 
 IMAGES = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 SETTINGS = PriorTraining(steps=4, batch=4, crop=16, warmup=1)

@@ -10,15 +10,14 @@ from small_world import images
 
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet
-from elixir.models.crops import TrainingImages
-from elixir.models.denoiser import DenoiserNet
-from elixir.models.denoiser_weights import EPSILON, PRIOR, save_denoiser
-from elixir.models.perceptual import PerceptualDistance
-from elixir.models.train_consistency import FineTuning, fine_tune
+from elixir.models.denoiser import EPSILON, PRIOR, DenoiserNet, save_denoiser
+from elixir.models.features import PerceptualDistance
 from elixir.pipeline import Pipeline
 from elixir.purifiers import consistency, prior
 from elixir.purifiers.base import Purifier
 from elixir.registry import find
+from elixir.training.consistency import FineTuning, fine_tune
+from elixir.training.crops import TrainingImages
 
 CPU = torch.device("cpu")
 

@@ -14,8 +14,8 @@ from PIL import Image
 from small_world import Blur, elixir, png
 from torch import Tensor
 
-from elixir.data.opening import open_source
-from elixir.data.shipped import TEST
+from elixir.data.open import open_source
+from elixir.data.sample_data import TEST
 from elixir.data.tables import TableSamples, TableSource
 from elixir.errors import ElixirError
 from elixir.purifiers.base import Purifier

@@ -10,8 +10,7 @@ from small_world import images
 
 from elixir.errors import ElixirError
 from elixir.models import impure as networks
-from elixir.models.denoiser import DenoiserNet
-from elixir.models.denoiser_weights import PRIOR, save_denoiser
+from elixir.models.denoiser import PRIOR, DenoiserNet, save_denoiser
 from elixir.models.impure import Architecture, ImpureNet
 from elixir.purifiers import impure
 from elixir.purifiers.base import Purifier

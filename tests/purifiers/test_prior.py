@@ -10,8 +10,7 @@ import torch
 from small_world import images
 
 from elixir.errors import ElixirError
-from elixir.models.denoiser import DenoiserNet
-from elixir.models.denoiser_weights import PRIOR, save_denoiser
+from elixir.models.denoiser import PRIOR, DenoiserNet, save_denoiser
 from elixir.purifiers import prior
 from elixir.purifiers.base import Purifier
 from elixir.purifiers.network import NetworkPurifier

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elixir.models.base import Classifier
+from elixir.models.classifier import Classifier
 
 
 class Tiny(Classifier):

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.errors import ElixirError
-from elixir.models.denoiser_weights import CONSISTENCY, EPSILON, PRIOR, load_denoiser
+from elixir.models.denoiser import CONSISTENCY, EPSILON, PRIOR, load_denoiser
 from elixir.purifiers import consistency, identity, jpeg, median, network, prior
 from elixir.robustness.attacks import ATTACKS, craft
 from elixir.robustness.defended import Defended, differentiable, is_random

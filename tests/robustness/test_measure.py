@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file
 from small_world import Blur, elixir
 
-from elixir.data.decode import decode
-from elixir.data.opening import open_source
+from elixir.data.image import decode
+from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, save_classifier
 from elixir.robustness import measure

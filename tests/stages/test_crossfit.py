@@ -10,9 +10,9 @@ import torch
 from small_world import Taught
 
 from elixir.detection.tiles import grid
-from elixir.models.train_classifier import ReadPixels
 from elixir.purifiers.identity import Identity
 from elixir.stages.crossfit import CrossfitStage
+from elixir.training.classifier import ReadPixels
 
 COUNT, SIZE = 60, 16
 PURIFIED = 100  # is added to every pixel

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from data.conftest import image_bytes, make_tree, table
 
-from elixir.data.opening import open_source
+from elixir.data.manifest import read_manifest
+from elixir.data.open import open_source
 from elixir.data.source import Kind
+from elixir.engine.local import execute
+from elixir.engine.run import Run
 from elixir.errors import ElixirError
 from elixir.purifiers.identity import Identity
-from elixir.run.manifest import read_manifest
-from elixir.run.run import Run
 from elixir.stages.emit import EmitStage
-from elixir.stages.execute import execute
 from elixir.stages.index import IndexStage
 
 EMIT = EmitStage(verdicts="judge", scores="judge")

@@ -15,18 +15,18 @@ from small_world import place
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elixir.data.opening import open_source
+from elixir.data.columns import Columns
+from elixir.data.open import open_source
+from elixir.engine.local import execute
+from elixir.engine.run import Run
+from elixir.engine.stage import ReduceStage, Stage
 from elixir.errors import ElixirError
 from elixir.pipeline import Pipeline
 from elixir.purifiers.chain import ddpm_reverse, ddpm_sigmas
 from elixir.randomness import noise
 from elixir.registry import register
 from elixir.result import Result
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.base import ReduceStage, Stage
 from elixir.stages.distance import candidate_distance
-from elixir.stages.execute import execute
 from elixir.stages.index import IndexStage
 from elixir.stages.paper.candidates import CandidatesStage
 from elixir.stages.paper.conclude import ConcludeStage

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from elixir.detection.tiles import grid
-from elixir.run.run import Run
+from elixir.engine.run import Run
 from elixir.stages.probe import ProbeStage
 
 

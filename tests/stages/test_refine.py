@@ -9,11 +9,11 @@ import pytest
 import torch
 from small_world import Taught
 
+from elixir.engine.run import Run
 from elixir.errors import ElixirError
-from elixir.models.train_classifier import ReadPixels
 from elixir.purifiers.identity import Identity
-from elixir.run.run import Run
 from elixir.stages.refine import RefineStage
+from elixir.training.classifier import ReadPixels
 
 COUNT = 200
 POISONED = 80

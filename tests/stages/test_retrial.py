@@ -11,9 +11,9 @@ from small_world import Taught
 
 from elixir.detection.shares import foreign_share
 from elixir.errors import ElixirError
-from elixir.models.train_classifier import ReadPixels
 from elixir.purifiers.identity import Identity
 from elixir.stages.retrial import RetrialStage
+from elixir.training.classifier import ReadPixels
 
 COUNT = 120
 FOREIGN = 40

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from small_world import png
 
+from elixir.engine.run import Run
 from elixir.errors import ElixirError, UnreadableSample
-from elixir.run.run import Run
 from elixir.stages.select import SelectStage, nearest_free, tiles_to_repaint
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from elixir.detection.residual import mean_excess
+from elixir.engine.run import Run
 from elixir.purifiers.identity import Identity
-from elixir.run.run import Run
 from elixir.stages.trigger import TriggerStage
 
 SIZE = 16

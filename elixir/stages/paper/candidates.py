@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elixir.data.columns import Columns
+from elixir.engine.run import Run
+from elixir.engine.stage import MapStage
 from elixir.errors import ElixirError
 from elixir.purifiers.chain import ddpm_reverse, ddpm_sigmas
 from elixir.randomness import noise
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.base import MapStage
-from elixir.stages.settings import Count, Range
+from elixir.settings import Count, Range
 
 
 @dataclass

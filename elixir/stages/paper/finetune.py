@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from elixir.models.train_classifier import ClassifierTraining
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.base import ReduceStage
+from elixir.data.columns import Columns
+from elixir.engine.run import Run
+from elixir.engine.stage import ReduceStage
+from elixir.settings import Count, Range, Steps
 from elixir.stages.paper.learn import purified_set
-from elixir.stages.settings import Count, Range, Steps
+from elixir.training.classifier import ClassifierTraining
 
 
 @dataclass

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elixir.models.train_classifier import ClassifierTraining, ReadPixels
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.base import ReduceStage
-from elixir.stages.settings import Count, Steps
+from elixir.data.columns import Columns
+from elixir.engine.run import Run
+from elixir.engine.stage import ReduceStage
+from elixir.settings import Count, Steps
+from elixir.training.classifier import ClassifierTraining, ReadPixels
 
 
 @dataclass

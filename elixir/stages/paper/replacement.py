@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from elixir.data.decode import as_encoded, resize
-from elixir.run.run import Run
+from elixir.data.image import as_encoded, resize
+from elixir.engine.run import Run
 from elixir.stages.distance import candidate_distance
 from elixir.stages.paper.candidates import CandidatesStage
 from elixir.stages.pictures import keep_selected, same_size

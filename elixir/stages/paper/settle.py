@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.base import MapStage
+from elixir.data.columns import Columns
+from elixir.engine.run import Run
+from elixir.engine.stage import MapStage
 from elixir.stages.paper.replacement import replace_images
 
 

@@ -7,12 +7,12 @@ from typing import Literal
 
 import numpy as np
 
+from elixir.data.columns import Columns
 from elixir.detection.accusation import accusation
 from elixir.detection.discrepancy import published, repaired
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.base import ReduceStage
-from elixir.stages.settings import Count
+from elixir.engine.run import Run
+from elixir.engine.stage import ReduceStage
+from elixir.settings import Count
 
 
 @dataclass

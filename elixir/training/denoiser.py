@@ -16,11 +16,11 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from elixir.data.source import Source
 from elixir.errors import ElixirError
-from elixir.models.checkpoint import load_checkpoint, save_checkpoint
-from elixir.models.crops import TrainingImages, cached_images, sample_crops
-from elixir.models.denoiser_weights import save_denoiser
-from elixir.models.precision import training_dtype
+from elixir.models.denoiser import save_denoiser
+from elixir.models.device import training_dtype
 from elixir.progress import Progress
+from elixir.training.checkpoint import load_checkpoint, save_checkpoint
+from elixir.training.crops import TrainingImages, cached_images, sample_crops
 
 LossOf = Callable[[Tensor, torch.Generator], Tensor]
 OnStep = Callable[[int, Tensor], None]

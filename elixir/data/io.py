@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elixir.data.names import escape
+from elixir.data.paths import escape
 from elixir.errors import ElixirError, UnreadableSample
 
 RUN_FOLDER = ".elixir"

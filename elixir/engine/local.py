@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.base import MapStage, ReduceStage, Stage
+from elixir.data.columns import Columns
+from elixir.engine.run import Run
+from elixir.engine.stage import MapStage, ReduceStage, Stage
 
 PART = 1024
 

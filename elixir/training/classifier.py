@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.data.source import Source
-from elixir.models.checkpoint import load_checkpoint, save_checkpoint
 from elixir.models.classifier import WIDTHS, SmallResNet, save_classifier
-from elixir.models.precision import training_dtype
-from elixir.models.training_pixels import training_pixels
+from elixir.models.device import training_dtype
 from elixir.progress import Progress
 from elixir.randomness import generator
+from elixir.training.checkpoint import load_checkpoint, save_checkpoint
+from elixir.training.pixels import training_pixels
 
 ReadPixels = Callable[[np.ndarray], Tensor]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from elixir.data.files import writing
-from elixir.data.names import escape
+from elixir.data.io import writing
+from elixir.data.paths import escape
 from elixir.errors import ElixirError
 
 

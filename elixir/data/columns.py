@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elixir.data.files import read_table, replacing
+from elixir.data.io import read_table, replacing
 
 Columns = dict[str, np.ndarray]
 

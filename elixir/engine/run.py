@@ -16,19 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elixir.data.decode import Picture, decode
-from elixir.data.files import reading_again, replace_text
+from elixir.data.columns import Columns, read_columns, write_columns
+from elixir.data.image import Picture, decode
+from elixir.data.io import reading_again, replace_text
 from elixir.data.pixels import PixelStore
 from elixir.data.source import Kind, Source
 from elixir.errors import ElixirError
-from elixir.models.base import Classifier
-from elixir.models.classifier import fused, load_small_classifier, save_classifier
-from elixir.models.inference import classify
-from elixir.models.train_classifier import ClassifierTraining, ReadPixels, train_classifier
+from elixir.models.classifier import Classifier, classify, fused, load_small_classifier, save_classifier
 from elixir.models.weights import read_weights, write_weights
 from elixir.progress import Progress
 from elixir.purifiers.base import Purifier
-from elixir.run.columns import Columns, read_columns, write_columns
+from elixir.training.classifier import ClassifierTraining, ReadPixels, train_classifier
 
 START_AGAIN = "add --overwrite without --resume to start again"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from elixir.data.decode import decode
+from elixir.data.image import decode
 from elixir.data.source import Kind, Sample, Source
 from elixir.errors import ElixirError, UnreadableSample
 

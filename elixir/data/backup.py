@@ -12,11 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from elixir.data.decision import Decision
-from elixir.data.files import RUN_FOLDER, copy, empty_folder, replace_text, writing
 from elixir.data.folder import FolderSource
-from elixir.data.names import unescape
+from elixir.data.io import RUN_FOLDER, copy, empty_folder, replace_text, writing
+from elixir.data.paths import unescape
 from elixir.data.rows import ParquetRows
+from elixir.data.sink import Decision
 from elixir.data.source import Kind, Source
 from elixir.data.table_writer import ParquetWriter, numbered, with_image
 from elixir.data.tables import TableSource

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from elixir.data.source import Source
-from elixir.models.crops import TrainingImages
-from elixir.models.denoiser import DenoiserNet
-from elixir.models.denoiser_weights import PRIOR
-from elixir.models.train_denoiser import DenoiserTraining, OnStep, train_denoiser, training_on
+from elixir.models.denoiser import PRIOR, DenoiserNet
+from elixir.training.crops import TrainingImages
+from elixir.training.denoiser import DenoiserTraining, OnStep, train_denoiser, training_on
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from elixir.run.columns import Columns
-from elixir.run.run import Run
-from elixir.stages.settings import checked
+from elixir.data.columns import Columns
+from elixir.engine.run import Run
+from elixir.settings import checked
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Stage:
     """A named step of a pipeline; subclasses are dataclasses whose fields are the recipe's settings.
 
     Derive from `MapStage` or `ReduceStage`, not from this. A setting is checked wherever it is set; give it a range
-    with the types of `elixir.stages.settings`. What else a stage keeps begins with an underscore.
+    with the types of `elixir.settings`. What else a stage keeps begins with an underscore.
     """
 
     name: ClassVar[str]

@@ -16,14 +16,13 @@ from torch import Tensor
 from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.models import weights
-from elixir.models.crops import TrainingImages
-from elixir.models.denoiser import DenoiserNet
-from elixir.models.denoiser_weights import CONSISTENCY, EPSILON, PRIOR, load_denoiser
-from elixir.models.karras import RHO, karras_grid
-from elixir.models.perceptual import SHIPPED, PerceptualDistance, load_perceptual
-from elixir.models.precision import training_dtype
-from elixir.models.train_denoiser import DenoiserTraining, LossOf, OnStep, train_denoiser, training_on
+from elixir.models.denoiser import CONSISTENCY, EPSILON, PRIOR, DenoiserNet, load_denoiser
+from elixir.models.device import training_dtype
+from elixir.models.features import SHIPPED, PerceptualDistance, load_perceptual
+from elixir.models.schedules import RHO, karras_grid
 from elixir.models.weights import sha256_of
+from elixir.training.crops import TrainingImages
+from elixir.training.denoiser import DenoiserTraining, LossOf, OnStep, train_denoiser, training_on
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from elixir.data import tables
-from elixir.data.files import real_path, resolving
 from elixir.data.folder import FolderSource
-from elixir.data.names import escape, unescape
-from elixir.data.part import Part
-from elixir.data.source import Source
+from elixir.data.folder_sink import FolderSink
+from elixir.data.io import real_path, resolving
+from elixir.data.paths import escape, unescape
+from elixir.data.sink import Sink
+from elixir.data.source import Kind, Source
+from elixir.data.subset import Part
+from elixir.data.table_sink import HfSink, ParquetSink
 from elixir.errors import ElixirError
 
 
@@ -71,6 +74,25 @@ def open_source(
     if isinstance(src, str) and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", src) and path.suffix != ".parquet":
         return tables.open_hub(src, choice)
     raise ElixirError(f"{path} does not exist (or cannot be seen from here); check the path")
+
+
+def open_sink(kind: Kind, folder: Path, source: Source) -> Sink:
+    """Start the output.
+
+    Changed samples keep their original in `.elixir/originals` ("purified", "relabelled", "dropped") or
+    `.elixir/quarantine` ("quarantined"): a file with the sample's id as its path, or for tables a row of
+    `.elixir/originals.parquet` or `.elixir/quarantine.parquet`. `.elixir/restore.json` holds what else is needed to
+    rebuild the input.
+
+    Args:
+        kind: of the output.
+        folder: holds nothing, or `.elixir` alone; originals and quarantine of an earlier attempt in there are removed.
+        source: what the decisions are about, from `open_source`.
+
+    Raises:
+        ElixirError: the folder is not empty or cannot be written.
+    """
+    return {"folder": FolderSink, "hf": HfSink, "parquet": ParquetSink}[kind](folder, source)
 
 
 def place_of(source: Source) -> Path:

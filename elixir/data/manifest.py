@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elixir.data.files import read_table, replacing
+from elixir.data.io import read_table, replacing
 
 ROWS_AT_ONCE = 4096
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from elixir.data.cache import cache_pixels
-from elixir.data.pixels import PixelStore
+from elixir.data.pixels import PixelStore, cache_pixels
 from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.models.weights import check_output

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from elixir.data.source import Source
 from elixir.errors import ElixirError
-from elixir.models.training_pixels import training_pixels
 from elixir.progress import Progress
+from elixir.training.pixels import training_pixels
 
 CPU = torch.device("cpu")
 RESIDENT = 2**33  # bytes of images that are kept on a GPU
