@@ -20,7 +20,7 @@ from elixir.training.classifier import ClassifierTraining, ReadPixels
 class Blur:
     """A stand-in for a prior: adds noise and averages it away."""
 
-    calls_per_draw = 1
+    nfe = 1
 
     def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
         return self.denoise(x + sigma * noise, sigma).clamp(0, 1)

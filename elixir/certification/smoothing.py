@@ -152,7 +152,7 @@ class SmoothedClassifier:
         purified = self._purifier.purify(x, self._sigma, noise)
         labels = predict(self._classifier, purified, self._device).cpu().numpy()
         self.cost.network_seconds += time.perf_counter() - start
-        self.cost.calls += len(x) * self._purifier.calls_per_draw
+        self.cost.calls += len(x) * self._purifier.nfe
         return np.split(labels, np.cumsum([case.wanted for case in cases])[:-1])
 
     def _noise(self, case: _Case[T]) -> Tensor:

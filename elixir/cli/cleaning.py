@@ -142,7 +142,7 @@ def purify(
     from elixir.data.open import open_source
     from elixir.models.device import choose_device
     from elixir.models.weights import sha256_of
-    from elixir.purifiers.images import purify_images
+    from elixir.purify import purify_images
     from elixir.registry import find
 
     source = open_source(src, image=image, label=label, split=split, labelled=False)

@@ -13,11 +13,11 @@ class Purifier(Protocol):
     The result for a sample does not depend on the batch that it comes in: same bits in a batch of 1, 16 or 256.
 
     Attributes:
-        calls_per_draw: network evaluations that one `purify` or `denoise` costs for each sample.
+        nfe: number of function evaluations, the network calls that one `purify` or `denoise` costs for each image.
         without_noise: true for a purifier that also works at sigma 0; others need not have it.
     """
 
-    calls_per_draw: int
+    nfe: int
 
     def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
         """Noise the images to level `sigma` and denoise them.

@@ -12,7 +12,7 @@ from elixir.purifiers.base import Purifier
 class Identity:
     """Leaves the noise in; no network call."""
 
-    calls_per_draw = 0
+    nfe = 0
     without_noise = True
 
     def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ QUALITY = 75
 class Jpeg:
     """Compresses and decompresses at quality 75 with halved colour resolution; no network call, no gradient."""
 
-    calls_per_draw = 0
+    nfe = 0
     without_noise = True
 
     def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:

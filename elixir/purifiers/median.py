@@ -13,7 +13,7 @@ from elixir.purifiers.base import Purifier
 class Median:
     """Every value becomes the median of its 3x3 neighbourhood in its channel, the border repeated; no network call."""
 
-    calls_per_draw = 0
+    nfe = 0
     without_noise = True
 
     def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ class NetworkPurifier:
         device: where to run it.
     """
 
-    calls_per_draw = 1
+    nfe = 1
     tile = 1024
     margin = 64  # wider than the shipped network's receptive field, so tiles fit without a seam
 

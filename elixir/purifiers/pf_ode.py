@@ -42,14 +42,14 @@ class ProbabilityFlow:
     Heun's method would need 2 * steps - 1 calls; at a given number of calls Euler takes about twice as many steps.
 
     Args:
-        denoiser: gives E[clean | noisy] in `denoiser.calls_per_draw` network calls.
+        denoiser: gives E[clean | noisy] in `denoiser.nfe` network calls.
         steps: of the solver; the last one, to 0, is the denoiser's estimate itself.
     """
 
     def __init__(self, denoiser: Purifier, steps: int = STEPS) -> None:
         self._denoiser = denoiser
         self._steps = steps
-        self.calls_per_draw = steps * denoiser.calls_per_draw
+        self.nfe = steps * denoiser.nfe
 
     def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
         """See `Purifier.purify`."""

@@ -28,7 +28,7 @@ class UNetPurifier:
         device: where to run it.
     """
 
-    calls_per_draw = 1
+    nfe = 1
 
     def __init__(self, unet: nn.Module, factor: int, device: torch.device) -> None:
         self._device = device

@@ -67,7 +67,7 @@ class ProbeStage(MapStage):
         transplants = []
         for sigma in self.sigmas:
             z = noise(run.seed, run.ids(rows), ("probe", sigma, 0), tuple(x.shape[1:]))
-            with run.network(calls=len(rows) * run.purifier.calls_per_draw):
+            with run.network(calls=len(rows) * run.purifier.nfe):
                 purified = (run.purifier.purify(x, sigma, z) * 255).round().to(torch.uint8)
             if sigma == self.sigmas[0]:
                 with run.network():

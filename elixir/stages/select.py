@@ -124,7 +124,7 @@ class SelectStage(MapStage):
         """The images (n, 3, h, w) after one draw of the purifier, uint8 (n, h, w, 3); as they are at sigma 0."""
         if sigma:
             z = noise(run.seed, run.ids(rows), ("select", sigma), tuple(x.shape[1:]))
-            with run.network(calls=len(rows) * run.purifier.calls_per_draw):
+            with run.network(calls=len(rows) * run.purifier.nfe):
                 x = run.purifier.purify(x, sigma, z)
         return (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
@@ -152,7 +152,7 @@ class SelectStage(MapStage):
             def draw(sigma: float) -> Tensor:
                 return noise(run.seed, ids, ("repaint", sigma), tuple(x.shape[1:]))
 
-            with run.network(calls=len(at) * len(SIGMAS) * run.purifier.calls_per_draw):
+            with run.network(calls=len(at) * len(SIGMAS) * run.purifier.nfe):
                 x[at] = repaint(run.purifier, x[at], mask(tile[at], run.pixels.shape[-1], *x.shape[2:]), draw)
         return x
 

@@ -28,7 +28,7 @@ class HalfSpace(Classifier):
 class Unclipped:
     """Hands the noisy images on, and remembers them."""
 
-    calls_per_draw = 3
+    nfe = 3
 
     def __init__(self) -> None:
         self.seen: list[Tensor] = []

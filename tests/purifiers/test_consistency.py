@@ -59,7 +59,7 @@ def test_one_call_a_draw(purifier: Purifier, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(DenoiserNet, "forward", lambda *args: calls.append(1) or forward(*args))
     x, noise = images(3, 16, 16)
     purifier.purify(x, 0.2, noise)
-    assert len(calls) == purifier.calls_per_draw == 1
+    assert len(calls) == purifier.nfe == 1
 
 
 def test_the_boundary_condition_survives_loading(purifier: Purifier) -> None:

@@ -95,7 +95,7 @@ def test_network_is_called_as_diffusers_calls_it(folder: Path, index: int) -> No
         expected = c_skip * y + c_out * out
     assert torch.allclose(purifier.denoise(x + t / 2 * noise, t / 2), (expected + 1) / 2, atol=1e-4 * max(1, t))
     assert float(time) == pytest.approx(250 * math.log(t), abs=1e-3)
-    assert purifier.calls_per_draw == 1
+    assert purifier.nfe == 1
 
 
 def test_an_unknown_class_is_the_mean_of_all(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def test_a_hub_name_is_fetched_without_pickles(folder: Path, monkeypatch: pytest
         return str(folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    assert diffusion.load("someone/ddpm", CPU).calls_per_draw == 1
+    assert diffusion.load("someone/ddpm", CPU).nfe == 1
     assert not any(pattern.endswith((".bin", ".pt", "*")) for pattern in asked.patterns)
 
 

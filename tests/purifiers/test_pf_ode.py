@@ -21,7 +21,7 @@ MEAN, DEVIATION = 0.45, 0.2
 class Gaussian:
     """The denoiser of data N(m, s^2): the posterior mean is (s^2 x + sigma^2 m) / (s^2 + sigma^2)."""
 
-    calls_per_draw = 1
+    nfe = 1
 
     def __init__(self) -> None:
         self.asked: list[float] = []
@@ -93,7 +93,7 @@ def test_costs_a_call_a_step():
     x, noise = torch.rand(2, 3, 8, 8), torch.randn(2, 3, 8, 8)
     before = x.clone()
     out = flow.purify(x, 0.25, noise)
-    assert flow.calls_per_draw == len(gaussian.asked) == 8
+    assert flow.nfe == len(gaussian.asked) == 8
     assert gaussian.asked == karras_sigmas(0.25, 8)[:-1]
     assert torch.equal(out, flow.denoise(x + 0.25 * noise, 0.25).clamp(0, 1))
     assert torch.equal(x, before)
@@ -121,4 +121,4 @@ def test_none_leaves_the_noise_and_clips():
     noisy = x + 0.5 * noise
     assert torch.equal(none.denoise(noisy, 0.5), noisy)
     assert torch.equal(none.purify(x, 0.5, noise), noisy.clamp(0, 1))
-    assert none.calls_per_draw == 0
+    assert none.nfe == 0

@@ -50,7 +50,7 @@ def test_gives_the_networks_output_clamped_for_any_architecture(purifier: Purifi
     assert out.shape == x.shape
     assert (out - expected.clamp(0, 1)).abs().max() < 0.05
     assert torch.equal(out, purifier.denoise(x + 0.2 * noise, 0.2).clamp(0, 1))
-    assert purifier.calls_per_draw == 1
+    assert purifier.nfe == 1
 
 
 @pytest.mark.parametrize("size", [(32, 32), (37, 29), (64, 64)])

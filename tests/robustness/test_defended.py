@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 class Wobble:
     """Random and smooth."""
 
-    calls_per_draw = 1
+    nfe = 1
 
     def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
         return (x + sigma * noise).sin().square()

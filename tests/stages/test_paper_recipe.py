@@ -53,7 +53,7 @@ SETTINGS: dict[str, object] = {
 class Blocks:
     """Denoises by averaging blocks of 8x8 pixels, which a checkered corner does not survive."""
 
-    calls_per_draw = 1
+    nfe = 1
 
     def __init__(self, prior: str | None, device: torch.device) -> None:
         self.device = device

@@ -41,7 +41,7 @@ def test_hosts_of_a_set_with_one_label_are_its_own() -> None:
 class Dim:
     """Purifies by cutting off what is bright."""
 
-    calls_per_draw = 1
+    nfe = 1
 
     def purify(self, x: torch.Tensor, sigma: float, noise: torch.Tensor) -> torch.Tensor:
         return x.clamp(max=0.4)

@@ -146,7 +146,7 @@ class SeeingRun(DirtyLabelRun):
 class Reddening:
     """A purifier that knows nothing of grey."""
 
-    calls_per_draw = 1
+    nfe = 1
 
     def purify(self, x: torch.Tensor, sigma: float, noise: torch.Tensor) -> torch.Tensor:
         return self.denoise(x, sigma)
@@ -188,7 +188,7 @@ def gone(index: int) -> bytes:
 class Dimming:
     """A purifier whose changes are plain: the more noise, the darker."""
 
-    calls_per_draw = 1
+    nfe = 1
 
     def purify(self, x: torch.Tensor, sigma: float, noise: torch.Tensor) -> torch.Tensor:
         return self.denoise(x, sigma)

@@ -81,7 +81,7 @@ class CandidatesStage(MapStage):
         """
         sigmas = ddpm_sigmas(self.steps, self.of)
         ids, shape = run.ids(rows), tuple(raw.shape[1:])
-        calls = len(rows) * self.steps * run.purifier.calls_per_draw
+        calls = len(rows) * self.steps * run.purifier.nfe
         x = raw.float() / 255
         for turn in range(self.rounds):
             with run.network(calls):

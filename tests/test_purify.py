@@ -20,7 +20,7 @@ from elixir.data.tables import TableSamples, TableSource
 from elixir.errors import ElixirError
 from elixir.purifiers.base import Purifier
 from elixir.purifiers.identity import Identity
-from elixir.purifiers.images import SIGMA, Cleaned, purify_images
+from elixir.purify import SIGMA, PurifiedImages, purify_images
 from elixir.randomness import noise
 
 
@@ -30,7 +30,7 @@ def purify(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 
 def clean(
     folder: Path, out: Path, purifier: Purifier | None = None, resume: bool = False, sigma: float | None = None
-) -> Cleaned:
+) -> PurifiedImages:
     source = open_source(folder, labelled=False)
     return purify_images(source, out, purifier or Blur(), sigma, 0, {"purifier": "blur"}, resume, quiet=True)
 

@@ -1,4 +1,4 @@
-"""Cleans plain images, as at test time: one purification each, PNG out."""
+"""Purify plain images, as at test time: each once, written as PNG."""
 
 from __future__ import annotations
 
@@ -30,17 +30,19 @@ from elixir.progress import Progress
 from elixir.purifiers.base import Purifier
 from elixir.randomness import noise
 
-PIXELS = 2**22  # in flight
+PIXELS = 2**22
+"""Decoded pixels that are held in memory before they are purified and written."""
 SIGMA = 0.1
+"""Default noise level, in [0,1] pixel units, of a purifier that needs noise."""
 
 
 @dataclass(frozen=True)
-class Cleaned:
-    """What came of it.
+class PurifiedImages:
+    """Result of `purify_images`.
 
     Attributes:
-        written: number of images.
-        damaged: why nothing was written for an image, by its id.
+        written: number of images written.
+        damaged: reason why an image could not be read, by its id.
     """
 
     written: int
@@ -51,17 +53,17 @@ def purify_images(
     source: Source,
     out: Path,
     purifier: Purifier,
-    sigma: float | None,
-    seed: int,
-    settings: dict[str, object],
-    resume: bool,
-    quiet: bool,
-) -> Cleaned:
+    sigma: float | None = None,
+    seed: int = 0,
+    settings: dict[str, object] | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+) -> PurifiedImages:
     """Purify every image of a source once and write it as PNG with alpha channel, greyness and orientation kept.
 
     An image goes where its id says, with ".png" for its extension (and "-1", "-2", ... before it where two images would
-    have one name). The noise belongs to seed and id. The work happens in a hidden
-    folder beside `out`, which is renamed at the end.
+    have one name). The noise depends on seed and id. The images are written to a hidden folder beside `out`, which is
+    renamed at the end.
 
     Args:
         source: the images; labels do not matter.
@@ -87,7 +89,7 @@ def purify_images(
     refuse_overlap(source, out)
     refuse_mount(out)
     work = out.with_name(f".{out.name}.partial")
-    settings = {**settings, "sigma": sigma, "seed": seed, "input": source.fingerprint()}
+    settings = {**(settings or {}), "sigma": sigma, "seed": seed, "input": source.fingerprint()}
     record = out / RUN_FOLDER / "run.json"
     if resume and record.is_file() and read_json(record, "give another folder with -o") == settings:
         with writing(work):
@@ -126,7 +128,7 @@ def purify_images(
     with writing(out):
         work.replace(out)
         shutil.rmtree(out / RUN_FOLDER)
-    return Cleaned(written, damaged)
+    return PurifiedImages(written, damaged)
 
 
 def _prepare(work: Path, settings: dict[str, object], resume: bool) -> None:
