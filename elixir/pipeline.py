@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,14 @@ from typing import Any
 import torch
 
 import elixir
-from elixir.data.io import occupied, read_json, real_path, refuse_bytes, refuse_mount, replace_text, writing
+from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
 from elixir.data.open import open_sink, open_source, refuse_overlap
+from elixir.data.paths import recorded
 from elixir.data.source import Source
 from elixir.data.tables import TableSource
-from elixir.data.workdir import locked
+from elixir.data.workdir import WorkDir
 from elixir.engine.local import execute
-from elixir.engine.run import START_AGAIN, Run
+from elixir.engine.run import Run
 from elixir.engine.stage import Stage, build_stage
 from elixir.errors import ElixirError, nearest
 from elixir.evidence_page import write_evidence_page
@@ -180,23 +179,24 @@ class Pipeline:
         source = open_source(src, image=image, label=label, split=split)
         refuse_bytes(dst)
         refuse_overlap(source, dst)
-        work = dst.parent / f".{dst.name}.elixir-partial"
+        work = WorkDir(dst, overwritable=True)
         to = to or source.kind
         chosen = choose_device(device)
         config = self.describe() | _given(source, chosen, seed, policy, to, reference, prior)
-        with _alone_at(dst):
-            if resume and _finished_with(dst, config):
-                _discard(work)
+        places = _told_by_contents(config)
+        with work.alone():
+            if resume and work.finished(config, {"device", *places}):
+                work.discard()
                 return read_result(dst)
-            _make_way(dst, work, config, resume, overwrite)
+            work.prepare(config, resume, overwrite, places)
             purifier = find("purifiers", self.purifier)(prior, chosen)
             own = None if reference is None else load_classifier(reference, len(source.classes), chosen, source.classes)
             if self["emit"].dataset:
                 with tempfile.TemporaryDirectory() as folder:
                     open_sink(to, Path(folder) / "trial", source)
-            _begin(work, config)
+            work.begin(config)
             run = Run(
-                work,
+                work.path,
                 source,
                 purifier,
                 seed=seed,
@@ -209,7 +209,9 @@ class Pipeline:
             )
             for stage in self.stages:
                 execute(run, stage)
-            return _publish(run, config, dst, overwrite)
+            _write_evidence(run, config, work)
+            work.publish(overwrite)
+            return read_result(dst)
 
 
 def _given(
@@ -219,7 +221,7 @@ def _given(
     table = source if isinstance(source, TableSource) else None
     return {
         "version": elixir.__version__,
-        "source": source.location,
+        "source": recorded(source.location),
         "fingerprint": source.fingerprint(),
         "image": table and table.image,
         "label": table and table.label,
@@ -228,90 +230,28 @@ def _given(
         "seed": seed,
         "policy": policy,
         "to": to,
-        "reference": reference,
+        "reference": reference and recorded(reference),
         "reference_sha256": reference and sha256_of(reference),
-        "prior": prior,
+        "prior": prior and recorded(prior),
         "prior_sha256": sha256_of(prior),
     }
 
 
-@contextmanager
-def _alone_at(dst: Path) -> Iterator[None]:
-    """Keep other runs away from `dst` for as long."""
-    lock = dst.with_name(f".{dst.name}.elixir-lock")
-    try:
-        dst.parent.mkdir(parents=True, exist_ok=True)
-        lock.touch()
-    except OSError as error:
-        raise ElixirError(
-            f"cannot write beside {dst}: {error.strerror}; choose a place that you may write to"
-        ) from error
-    with locked(lock):
-        yield
+def _told_by_contents(config: Mapping[str, Any]) -> set[str]:
+    """Which settings are places of something whose contents are among the settings too: it may lie elsewhere now."""
+    return {"source", *(name for name in ("reference", "prior") if config[f"{name}_sha256"])}
 
 
-def _finished_with(dst: Path, config: dict[str, Any]) -> bool:
-    path = dst / ".elixir" / "run.json"
-    return path.is_file() and read_json(path, START_AGAIN) | {"device": config["device"]} == config  # of any device
-
-
-def _make_way(dst: Path, work: Path, config: dict[str, Any], resume: bool, overwrite: bool) -> None:
-    """Remove the work folder, unless its run is gone on with, or refuse with a reason."""
-    if occupied(dst) and not overwrite:
-        raise ElixirError(f"{dst} exists and is not empty; choose another folder or add --overwrite to replace it")
-    refuse_mount(dst)
-    written = work / "run.json"
-    if (overwrite and not resume) or not written.exists():
-        _discard(work)
-    if written.exists():
-        if not resume:
-            raise ElixirError(
-                f"an interrupted run for {dst} was found; add --resume to go on with it or --overwrite to start again"
-            )
-        before = read_json(written, START_AGAIN)
-        changed = sorted(key for key in config if config[key] != before.get(key))
-        if changed:
-            raise ElixirError(
-                f"the interrupted run for {dst} had other settings ({', '.join(changed)}); "
-                "repeat them with --resume, or add --overwrite to start again"
-            )
-
-
-def _begin(work: Path, config: dict[str, Any]) -> None:
-    with writing(work):
-        work.mkdir(exist_ok=True)
-        replace_text(work / "run.json", json.dumps(config, indent=2))
-
-
-def _publish(run: Run, config: dict[str, Any], dst: Path, overwrite: bool) -> Result:
-    """Turn the finished work folder into `dst`."""
-    dataset = run.output
-    evidence = dataset / ".elixir"
-    evidence.mkdir(parents=True, exist_ok=True)
-    replace_text(evidence / "run.json", json.dumps(config, indent=2))
+def _write_evidence(run: Run, config: dict[str, Any], work: WorkDir) -> None:
+    """Complete the output by what tells of the run."""
+    work.sign(config)
+    evidence = work.output / RUN_FOLDER
     (evidence / "models").mkdir(exist_ok=True)
     for model in (run.folder / "models").glob("*.safetensors"):  # a killed run leaves other files beside them
         shutil.copyfile(model, evidence / "models" / model.name)
     replace_text(evidence / "findings.json", json.dumps(run.findings, indent=2))
     costs = {name: asdict(cost) for name, cost in run.costs.items()}
     replace_text(evidence / "timings.json", json.dumps(costs, indent=2))
-    result = read_result(dataset, dst)
+    result = read_result(work.output, work.dst)
     replace_text(evidence / "summary.txt", result.summary(times=False))
     write_evidence_page(run, result, evidence / "report.html")
-    if occupied(dst) and not overwrite:
-        raise ElixirError(
-            f"{dst} has been filled while the run was at work; move it away and add --resume, which only publishes"
-        )
-    if dst.exists():
-        old = run.folder / "replaced"
-        os.replace(dst, old) if occupied(dst) else dst.rmdir()
-    os.replace(dataset, dst)
-    _discard(run.folder)
-    return read_result(dst)
-
-
-def _discard(work: Path) -> None:
-    """Remove a work folder; without its settings nobody goes on with what an interruption leaves of it."""
-    if work.exists():
-        (work / "run.json").unlink(missing_ok=True)
-        shutil.rmtree(work)

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from elixir.data.image import Picture, decode, encode
-from elixir.data.io import (
-    RUN_FOLDER,
-    empty_folder,
-    occupied,
-    read_json,
-    real_path,
-    refuse_mount,
-    replace_text,
-    replacing,
-    writing,
-)
+from elixir.data.io import RUN_FOLDER, read_json, real_path, replace_json, replacing, writing
 from elixir.data.open import refuse_overlap
 from elixir.data.paths import Names, file_name, png_name, unescape
 from elixir.data.source import Source
+from elixir.data.workdir import WorkDir
 from elixir.errors import ElixirError, UnreadableSample
 from elixir.progress import Progress
 from elixir.purifiers.base import Purifier
@@ -34,6 +24,8 @@ PIXELS = 2**22
 """Decoded pixels that are held in memory before they are purified and written."""
 SIGMA = 0.1
 """Default noise level, in [0,1] pixel units, of a purifier that needs noise."""
+OUTCOME = "outcome.json"
+"""File in the run folder of an output that is not handed over yet: what `purify_images` returns."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +79,28 @@ def purify_images(
         raise ElixirError("this purifier works by noise: give --sigma a value greater than 0, such as 0.1")
     out = real_path(out)
     refuse_overlap(source, out)
-    refuse_mount(out)
-    work = out.with_name(f".{out.name}.partial")
     settings = {**(settings or {}), "sigma": sigma, "seed": seed, "input": source.fingerprint()}
-    record = out / RUN_FOLDER / "run.json"
-    if resume and record.is_file() and read_json(record, "give another folder with -o") == settings:
-        with writing(work):
-            out.replace(work)  # the run was killed before its very last step
-    if occupied(out):
-        raise ElixirError(f"{out} exists and is not empty; give a folder that does not exist yet with -o")
-    _prepare(work, settings, resume)
+    work = WorkDir(out)
+    with work.alone():
+        if resume and work.finished(settings):
+            work.discard()
+        else:
+            work.prepare(settings, resume)
+            work.begin(settings)
+            purified = _purify_all(source, work.output, purifier, sigma, seed, Progress(quiet))
+            work.sign(settings)
+            replace_json(work.output / RUN_FOLDER / OUTCOME, asdict(purified))
+            work.publish()
+        purified = PurifiedImages(**read_json(out / RUN_FOLDER / OUTCOME, "give another folder with -o"))
+        with writing(out):
+            shutil.rmtree(out / RUN_FOLDER)  # the output is the images alone
+    return purified
+
+
+def _purify_all(
+    source: Source, folder: Path, purifier: Purifier, sigma: float, seed: int, progress: Progress
+) -> PurifiedImages:
+    """Write the images that are not there yet."""
     paths = _paths(source)
     written, damaged = 0, {}
     waiting: dict[tuple[int, ...], list[tuple[int, Picture]]] = {}
@@ -104,10 +108,10 @@ def purify_images(
 
     def flush() -> None:
         for pictures in waiting.values():
-            _purify(source, [work / paths[row] for row, _ in pictures], pictures, purifier, sigma, seed)
+            _purify(source, [folder / paths[row] for row, _ in pictures], pictures, purifier, sigma, seed)
         waiting.clear()
 
-    with Progress(quiet).task("purifying", len(source.samples)) as advance:
+    with progress.task("purifying", len(source.samples)) as advance:
         for row, sample in enumerate(source.samples):
             advance(1)
             try:
@@ -116,7 +120,7 @@ def purify_images(
                 damaged[sample.id] = error.reason
                 continue
             written += 1
-            if (work / paths[row]).exists():
+            if (folder / paths[row]).exists():
                 continue
             shape = picture.rgb.shape
             waiting.setdefault(shape, []).append((row, picture))
@@ -125,24 +129,7 @@ def purify_images(
                 flush()
                 pixels = 0
         flush()
-    with writing(out):
-        work.replace(out)
-        shutil.rmtree(out / RUN_FOLDER)
     return PurifiedImages(written, damaged)
-
-
-def _prepare(work: Path, settings: dict[str, object], resume: bool) -> None:
-    """Make the work folder, or make sure that it belongs to the same run."""
-    record = work / RUN_FOLDER / "run.json"
-    if not record.exists():
-        empty_folder(work)
-        with writing(record):
-            record.parent.mkdir(exist_ok=True)
-        replace_text(record, json.dumps(settings))
-    elif not resume:
-        raise ElixirError(f"{work} holds an interrupted run; add --resume to go on with it, or remove that folder")
-    elif read_json(record, f"remove {work}") != settings:
-        raise ElixirError(f"the interrupted run in {work} had other settings or images; repeat them, or remove it")
 
 
 def _paths(source: Source) -> list[Path]:

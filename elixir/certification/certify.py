@@ -19,10 +19,11 @@ from elixir.certification.sampling import check
 from elixir.certification.smoothing import Named, SmoothedClassifier
 from elixir.data.columns import write_columns
 from elixir.data.image import decode
-from elixir.data.io import read_json, replace_json, replace_text, result_folder, writing
+from elixir.data.io import read_json, replace_json, replace_text, writing
 from elixir.data.open import refuse_overlap
 from elixir.data.source import Source
 from elixir.data.subset import Part, evenly_spread
+from elixir.data.workdir import result_folder
 from elixir.engine.run import Cost
 from elixir.errors import ElixirError
 from elixir.measurement.machine import machine

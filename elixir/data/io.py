@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def replace_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def replace_json(path: Path, content: dict[str, Any]) -> None:
+def replace_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a small JSON file; see `replace_text`."""
     replace_text(path, json.dumps(content, indent=1) + "\n")
 
@@ -157,25 +157,6 @@ def refuse_bytes(path: Path) -> None:
 def occupied(path: Path) -> bool:
     """Whether something is there that an output would replace: a file, or a folder with anything in it."""
     return path.exists() and (not path.is_dir() or any(path.iterdir()))
-
-
-def result_folder(folder: Path, signs: Sequence[str], written: Sequence[str]) -> None:
-    """Make `folder`, unless something of others would be replaced there.
-
-    Args:
-        folder: for the results.
-        signs: files of which one is there when the results are ours.
-        written: files that are going to be replaced.
-
-    Raises:
-        ElixirError: one of them is there, but no sign; or the folder cannot be made.
-    """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    if not any((folder / sign).exists() for sign in signs):
-        for name in written:
-            if (folder / name).exists():
-                raise ElixirError(f"{escape(str(folder))} has a {name} of something else; give another folder with -o")
 
 
 def empty_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 LONGEST = 255  # bytes in a file name, on every common file system
 
@@ -30,6 +30,23 @@ def unescape(text: str) -> str:
         return "\\" if match[0] == "\\\\" else chr(0xDC00 + int(match[0][2:], 16))
 
     return re.sub(r"\\\\|\\x[89a-f][0-9a-f]", original, text)
+
+
+def recorded(place: str | Path) -> str:
+    """What a record says of a place, so that it tells nothing of the machine: every record's paths go through here.
+
+    A place below the current folder is relative to it, any other absolute one its last part alone; digests beside it
+    tell what was there. What is no absolute path (a relative one, the name of a model or dataset) stays as it is.
+
+    Args:
+        place: a path of the file system, or text for people such as `Source.location`.
+    """
+    path = PurePosixPath(escape(str(place)) if isinstance(place, Path) else place)
+    if not path.is_absolute():
+        return str(place) if isinstance(place, str) else str(path)
+    here = PurePosixPath(escape(str(Path.cwd())))
+    below = path != here and len(here.parts) > 1 and path.is_relative_to(here)
+    return str(path.relative_to(here)) if below else path.name or str(path)
 
 
 def printable(text: str) -> str:

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from elixir.data.columns import write_columns
 from elixir.data.image import decode
-from elixir.data.io import read_json, replace_json, replace_text, result_folder, writing
+from elixir.data.io import read_json, replace_json, replace_text, writing
 from elixir.data.open import refuse_overlap
 from elixir.data.source import Source
 from elixir.data.subset import Part, evenly_spread
+from elixir.data.workdir import result_folder
 from elixir.errors import ElixirError
 from elixir.measurement.journal import Journal
 from elixir.measurement.machine import machine
