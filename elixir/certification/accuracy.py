@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from elixir.certification.ledger import Row
-from elixir.measurement.interval import exact_interval
+from elixir.statistics import binomial_interval
 
 STEP = 0.25
 AVERAGED = (0.0, 0.25, 0.5, 0.75)
@@ -38,7 +38,7 @@ def accuracies(rows: Sequence[Row], sigmas: Sequence[float], radii: Sequence[flo
     for place, radius in enumerate(radii):
         sigma = max(levels, key=lambda sigma: (levels[sigma]["certified"][place], -sigma))
         share, abstained = (levels[sigma][key][place] for key in ("certified", "abstained"))
-        low, high = exact_interval(round(share * images), images)
+        low, high = binomial_interval(round(share * images), images)
         best.append(
             {
                 "radius": radius,

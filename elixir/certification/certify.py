@@ -12,10 +12,9 @@ import numpy as np
 import torch
 
 from elixir.certification.accuracy import accuracies, radii_up_to
-from elixir.certification.bound import largest_radius
 from elixir.certification.curve import draw_curve
 from elixir.certification.ledger import Ledger, Row
-from elixir.certification.sampling import check
+from elixir.certification.sampling import check, largest_radius
 from elixir.certification.smoothing import Named, SmoothedClassifier
 from elixir.data.columns import write_columns
 from elixir.data.image import decode

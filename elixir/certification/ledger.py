@@ -8,7 +8,7 @@ from typing import Any
 
 from elixir.certification.sampling import Certificate
 from elixir.engine.run import Cost
-from elixir.measurement.journal import Journal
+from elixir.measurement.results_log import ResultsLog
 
 
 @dataclass(frozen=True)
@@ -34,24 +34,24 @@ class Row:
 
 
 class Ledger:
-    """A journal of rows, each with what all have cost so far.
+    """A results log of rows, each with what all have cost so far.
 
     Args:
-        path: see `Journal`.
-        settings: see `Journal`.
+        path: see `ResultsLog`.
+        settings: see `ResultsLog`.
 
     Attributes:
         rows: so far, in the order in which they were finished.
         cost: so far.
 
     Raises:
-        ElixirError: see `Journal`.
+        ElixirError: see `ResultsLog`.
     """
 
     def __init__(self, path: Path, settings: dict[str, object]) -> None:
         self.rows: list[Row] = []
         self.cost = Cost()
-        self._journal = Journal(path, settings)
+        self._journal = ResultsLog(path, settings)
         for entry in self._journal.entries:
             fields: dict[str, Any] = entry | {"certificate": Certificate(**entry["certificate"])}
             self.cost = Cost(**fields.pop("cost"))

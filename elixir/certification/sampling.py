@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy.special import betainc
+from scipy.special import betainc, ndtri
 
-from elixir.certification.bound import certified_radius, lower_bound, upper_bound
 from elixir.errors import ElixirError
+from elixir.statistics import binomial_lower, binomial_upper
 
 T = TypeVar("T")
 Sampling = Generator[int, np.ndarray, T]
@@ -51,6 +51,23 @@ def check(alpha: float, *draws: int) -> None:
         raise ElixirError(f"alpha is a probability between 0 and 1, not {alpha:g}")
     if min(draws) < 1:
         raise ElixirError("there must be at least one draw")
+
+
+def certified_radius(sigma: float, lower: float) -> float:
+    """L2 radius within which a smoothed prediction cannot change: sigma * Phi^-1(pA), 0 for pA of 1/2 or less.
+
+    Cohen et al. 2019, theorem 1, with 1 - pA as bound for the probability of any other class.
+
+    Args:
+        sigma: deviation of the noise; the radius is in the same units.
+        lower: lower bound of the probability pA of the predicted class, less than 1.
+    """
+    return sigma * float(ndtri(lower)) if lower > 0.5 else 0.0
+
+
+def largest_radius(sigma: float, draws: int, alpha: float) -> float:
+    """The radius where every draw is a hit: more cannot be certified with so many draws."""
+    return certified_radius(sigma, binomial_lower(draws, draws, alpha))
 
 
 def block_size(height: int, width: int) -> int:
@@ -91,7 +108,7 @@ def certifying(
         draws += size
         if adaptive and _hopeless(hits, draws, n, alpha):
             break
-    lower = lower_bound(hits, draws, alpha)
+    lower = binomial_lower(hits, draws, alpha)
     return Certificate(top, lower < 0.5, certified_radius(sigma, lower), lower, hits, draws)
 
 
@@ -130,7 +147,7 @@ def _counted(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def _hopeless(hits: int, draws: int, n: int, alpha: float) -> bool:
     """Whether the label will not, or most likely not, be certified after `n` draws."""
-    return lower_bound(hits + n - draws, n, alpha) < 0.5 or upper_bound(hits, draws, alpha) < 0.5
+    return binomial_lower(hits + n - draws, n, alpha) < 0.5 or binomial_upper(hits, draws, alpha) < 0.5
 
 
 def _significant(first: int, second: int, alpha: float) -> bool:

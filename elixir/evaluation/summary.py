@@ -12,7 +12,7 @@ from elixir.errors import ElixirError
 from elixir.evaluation.cell import defence_name
 from elixir.evaluation.claims import agree
 from elixir.evaluation.defences import UNDEFENDED
-from elixir.measurement.interval import exact_interval
+from elixir.statistics import binomial_interval
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Share:
     @classmethod
     def of(cls, value: float, trials: int) -> Share:
         """A share of that many trials; without trials the interval is everything."""
-        return cls(value, *exact_interval(round(value * trials), trials))
+        return cls(value, *binomial_interval(round(value * trials), trials))
 
 
 @dataclass(frozen=True)

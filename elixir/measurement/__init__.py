@@ -1,1 +1,1 @@
-"""What all long measurements share: a journal, what they were measured on, and a chart."""
+"""What all long measurements share: a results log, what they were measured on, and a chart."""

@@ -22,8 +22,8 @@ from elixir.data.source import Source
 from elixir.data.subset import Part, evenly_spread
 from elixir.data.workdir import result_folder
 from elixir.errors import ElixirError
-from elixir.measurement.journal import Journal
 from elixir.measurement.machine import machine
+from elixir.measurement.results_log import ResultsLog
 from elixir.models.device import wait_for
 from elixir.models.external import load_classifier
 from elixir.models.weights import read_weights, sha256_of, write_weights
@@ -132,7 +132,7 @@ def measure_robustness(
         result_folder(out, ("rows.jsonl", "static.svg"), ("rows.parquet", "timings.json"))
         with writing(out):
             (out / "adversarial").mkdir(exist_ok=True)
-        journal = Journal(out / "rows.jsonl", about)
+        journal = ResultsLog(out / "rows.jsonl", about)
         if not journal.entries:
             for stale in (out / "adversarial").glob("*-*-*.safetensors"):
                 stale.unlink()
@@ -165,7 +165,7 @@ class _Measurement:
         part: Part,
         defended: dict[str, Defended],
         settings: Settings,
-        journal: Journal,
+        journal: ResultsLog,
         folder: Path,
         device: torch.device,
     ) -> None:
@@ -292,7 +292,7 @@ def _distance(one: Tensor, other: Tensor) -> Tensor:
     return (one - other).flatten(1).norm(dim=1)
 
 
-def _write_rows(path: Path, journal: Journal, part: Part) -> None:
+def _write_rows(path: Path, journal: ResultsLog, part: Part) -> None:
     """A row for every image and job."""
     table: dict[str, list[Any]] = {}
     for entry in journal.entries:
@@ -307,7 +307,7 @@ def _write_rows(path: Path, journal: Journal, part: Part) -> None:
         write_columns(path, {key: np.array(values, object if key in text else None) for key, values in table.items()})
 
 
-def _crafting(journal: Journal) -> list[dict[str, Any]]:
+def _crafting(journal: ResultsLog) -> list[dict[str, Any]]:
     """Seconds that adversarial images took, all budgets together; static ones are no purifier's."""
     spent: dict[tuple[str, str, str], list[float]] = {}
     for entry in journal.entries:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from elixir.measurement.chart import Line, draw_chart
-from elixir.measurement.interval import exact_interval
 from elixir.robustness.attacks import budget
+from elixir.statistics import binomial_interval
 
 MODES = ("static", "adaptive")
 UNDEFENDED = "none"
@@ -63,7 +63,7 @@ def summarize(entries: Sequence[dict[str, Any]], labels: Sequence[int]) -> list[
     for job, hits in right.items():
         residual = float(np.mean(residuals[job])) if residuals[job] else None
         share = sum(hits) / len(hits)
-        results.append(Result(*job, len(hits), share, *exact_interval(sum(hits), len(hits)), residual))  # pyright: ignore[reportCallIssue]
+        results.append(Result(*job, len(hits), share, *binomial_interval(sum(hits), len(hits)), residual))  # pyright: ignore[reportCallIssue]
     return results
 
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, norm
 
-from elixir.certification.sampling import ABSTAIN, Sampling, block_size, certifying, predicting
+from elixir.certification.sampling import (
+    ABSTAIN,
+    Sampling,
+    block_size,
+    certified_radius,
+    certifying,
+    largest_radius,
+    predicting,
+)
 
 T = TypeVar("T")
 
@@ -20,6 +28,27 @@ def hold(sampling: Sampling[T], probabilities: list[float], rng: np.random.Gener
             wanted = sampling.send(np.searchsorted(edges, rng.random(wanted), side="right"))
     except StopIteration as end:
         return end.value
+
+
+@pytest.mark.parametrize(
+    ("sigma", "draws", "radius"),
+    [
+        (0.25, 10_000, 0.7996),
+        (0.5, 10_000, 1.599),
+        (1.0, 10_000, 3.199),
+        (0.25, 1000, 0.616),
+        (0.5, 1000, 1.232),
+        (1.0, 1000, 2.463),
+    ],
+)
+def test_largest_radii(sigma: float, draws: int, radius: float):
+    assert largest_radius(sigma, draws, 0.001) == pytest.approx(radius, abs=0.0006)
+    assert largest_radius(sigma, draws, 0.001) == pytest.approx(sigma * norm.ppf(0.001 ** (1 / draws)))
+
+
+def test_nothing_is_certified_up_to_a_half():
+    assert certified_radius(0.5, 0.3) == certified_radius(0.5, 0.5) == 0
+    assert certified_radius(0.5, 0.5 + 1e-9) > 0
 
 
 def test_draws_are_asked_for_in_blocks():

@@ -1,4 +1,4 @@
-"""Small files that are read again: what is damaged is said, what is half-written is cut off."""
+"""The results log: what is damaged is said, what is half-written is cut off."""
 
 from pathlib import Path
 
@@ -6,28 +6,28 @@ import pytest
 
 from elixir.data.io import read_json, replace_json
 from elixir.errors import ElixirError
-from elixir.measurement.journal import Journal
+from elixir.measurement.results_log import ResultsLog
 
 
-def test_a_journal_goes_on_after_its_last_whole_line(tmp_path: Path):
-    first = Journal(tmp_path / "rows.jsonl", {"seed": 0})
+def test_a_results_log_goes_on_after_its_last_whole_line(tmp_path: Path):
+    first = ResultsLog(tmp_path / "rows.jsonl", {"seed": 0})
     first.add({"row": 1})
     with (tmp_path / "rows.jsonl").open("a") as file:
         file.write('{"row": 2')
-    second = Journal(tmp_path / "rows.jsonl", {"seed": 0})
+    second = ResultsLog(tmp_path / "rows.jsonl", {"seed": 0})
     assert second.entries == [{"row": 1}]
     second.add({"row": 3})
-    assert Journal(tmp_path / "rows.jsonl", {"seed": 0}).entries == [{"row": 1}, {"row": 3}]
+    assert ResultsLog(tmp_path / "rows.jsonl", {"seed": 0}).entries == [{"row": 1}, {"row": 3}]
 
 
-def test_a_journal_of_other_settings_or_a_damaged_one_is_refused(tmp_path: Path):
+def test_a_results_log_of_other_settings_or_a_damaged_one_is_refused(tmp_path: Path):
     path = tmp_path / "rows.jsonl"
-    Journal(path, {"seed": 0})
+    ResultsLog(path, {"seed": 0})
     with pytest.raises(ElixirError, match="other settings"):
-        Journal(path, {"seed": 1})
+        ResultsLog(path, {"seed": 1})
     path.write_bytes(path.read_bytes() + b"\xff\n")
     with pytest.raises(ElixirError, match="is damaged"):
-        Journal(path, {"seed": 0})
+        ResultsLog(path, {"seed": 0})
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", None])

@@ -1,4 +1,4 @@
-"""Long work while it is being done: nothing that is finished is lost when the process is killed."""
+"""Results of long work while it goes on: nothing that is finished is lost when the process is killed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from elixir.data.io import writing
 from elixir.errors import ElixirError
 
 
-class Journal:
-    """A text file: the settings, then a line of JSON for every entry.
+class ResultsLog:
+    """A file of JSON lines: the settings, then one line for every entry.
 
     Args:
         path: of the file; begun when missing. A half-written last line is cut off.
@@ -30,15 +30,15 @@ class Journal:
         self._path = path
         with writing(path):
             path.touch()
-            whole = path.read_bytes()
-            end = whole.rfind(b"\n") + 1
+            content = path.read_bytes()
+            end = content.rfind(b"\n") + 1
             os.truncate(path, end)
         self.entries: list[dict[str, Any]] = []
         if not end:
             self._append(settings)
             return
         try:
-            begun, *self.entries = [json.loads(line) for line in whole[:end].splitlines()]
+            begun, *self.entries = [json.loads(line) for line in content[:end].splitlines()]
         except ValueError as error:
             raise ElixirError(f"{path} is damaged: {error}; remove it to begin anew") from error
         if begun != json.loads(json.dumps(settings)):
