@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elixir.attacks.base import Attack, in_channels
-from elixir.errors import ElixirError
 
 Pattern = Literal["dataelixir", "white"]
 KEEP = np.nan
@@ -32,19 +31,11 @@ class BadNets(Attack):
     Args:
         pattern: "dataelixir" (4x4: three blocks of 2x2 with two channels at 255 and the third as it was, one block of
             grey 122) or "white" (3x3). In images without colours a block has the grey level of its colour.
-
-    Raises:
-        ElixirError: there is no such pattern.
     """
 
     name: ClassVar[str] = "badnets"
 
     pattern: Pattern = "dataelixir"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.pattern not in PATTERNS:
-            raise ElixirError(f"badnets has no pattern {self.pattern!r}; known: {', '.join(get_args(Pattern))}")
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
         """The images with the patch."""

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from elixir.attacks.poison import poison_dataset
-from elixir.errors import ElixirError, nearest
+from elixir.data.image import Picture
+from elixir.settings import Range, checked
 
 if TYPE_CHECKING:
     from elixir.data.source import Source
     from elixir.progress import Progress
 
 LUMA = np.array([0.299, 0.587, 0.114])
+Levels = Annotated[float, Range(above=0, most=255)]
+"""A difference of pixel values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,35 +43,14 @@ class Attack(ABC):
     needs_target: ClassVar[bool] = False
     """Whether what it makes depends on the target class."""
 
-    seed: int = 0
+    seed: Annotated[int, Range(least=0)] = 0
     truncate: bool = False
     weights: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What it has learned from a dataset, by name; empty where there is nothing to learn, and before `fit`."""
 
     def __post_init__(self) -> None:
-        self._whole("seed", 0)
-        if type(self.truncate) is not bool:
-            raise ElixirError(f"{self.name}: truncate is {self.truncate!r}; it must be true or false")
-
-    def _whole(self, what: str, least: int, most: int | None = None) -> None:
-        """Raise `ElixirError` unless that parameter is a whole number in this range."""
-        value = getattr(self, what)
-        if type(value) is not int or value < least or (most is not None and value > most):
-            span = f"of at least {least}" if most is None else f"from {least} to {most}"
-            raise ElixirError(f"{self.name}: {what} is {value!r}; it must be a whole number {span}")
-
-    def _positive(self, what: str, most: float) -> None:
-        """The same for a number above 0 and up to `most`."""
-        value = getattr(self, what)
-        if isinstance(value, bool) or not (isinstance(value, int | float) and 0 < value <= most):
-            raise ElixirError(f"{self.name}: {what} is {value!r}; it must be a number above 0 and up to {most:g}")
-
-    def _weight(self, what: str, below: float = math.inf) -> None:
-        """The same for a finite number of at least 0 and below `below`."""
-        value = getattr(self, what)
-        if isinstance(value, bool) or not (isinstance(value, int | float) and 0 <= value < below):
-            span = "of at least 0" if below == math.inf else f"of at least 0 and below {below:g}"
-            raise ElixirError(f"{self.name}: {what} is {value!r}; it must be a number {span}")
+        for key, value in self.settings().items():
+            checked(type(self), key, value, "attack")
 
     poison_dataset = poison_dataset  # attack.poison_dataset(source, out, target, ...)
 
@@ -85,11 +66,8 @@ class Attack(ABC):
         Raises:
             ElixirError: there is no such parameter, or its value is out of range.
         """
-        known = cls.parameters()
-        for key in settings:
-            if key not in known:
-                hint = nearest(key, known, f"known: {', '.join(known)}")
-                raise ElixirError(f"the attack {cls.name!r} has no setting {key!r}; {hint}")
+        for key, value in settings.items():
+            checked(cls, key, value, "attack")
         return cls(**settings)
 
     @property
@@ -141,6 +119,20 @@ class Attack(ABC):
     def cover(self, images: NDArray[np.uint8], ids: Sequence[str]) -> NDArray[np.uint8]:
         """Copies of the images as the cover samples are; arguments as for `poison`."""
         return self._levels(self.covered(images.astype(np.float64), ids))
+
+    def on_picture(self, change: Literal["poison", "trigger", "cover"], picture: Picture, id: str) -> NDArray[np.uint8]:
+        """A changed copy of a picture, made in as many channels as it has: one for grey, three for RGB.
+
+        Args:
+            change: the method that makes it.
+            picture: what to change.
+            id: of the sample.
+
+        Returns:
+            uint8 (h, w, 3); three equal channels for a grey picture.
+        """
+        pixels = picture.rgb[..., :1] if picture.grey else picture.rgb
+        return np.broadcast_to(getattr(self, change)(pixels[None], [id])[0], picture.rgb.shape)
 
     @abstractmethod
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from elixir.attacks.base import Attack, in_channels
-from elixir.errors import ElixirError
+from elixir.settings import Range
 
 Picture = Literal["noise", "figure"]
 CELLS = 32
@@ -26,23 +26,14 @@ class Blended(Attack):
     The picture covers the whole image at any size.
 
     Args:
-        alpha: the picture's share, above 0 up to 1 (0.2 by default; DataElixir 0.1).
+        alpha: the picture's share (DataElixir: 0.1).
         picture: "noise" (32x32 coloured cells, smoothed where the image is larger) or "figure" (coloured discs).
-
-    Raises:
-        ElixirError: alpha is out of range, or there is no such picture.
     """
 
     name: ClassVar[str] = "blended"
 
-    alpha: float = 0.2
+    alpha: Annotated[float, Range(above=0, most=1)] = 0.2
     picture: Picture = "noise"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._positive("alpha", 1)
-        if self.picture not in get_args(Picture):
-            raise ElixirError(f"blended has no picture {self.picture!r}; known: {', '.join(get_args(Picture))}")
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
         """The images with the picture mixed in."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elixir.attacks.base import Attack
+from elixir.settings import Range
 
 BLOCK = 32
 FREQUENCIES = (15, 31)
@@ -24,19 +25,12 @@ class FTrojan(Attack):
     The transform is linear, so that this is a fixed pattern. Images without colours get it in their grey levels.
 
     Args:
-        magnitude: what is added to the orthonormal coefficients (15, 15) and (31, 31), in levels of 255, above 0.
-
-    Raises:
-        ElixirError: the magnitude is out of range.
+        magnitude: what is added to the orthonormal coefficients (15, 15) and (31, 31), in levels of 255.
     """
 
     name: ClassVar[str] = "ftrojan"
 
-    magnitude: float = 30
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._positive("magnitude", 8192)
+    magnitude: Annotated[float, Range(above=0, most=8192)] = 30
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
         """The images with the pattern."""

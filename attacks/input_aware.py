@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -15,14 +15,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elixir.attacks.networks import Painter, TrainingData, coloured_as, restored, shifted, surrogate, tensors, train
-from elixir.attacks.trained import TrainedAttack
-from elixir.errors import ElixirError
+from elixir.attacks.trained import (
+    Painter,
+    TrainedAttack,
+    TrainingData,
+    coloured_as,
+    restored,
+    shifted,
+    surrogate,
+    tensors,
+    train,
+)
 from elixir.progress import Progress
 from elixir.randomness import generator
+from elixir.settings import Range, Share
 
 BANK = 64
 SHARPNESS = 10.0
+
+Weight = Annotated[float, Range(least=0, below=np.inf)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,29 +45,19 @@ class InputAware(TrainedAttack):
     class; the same is in the dataset as cover samples, which take the trigger of one of 64 training images.
 
     Args:
-        density: share of the image that the mask covers, above 0 and below 1.
+        density: share of the image that the mask covers.
         lambda_div: weight of the loss that wants different masks and patterns for different images.
         lambda_norm: weight of the loss that wants masks no larger than `density`.
         cover_ratio: cover samples for each poisoned one.
-
-    Raises:
-        ElixirError: a parameter is out of range.
     """
 
     name: ClassVar[str] = "input_aware"
     needs_target: ClassVar[bool] = True
 
-    density: float = 0.032
-    lambda_div: float = 1
-    lambda_norm: float = 100
-    cover_ratio: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not (isinstance(self.density, int | float) and 0 < self.density < 1):
-            raise ElixirError(f"input_aware: density is {self.density!r}; it must be a number above 0 and below 1")
-        for what in ("lambda_div", "lambda_norm", "cover_ratio"):
-            self._weight(what)
+    density: Share = 0.032
+    lambda_div: Weight = 1
+    lambda_norm: Weight = 100
+    cover_ratio: Weight = 1.0
 
     @property
     def covers(self) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -15,10 +15,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.attacks.networks import TrainingData, coloured_as, restored, shifted, surrogate, tensors, train
-from elixir.attacks.trained import TrainedAttack
+from elixir.attacks.base import Levels
+from elixir.attacks.trained import (
+    TrainedAttack,
+    TrainingData,
+    coloured_as,
+    restored,
+    shifted,
+    surrogate,
+    tensors,
+    train,
+)
 from elixir.models.classifier import SmallResNet, fused
 from elixir.progress import Progress
+from elixir.settings import Range, Steps
 
 LEFT = np.array([[1, -1, -1], [-1, 1, -1], [1, -1, 1]])
 RIGHT = LEFT[:, ::-1]
@@ -35,30 +45,20 @@ class LabelConsistent(TrainedAttack):
     no other is learned from what is left of it, and the motif is not needed.
 
     Args:
-        eps: largest change of a pixel by the adversarial perturbation, in levels of 255, above 0.
-        step: of the projected gradient descent (Madry et al., 2018, arXiv:1706.06083), in levels of 255, above 0.
+        eps: largest change of a pixel by the adversarial perturbation, in levels of 255.
+        step: of the projected gradient descent (Madry et al., 2018, arXiv:1706.06083), in levels of 255.
         iterations: number of its steps; 0 for no perturbation.
-        amplitude: what the motif adds or takes away, as a share of 255, above 0 up to 1 (1 / 8 is the quiet form).
-
-    Raises:
-        ElixirError: a parameter is out of range.
+        amplitude: what the motif adds or takes away, as a share of 255 (1 / 8 is the quiet form).
     """
 
     name: ClassVar[str] = "label_consistent"
     clean_label: ClassVar[bool] = True
     needs_target: ClassVar[bool] = True
 
-    eps: float = 8
-    step: float = 1.5
-    iterations: int = 100
-    amplitude: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._positive("eps", 255)
-        self._positive("step", 255)
-        self._positive("amplitude", 1)
-        self._whole("iterations", 0)
+    eps: Levels = 8
+    step: Levels = 1.5
+    iterations: Steps = 100
+    amplitude: Annotated[float, Range(above=0, most=1)] = 1.0
 
     def learn(self, data: TrainingData, progress: Progress) -> dict[str, Tensor]:
         """Train the classifier that the perturbation is against."""

@@ -10,7 +10,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from elixir.attacks.base import Attack, in_channels
+from elixir.attacks.base import Attack, Levels, in_channels
+from elixir.settings import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,22 +19,14 @@ class LowFrequency(Attack):
     """Adds random cosines of few periods, at most `waves` half periods along each side.
 
     Args:
-        peak: largest absolute value of the pattern, in levels of 255, above 0.
-        waves: half periods along a side at most, at least 1.
-
-    Raises:
-        ElixirError: a parameter is out of range.
+        peak: largest absolute value of the pattern, in levels of 255.
+        waves: half periods along a side at most.
     """
 
     name: ClassVar[str] = "low_frequency"
 
-    peak: float = 51
-    waves: int = 4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._positive("peak", 255)
-        self._whole("waves", 1)
+    peak: Levels = 51
+    waves: Count = 4
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
         """The images with the pattern."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elixir.errors import ElixirError
+from elixir.settings import Range, checked
 
 Select = Literal["any", "non_target", "target"]
 RateOf = Literal["dataset", "class"]
@@ -20,7 +21,7 @@ class Plan:
     """How many samples are poisoned, and out of which.
 
     Args:
-        rate: share of poisoned samples, 0 to 1.
+        rate: share of poisoned samples.
         rate_of: what the rate is a share of: all labelled samples, or those of the target class.
         select: which samples may be poisoned, by their label.
         seed: of the draw.
@@ -29,17 +30,16 @@ class Plan:
         ElixirError: a value is out of range.
     """
 
-    rate: float = 0.1
+    name: ClassVar[str] = "plan"
+
+    rate: Annotated[float, Range(least=0, most=1)] = 0.1
     rate_of: RateOf = "dataset"
     select: Select = "non_target"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.rate, int | float) and 0 <= self.rate <= 1):
-            raise ElixirError(f"the poisoning rate is {self.rate!r}; it must be a number from 0 to 1")
-        for value, kind, what in ((self.rate_of, RateOf, "rate_of"), (self.select, Select, "select")):
-            if value not in get_args(kind):
-                raise ElixirError(f"{what} is {value!r}; it must be one of {', '.join(get_args(kind))}")
+        for key, value in self.settings().items():
+            checked(Plan, key, value)
 
     def settings(self) -> dict[str, object]:
         """All parameters by name, for the record."""

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 import shutil
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elixir.attacks.names import renamed
 from elixir.attacks.plan import Plan, RateOf, Select
-from elixir.data.channels import in_its_channels
 from elixir.data.folder import FolderSource
 from elixir.data.image import Picture, decode, encode
 from elixir.data.io import RUN_FOLDER, occupied, real_path, refuse_bytes, refuse_mount, replacing, writing
 from elixir.data.open import open_sink, place_of, refuse_overlap
-from elixir.data.paths import unescape
+from elixir.data.paths import folded, unescape
 from elixir.data.sink import Decision
 from elixir.data.source import Source, find_class
 from elixir.errors import ElixirError, UnreadableSample
 from elixir.models.weights import write_weights
 from elixir.progress import Progress
+from elixir.randomness import generator
 
 if TYPE_CHECKING:
     from elixir.attacks.base import Attack
@@ -41,6 +43,7 @@ SCHEMA = pa.schema(
         ("earlier", pa.bool_()),
     ]
 )
+NUMBERED = re.compile(r"([^\\]*?)([0-9]{1,9})", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -213,9 +216,9 @@ def _decided(source: Source, index: int, attack: Attack, label: int, what: str) 
     if what == "clean":
         return _untouched(source, index)
     picture = decode(source.read(index))
-    change = attack.poison if what == "poisoned" else attack.cover
     action = "purified" if label == sample.label else "relabelled"
-    return Decision(action, label, encode(picture, in_its_channels(picture, change, sample.id)))
+    changed = attack.on_picture("poison" if what == "poisoned" else "cover", picture, sample.id)
+    return Decision(action, label, encode(picture, changed))
 
 
 def _untouched(source: Source, index: int) -> Decision:
@@ -275,3 +278,49 @@ def _remove(folder: Path) -> None:
     with writing(folder):
         if folder.exists():
             shutil.rmtree(folder)
+
+
+def renamed(source: FolderSource, moved: Mapping[int, int], seed: int) -> FolderSource:
+    """The same source, where samples that move are called like those of their new class and like none of them.
+
+    A name is that of a random sample of the class with another number at its end. A sample keeps its own name where
+    none of the class ends with a number. The extension is not disguised: it stays what the file is.
+
+    Args:
+        source: a folder.
+        moved: new label of every sample that changes its class.
+        seed: of the names.
+    """
+    view = copy.copy(source)
+    view.samples = list(source.samples)
+    names = {label: _Names(source, label, seed) for label in set(moved.values())}
+    for index, label in sorted(moved.items()):
+        sample = source.samples[index]
+        if names[label].patterns:
+            name = names[label].free(sample.id)
+            view.samples[index] = replace(sample, name=str(name) + PurePosixPath(sample.name).suffix)
+    return view
+
+
+class _Names:
+    """The numbered names of one class, and free ones like them."""
+
+    def __init__(self, source: FolderSource, label: int, seed: int) -> None:
+        own = [PurePosixPath(sample.name) for sample in source.samples if sample.label == label]
+        self.patterns = [(path.parent, *match.groups()) for path in own if (match := NUMBERED.fullmatch(path.stem))]
+        self._taken = {folded(str(path.with_suffix(""))) for path in own}
+        self._seed = seed
+        self._largest: dict[tuple[PurePosixPath, str], int] = {}
+        for parent, prefix, digits in self.patterns:
+            self._largest[parent, prefix] = max(int(digits), self._largest.get((parent, prefix), 0))
+
+    def free(self, sample_id: str) -> PurePosixPath:
+        random = generator(self._seed, sample_id, "name")
+        parent, prefix, digits = self.patterns[random.integers(len(self.patterns))]
+        beyond = self._largest[parent, prefix] + 2
+        while True:
+            path = parent / f"{prefix}{random.integers(beyond):0{len(digits)}d}"
+            if folded(str(path)) not in self._taken:
+                self._taken.add(folded(str(path)))
+                return path
+            beyond += 1

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elixir.attacks.base import Attack
+from elixir.attacks.base import Attack, Levels
+from elixir.settings import Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,23 +18,15 @@ class Sig(Attack):
     """Adds delta sin(2 pi j frequency / width) at column j, the same in every row and channel.
 
     Args:
-        delta: amplitude in levels of 255, above 0.
-        frequency: periods over the width of the image, above 0.
-
-    Raises:
-        ElixirError: a parameter is out of range.
+        delta: amplitude in levels of 255.
+        frequency: periods over the width of the image.
     """
 
     name: ClassVar[str] = "sig"
     clean_label: ClassVar[bool] = True
 
-    delta: float = 40
-    frequency: float = 6
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._positive("delta", 255)
-        self._positive("frequency", 255)
+    delta: Levels = 40
+    frequency: Annotated[float, Range(above=0, most=255)] = 6
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
         """The images with the stripes."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elixir.attacks.networks import Painter, TrainingData, coloured_as, restored, shifted, tensors, train
-from elixir.attacks.trained import TrainedAttack
+from elixir.attacks.base import Levels
+from elixir.attacks.trained import Painter, TrainedAttack, TrainingData, coloured_as, restored, shifted, tensors, train
 from elixir.models.classifier import Residual, conv
 from elixir.progress import Progress
 from elixir.randomness import generator
+from elixir.settings import Range
 
 NOISE = 8 / 255
 """Deviation of the noise through which the bits can be read: it is what keeps the residual from vanishing."""
@@ -40,21 +41,13 @@ class SSBA(TrainedAttack):
 
     Args:
         bits: length of the string; which one it is follows from `seed`.
-        bound: largest change of a pixel, in levels of 255, above 0.
-
-    Raises:
-        ElixirError: a parameter is out of range.
+        bound: largest change of a pixel, in levels of 255.
     """
 
     name: ClassVar[str] = "ssba"
 
-    bits: int = 20
-    bound: float = 16
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._whole("bits", 1, 256)
-        self._positive("bound", 255)
+    bits: Annotated[int, Range(least=1, most=256)] = 20
+    bound: Levels = 16
 
     def learn(self, data: TrainingData, progress: Progress) -> dict[str, Tensor]:
         """Train encoder and decoder; the encoder is what is kept."""

@@ -1,4 +1,4 @@
-"""What the attacks with networks of their own share: these are trained on the data at hand, at one small size."""
+"""Attacks whose trigger comes out of networks: the networks, their training on the data at hand, and their use."""
 
 from __future__ import annotations
 
@@ -7,20 +7,141 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elixir.attacks.base import Attack
-from elixir.attacks.networks import TrainingData
 from elixir.data.pixels import cache_pixels
 from elixir.data.source import Source
 from elixir.errors import ElixirError
+from elixir.models.classifier import Residual, SmallResNet, conv
+from elixir.models.device import fast_dtype
 from elixir.progress import Progress
+from elixir.randomness import generator
+from elixir.settings import Count, Range
+from elixir.training.classifier import ClassifierTraining, augment
+
+LEARNING_RATE = 2e-3
+"""At its peak."""
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The dataset that is going to be poisoned, at the attack's own size.
+
+    Attributes:
+        read: maps int64 indices (n,) to uint8 images (n, 3, size, size).
+        labels: int64 (count,).
+        classes: number of labels.
+        target: label of the attacked class, -1 for all-to-all.
+    """
+
+    read: Callable[[np.ndarray], Tensor]
+    labels: NDArray[np.int64]
+    classes: int
+    target: int
+
+
+class Painter(nn.Module):
+    """A small network from images to images of any size, at half and at quarter resolution.
+
+    Args:
+        inputs: channels of the input.
+        outputs: channels of the output.
+        width: channels at half resolution; twice as many at quarter resolution.
+    """
+
+    def __init__(self, inputs: int, outputs: int, width: int = 32) -> None:
+        super().__init__()
+        self.fine = conv(4 * inputs, width)
+        self.coarse = nn.Sequential(
+            conv(width, 2 * width, stride=2), Residual(2 * width), nn.ConvTranspose2d(2 * width, width, 2, stride=2)
+        )
+        self.tail = nn.Sequential(conv(width, width), nn.Conv2d(width, 4 * outputs, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        x = F.pad(x, (0, -width % 4, 0, -height % 4), mode="replicate")
+        fine = self.fine(F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last))
+        painted = self.tail(fine + self.coarse(fine)).float()
+        return F.pixel_shuffle(painted, 2)[..., :height, :width]
+
+
+def surrogate(classes: int) -> SmallResNet:
+    """An untrained classifier of half the usual width, for attacks that need one of their own."""
+    return SmallResNet(classes, widths=(48, 96))
+
+
+def shifted(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Images (n, 3, h, w), each moved a little, as it will be where the poisoned data are learned."""
+    return augment(images, ClassifierTraining(), rng)
+
+
+def train(
+    net: nn.Module,
+    loss: Callable[[Tensor, Tensor, np.random.Generator], Tensor],
+    data: TrainingData,
+    steps: int,
+    progress: Progress,
+    *,
+    seed: int,
+    name: str,
+    batch: int = 64,
+) -> None:
+    """Train with AdamW on random batches; the learning rate rises and falls again.
+
+    Args:
+        net: what is trained; left in evaluation mode.
+        loss: of a batch: float images (n, 3, size, size) in [0,1], their int64 labels (n,), and a random generator.
+        data: where the batches come from.
+        steps: number of batches.
+        progress: shows how far it is.
+        seed: of the batches.
+        name: of the training.
+        batch: images in a batch.
+    """
+    rng = generator(seed, name)
+    optimizer = torch.optim.AdamW(net.parameters(), LEARNING_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps + 1, pct_start=0.15)
+    net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    with progress.task(name, steps) as advance:
+        for _ in range(steps):
+            chosen = rng.integers(len(data.labels), size=batch)
+            images, labels = data.read(chosen).float() / 255, torch.from_numpy(data.labels[chosen])
+            with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype(images.device) != torch.float32):
+                value = loss(images, labels, rng)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            schedule.step()
+            advance(1)
+    net.eval()
+
+
+def tensors(net: nn.Module) -> dict[str, Tensor]:
+    """A network's state, to be stored."""
+    return {name: t.detach().contiguous() for name, t in net.state_dict().items()}
+
+
+def restored(build: Callable[[], Net], weights: Mapping[str, Tensor]) -> Net:
+    """The network with that state, in evaluation mode; no random numbers are drawn for it."""
+    with torch.device("meta"):
+        net = build()
+    net.load_state_dict(weights, assign=True)
+    return net.eval().requires_grad_(False)
+
+
+def coloured_as(images: Tensor, values: Tensor) -> Tensor:
+    """The values, or their mean over the channels for images without colours; both (n, 3, h, w)."""
+    grey = (images == images[:, :1]).flatten(1).all(1).view(-1, 1, 1, 1)
+    return torch.where(grey, values.mean(1, keepdim=True), values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,18 +153,10 @@ class TrainedAttack(Attack):
     Args:
         size: height and width in pixels at which the networks work.
         training_steps: of the optimizer while they are trained.
-
-    Raises:
-        ElixirError: a parameter is out of range.
     """
 
-    size: int = 32
-    training_steps: int = 1000
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._whole("size", 8)
-        self._whole("training_steps", 1)
+    size: Annotated[int, Range(least=8)] = 32
+    training_steps: Count = 1000
 
     def fit(self, source: Source, target: int, progress: Progress) -> Self:
         with tempfile.TemporaryDirectory(prefix=f"elixir-{self.name}-") as folder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from elixir.attacks.base import Attack
 from elixir.randomness import generator
+from elixir.settings import Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,22 +25,13 @@ class WaNet(Attack):
         grid: the field is drawn on grid x grid points and made smooth (section 3.2).
         strength: mean displacement in pixels of a field of `grid` points is strength / 2; 0 leaves images as they are.
         cover_ratio: cover samples for each poisoned one.
-
-    Raises:
-        ElixirError: a parameter is out of range.
     """
 
     name: ClassVar[str] = "wanet"
 
-    grid: int = 4
-    strength: float = 0.5
-    cover_ratio: float = 2.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._whole("grid", 2)
-        self._weight("strength", below=100)
-        self._weight("cover_ratio", below=100)
+    grid: Annotated[int, Range(least=2)] = 4
+    strength: Annotated[float, Range(least=0, below=100)] = 0.5
+    cover_ratio: Annotated[float, Range(least=0, below=100)] = 2.0
 
     @property
     def covers(self) -> float:

@@ -23,10 +23,10 @@ from elixir.engine.local import execute
 from elixir.engine.run import Run
 from elixir.engine.stage import Stage, build_stage
 from elixir.errors import ElixirError, nearest
-from elixir.evidence_page import write_evidence_page
 from elixir.models.device import choose_device
 from elixir.models.external import load_classifier
 from elixir.models.weights import sha256_of
+from elixir.pages.evidence import write_evidence_page
 from elixir.progress import Progress
 from elixir.recipe import read_recipe
 from elixir.registry import find

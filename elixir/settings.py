@@ -1,4 +1,4 @@
-"""The settings of a stage: their types and ranges, checked wherever one is set."""
+"""Settings of stages and parameters of attacks: their types and ranges, checked wherever one is set."""
 
 from __future__ import annotations
 
@@ -46,27 +46,28 @@ Share = Annotated[float, Range(above=0, below=1)]
 
 
 @cache
-def kinds(stage: type) -> dict[str, Any]:
-    """The settings of a class of stages, in order: name -> annotation."""
-    hints = get_type_hints(stage, include_extras=True)
-    return {field.name: hints[field.name] for field in fields(stage)}
+def kinds(owner: type) -> dict[str, Any]:
+    """The settings of a dataclass, in order: name -> annotation."""
+    hints = get_type_hints(owner, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(owner) if field.init}
 
 
-def checked(stage: type, key: str, value: object) -> object:
-    """The value as the stage keeps it: a whole number where a fraction is expected becomes one, a list a tuple.
+def checked(owner: type, key: str, value: object, what: str = "stage") -> object:
+    """The value as the owner keeps it: a whole number where a fraction is expected becomes one, a list a tuple.
 
     Args:
-        stage: a dataclass with a `name`.
+        owner: a dataclass with a `name`.
         key: of the setting.
         value: from a recipe, the command line or a program.
+        what: the owner is, for the message.
 
     Raises:
         ElixirError: there is no such setting, or the value is of the wrong type or out of range.
     """
-    known, name = kinds(stage), getattr(stage, "name", stage.__name__)
+    known, name = kinds(owner), getattr(owner, "name", owner.__name__)
     if key not in known:
         hint = nearest(key, known, f"its settings: {', '.join(known) or 'none'}")
-        raise ElixirError(f"stage {name!r} has no setting {key!r}; {hint}")
+        raise ElixirError(f"{what} {name!r} has no setting {key!r}; {hint}")
     kind, limits = known[key], []
     if get_origin(kind) is Annotated:
         kind, *limits = get_args(kind)
@@ -84,10 +85,10 @@ def checked(stage: type, key: str, value: object) -> object:
     return value
 
 
-def explained(stage: type) -> dict[str, str]:
-    """What the docstring of a class of stages says about each setting, with its range: name -> a line."""
-    known, said, current = kinds(stage), {}, ""
-    _, _, arguments = inspect.cleandoc(stage.__doc__ or "").partition("\nArgs:\n")
+def explained(owner: type) -> dict[str, str]:
+    """What the docstring of a dataclass says about each setting, with its range: name -> a line."""
+    known, said, current = kinds(owner), {}, ""
+    _, _, arguments = inspect.cleandoc(owner.__doc__ or "").partition("\nArgs:\n")
     for line in arguments.splitlines():
         key, colon, rest = line.strip().partition(": ")
         current = key if colon and key in known else current

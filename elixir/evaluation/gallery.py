@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from elixir.data.channels import in_its_channels
 from elixir.data.image import Picture, decode
 from elixir.data.io import replacing
 from elixir.data.open import open_source
@@ -48,7 +47,7 @@ def draw_gallery(path: Path, src: str | None, target: str, quiet: bool) -> None:
         top = row * (TILE + GAP)
         pen.text((4, top + TILE // 2 - 6), name, fill="black")
         for column, (id, picture) in enumerate(shown):
-            before, after = picture.rgb, in_its_channels(picture, attack.poison, id)
+            before, after = picture.rgb, attack.on_picture("poison", picture, id)
             difference = np.clip(128 + GAIN * (after.astype(int) - before), 0, 255).astype(np.uint8)
             for place, image in enumerate((before, after, difference)):
                 tile = Image.fromarray(image).resize((TILE, TILE), Image.Resampling.NEAREST)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from elixir.data.channels import in_its_channels
 from elixir.data.image import decode, resize
 from elixir.data.pixels import PixelStore, cache_pixels
 from elixir.data.source import Source
@@ -119,7 +118,7 @@ def train_and_attack(
         triggered = PixelStore(scratch / "triggered.u8", SIZE)
         with progress.task("triggering", len(others)) as advance:
             for place, row in enumerate(others.tolist()):
-                image = in_its_channels(decode(test.read(row)), attack.trigger, test.samples[row].id)  # type: ignore[union-attr]
+                image = attack.on_picture("trigger", decode(test.read(row)), test.samples[row].id)  # type: ignore[union-attr]
                 triggered.write(np.array([place]), resize(image, SIZE).transpose(2, 0, 1)[None])
                 advance(1)
         outcomes: list[Outcome] = []

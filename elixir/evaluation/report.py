@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 
 from elixir.data.io import replace_text
@@ -10,21 +9,15 @@ from elixir.data.paths import printable
 from elixir.evaluation.defences import BASELINES, UNDEFENDED, UNPOISONED
 from elixir.evaluation.summary import Row, Share
 from elixir.measurement.markdown import table
+from elixir.pages import render
 
 FOUND = ("found", "clean changed", "true label")
 COLUMNS = (
     "attack, share", "defence", "PSNR", "calls", "AUC", *FOUND, "residual", "ACC", "ASR", "RA", "DER", "seeds",
 )  # fmt: skip
 RECIPE = "dataelixir"  # whose detection the overview shows
-BAR = 14
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 92rem; padding: 0 1rem; color: #1c2530 }
-table { border-collapse: collapse; margin: 1rem 0 }
-th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #dde3ea; white-space: nowrap }
-th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left }
-small { color: #6b7785 }
-svg text { font: 12px system-ui, sans-serif; fill: #1c2530 }
-"""
+COLOURS = {UNDEFENDED: "#c0504d", UNPOISONED: "#9aa5b1", "oracle": "#9aa5b1"}
+"""Of the bars, where not that of a defence."""
 
 
 def markdown(experiments: list[list[Row]]) -> str:
@@ -65,27 +58,15 @@ def _learned(row: Row | None, interval: bool) -> str | None:
 
 
 def write_page(path: Path, experiments: list[list[Row]]) -> None:
-    """Write one HTML file without scripts or outside resources: tables with intervals, bars, settings."""
+    """Write one HTML file without scripts or outside resources: tables with intervals, bars."""
+    shown = [{"about": _about(rows), "cells": [_cells(row) for row in rows], "rows": rows} for rows in experiments]
     replace_text(
-        path,
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>elixir evaluate</title><style>{STYLE}</style>\n'
-        "<h1>elixir evaluate</h1>\n"
-        "<p>Shares in per cent, means over the classifiers; below them exact 95% intervals for one classifier.</p>\n"
-        f"{''.join(_section(rows) for rows in experiments)}</html>\n",
+        path, render("results.html.j2", title="elixir evaluate", columns=COLUMNS, colours=COLOURS, experiments=shown)
     )
 
 
 def _table(rows: list[Row]) -> str:
     return table(_about(rows), COLUMNS, [[_text(cell) for cell in _cells(row)] for row in rows])
-
-
-def _section(rows: list[Row]) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in COLUMNS)
-    body = "".join("<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in _cells(row)) + "</tr>\n" for row in rows)
-    return (
-        f"<h2>{escape(_about(rows))}</h2><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>\n"
-        f"<h3>Attack success rate</h3>{_bars(rows, 'asr')}<h3>Accuracy</h3>{_bars(rows, 'accuracy')}\n"
-    )
 
 
 def _about(rows: list[Row]) -> str:
@@ -124,29 +105,3 @@ def _text(cell: str | Share | None) -> str:
     if cell is None:
         return ""
     return f"{100 * cell.value:.2f}" if isinstance(cell, Share) else cell
-
-
-def _html(cell: str | Share | None) -> str:
-    if isinstance(cell, Share):
-        return f"{100 * cell.value:.2f}<br><small>{100 * cell.low:.2f} to {100 * cell.high:.2f}</small>"
-    return "" if cell is None else escape(cell)
-
-
-def _bars(rows: list[Row], what: str) -> str:
-    """A bar for every cell that has this share, with its interval, as SVG."""
-    shown = [(row, share) for row in rows if isinstance(share := getattr(row, what), Share)]
-    marks: list[str] = []
-    for place, (row, share) in enumerate(shown):
-        y = place * (BAR + 6)
-        low, high = 260 + 500 * share.low, 260 + 500 * share.high
-        marks.append(
-            f'<text x="250" y="{y + 11}" text-anchor="end">{escape(row.poisoning)}, {escape(row.pipeline)}</text>'
-            f'<rect x="260" y="{y}" width="{500 * share.value:.1f}" height="{BAR}" fill="{_colour(row)}"/>'
-            f'<path d="M{low:.1f} {y + BAR / 2}H{high:.1f}" stroke="#1c2530"/>'
-            f'<text x="{268 + 500 * max(share.value, share.high):.1f}" y="{y + 11}">{100 * share.value:.2f}</text>'
-        )
-    return f'<svg width="860" height="{len(shown) * (BAR + 6)}" role="img">{"".join(marks)}</svg>'
-
-
-def _colour(row: Row) -> str:
-    return {UNDEFENDED: "#c0504d", UNPOISONED: "#9aa5b1", "oracle": "#9aa5b1"}.get(row.pipeline, "#3b7dd8")

@@ -52,10 +52,10 @@ def test_covers_are_other_samples():
     [
         ({"rate": 0.001}, "less than one sample"),
         ({"rate": 0.9, "select": "target"}, "leaves only 10"),
-        ({"rate": 1.5}, "from 0 to 1"),
-        ({"rate": float("nan")}, "from 0 to 1"),
-        ({"select": "all"}, "any, non_target, target"),
-        ({"rate_of": "half"}, "dataset, class"),
+        ({"rate": 1.5}, "at least 0 and at most 1"),
+        ({"rate": float("nan")}, "at least 0 and at most 1"),
+        ({"select": "all"}, "select = 'all' is none of any, non_target, target"),
+        ({"rate_of": "half"}, "rate_of = 'half' is none of dataset, class"),
     ],
 )
 def test_impossible_plans(settings, words):

@@ -18,9 +18,8 @@ from torch.nn import functional as F
 
 from elixir.attacks.input_aware import Artist, InputAware
 from elixir.attacks.label_consistent import LabelConsistent, corners
-from elixir.attacks.networks import Painter, TrainingData, restored, surrogate, tensors
 from elixir.attacks.ssba import SSBA, Decoder, Encoder, similarity
-from elixir.attacks.trained import TrainedAttack
+from elixir.attacks.trained import Painter, TrainedAttack, TrainingData, restored, surrogate, tensors
 from elixir.errors import ElixirError
 from elixir.models.classifier import fused
 from elixir.progress import Progress
@@ -116,17 +115,18 @@ def test_an_attack_that_has_learned_nothing_says_so(attack: TrainedAttack):
 @pytest.mark.parametrize(
     ("attack", "wrong", "words"),
     [
-        (LabelConsistent, {"size": 4}, "size is 4"),
-        (SSBA, {"training_steps": 0}, "training_steps is 0"),
-        (LabelConsistent, {"eps": -1}, "eps is -1"),
-        (LabelConsistent, {"step": 0}, "step is 0"),
-        (LabelConsistent, {"amplitude": 2}, "amplitude is 2"),
-        (LabelConsistent, {"iterations": 1.5}, "iterations is 1.5"),
-        (SSBA, {"bits": 0}, "bits is 0"),
-        (SSBA, {"bound": "faint"}, "bound is 'faint'"),
-        (InputAware, {"density": 1}, "density is 1"),
-        (InputAware, {"lambda_div": -1}, "lambda_div is -1"),
-        (InputAware, {"cover_ratio": None}, "cover_ratio is None"),
+        (LabelConsistent, {"size": 4}, "size = 4 is out"),
+        (SSBA, {"training_steps": 0}, "training_steps = 0 is out"),
+        (LabelConsistent, {"eps": -1}, "eps = -1 is out"),
+        (LabelConsistent, {"step": 0}, "step = 0 is out"),
+        (LabelConsistent, {"amplitude": 2}, "amplitude = 2 is out"),
+        (LabelConsistent, {"iterations": 1.5}, "iterations = 1.5 is of the wrong type"),
+        (SSBA, {"bits": 0}, "bits = 0 is out of range; it must be at least 1 and at most 256"),
+        (SSBA, {"bound": "faint"}, "bound = 'faint' is of the wrong type"),
+        (InputAware, {"density": 1}, "density = 1 is out of range; it must be above 0 and below 1"),
+        (InputAware, {"lambda_div": -1}, "lambda_div = -1 is out"),
+        (InputAware, {"lambda_norm": float("inf")}, "lambda_norm = inf is out"),
+        (InputAware, {"cover_ratio": None}, "cover_ratio = None is of the wrong type"),
     ],
 )
 def test_wrong_settings_say_what_is_right(attack, wrong, words):

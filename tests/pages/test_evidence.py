@@ -13,7 +13,7 @@ from small_world import png
 
 from elixir.data.image import decode
 from elixir.data.manifest import ManifestRow, read_manifest, write_manifest
-from elixir.evidence_page import write_evidence_page
+from elixir.pages.evidence import write_evidence_page
 from elixir.result import Result, Target
 
 HOSTILE = '<img src=x onerror="alert(1)">'

@@ -1,0 +1,112 @@
+"""A page that shows what a run has found: labels under attack, their triggers, samples before and after."""
+
+from __future__ import annotations
+
+import io
+import json
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from elixir.data.image import decode
+from elixir.data.io import replace_text
+from elixir.data.paths import printable
+from elixir.engine.run import Run
+from elixir.pages import render
+from elixir.result import Result, Target
+
+CHANGES = ("relabelled", "purified")
+GROUPS = (("Changed", CHANGES, 24), ("Not in the output", ("quarantined", "dropped"), 12))
+"""What is shown of each label under attack: heading, actions, number of samples."""
+LABELS = 50
+"""Lines of the table."""
+SIDE = 96
+"""Of a thumbnail, in pixels."""
+GAIN = 4
+"""How many times as strong the estimated trigger is shown."""
+
+
+def write_evidence_page(run: Run, result: Result, path: Path) -> None:
+    """Write one HTML file; the same bytes for the same run.
+
+    Args:
+        run: whose last stage has finished.
+        result: the same run's.
+        path: of the page.
+    """
+    actions = ("kept", *CHANGES, "quarantined", "dropped")
+    labels = _labels(run, result.table, actions)
+    page = render(
+        "evidence.html.j2",
+        title=f"elixir: {printable(str(result.config['source']))}",
+        side=SIDE,
+        gain=GAIN,
+        samples=result.table.num_rows,
+        counts=", ".join(f"{count} {action}" for action, count in sorted(result.counts.items())),
+        losses=result.losses() if result.uncopied else "",
+        attacked=[_attacked(run, target, result.table) for target in result.targets],
+        actions=actions,
+        labels=labels[:LABELS],
+        more_labels=len(labels[LABELS:]),
+        config=json.dumps(result.config, indent=1),
+    )
+    replace_text(path, page)
+
+
+def _attacked(run: Run, target: Target, table: pa.Table) -> dict[str, Any]:
+    """What the page says about a label under attack."""
+    trigger = run.triggers.get(target.label)
+    if trigger is not None:
+        trigger = (128 + GAIN * 255 * trigger.permute(1, 2, 0).numpy()).round().clip(0, 255).astype(np.uint8)
+    suspicion, actions = table.column("suspicion").to_numpy(), np.array(table.column("action").to_pylist())
+    readable = (table.column("label").to_numpy() == target.label) & (table.column("height").to_numpy() > 0)
+    groups: list[dict[str, Any]] = []
+    for heading, kinds, most in GROUPS:
+        places = np.flatnonzero(readable & np.isin(actions, kinds))
+        shown = places[np.argsort(-suspicion[places], kind="stable")][:most]
+        samples = [
+            row | {"pictures": _pictures(run, place, row["action"])}
+            for place, row in zip(shown.tolist(), table.take(shown).to_pylist(), strict=True)
+        ]
+        if samples:
+            groups.append({"heading": heading, "count": len(places), "samples": samples})
+    return {
+        **vars(target),
+        "facts": ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in target.evidence.items()),
+        "trigger": None if trigger is None else _thumbnail(trigger),
+        "groups": groups,
+    }
+
+
+def _pictures(run: Run, place: int, action: str) -> list[str]:
+    """Thumbnails of a sample: as it was and, if it was changed, as it is."""
+    pictures = [_thumbnail(run.picture(place).rgb)]
+    repaired = run.selected_path(place)
+    if action in CHANGES and repaired.exists():
+        pictures.append(_thumbnail(decode(repaired.read_bytes(), run.findings["max_pixels"]).rgb))
+    return pictures
+
+
+def _labels(run: Run, table: pa.Table, actions: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Every label with its score and its samples by action, the highest score first."""
+    groups = table.group_by(["class", "action"]).aggregate([([], "count_all")]).to_pylist()
+    counts = {(group["class"], group["action"]): group["count_all"] for group in groups}
+    scores = run.findings.get("scores", {})
+    ranked = sorted({name for name, _ in counts}, key=lambda name: (-scores.get(name, 0.0), name))
+    return [
+        {"name": name, "score": scores.get(name, 0.0), "counts": [counts.get((name, key), "") for key in actions]}
+        for name in ranked
+    ]
+
+
+def _thumbnail(rgb: np.ndarray) -> str:
+    """A PNG of at most `SIDE` pixels a side, as the address of an image."""
+    picture = Image.fromarray(rgb)
+    picture.thumbnail((SIDE, SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
