@@ -39,7 +39,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         for key, value in self.settings().items():
-            checked(Plan, key, value)
+            checked(Plan, key, value, "poisoning")
 
     def settings(self) -> dict[str, object]:
         """All parameters by name, for the record."""

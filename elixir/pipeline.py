@@ -19,18 +19,22 @@ from elixir.data.paths import recorded
 from elixir.data.source import Source
 from elixir.data.tables import TableSource
 from elixir.data.workdir import WorkDir
+from elixir.detection.decide import label_reports
+from elixir.detection.thresholds import Thresholds
 from elixir.engine.local import execute
 from elixir.engine.run import Run
-from elixir.engine.stage import Stage, build_stage
+from elixir.engine.stage import Stage
 from elixir.errors import ElixirError, nearest
 from elixir.models.device import choose_device
 from elixir.models.external import load_classifier
 from elixir.models.weights import sha256_of
 from elixir.pages.evidence import write_evidence_page
 from elixir.progress import Progress
-from elixir.recipe import read_recipe
+from elixir.recipe import THRESHOLDS, read_recipe
 from elixir.registry import find
-from elixir.result import Result, read_result
+from elixir.result import Result, read_result, write_label_reports
+from elixir.settings import build
+from elixir.stages.write import WriteStage
 
 POLICIES = ("relabel", "drop", "quarantine")
 KINDS = ("folder", "hf", "parquet")
@@ -42,8 +46,9 @@ class Pipeline:
 
     Args:
         name: for people.
-        stages: in order; the last is `emit`.
+        stages: in order; the last is `write`.
         purifier: registered name of the purifier that the stages use.
+        thresholds: of detection.
 
     Example:
         >>> pipeline = Pipeline.from_recipe("dataelixir")
@@ -54,6 +59,7 @@ class Pipeline:
     name: str
     stages: list[Stage] = field(default_factory=list)
     purifier: str = "prior"
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
     @classmethod
     def from_recipe(cls, recipe: str | Path, settings: Mapping[str, object] | None = None) -> Pipeline:
@@ -61,7 +67,7 @@ class Pipeline:
 
         Args:
             recipe: name of a shipped recipe, or a TOML file.
-            settings: "stage.key" -> value, over the recipe's own; "purifier" -> name.
+            settings: "stage.key" or "thresholds.key" -> value, over the recipe's own; "purifier" -> name.
 
         Raises:
             ElixirError: no such recipe, not TOML, or an unknown stage, setting or value in it.
@@ -70,14 +76,18 @@ class Pipeline:
         settings = dict(settings or {})
         purifier = str(settings.pop("purifier", read.purifier))
         find("purifiers", purifier)
+        tables = {**read.stages, THRESHOLDS: read.thresholds}
         for key, value in settings.items():
-            stage, _, setting = key.partition(".")
-            if stage not in read.stages or not setting:
-                hint = nearest(stage, read.stages, f"stages here: {', '.join(read.stages)}")
-                raise ElixirError(f"setting {key!r} should be STAGE.KEY with a stage of recipe {read.name!r}; {hint}")
-            read.stages[stage][setting] = value
-        stages = [build_stage(find("stages", stage), values) for stage, values in read.stages.items()]
-        return cls(read.name, stages, purifier)
+            table, _, setting = key.partition(".")
+            if table not in tables or not setting:
+                hint = nearest(table, tables, f"stages here: {', '.join(read.stages)}")
+                raise ElixirError(
+                    f"setting {key!r} should be thresholds.KEY, or STAGE.KEY with a stage of recipe {read.name!r}; "
+                    f"{hint}"
+                )
+            tables[table][setting] = value
+        stages = [build(find("stages", stage), values) for stage, values in read.stages.items()]
+        return cls(read.name, stages, purifier, build(Thresholds, read.thresholds))
 
     def __getitem__(self, name: str) -> Any:
         """The stage of that name.
@@ -92,35 +102,49 @@ class Pipeline:
         return known[name]
 
     def without_dataset(self) -> Pipeline:
-        """The same pipeline that stops before images are made and written."""
-        stages = [replace(s, dataset=False) if s.name == "emit" else s for s in self.stages if s.name != "select"]  # type: ignore[type-var]
-        return Pipeline(self.name, stages, self.purifier)
+        """The same pipeline that stops before images are repaired and written."""
+        kept = [stage for stage in self.stages if stage.name != "repair"]
+        stages = [replace(stage, dataset=False) if isinstance(stage, WriteStage) else stage for stage in kept]
+        return replace(self, stages=stages)
 
     def describe(self) -> dict[str, Any]:
         """Everything that decides the result, as plain values: what JSON gives back."""
         stages = {stage.name: asdict(stage) for stage in self.stages}  # type: ignore[call-overload]
-        return json.loads(json.dumps({"pipeline": self.name, "purifier": self.purifier, "stages": stages}))
+        described = {"pipeline": self.name, "purifier": self.purifier, "thresholds": vars(self.thresholds)}
+        return json.loads(json.dumps({**described, "stages": stages}))
 
     def check(self) -> None:
         """Find mistakes before the work begins.
 
         Raises:
-            ElixirError: settings of a stage do not go together, a stage comes before one that it needs or comes twice,
-                or the last is not `emit`.
+            ElixirError: settings do not go together, a stage comes twice or requires what no earlier stage provides,
+                two stages provide the same, or the last is not `write`.
         """
-        earlier: list[str] = []
+        self.thresholds.check()
+        provider: dict[str, str] = {}
+        names: list[str] = []
         for stage in self.stages:
             stage.check()
-            if stage.name in earlier:
+            if stage.name in names:
                 raise ElixirError(f"pipeline {self.name!r} has the stage {stage.name!r} twice; a stage runs once")
-            for name in stage.needs():
-                if name not in earlier:
+            names.append(stage.name)
+            for name in stage.requires():
+                if name not in provider:
+                    raise ElixirError(f"{self._lacks(stage, name)} of pipeline {self.name!r}")
+            for name in stage.provides():
+                if name in provider:
                     raise ElixirError(
-                        f"stage {stage.name!r} of pipeline {self.name!r} needs the stage {name!r} before it"
+                        f"the stages {provider[name]!r} and {stage.name!r} of pipeline {self.name!r} both provide "
+                        f"{name!r}; leave one of them out"
                     )
-            earlier.append(stage.name)
-        if not earlier or earlier[-1] != "emit":
-            raise ElixirError(f"pipeline {self.name!r} needs the stage emit at its end, which writes what was found")
+                provider[name] = stage.name
+        if not names or names[-1] != "write":
+            raise ElixirError(f"pipeline {self.name!r} needs the stage write at its end, which writes what was found")
+
+    def _lacks(self, stage: Stage, name: str) -> str:
+        later = [other.name for other in self.stages if name in other.provides()]
+        remedy = f"move the stage {later[0]!r} before it" if later else f"add one that provides {name!r} before it"
+        return f"stage {stage.name!r} requires {name!r}, which no earlier stage provides; {remedy}: the stages"
 
     def run(
         self,
@@ -191,7 +215,7 @@ class Pipeline:
             work.prepare(config, resume, overwrite, places)
             purifier = find("purifiers", self.purifier)(prior, chosen)
             own = None if reference is None else load_classifier(reference, len(source.classes), chosen, source.classes)
-            if self["emit"].dataset:
+            if self["write"].dataset:
                 with tempfile.TemporaryDirectory() as folder:
                     open_sink(to, Path(folder) / "trial", source)
             work.begin(config)
@@ -205,6 +229,7 @@ class Pipeline:
                 reference=own,
                 policy=policy,
                 to=to,
+                thresholds=self.thresholds,
                 progress=Progress(quiet),
             )
             for stage in self.stages:
@@ -247,10 +272,11 @@ def _write_evidence(run: Run, config: dict[str, Any], work: WorkDir) -> None:
     work.sign(config)
     evidence = work.output / RUN_FOLDER
     (evidence / "models").mkdir(exist_ok=True)
-    for model in (run.folder / "models").glob("*.safetensors"):  # a killed run leaves other files beside them
+    for model in run.models.files():
         shutil.copyfile(model, evidence / "models" / model.name)
-    replace_text(evidence / "findings.json", json.dumps(run.findings, indent=2))
-    costs = {name: asdict(cost) for name, cost in run.costs.items()}
+    replace_text(evidence / "findings.json", json.dumps(run.facts, indent=2))
+    write_label_reports(evidence / "labels.parquet", label_reports(run.facts))
+    costs = {name: asdict(cost) for name, cost in run.meter.costs.items()}
     replace_text(evidence / "timings.json", json.dumps(costs, indent=2))
     result = read_result(work.output, work.dst)
     replace_text(evidence / "summary.txt", result.summary(times=False))

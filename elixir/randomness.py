@@ -5,10 +5,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+class Draw(StrEnum):
+    """Names of draws, part of the key of their generator: another name is another draw, so these never change."""
+
+    CARRIERS = "hosts"
+    FEW_CARRIERS = "rare hosts"
+    GROUP_CARRIERS = "common hosts"
+    TRIGGER_CARRIERS = "trigger hosts"
+    FOLDS = "folds"
+    SPLIT = "pattern"
+    HOLDOUT = "retrial"
+    RECOGNIZER = "recognize"
+    DETAIL_RECOGNIZER = "closer"
+    REPAIR = "select"
 
 
 def generator(seed: int, *key: object) -> np.random.Generator:

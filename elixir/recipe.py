@@ -10,7 +10,8 @@ from typing import Any
 
 from elixir.errors import ElixirError, nearest
 
-ENTRIES = ("description", "purifier", "stages")
+THRESHOLDS = "thresholds"
+ENTRIES = ("description", "extends", "purifier", "stages", THRESHOLDS)
 
 
 @dataclass
@@ -20,12 +21,14 @@ class Recipe:
     Args:
         name: of the file, without its ending.
         stages: names in order -> settings of each that are not at their default.
+        thresholds: of detection that are not at their default.
         purifier: name of the purifier that the stages use.
         description: a line for people.
     """
 
     name: str
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    thresholds: dict[str, Any] = field(default_factory=dict)
     purifier: str = "prior"
     description: str = ""
 
@@ -36,7 +39,7 @@ def shipped_recipes() -> list[str]:
 
 
 def read_recipe(recipe: str | Path) -> Recipe:
-    """Read a recipe.
+    """Read a recipe, and the shipped one that it extends.
 
     Args:
         recipe: name of a shipped one, or a TOML file.
@@ -63,16 +66,34 @@ def _shipped() -> dict[str, Any]:
 
 
 def _parse(name: str, table: dict[str, Any]) -> Recipe:
-    listed = table.get("stages")
+    base = _extended(name, table)
+    listed = table.get("stages", list(base.stages))
     if not (isinstance(listed, list) and listed and all(isinstance(stage, str) for stage in listed)):
-        raise ElixirError(f"recipe {name!r} needs `stages = [...]`, the names of its stages in order")
+        raise ElixirError(
+            f'recipe {name!r} needs `stages = [...]`, the names of its stages in order, or `extends = "dataelixir"`'
+        )
     if twice := [stage for stage in listed if listed.count(stage) > 1]:
         raise ElixirError(f"recipe {name!r} lists the stage {twice[0]!r} twice; a stage runs once")
-    for stage in listed:
-        if not isinstance(table.get(stage, {}), dict):
-            raise ElixirError(f"recipe {name!r} has no table [{stage}] of settings but {stage} = {table[stage]!r}")
+    for entry in (*listed, THRESHOLDS):
+        if not isinstance(table.get(entry, {}), dict):
+            raise ElixirError(f"recipe {name!r} has no table [{entry}] of settings but {entry} = {table[entry]!r}")
     if unknown := set(table) - {*ENTRIES, *listed}:
         known = ", ".join([*ENTRIES, *listed])
         raise ElixirError(f"recipe {name!r} has an unknown entry {sorted(unknown)[0]!r}; possible here: {known}")
-    stages = {stage: dict(table.get(stage, {})) for stage in listed}
-    return Recipe(name, stages, str(table.get("purifier", "prior")), str(table.get("description", "")))
+    return Recipe(
+        name,
+        {stage: base.stages.get(stage, {}) | table.get(stage, {}) for stage in listed},
+        base.thresholds | table.get(THRESHOLDS, {}),
+        str(table.get("purifier", base.purifier)),
+        str(table.get("description", base.description)),
+    )
+
+
+def _extended(name: str, table: dict[str, Any]) -> Recipe:
+    """The shipped recipe that a table extends; an empty one if it extends none."""
+    if "extends" not in table:
+        return Recipe(name)
+    if table["extends"] not in _shipped() or table["extends"] == name:
+        known = ", ".join(sorted(set(_shipped()) - {name}))
+        raise ElixirError(f"recipe {name!r} extends {table['extends']!r}, which is no shipped recipe; shipped: {known}")
+    return read_recipe(table["extends"])

@@ -3,44 +3,66 @@
 from __future__ import annotations
 
 import glob
+import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from elixir.data.io import RUN_FOLDER, read_json
+from elixir.data.io import RUN_FOLDER, read_json, replacing
 from elixir.data.manifest import class_names, read_manifest
 from elixir.data.paths import printable, unescape
-from elixir.engine.run import Cost
+from elixir.detection.decide import LabelReport, label_reports
+from elixir.engine.cost import Cost
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, load_small_classifier
 
 if TYPE_CHECKING:
     import datasets
 
+LABELS_SCHEMA = pa.schema(
+    [
+        ("label", pa.int64()),
+        ("class", pa.string()),
+        ("samples", pa.int64()),
+        ("attacked", pa.bool_()),
+        ("detector", pa.string()),
+        ("test", pa.string()),
+        ("group_size", pa.int64()),
+        ("score", pa.float64()),
+        ("passed", pa.bool_()),
+        ("decides", pa.bool_()),
+        ("evidence", pa.string()),
+    ]
+)
+
 
 @dataclass(frozen=True)
-class Target:
+class AttackedLabel:
     """A label under attack.
 
     Attributes:
         label: index of the class.
         name: of the class.
-        score: how much speaks for it, in [0,1].
-        suspects: samples of this label that carry the trigger.
-        witness: which kind of evidence has decided (see `elixir.detection.hearing.Hearing`, `elixir.stages.retrial`).
-        evidence: what the decision rests on, by name.
-        clean_label: whether the suspects' labels are right and only the trigger is wrong.
+        flagged: samples of this label that look poisoned.
+        score: of the test that decided, in [0,1].
+        detector: whose group decided (see `elixir.detection.decide`).
+        test: which test of it decided: "direct", "holdout" or "discrepancy".
+        evidence: what the score rests on, by name.
+        clean_label: whether the flagged samples' labels are right and only the trigger is wrong.
     """
 
     label: int
     name: str
+    flagged: int
     score: float
-    suspects: int
-    witness: str
+    detector: str
+    test: str
     evidence: dict[str, float]
     clean_label: bool = False
 
@@ -51,19 +73,21 @@ class Result:
 
     Attributes:
         path: where it lies; None when a scan was told no place.
-        targets: labels under attack; empty when there are none.
+        attacked: labels under attack; empty when there are none.
+        labels: what was found out about every label.
         table: the manifest, a row for every input sample (see `elixir.data.manifest.ManifestRow`).
-        costs: wall seconds, network seconds and purifier calls of each stage.
+        costs: of each stage.
         config: everything that decides the result.
-        uncopied: ids of samples, and paths of other files, that could not be read and so are not kept.
+        unreadable_files: ids of samples, and paths of other files, that could not be read and so are not kept.
     """
 
     path: Path | None
-    targets: list[Target]
+    attacked: list[AttackedLabel]
+    labels: list[LabelReport]
     table: pa.Table
     costs: dict[str, Cost]
     config: dict[str, Any]
-    uncopied: list[str] = field(default_factory=list)
+    unreadable_files: list[str] = field(default_factory=list)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -71,18 +95,18 @@ class Result:
         return dict(Counter(self.table.column("action").to_pylist()))
 
     @property
-    def calls_per_sample(self) -> float:
-        """Purifier network calls, averaged over the samples."""
-        return sum(cost.calls for cost in self.costs.values()) / max(1, self.table.num_rows)
+    def nfe_per_sample(self) -> float:
+        """Function evaluations of the purifier's network, averaged over the samples."""
+        return sum(cost.nfe for cost in self.costs.values()) / max(1, self.table.num_rows)
 
     @property
     def model(self) -> SmallResNet:
-        """The benign model: trained on the set without the suspects.
+        """The clean model: trained on the set without the flagged samples.
 
         Raises:
             ElixirError: this run has left none.
         """
-        return load_small_classifier(self._place / ".elixir" / "models" / "benign.safetensors")
+        return load_small_classifier(self._place / ".elixir" / "models" / "clean.safetensors")
 
     @property
     def _place(self) -> Path:
@@ -119,29 +143,29 @@ class Result:
             "path": None if self.path is None else str(self.path),
             "samples": self.table.num_rows,
             "actions": self.counts,
-            "targets": [vars(target) for target in self.targets],
-            "uncopied": self.uncopied,
-            "calls_per_sample": round(self.calls_per_sample, 2),
+            "attacked": [vars(label) for label in self.attacked],
+            "unreadable_files": self.unreadable_files,
+            "nfe_per_sample": round(self.nfe_per_sample, 2),
             "seconds": {name: round(cost.seconds, 1) for name, cost in self.costs.items()},
             "network_seconds": {name: round(cost.network_seconds, 1) for name, cost in self.costs.items()},
         }
 
     def losses(self) -> str:
         """A line for people about what could not be copied."""
-        some = ", ".join(printable(path) for path in self.uncopied[:5])
-        more = ", ... (all in .elixir/findings.json)" if len(self.uncopied) > 5 else ""
-        return f"{len(self.uncopied)} files could not be read and so not copied: {some}{more}"
+        some = ", ".join(printable(path) for path in self.unreadable_files[:5])
+        more = ", ... (all in .elixir/findings.json)" if len(self.unreadable_files) > 5 else ""
+        return f"{len(self.unreadable_files)} files could not be read and so not copied: {some}{more}"
 
     def summary(self, times: bool = True) -> str:
         """A few lines for people; without clock readings if not `times`."""
         counts = self.counts
         lines = [f"{self.table.num_rows} samples from {printable(self.config['source'])}"]
-        if not self.targets:
+        if not self.attacked:
             lines.append("no label under attack")
         lines += [
-            f"under attack: {printable(target.name)} "
-            f"({target.suspects} suspects, score {target.score:.3f}, {target.witness})"
-            for target in self.targets
+            f"under attack: {printable(label.name)} "
+            f"({label.flagged} flagged, score {label.score:.3f}, {label.detector})"
+            for label in self.attacked
         ]
         lines.append(", ".join(f"{counts[action]} {action}" for action in sorted(counts)))
         unreadable = [
@@ -154,11 +178,11 @@ class Result:
         lines += [f"set aside: {printable(id)}: {printable(reason)}" for id, reason in unreadable[:10]]
         if len(unreadable) > 10:
             lines.append(f"... and {len(unreadable) - 10} more, listed in .elixir/manifest.parquet")
-        if self.uncopied:
+        if self.unreadable_files:
             lines.append(self.losses())
         if times:
             spent = ", ".join(f"{name} {cost.seconds:.0f} s" for name, cost in self.costs.items())
-            lines.append(f"time: {spent}; {self.calls_per_sample:.1f} network calls a sample")
+            lines.append(f"time: {spent}; {self.nfe_per_sample:.1f} function evaluations of the purifier a sample")
         return "\n".join(lines) + "\n"
 
 
@@ -173,14 +197,65 @@ def read_result(folder: Path, path: Path | None = None) -> Result:
         read_json(evidence / f"{name}.json", "give what `elixir sanitize` has written")
         for name in ("findings", "timings", "run")
     )
+    table, reports = read_manifest(evidence / "manifest.parquet"), label_reports(findings)
     return Result(
         path or folder,
-        [Target(**target) for target in findings["targets"]],
-        read_manifest(evidence / "manifest.parquet"),
+        _attacked(reports, table, findings.get("triggers", {})),
+        reports,
+        table,
         {name: Cost(**cost) for name, cost in costs.items()},
         config,
-        findings.get("uncopied", []),
+        findings.get("unreadable_files", []),
     )
+
+
+def _attacked(reports: list[LabelReport], table: pa.Table, triggers: dict[str, Any]) -> list[AttackedLabel]:
+    flagged = Counter(table.filter(pc.field("flagged")).column("label").to_pylist())
+    attacked = []
+    for report in reports:
+        if test := report.decided_by:
+            trigger = triggers.get(str(report.label), {})
+            evidence = test.evidence | {f"{name}_effect": effect for name, effect in trigger.get("effect", {}).items()}
+            attacked.append(
+                AttackedLabel(
+                    report.label,
+                    report.name,
+                    flagged[report.label],
+                    round(test.score, 4),
+                    test.detector,
+                    test.kind,
+                    {name: round(value, 4) for name, value in evidence.items()},
+                    trigger.get("clean_label", False),
+                )
+            )
+    return attacked
+
+
+def write_label_reports(path: Path, reports: Sequence[LabelReport]) -> None:
+    """Write a parquet file with a row for every label, detector and test.
+
+    Raises:
+        ElixirError: the disk is full or read-only.
+    """
+    rows = [
+        {
+            "label": report.label,
+            "class": report.name,
+            "samples": report.samples,
+            "attacked": report.decided_by is not None,
+            "detector": test.detector,
+            "test": test.kind,
+            "group_size": test.group_size,
+            "score": test.score,
+            "passed": test.passed,
+            "decides": test == report.decided_by,
+            "evidence": json.dumps(test.evidence),
+        }
+        for report in reports
+        for test in report.tests
+    ]
+    with replacing(path, path.with_name(path.name + ".partial")) as partial:
+        pq.write_table(pa.Table.from_pylist(rows, LABELS_SCHEMA), partial)
 
 
 def _image_files(folder: Path, outputs: list[str]) -> datasets.Dataset:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from elixir.errors import ElixirError, nearest
 
@@ -43,6 +44,39 @@ class Range:
 Count = Annotated[int, Range(least=1)]
 Steps = Annotated[int, Range(least=0)]
 Share = Annotated[float, Range(above=0, below=1)]
+Positive = Annotated[float, Range(above=0)]
+
+
+class Settings:
+    """A dataclass whose fields are settings, each checked wherever it is set; subclasses have a `name` for messages.
+
+    A field gets its range from an annotation such as `Count`. What else an object keeps begins with an underscore.
+    """
+
+    what: ClassVar[str] = ""
+    """What the object is, for messages."""
+
+    def __setattr__(self, key: str, value: object) -> None:
+        super().__setattr__(key, value if key.startswith("_") else checked(type(self), key, value, self.what))
+
+    def check(self) -> None:
+        """Raise `ElixirError` when settings do not go together."""
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def build(kind: type[S], values: Mapping[str, object]) -> S:
+    """Make an object from the settings of a recipe.
+
+    Raises:
+        ElixirError: unknown key, a value of the wrong type or out of range, or values that do not go together.
+    """
+    for key, value in values.items():
+        checked(kind, key, value, kind.what)
+    made = kind(**values)
+    made.check()
+    return made
 
 
 @cache
@@ -52,7 +86,7 @@ def kinds(owner: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in fields(owner) if field.init}
 
 
-def checked(owner: type, key: str, value: object, what: str = "stage") -> object:
+def checked(owner: type, key: str, value: object, what: str) -> object:
     """The value as the owner keeps it: a whole number where a fraction is expected becomes one, a list a tuple.
 
     Args:
@@ -67,7 +101,8 @@ def checked(owner: type, key: str, value: object, what: str = "stage") -> object
     known, name = kinds(owner), getattr(owner, "name", owner.__name__)
     if key not in known:
         hint = nearest(key, known, f"its settings: {', '.join(known) or 'none'}")
-        raise ElixirError(f"{what} {name!r} has no setting {key!r}; {hint}")
+        owned = f"{what} {name!r}" if what else name
+        raise ElixirError(f"{owned} has no setting {key!r}; {hint}")
     kind, limits = known[key], []
     if get_origin(kind) is Annotated:
         kind, *limits = get_args(kind)

@@ -40,11 +40,11 @@ FAST = {
     "index.size": SIZE,
     "reference.least_steps": 40,
     "crossfit.least_steps": 20,
-    "benign.least_steps": 40,
-    "refine.least_steps": 40,
+    "clean_model.least_steps": 40,
+    "flag.least_steps": 40,
     "probe.sigmas": [0.15, 0.3],
-    "probe.hosts": 2,
-    "select.sigmas": [0.1, 0.2],
+    "probe.carriers": 2,
+    "repair.sigmas": [0.1, 0.2],
 }
 
 

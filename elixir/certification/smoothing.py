@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from elixir.certification.sampling import Certificate, Sampling, block_size, certifying, check, predicting
-from elixir.engine.run import Cost
+from elixir.engine.cost import Cost
 from elixir.errors import ElixirError
 from elixir.models.classifier import Classifier, predict
 from elixir.models.device import wait_for
@@ -152,7 +152,7 @@ class SmoothedClassifier:
         purified = self._purifier.purify(x, self._sigma, noise)
         labels = predict(self._classifier, purified, self._device).cpu().numpy()
         self.cost.network_seconds += time.perf_counter() - start
-        self.cost.calls += len(x) * self._purifier.nfe
+        self.cost.nfe += len(x) * self._purifier.nfe
         return np.split(labels, np.cumsum([case.wanted for case in cases])[:-1])
 
     def _noise(self, case: _Case[T]) -> Tensor:

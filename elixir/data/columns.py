@@ -20,7 +20,7 @@ def write_columns(path: Path, columns: Columns) -> None:
 
     Args:
         path: of the file; its folder is made if missing.
-        columns: arrays (n, ...) of numbers, or of objects of one kind (n,).
+        columns: arrays (n, ...) of numbers, or of text as objects (n,).
 
     Raises:
         ElixirError: the disk is full or read-only.
@@ -30,25 +30,29 @@ def write_columns(path: Path, columns: Columns) -> None:
         pq.write_table(_to_table(columns), partial)
 
 
-def read_columns(paths: Sequence[Path], remedy: str, only: str | None = None) -> Columns:
+def read_columns(paths: Sequence[Path], remedy: str, names: list[str] | None = None) -> Columns:
     """Read columns of several files, one after the other.
 
     Args:
         paths: of the files.
         remedy: what to do if one is damaged, for the message.
-        only: the one column that is wanted; all by default.
+        names: of the columns that are wanted; all by default.
 
     Raises:
         ElixirError: a file is missing or damaged.
     """
-    names = None if only is None else [only]
     return _to_arrays(pa.concat_tables([read_table(path, remedy, names) for path in paths]))
+
+
+def column_names(path: Path) -> list[str]:
+    """Names of the columns of a file that `write_columns` has written."""
+    return pq.read_schema(path).names
 
 
 def _to_table(columns: Columns) -> pa.Table:
     arrays: list[pa.Array] = []
     for values in columns.values():
-        flat = pa.array(values.reshape(-1) if values.dtype != object else list(values))
+        flat = pa.array(list(values), pa.string()) if values.dtype == object else pa.array(values.reshape(-1))
         arrays.append(
             pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:]))) if values.ndim > 1 else flat
         )

@@ -32,8 +32,10 @@ class ManifestRow:
         sha256_out: of the encoded image in the output, "" when it is not in it.
         height: pixels, 0 when unreadable.
         width: pixels, 0 when unreadable.
-        suspicion: probability of being poisoned, in [0,1]; NaN when unreadable.
-        confidence: probability by the benign model of the label that it reads in a suspect, in [0,1]; NaN for others.
+        poison_score: how far it looks poisoned, in [0,1]; NaN when unreadable.
+        flagged: whether it counts as one that may be poisoned and was looked at again.
+        confidence: probability by the clean model of the label that it reads in a flagged sample, in [0,1]; NaN for
+            others.
         seed: of the run.
         original: path of the kept original, "" when the sample is untouched or could not be read.
     """
@@ -49,13 +51,14 @@ class ManifestRow:
     sha256_out: str
     height: int
     width: int
-    suspicion: float
+    poison_score: float
+    flagged: bool
     confidence: float
     seed: int
     original: str
 
 
-_TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float32()}
+_TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float32(), "bool": pa.bool_()}
 _FIELDS = [pa.field(name, _TYPES[kind]) for name, kind in ManifestRow.__annotations__.items()]
 SCHEMA = pa.schema([*_FIELDS, pa.field("class", pa.string()), pa.field("new_class", pa.string())])
 

@@ -1,1 +1,1 @@
-"""What tells poisoned samples from others, and how it is weighed."""
+"""Which labels are under attack, and which of their samples: numpy and torch in, decisions out."""

@@ -12,9 +12,6 @@ import numpy as np
 from scipy.stats import norm
 
 CONSISTENCY = 1.4826  # times the median absolute deviation is the standard deviation of a Gaussian
-PUBLISHED_THRESHOLD = 2.0
-REPAIRED_THRESHOLD = 3.5
-LEAST_DEVIATION = 0.1  # nats; labels that hardly differ, or hardly have anomalous samples, must not raise alarms
 
 
 @dataclass(frozen=True)
@@ -34,39 +31,47 @@ class Discrepancy:
     confidence: np.ndarray
 
 
-def published(own: np.ndarray, total: np.ndarray) -> Discrepancy:
-    """The rule as published: no smoothing, both sides, threshold 2.
+def published(matching: np.ndarray, total: np.ndarray, threshold: float) -> Discrepancy:
+    """The rule as published: no smoothing, both sides.
 
     A label without anomalous samples makes every score NaN, and then silently nothing is flagged. On clean data with
-    Gaussian metrics it flags at least one label with probability 0.52 (10 labels), 0.84 (43), 0.97 (100).
+    Gaussian metrics a threshold of 2 flags at least one label with probability 0.52 (10 labels), 0.84 (43), 0.97 (100).
 
     Args:
-        own: predictions left that equal the label, (k,).
+        matching: predictions left that equal the label, (k,).
         total: all predictions left, (k,).
+        threshold: robust deviations.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        metric = -np.log(own / total)
+        metric = -np.log(matching / total)
     score = published_score(metric)
-    return Discrepancy(metric, score, score > PUBLISHED_THRESHOLD, (1 - 2 * norm.sf(score)) ** len(score))
+    return Discrepancy(metric, score, score > threshold, (1 - 2 * norm.sf(score)) ** len(score))
 
 
-def repaired(own: np.ndarray, total: np.ndarray, samples: np.ndarray, minimum: int) -> Discrepancy:
-    """Smoothed, one-sided at 3.5, and silent about labels with few anomalous samples.
+def repaired(
+    matching: np.ndarray,
+    total: np.ndarray,
+    samples: np.ndarray,
+    minimum: int,
+    threshold: float,
+    min_deviation: float,
+) -> Discrepancy:
+    """Smoothed, one-sided, and silent about labels with few anomalous samples.
 
     Every label counts as having one more anomalous sample that stays true to it, so a label without any has metric 0.
 
     Args:
-        own: predictions left that equal the label, (k,).
+        matching: predictions left that equal the label, (k,).
         total: all predictions left, (k,).
         samples: anomalous samples, (k,).
         minimum: anomalous samples that a label must have to be flagged.
+        threshold: robust deviations.
+        min_deviation: see `repaired_score`.
     """
     one = total.sum() / max(1, samples.sum())
-    metric = -np.log((own + one) / (total + one)) if one else np.zeros(len(own))
-    score = repaired_score(metric)
-    return Discrepancy(
-        metric, score, (score > REPAIRED_THRESHOLD) & (samples >= minimum), norm.cdf(score) ** len(score)
-    )
+    metric = -np.log((matching + one) / (total + one)) if one else np.zeros(len(matching))
+    score = repaired_score(metric, min_deviation)
+    return Discrepancy(metric, score, (score > threshold) & (samples >= minimum), norm.cdf(score) ** len(score))
 
 
 def published_score(metric: np.ndarray) -> np.ndarray:
@@ -76,7 +81,7 @@ def published_score(metric: np.ndarray) -> np.ndarray:
         return away / (CONSISTENCY * np.median(away))
 
 
-def repaired_score(metric: np.ndarray) -> np.ndarray:
-    """(metric - median) / max(1.4826 MAD, 0.1), signed."""
+def repaired_score(metric: np.ndarray, min_deviation: float) -> np.ndarray:
+    """(metric - median) / max(1.4826 MAD, min_deviation), signed."""
     away = metric - np.median(metric)
-    return away / max(CONSISTENCY * float(np.median(np.abs(away))), LEAST_DEVIATION)
+    return away / max(CONSISTENCY * float(np.median(np.abs(away))), min_deviation)

@@ -1,63 +1,67 @@
-"""A grid of overlapping tiles: which part of an image a label hangs on."""
+"""A grid of overlapping tiles: which part of an image a label depends on."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
-def grid(size: int) -> list[tuple[int, int, int]]:
-    """Tiles (top, left, side) of a square image: a quarter of its side, aligned, and shifted by half a tile."""
-    side = size // 4
-    aligned = [(i, j, side) for i in range(0, size - side + 1, side) for j in range(0, size - side + 1, side)]
-    half = side // 2
-    last = size - side - half
-    return aligned + [(i, j, side) for i in range(half, last + 1, side) for j in range(half, last + 1, side)]
-
-
-def pasted(hosts: Tensor, images: Tensor, tiles: np.ndarray) -> Tensor:
-    """Hosts with one tile of each image in its place.
+def grid(size: int, per_side: int) -> list[tuple[int, int, int]]:
+    """Tiles (top, left, side) of a square image: `per_side` along each side, and those shifted by half a tile.
 
     Args:
-        hosts: (n, 3, s, s).
-        images: (n, 3, s, s).
-        tiles: index into `grid(s)` for each image, (n,).
+        size: of the image in pixels.
+        per_side: aligned tiles along a side.
     """
-    result = hosts.clone()
-    layout = grid(images.shape[-1])
-    for tile in np.unique(tiles).tolist():
-        i, j, side = layout[tile]
-        at = torch.from_numpy(np.flatnonzero(tiles == tile))
-        result[at, :, i : i + side, j : j + side] = images[at, :, i : i + side, j : j + side]
+    side = size // per_side
+    half = side // 2
+    aligned = range(0, size - side + 1, side)
+    shifted = range(half, size - side - half + 1, side)
+    return [(top, left, side) for places in (aligned, shifted) for top in places for left in places]
+
+
+def paste(carriers: Tensor, images: Tensor, tiles: np.ndarray, per_side: int) -> Tensor:
+    """Carriers with one tile of each image in its place.
+
+    Args:
+        carriers: (n, 3, s, s).
+        images: (n, 3, s, s).
+        tiles: index into the grid for each image, (n,).
+        per_side: see `grid`.
+    """
+    result = carriers.clone()
+    for index, rows, columns in _places(tiles, images.shape[-1], per_side):
+        result[index, :, rows, columns] = images[index, :, rows, columns]
     return result
 
 
-def erased(images: Tensor, tiles: np.ndarray) -> Tensor:
+def erase(images: Tensor, tiles: np.ndarray, per_side: int) -> Tensor:
     """Images with one tile of each filled with the mean colour of the pixels around it.
 
     Args:
         images: float (n, 3, s, s).
-        tiles: index into `grid(s)` for each image, (n,).
+        tiles: index into the grid for each image, (n,).
+        per_side: see `grid`.
     """
     result = images.clone()
-    layout = grid(images.shape[-1])
-    for tile in np.unique(tiles).tolist():
-        i, j, side = layout[tile]
+    for index, rows, columns in _places(tiles, images.shape[-1], per_side):
         ring = torch.zeros(images.shape[-2:], dtype=torch.bool)
-        ring[max(0, i - 1) : i + side + 1, max(0, j - 1) : j + side + 1] = True
-        ring[i : i + side, j : j + side] = False
-        at = torch.from_numpy(np.flatnonzero(tiles == tile))
-        result[at, :, i : i + side, j : j + side] = images[at][:, :, ring].mean(2)[:, :, None, None]
+        ring[max(0, rows.start - 1) : rows.stop + 1, max(0, columns.start - 1) : columns.stop + 1] = True
+        ring[rows, columns] = False
+        result[index, :, rows, columns] = images[index][:, :, ring].mean(2)[:, :, None, None]
     return result
 
 
-def mask(tiles: np.ndarray, size: int, height: int, width: int) -> Tensor:
+def mask(tiles: np.ndarray, size: int, per_side: int, height: int, width: int) -> Tensor:
     """Where a tile lies in images of another size, rounded outwards.
 
     Args:
-        tiles: index into `grid(size)` for each image, (n,).
+        tiles: index into the grid for each image, (n,).
         size: side of the squares that the tiles were cut from.
+        per_side: see `grid`.
         height: of the images.
         width: of the images.
 
@@ -65,9 +69,17 @@ def mask(tiles: np.ndarray, size: int, height: int, width: int) -> Tensor:
         bool (n, 1, height, width).
     """
     result = torch.zeros(len(tiles), 1, height, width, dtype=torch.bool)
-    for index, tile in enumerate(tiles.tolist()):
-        i, j, side = grid(size)[tile]
-        rows = slice(i * height // size, -(-(i + side) * height // size))
-        columns = slice(j * width // size, -(-(j + side) * width // size))
-        result[index, :, rows, columns] = True
+    for index, rows, columns in _places(tiles, size, per_side):
+        down = slice(rows.start * height // size, -(-rows.stop * height // size))
+        across = slice(columns.start * width // size, -(-columns.stop * width // size))
+        result[index, :, down, across] = True
     return result
+
+
+def _places(tiles: np.ndarray, size: int, per_side: int) -> Iterator[tuple[Tensor, slice, slice]]:
+    """For every tile in use: the images with it, int64 (m,), and its rows and columns."""
+    layout = grid(size, per_side)
+    for tile in np.unique(tiles).tolist():
+        top, left, side = layout[tile]
+        index = torch.from_numpy(np.flatnonzero(tiles == tile))
+        yield index, slice(top, top + side), slice(left, left + side)

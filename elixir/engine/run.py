@@ -1,12 +1,10 @@
-"""The run folder: configuration, columns in parquet parts, models and the pixel cache of one run."""
+"""The run folder: columns in parquet parts, facts, models and images of one run, each under a name of its own."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,36 +14,51 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elixir.data.columns import Columns, read_columns, write_columns
+from elixir.data.columns import Columns, column_names, read_columns, write_columns
 from elixir.data.image import Picture, decode
 from elixir.data.io import reading_again, replace_text
 from elixir.data.pixels import PixelStore
 from elixir.data.source import Kind, Source
+from elixir.detection.thresholds import Thresholds
+from elixir.engine.cost import Cost, Meter
+from elixir.engine.models import Models
 from elixir.errors import ElixirError
-from elixir.models.classifier import Classifier, classify, fused, load_small_classifier, save_classifier
+from elixir.models.classifier import Classifier
 from elixir.models.weights import read_weights, write_weights
 from elixir.progress import Progress
 from elixir.purifiers.base import Purifier
-from elixir.training.classifier import ClassifierTraining, ReadPixels, train_classifier
 
 START_AGAIN = "add --overwrite without --resume to start again"
+INDEX = "index"
+OF_SOURCE = "source_"
 
 
-@dataclass
-class Cost:
-    """What one stage has spent: wall seconds, seconds inside networks, and purifier calls."""
+class StoredImages:
+    """The images of all usable samples in a store that has a record for every sample of the source."""
 
-    seconds: float = 0.0
-    network_seconds: float = 0.0
-    calls: int = 0
+    def __init__(self, store: PixelStore, rows: np.ndarray) -> None:
+        self._store = store
+        self._rows = rows
+        self.shape = store.shape
+
+    def read(self, indices: np.ndarray) -> Tensor:
+        """uint8 (n, 3, s, s)."""
+        return self._store.read(self._rows[indices])
+
+    def write(self, indices: np.ndarray, images: np.ndarray) -> None:
+        """Keep uint8 images (n, 3, s, s)."""
+        self._store.write(self._rows[indices], images)
 
 
 @dataclass
 class Run:
     """One run over one source; everything that it has found so far lies in `folder`.
 
+    After the stage `index` a run is about the usable samples only, those that could be decoded and have a label: there
+    are `len(run)` of them, and `index` means the position among them, everywhere.
+
     Args:
-        folder: where columns, models and the pixel cache are kept; made if missing.
+        folder: where columns, models and images are kept; made if missing.
         source: the samples.
         purifier: of their images.
         seed: decides every draw and every training.
@@ -54,9 +67,13 @@ class Run:
         reference: the user's own classifier, or None to train one.
         policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
         to: kind of the output.
+        thresholds: of detection.
         progress: where to show it.
-        costs: of each stage so far.
-        findings: what stages have found about the whole set, by name; plain values.
+
+    Attributes:
+        facts: what stages have found about the whole set, by name; plain values.
+        meter: counts what the stages cost.
+        models: the classifiers.
     """
 
     folder: Path
@@ -68,45 +85,77 @@ class Run:
     reference: Classifier | None = None
     policy: str = "relabel"
     to: Kind = "folder"
+    thresholds: Thresholds = field(default_factory=Thresholds)
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
-    costs: dict[str, Cost] = field(default_factory=dict)
-    findings: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for folder in ("done", "spent"):
-            (self.folder / folder).mkdir(parents=True, exist_ok=True)
-        self._stage, self._start = "", 0.0
-        self._classifiers: dict[str, Classifier] = {} if self.reference is None else {"reference": self.reference}
-        records = [(path.stem, json.loads(path.read_text())) for path in (self.folder / "done").glob("*.json")]
-        for name, record in sorted(records, key=lambda item: item[1]["number"]):  # later stages know better
-            self.costs[name] = Cost(**record["cost"])
-            self.findings |= record["findings"]
+        self._done.mkdir(parents=True, exist_ok=True)
+        self.meter = Meter(self.folder / "spent")
+        self.models = Models(
+            self.folder / "models", self.classes, self.device, self.meter, self.progress, self.reference
+        )
+        self._provider: dict[str, str] = {}
+        records = [(path.stem, json.loads(path.read_text())) for path in self._done.glob("*.json")]
+        for stage, record in sorted(records, key=lambda item: item[1]["number"]):  # later stages know better
+            self.meter.costs[stage] = Cost(**record["cost"])
+            self.facts |= record["facts"]
+            self._provider |= dict.fromkeys(record["columns"], stage)
+
+    def __len__(self) -> int:
+        """Usable samples."""
+        return len(self.rows)
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        """A column that an earlier stage has provided, (n, ...).
+
+        Where its stage has not looked at a sample, it holds -1, NaN, False or "". Columns whose names begin with
+        "source_" have a value for every sample of the source instead.
+
+        Raises:
+            ElixirError: no stage has provided it.
+        """
+        if column not in self._provider:
+            raise ElixirError(f"no stage has provided {column!r}; a stage that does must come earlier in the pipeline")
+        columns = read_columns(self._parts(self._provider[column]), START_AGAIN, [INDEX, column])
+        indices, values = columns[INDEX], columns[column]
+        total = len(self.source.samples) if column.startswith(OF_SOURCE) else len(self)
+        if len(indices) == total:  # parts are in order
+            return values
+        filled = np.full((total, *values.shape[1:]), _FILL[values.dtype.kind], values.dtype)
+        filled[indices] = values
+        return filled
 
     @property
     def classes(self) -> list[str]:
         """Names of the labels."""
         return self.source.classes
 
-    def readable_rows(self) -> np.ndarray:
-        """Rows (int64) of the samples that could be decoded and carry a label."""
-        return self._readable
-
     @cached_property
-    def _readable(self) -> np.ndarray:
-        return np.flatnonzero(self.column("index", "readable"))
-
-    @cached_property
-    def shapes(self) -> np.ndarray:
-        """Height and width of every sample in pixels, int32 (n, 2); 0 where it could not be decoded."""
-        return self.column("index", "shape")
+    def rows(self) -> np.ndarray:
+        """The place of each usable sample in the source, int64, ascending."""
+        return np.flatnonzero(self["source_usable"])
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """Given label of every sample, int64, -1 where there is none."""
-        return np.array([sample.label for sample in self.source.samples], np.int64)
+        """Given label of each sample, int64."""
+        return np.array([self.source.samples[row].label for row in self.rows.tolist()], np.int64)
 
-    def read(self, row: int) -> bytes:
-        """The bytes of a sample that the index stage could read.
+    @cached_property
+    def shapes(self) -> np.ndarray:
+        """Height and width of each sample in pixels, int32 (n, 2)."""
+        return self["source_shape"][self.rows]
+
+    def ids(self, indices: np.ndarray) -> list[str]:
+        """Stable ids of some samples."""
+        return [self.source.samples[row].id for row in self.rows[indices].tolist()]
+
+    def read(self, index: int) -> bytes:
+        """The bytes of a sample; see `read_source`."""
+        return self.read_source(int(self.rows[index]))
+
+    def read_source(self, row: int) -> bytes:
+        """The bytes of a sample of the source that could be read before.
 
         Raises:
             ElixirError: they are not what they were.
@@ -118,36 +167,43 @@ class Run:
             raise ElixirError(f"{id} has changed since the run began; run again with --overwrite, from the start")
         return data
 
-    def picture(self, row: int) -> Picture:
-        """A readable sample in its own size; see `read`."""
-        return decode(self.read(row), self.findings["max_pixels"])
+    def picture(self, index: int) -> Picture:
+        """A sample in its own size; see `read`."""
+        return decode(self.read(index), self.facts["max_pixels"])
 
     @cached_property
     def _digests(self) -> np.ndarray:
-        return self.column("index", "sha256")
-
-    def ids(self, rows: np.ndarray) -> list[str]:
-        """Stable ids of some rows."""
-        return [self.source.samples[int(row)].id for row in rows]
+        return self["source_sha256"]
 
     @cached_property
-    def pixels(self) -> PixelStore:
-        """Every readable sample at the working size, as written by the index stage."""
-        return PixelStore(self.folder / "pixels.u8", int(self.findings["working_size"]))
+    def source_pixels(self) -> PixelStore:
+        """Every usable sample at the working size, at its place in the source; written by the stage `index`."""
+        return PixelStore(self.folder / "pixels.u8", int(self.facts["working_size"]))
 
     @cached_property
-    def purified(self) -> PixelStore:
-        """Purified images at the working size: one draw of every readable sample by the probe stage, or chosen ones."""
-        return PixelStore(self.folder / "purified.u8", int(self.findings["working_size"]))
+    def pixels(self) -> StoredImages:
+        """Every sample at the working size."""
+        return StoredImages(self.source_pixels, self.rows)
+
+    @cached_property
+    def purified(self) -> StoredImages:
+        """Purified images at the working size."""
+        store = PixelStore(self.folder / "purified.u8", int(self.facts["working_size"]))
+        return StoredImages(store, self.rows)
+
+    def purify(self, images: Tensor, sigma: float, noise: Tensor) -> Tensor:
+        """One draw of the purifier, with its cost counted; see `Purifier.purify`."""
+        with self.meter.network(nfe=len(images) * self.purifier.nfe):
+            return self.purifier.purify(images, sigma, noise)
 
     @property
     def output(self) -> Path:
-        """Where the emit stage builds the result."""
+        """Where the stage `write` builds the result."""
         return self.folder / "output"
 
-    def selected_path(self, row: int) -> Path:
-        """Where the select stage keeps the new image of a suspect, as PNG."""
-        return self.folder / "selected" / f"{row:08d}.png"
+    def repaired_path(self, index: int) -> Path:
+        """Where the repaired image of a sample is kept, as PNG."""
+        return self.folder / "repaired" / f"{index:08d}.png"
 
     def keep_triggers(self, triggers: Mapping[int, Tensor]) -> None:
         """Keep estimated triggers: label -> float32 (3, s, s) in [0,1] pixel units, at the working size."""
@@ -155,7 +211,7 @@ class Run:
 
     @cached_property
     def triggers(self) -> dict[int, Tensor]:
-        """What the trigger stage has kept; empty in a recipe without it."""
+        """The estimated triggers; empty in a recipe that estimates none."""
         if not self._triggers.exists():
             return {}
         return {int(label): trigger for label, trigger in read_weights(self._triggers)[0].items()}
@@ -164,134 +220,36 @@ class Run:
     def _triggers(self) -> Path:
         return self.folder / "triggers.safetensors"
 
-    def positions(self, rows: np.ndarray) -> np.ndarray:
-        """Where rows stand among the readable ones, int64."""
-        return np.searchsorted(self.readable_rows(), rows)
-
-    @contextmanager
-    def network(self, calls: int = 0) -> Iterator[None]:
-        """Count the enclosed time as spent inside networks, and `calls` purifier evaluations."""
-        start = time.perf_counter()
-        yield
-        cost = self.costs[self._stage]
-        cost.network_seconds += time.perf_counter() - start
-        cost.calls += calls
-
-    def train(
-        self,
-        name: str,
-        read: ReadPixels,
-        rows: np.ndarray,
-        labels: np.ndarray,
-        settings: ClassifierTraining,
-        initial: str | None = None,
-        classes: list[str] | None = None,
-    ) -> None:
-        """Train a classifier and keep it under `name`; nothing is done when an earlier run has kept it.
-
-        Args:
-            name: under which `classify` finds it.
-            read: maps entries of `rows` to uint8 images.
-            rows: int64 (n,).
-            labels: int64 (n,).
-            settings: of the training.
-            initial: name of the kept classifier whose weights it starts from; random ones by default.
-            classes: names of the labels; those of the dataset by default.
-
-        Raises:
-            ElixirError: there are no rows.
-        """
-        path = self._model(name)
-        if path.exists():
-            return
-        if not len(rows):
-            raise ElixirError(f"no image is left to train the {name} model on; are most of the labels under attack?")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        classes = classes or self.classes
-        with self.network(), self.progress.task(name, settings.passes(len(rows))) as advance:
-            net = train_classifier(
-                read,
-                rows,
-                labels,
-                len(classes),
-                settings,
-                path.with_suffix(".checkpoint"),
-                lambda epoch, accuracy: advance(1),
-                self.device,
-                None if initial is None else load_small_classifier(path.with_name(f"{initial}.safetensors")),
-            )
-        save_classifier(net, path, classes)
-        self.note_cost()
-
-    def _model(self, name: str) -> Path:
-        return self.folder / "models" / f"{name}.safetensors"
-
-    def copy_model(self, name: str, to: str) -> None:
-        """Keep a classifier under another name as well."""
-        save_classifier(load_small_classifier(self._model(name)), self._model(to), self.classes)
-
-    def classify(self, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Log-probabilities (n, k) and features (n, d) of uint8 images, float32, by the classifier of that name."""
-        if name not in self._classifiers:
-            self._classifiers[name] = fused(load_small_classifier(self._model(name))).to(self.device)
-        logp, features = classify(self._classifiers[name], images, self.device)
-        return logp.numpy(), features.numpy()
-
-    def columns(self, stage: str) -> Columns:
-        """All columns that a finished stage has written, in order of its rows, with the column `row`.
-
-        Raises:
-            ElixirError: the stage has not run.
-        """
-        return read_columns(self._parts(stage), START_AGAIN)
-
-    def column(self, stage: str, name: str) -> np.ndarray:
-        """One of the columns that a finished stage has written.
-
-        Raises:
-            ElixirError: the stage has not run.
-        """
-        return read_columns(self._parts(stage), START_AGAIN, name)[name]
-
     def has_part(self, stage: str, part: int) -> bool:
         """Whether columns of that part are written."""
         return (self._columns(stage) / f"{part:06d}.parquet").exists()
 
-    def write_part(self, stage: str, part: int, rows: np.ndarray, columns: Columns) -> None:
-        """Keep a stage's columns for some rows (int64), the number `part` of the pieces that it works in."""
-        write_columns(self._columns(stage) / f"{part:06d}.parquet", {"row": rows.astype(np.int64), **columns})
+    def write_part(self, stage: str, part: int, indices: np.ndarray, columns: Columns) -> None:
+        """Keep a stage's columns for some samples (int64), the number `part` of the pieces that it works in."""
+        write_columns(self._columns(stage) / f"{part:06d}.parquet", {INDEX: indices.astype(np.int64), **columns})
+
+    def has(self, stage: str) -> bool:
+        """Whether a stage has finished."""
+        return (self._done / f"{stage}.json").exists()
+
+    def finish(self, stage: str) -> None:
+        """Remember that a stage is done, with its cost, its columns and all facts."""
+        parts = self._parts(stage)
+        columns = [name for name in column_names(parts[0]) if name != INDEX] if parts else []
+        number = len(list(self._done.glob("*.json")))
+        record = {"number": number, "cost": vars(self.meter.save()), "columns": columns, "facts": self.facts}
+        replace_text(self._done / f"{stage}.json", json.dumps(record))
+        self._provider |= dict.fromkeys(columns, stage)
 
     def _parts(self, stage: str) -> list[Path]:
-        paths = sorted(self._columns(stage).glob("*.parquet"))
-        if not paths:
-            raise ElixirError(f"stage {stage!r} has left no columns; it must come earlier in the pipeline")
-        return paths
+        return sorted(self._columns(stage).glob("*.parquet"))
 
     def _columns(self, stage: str) -> Path:
         return self.folder / "columns" / stage
 
-    def started(self, stage: str) -> None:
-        """Begin to count what a stage costs, on top of what an interrupted run has spent on it."""
-        self._stage = stage
-        self.costs[stage] = Cost(**json.loads(self._spent.read_text())) if self._spent.exists() else Cost()
-        self._start = time.perf_counter() - self.costs[stage].seconds
-
-    def note_cost(self) -> None:
-        """Remember what the stage at work has cost so far, should the run be interrupted."""
-        self.costs[self._stage].seconds = time.perf_counter() - self._start
-        replace_text(self._spent, json.dumps(vars(self.costs[self._stage])))
-
-    def finished(self, stage: str) -> None:
-        """Remember that a stage is done, with its cost and all findings."""
-        self.note_cost()
-        number = len(list((self.folder / "done").glob("*.json")))
-        record = {"number": number, "cost": vars(self.costs[stage]), "findings": self.findings}
-        replace_text(self.folder / "done" / f"{stage}.json", json.dumps(record))
-
-    def has(self, stage: str) -> bool:
-        """Whether a stage has finished."""
-        return (self.folder / "done" / f"{stage}.json").exists()
-
     @property
-    def _spent(self) -> Path:
-        return self.folder / "spent" / f"{self._stage}.json"
+    def _done(self) -> Path:
+        return self.folder / "done"
+
+
+_FILL: dict[str, Any] = {"b": False, "i": -1, "f": np.nan, "O": ""}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,42 +9,42 @@ import numpy as np
 
 from elixir.data.columns import Columns
 from elixir.engine.run import Run
-from elixir.settings import checked
+from elixir.settings import Settings
 
 
 @dataclass
-class Stage:
+class Stage(Settings):
     """A named step of a pipeline; subclasses are dataclasses whose fields are the recipe's settings.
 
-    Derive from `MapStage` or `ReduceStage`, not from this. A setting is checked wherever it is set; give it a range
-    with the types of `elixir.settings`. What else a stage keeps begins with an underscore.
+    Derive from `MapStage` or `ReduceStage`, not from this. What is passed on has a name of its own: a column (a value
+    for every sample), a fact about the whole set, a model, a store of images. A stage says which names it requires and
+    which it provides, and does not care which stage provides what it requires.
     """
 
     name: ClassVar[str]
+    what: ClassVar[str] = "stage"
 
-    def __setattr__(self, key: str, value: object) -> None:
-        super().__setattr__(key, value if key.startswith("_") else checked(type(self), key, value))
-
-    def needs(self) -> tuple[str, ...]:
-        """Names of the stages whose columns, models or findings it reads, which must come before it."""
+    def requires(self) -> tuple[str, ...]:
+        """Names that earlier stages must have provided."""
         return ()
 
-    def check(self) -> None:
-        """Raise `ElixirError` when settings do not go together; called before anything runs."""
+    def provides(self) -> tuple[str, ...]:
+        """Names that later stages may require."""
+        return ()
 
 
 class MapStage(Stage):
     """Sees one batch of samples at a time and writes columns for it; resumed by part."""
 
-    def rows(self, run: Run) -> np.ndarray:
-        """Which rows (int64) it works on; by default every readable sample."""
-        return run.readable_rows()
+    def indices(self, run: Run) -> np.ndarray:
+        """Which samples (int64) it works on; all by default. Its columns have a fill value for the others."""
+        return np.arange(len(run))
 
     def open(self, run: Run) -> None:
         """Load what `process` needs; called before the first part, also of a stage that goes on."""
 
-    def process(self, run: Run, rows: np.ndarray) -> Columns:
-        """Columns for these rows, each an array whose first dimension is len(rows)."""
+    def process(self, run: Run, indices: np.ndarray) -> Columns:
+        """Columns for these samples, each an array whose first dimension is len(indices)."""
         raise NotImplementedError
 
 
@@ -53,18 +52,5 @@ class ReduceStage(Stage):
     """Sees columns of the whole set, never its pixels at once; trains models or decides."""
 
     def reduce(self, run: Run) -> Columns:
-        """Columns for all readable rows, in order of the rows; may be empty."""
+        """Columns for all samples, in order; may be empty."""
         raise NotImplementedError
-
-
-def build_stage(kind: type[Stage], settings: Mapping[str, object]) -> Stage:
-    """Make a stage from a recipe's settings.
-
-    Raises:
-        ElixirError: unknown key, or a value of the wrong type or out of range.
-    """
-    for key, value in settings.items():
-        checked(kind, key, value)
-    stage = kind(**settings)
-    stage.check()
-    return stage

@@ -60,8 +60,8 @@ class Cleaned:
 
     Attributes:
         train: the dataset to train on.
-        manifest: columns `id`, `action`, `new_class`, `suspicion` (see `elixir.data.manifest`), a row for every sample
-            of the poisoned dataset.
+        manifest: columns `id`, `action`, `new_class`, `poison_score` (see `elixir.data.manifest`), a row for every
+            sample of the poisoned dataset.
         keep: which samples of `train` to train on; None for all.
         cost: seconds that the defence took, without training on the outcome, and what a recipe says besides.
     """
@@ -200,7 +200,7 @@ def defend(name: str, case: Case, settings: dict[str, object]) -> Cleaned:
             "new_class": [
                 "" if gone else classes[sample.label] for sample, gone in zip(case.source.samples, removed, strict=True)
             ],
-            "suspicion": removed.astype(np.float32),
+            "poison_score": removed.astype(np.float32),
         }
     )
     return Cleaned(case.source, manifest, ~removed, {"seconds": time.perf_counter() - start})
@@ -236,8 +236,8 @@ def spent(result: Result) -> dict[str, Any]:
     """What a recipe has found under attack, and what it cost."""
     return {
         "seconds": sum(cost.seconds for cost in result.costs.values()),
-        "targets": {target.name: target.witness for target in result.targets},
-        "calls_per_sample": result.calls_per_sample,
+        "attacked": {label.name: label.detector for label in result.attacked},
+        "nfe_per_sample": result.nfe_per_sample,
         "stages": {stage: vars(cost) for stage, cost in result.costs.items()},
         "config": result.config,
     }

@@ -36,7 +36,7 @@ class Recovery:
         removed: share of poisoned samples that are not in the output.
         disturbed: share of clean samples changed in any way (FPR).
         covers_changed: share of cover samples changed in any way.
-        auc: area under the ROC curve of the suspicion, poisoned against clean; None without one of them.
+        auc: area under the ROC curve of the poison score, poisoned against clean; None without one of them.
     """
 
     poisoned: int
@@ -78,9 +78,9 @@ def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
     right = np.array([new == known[id][1] for id, new in zip(ids, new_classes, strict=True)])
     gone = np.array([not new for new in new_classes])
     poisoned, clean, covers = (what == kind for kind in ("poisoned", "clean", "cover"))
-    suspicion = manifest.column("suspicion").to_numpy()
-    clean &= ~np.isnan(suspicion)
-    judged = (poisoned | clean) & ~np.isnan(suspicion)
+    score = manifest.column("poison_score").to_numpy()
+    clean &= ~np.isnan(score)
+    judged = (poisoned | clean) & ~np.isnan(score)
     both = poisoned.any() and clean.any()
 
     def share(mask: np.ndarray, of: np.ndarray) -> float:
@@ -97,7 +97,7 @@ def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
         share(gone, poisoned),
         share(changed, clean),
         share(changed, covers),
-        float(roc_auc_score(poisoned[judged], suspicion[judged])) if both else None,
+        float(roc_auc_score(poisoned[judged], score[judged])) if both else None,
     )
 
 

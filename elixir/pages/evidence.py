@@ -15,9 +15,10 @@ from PIL import Image
 from elixir.data.image import decode
 from elixir.data.io import replace_text
 from elixir.data.paths import printable
+from elixir.detection.decide import label_reports
 from elixir.engine.run import Run
 from elixir.pages import render
-from elixir.result import Result, Target
+from elixir.result import AttackedLabel, Result
 
 CHANGES = ("relabelled", "purified")
 GROUPS = (("Changed", CHANGES, 24), ("Not in the output", ("quarantined", "dropped"), 12))
@@ -47,8 +48,8 @@ def write_evidence_page(run: Run, result: Result, path: Path) -> None:
         gain=GAIN,
         samples=result.table.num_rows,
         counts=", ".join(f"{count} {action}" for action, count in sorted(result.counts.items())),
-        losses=result.losses() if result.uncopied else "",
-        attacked=[_attacked(run, target, result.table) for target in result.targets],
+        losses=result.losses() if result.unreadable_files else "",
+        attacked=[_attacked(run, label, result.table) for label in result.attacked],
         actions=actions,
         labels=labels[:LABELS],
         more_labels=len(labels[LABELS:]),
@@ -57,17 +58,17 @@ def write_evidence_page(run: Run, result: Result, path: Path) -> None:
     replace_text(path, page)
 
 
-def _attacked(run: Run, target: Target, table: pa.Table) -> dict[str, Any]:
+def _attacked(run: Run, attacked: AttackedLabel, table: pa.Table) -> dict[str, Any]:
     """What the page says about a label under attack."""
-    trigger = run.triggers.get(target.label)
+    trigger = run.triggers.get(attacked.label)
     if trigger is not None:
         trigger = (128 + GAIN * 255 * trigger.permute(1, 2, 0).numpy()).round().clip(0, 255).astype(np.uint8)
-    suspicion, actions = table.column("suspicion").to_numpy(), np.array(table.column("action").to_pylist())
-    readable = (table.column("label").to_numpy() == target.label) & (table.column("height").to_numpy() > 0)
+    score, actions = table.column("poison_score").to_numpy(), np.array(table.column("action").to_pylist())
+    readable = (table.column("label").to_numpy() == attacked.label) & (table.column("height").to_numpy() > 0)
     groups: list[dict[str, Any]] = []
     for heading, kinds, most in GROUPS:
         places = np.flatnonzero(readable & np.isin(actions, kinds))
-        shown = places[np.argsort(-suspicion[places], kind="stable")][:most]
+        shown = places[np.argsort(-score[places], kind="stable")][:most]
         samples = [
             row | {"pictures": _pictures(run, place, row["action"])}
             for place, row in zip(shown.tolist(), table.take(shown).to_pylist(), strict=True)
@@ -75,8 +76,8 @@ def _attacked(run: Run, target: Target, table: pa.Table) -> dict[str, Any]:
         if samples:
             groups.append({"heading": heading, "count": len(places), "samples": samples})
     return {
-        **vars(target),
-        "facts": ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in target.evidence.items()),
+        **vars(attacked),
+        "facts": ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in attacked.evidence.items()),
         "trigger": None if trigger is None else _thumbnail(trigger),
         "groups": groups,
     }
@@ -84,10 +85,11 @@ def _attacked(run: Run, target: Target, table: pa.Table) -> dict[str, Any]:
 
 def _pictures(run: Run, place: int, action: str) -> list[str]:
     """Thumbnails of a sample: as it was and, if it was changed, as it is."""
-    pictures = [_thumbnail(run.picture(place).rgb)]
-    repaired = run.selected_path(place)
+    index = int(np.searchsorted(run.rows, place))
+    pictures = [_thumbnail(run.picture(index).rgb)]
+    repaired = run.repaired_path(index)
     if action in CHANGES and repaired.exists():
-        pictures.append(_thumbnail(decode(repaired.read_bytes(), run.findings["max_pixels"]).rgb))
+        pictures.append(_thumbnail(decode(repaired.read_bytes(), run.facts["max_pixels"]).rgb))
     return pictures
 
 
@@ -95,7 +97,7 @@ def _labels(run: Run, table: pa.Table, actions: tuple[str, ...]) -> list[dict[st
     """Every label with its score and its samples by action, the highest score first."""
     groups = table.group_by(["class", "action"]).aggregate([([], "count_all")]).to_pylist()
     counts = {(group["class"], group["action"]): group["count_all"] for group in groups}
-    scores = run.findings.get("scores", {})
+    scores = {report.name: report.direct_score for report in label_reports(run.facts)}
     ranked = sorted({name for name, _ in counts}, key=lambda name: (-scores.get(name, 0.0), name))
     return [
         {"name": name, "score": scores.get(name, 0.0), "counts": [counts.get((name, key), "") for key in actions]}

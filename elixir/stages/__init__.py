@@ -1,1 +1,1 @@
-"""The stages of a pipeline, and what several of them need."""
+"""The stages, one to a file; `pipelines/dataelixir.toml` has the order in which a sample meets them."""

@@ -15,8 +15,6 @@ from elixir.engine.stage import MapStage
 from elixir.errors import ElixirError, UnreadableSample
 from elixir.settings import Count, Range
 
-LOOKED_AT = 256
-
 
 @dataclass
 class IndexStage(MapStage):
@@ -24,55 +22,73 @@ class IndexStage(MapStage):
 
     Args:
         size: working height and width in pixels at which the networks look, a multiple of 4; 0 takes the median side of
-            the images, but at least 32 and at most 64. A trigger that vanishes in this resize cannot be seen.
+            the images, within `smallest` and `largest`. A trigger that vanishes in this resize cannot be seen.
+        smallest: working size that 0 chooses at least.
+        largest: working size that 0 chooses at most.
+        sampled: images that the median is taken of, about.
         max_pixels: larger images are set aside as unreadable.
     """
 
     name = "index"
     size: Annotated[int, Range(least=0, most=512)] = 0
+    smallest: Annotated[int, Range(least=16, most=512)] = 32
+    largest: Annotated[int, Range(least=16, most=512)] = 64
+    sampled: Count = 256
     max_pixels: Count = 50_000_000
 
     def check(self) -> None:
         if self.size and (self.size < 16 or self.size % 4):
             raise ElixirError(f"index.size = {self.size} must be 0 (choose) or a multiple of 4 from 16 to 512 pixels")
+        if self.smallest > self.largest:
+            raise ElixirError(f"index.smallest = {self.smallest} must not be above index.largest = {self.largest}")
 
-    def rows(self, run: Run) -> np.ndarray:
+    def provides(self) -> tuple[str, ...]:
+        of_source = ("source_usable", "source_problem", "source_sha256", "source_shape")
+        return (*of_source, "pixels", "working_size", "max_pixels")
+
+    def indices(self, run: Run) -> np.ndarray:
         return np.arange(len(run.source.samples))
 
     def open(self, run: Run) -> None:
-        run.findings["working_size"] = self.size or self._median_side(run)
-        run.findings["max_pixels"] = self.max_pixels
+        run.facts["working_size"] = self.size or self._median_side(run)
+        run.facts["max_pixels"] = self.max_pixels
 
     def _median_side(self, run: Run) -> int:
-        rows = self.rows(run)
+        rows = self.indices(run)
         sides: list[float] = []
-        for row in rows[:: max(1, len(rows) // LOOKED_AT)]:
+        for row in rows[:: max(1, len(rows) // self.sampled)]:
             try:
                 height, width = decode(run.source.read(int(row)), self.max_pixels).rgb.shape[:2]
                 sides.append((height * width) ** 0.5)
             except UnreadableSample:
                 continue
-        return int(np.clip(8 * round(float(np.median(sides or [32])) / 8), 32, 64))
+        median = float(np.median(sides or [self.smallest]))
+        return int(np.clip(8 * round(median / 8), self.smallest, self.largest))
 
-    def process(self, run: Run, rows: np.ndarray) -> Columns:
-        size = int(run.findings["working_size"])
-        pixels = np.zeros((len(rows), 3, size, size), np.uint8)
-        problems = np.full(len(rows), "", object)
-        digests = np.full(len(rows), "", object)
-        shape = np.zeros((len(rows), 2), np.int32)
-        for index, row in enumerate(rows):
-            sample = run.source.samples[int(row)]
+    def process(self, run: Run, indices: np.ndarray) -> Columns:
+        size = int(run.facts["working_size"])
+        pixels = np.zeros((len(indices), 3, size, size), np.uint8)
+        problems = np.full(len(indices), "", object)
+        digests = np.full(len(indices), "", object)
+        shape = np.zeros((len(indices), 2), np.int32)
+        for place, row in enumerate(indices.tolist()):
+            sample = run.source.samples[row]
             try:
                 if sample.problem:
                     raise UnreadableSample(sample.problem)
-                data = run.source.read(int(row))
-                digests[index] = hashlib.sha256(data).hexdigest()
+                data = run.source.read(row)
+                digests[place] = hashlib.sha256(data).hexdigest()
                 if sample.label < 0:
                     raise UnreadableSample("has no label")
                 rgb = decode(data, self.max_pixels).rgb
-                shape[index] = rgb.shape[:2]
-                pixels[index] = resize(rgb, size).transpose(2, 0, 1)
+                shape[place] = rgb.shape[:2]
+                pixels[place] = resize(rgb, size).transpose(2, 0, 1)
             except UnreadableSample as error:
-                problems[index] = error.reason
-        run.pixels.write(rows, pixels)
-        return {"readable": problems == "", "problem": problems, "sha256": digests, "shape": shape}
+                problems[place] = error.reason
+        run.source_pixels.write(indices, pixels)
+        return {
+            "source_usable": problems == "",
+            "source_problem": problems,
+            "source_sha256": digests,
+            "source_shape": shape,
+        }

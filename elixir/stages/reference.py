@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from elixir.data.columns import Columns
+from elixir.engine.models import REFERENCE
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
 from elixir.errors import ElixirError
 from elixir.settings import Count, Steps
 from elixir.training.classifier import ClassifierTraining
 
-LARGEST = 60_000  # in half precision
+HALF_MAX = 60_000  # features are kept in half precision
+READ_AT_ONCE = 1024
 
 
 @dataclass
@@ -30,36 +32,32 @@ class ReferenceStage(ReduceStage):
     epochs: Count = 8
     least_steps: Steps = 600
 
-    def needs(self) -> tuple[str, ...]:
-        return ("index",)
+    def requires(self) -> tuple[str, ...]:
+        return ("pixels",)
+
+    def provides(self) -> tuple[str, ...]:
+        return ("reference_model", "reference_logp", "features")
 
     def reduce(self, run: Run) -> Columns:
-        rows = run.readable_rows()
-        if len(rows) < 2:
-            index = run.columns("index")
-            found = Counter(index["problem"][~index["readable"]].tolist()).most_common(3)
-            problems = "; ".join(f"{count} of {len(run.labels)}: {problem}" for problem, count in found)
+        everything = np.arange(len(run))
+        if len(run) < 2:
+            problems = run["source_problem"]
+            found = Counter(problems[problems != ""].tolist()).most_common(3)
+            described = "; ".join(f"{count} of {len(problems)}: {problem}" for problem, count in found)
             raise ElixirError(
                 f"{run.source.location} holds fewer than two readable, labelled images, which is nothing to learn from"
-                + (f" ({problems})" if problems else "")
+                + (f" ({described})" if described else "")
                 + "; check the path, or --image and --label of a table"
             )
-        if run.reference is None:
-            run.train(
-                "reference",
-                run.pixels.read,
-                rows,
-                run.labels[rows],
-                ClassifierTraining(self.epochs, self.least_steps, seed=run.seed),
-            )
-        logp = np.empty(len(rows), np.float32)
+        if not run.models.own_reference:
+            training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed)
+            run.models.train(REFERENCE, run.pixels.read, everything, run.labels, training)
+        logp = np.empty(len(run), np.float32)
         features: list[np.ndarray] = []
-        for start in range(0, len(rows), 1024):
-            part = slice(start, start + 1024)
-            images = run.pixels.read(rows[part])
-            with run.network():
-                out, feature = run.classify("reference", images)
-            logp[part] = out[np.arange(len(out)), run.labels[rows[part]]]
-            scale = np.maximum(1, np.abs(feature).max(1, keepdims=True) / LARGEST)  # only directions count later
+        for start in range(0, len(run), READ_AT_ONCE):
+            part = slice(start, start + READ_AT_ONCE)
+            out, feature = run.models.classify(REFERENCE, run.pixels.read(everything[part]))
+            logp[part] = out[np.arange(len(out)), run.labels[part]]
+            scale = np.maximum(1, np.abs(feature).max(1, keepdims=True) / HALF_MAX)  # only directions count later
             features.append((feature / scale).astype(np.float16))
-        return {"logp": logp, "features": np.concatenate(features)}
+        return {"reference_logp": logp, "features": np.concatenate(features)}

@@ -1,1 +1,1 @@
-"""The stages of the paper's recipe (DataElixir, arXiv 2312.11057); index, reference and emit it shares."""
+"""The stages of the paper's recipe (DataElixir, arXiv 2312.11057); index, reference and write it shares."""

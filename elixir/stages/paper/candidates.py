@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from elixir.data.columns import Columns
+from elixir.engine.models import REFERENCE
 from elixir.engine.run import Run
 from elixir.engine.stage import MapStage
 from elixir.errors import ElixirError
@@ -43,8 +44,11 @@ class CandidatesStage(MapStage):
     quantile: Annotated[float, Range(least=0, most=1)] = 0.8
     ssim: Literal["intended", "released"] = "intended"
 
-    def needs(self) -> tuple[str, ...]:
-        return ("reference",)
+    def requires(self) -> tuple[str, ...]:
+        return ("pixels", "reference_model")
+
+    def provides(self) -> tuple[str, ...]:
+        return ("predicted", "candidates")
 
     def check(self) -> None:
         if self.steps > self.of:
@@ -58,33 +62,33 @@ class CandidatesStage(MapStage):
                 f"{run.source.location} has {len(run.classes)} classes; this recipe compares labels with each other, "
                 "which takes three: use the default one, --pipeline dataelixir"
             )
-        run.findings["candidates"] = asdict(self)
+        run.facts["candidates"] = asdict(self)
 
-    def process(self, run: Run, rows: np.ndarray) -> Columns:
-        raw = run.pixels.read(rows)
-        predicted = []
-        for images in (raw, *self.make(run, rows, raw)):
-            with run.network():
-                predicted.append(run.classify("reference", images)[0].argmax(1).astype(np.int32))
+    def process(self, run: Run, indices: np.ndarray) -> Columns:
+        raw = run.pixels.read(indices)
+        predicted = [
+            run.models.classify(REFERENCE, images)[0].argmax(1).astype(np.int32)
+            for images in (raw, *self.make(run, indices, raw))
+        ]
         return {"predicted": np.stack(predicted, 1)}
 
-    def make(self, run: Run, rows: np.ndarray, raw: Tensor) -> Iterator[Tensor]:
+    def make(self, run: Run, indices: np.ndarray, raw: Tensor) -> Iterator[Tensor]:
         """The candidates, rounds * keep of them, in order.
 
         Args:
             run: gives the purifier and the noise, which depends on seed, sample, round and step alone.
-            rows: int64 (n,).
+            indices: int64 (n,).
             raw: uint8 (n, 3, h, w), at the working size or any other.
 
         Yields:
             uint8 (n, 3, h, w).
         """
         sigmas = ddpm_sigmas(self.steps, self.of)
-        ids, shape = run.ids(rows), tuple(raw.shape[1:])
-        calls = len(rows) * self.steps * run.purifier.nfe
+        ids, shape = run.ids(indices), tuple(raw.shape[1:])
+        nfe = len(indices) * self.steps * run.purifier.nfe
         x = raw.float() / 255
         for turn in range(self.rounds):
-            with run.network(calls):
+            with run.meter.network(nfe):
                 states = ddpm_reverse(
                     run.purifier.denoise,
                     x,

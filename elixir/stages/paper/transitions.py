@@ -2,65 +2,73 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
 
 from elixir.data.columns import Columns
-from elixir.detection.accusation import accusation
+from elixir.detection.decide import LabelReport, LabelTest
 from elixir.detection.discrepancy import published, repaired
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
-from elixir.settings import Count
+from elixir.settings import Count, Positive
 
 
 @dataclass
 class TransitionsStage(ReduceStage):
-    """Anomalous samples of a label under attack are the suspects.
+    """Flags the anomalous samples of a label under attack.
 
     Args:
         tau: candidates that the second most common label needs to count; fewer are isolated flips.
         rule: "repaired" or "published", see `elixir.detection.discrepancy`.
+        published_threshold: robust deviations from which the published rule flags a label.
+        repaired_threshold: likewise of the repaired rule.
+        min_deviation: smallest robust deviation of the repaired rule, in nats, as labels that hardly differ must not
+            raise alarms.
         minimum: anomalous samples without which the repaired rule says nothing about a label.
     """
 
     name = "transitions"
     tau: Count = 5
     rule: Literal["repaired", "published"] = "repaired"
+    published_threshold: Positive = 2.0
+    repaired_threshold: Positive = 3.5
+    min_deviation: Positive = 0.1
     minimum: Count = 10
 
-    def needs(self) -> tuple[str, ...]:
-        return ("candidates",)
+    def requires(self) -> tuple[str, ...]:
+        return ("predicted",)
+
+    def provides(self) -> tuple[str, ...]:
+        return ("labels", "flagged", "unanimous", "majority_label", "poison_score")
 
     def reduce(self, run: Run) -> Columns:
-        given = run.labels[run.readable_rows()]
-        predicted = run.column("candidates", "predicted")
+        given, predicted = run.labels, run["predicted"]
         found = label_transitions(predicted, self.tau)
-        own, total, samples = pooled_predictions(predicted, found, given, len(run.classes))
-        discrepancy = published(own, total) if self.rule == "published" else repaired(own, total, samples, self.minimum)
-        suspect = found.anomalous & discrepancy.flagged[given]
-        run.findings["targets"] = [
-            accusation(
-                run.classes,
-                int(label),
-                discrepancy.confidence[label],
-                (suspect & (given == label)).sum(),
-                "discrepancy",
-                {
-                    "discrepancy": np.nan_to_num(discrepancy.metric[label]),
-                    "deviations": np.nan_to_num(discrepancy.score[label]),
-                    "anomalous": samples[label],
-                },
-            )
-            for label in np.flatnonzero(discrepancy.flagged)
-        ]
+        matching, total, samples = pooled_predictions(predicted, found, given, len(run.classes))
+        if self.rule == "published":
+            discrepancy = published(matching, total, self.published_threshold)
+        else:
+            discrepancy = repaired(matching, total, samples, self.minimum, self.repaired_threshold, self.min_deviation)
+        is_flagged = found.anomalous & discrepancy.flagged[given]
+        reports = []
+        for label in np.unique(given).tolist():
+            evidence = {
+                "discrepancy": float(np.nan_to_num(discrepancy.metric[label])),
+                "deviations": float(np.nan_to_num(discrepancy.score[label])),
+            }
+            passed, score = bool(discrepancy.flagged[label]), float(np.nan_to_num(discrepancy.confidence[label]))
+            test = LabelTest("discrepancy", "discrepancy", int(samples[label]), score, passed, evidence)
+            decided_by = test if passed else None
+            reports.append(LabelReport(label, run.classes[label], int((given == label).sum()), (test,), decided_by))
+        run.facts["labels"] = [asdict(report) for report in reports]
         changed = (found.kept[:, 1:] & (predicted[:, 1:] != given[:, None])).sum(1) / found.kept[:, 1:].sum(1)
         return {
-            "suspect": suspect,
-            "single": found.single,
-            "label": found.majority,
-            "suspicion": np.where(suspect, changed, 0).astype(np.float32),
+            "flagged": is_flagged,
+            "unanimous": found.unanimous,
+            "majority_label": found.majority,
+            "poison_score": np.where(is_flagged, changed, 0).astype(np.float32),
         }
 
 
@@ -71,13 +79,13 @@ class Transitions:
     Attributes:
         kept: which predictions are no isolated flips, bool (n, 1 + c); the raw image's is always kept.
         anomalous: more than one label left, the raw image's included, bool (n,).
-        single: one label left among the candidates, bool (n,).
+        unanimous: one label left among the candidates, bool (n,).
         majority: most common label of the candidates, the smallest of equals, int32 (n,).
     """
 
     kept: np.ndarray
     anomalous: np.ndarray
-    single: np.ndarray
+    unanimous: np.ndarray
     majority: np.ndarray
 
 
@@ -96,8 +104,8 @@ def label_transitions(predicted: np.ndarray, tau: int) -> Transitions:
         if len(labels) > 1 and np.sort(counts)[-2] < tau:
             kept[index, 1:] = candidates == majority[index]
     anomalous = (kept & (predicted != predicted[:, :1])).any(1)
-    single = ~(kept[:, 1:] & (predicted[:, 1:] != majority[:, None])).any(1)
-    return Transitions(kept, anomalous, single, majority)
+    unanimous = ~(kept[:, 1:] & (predicted[:, 1:] != majority[:, None])).any(1)
+    return Transitions(kept, anomalous, unanimous, majority)
 
 
 def pooled_predictions(
@@ -115,6 +123,6 @@ def pooled_predictions(
         Three arrays (k,).
     """
     kept = found.kept & found.anomalous[:, None]
-    own = np.bincount(given, (kept & (predicted == given[:, None])).sum(1), classes)
+    matching = np.bincount(given, (kept & (predicted == given[:, None])).sum(1), classes)
     total = np.bincount(given, kept.sum(1), classes)
-    return own, total, np.bincount(given, found.anomalous, classes)
+    return matching, total, np.bincount(given, found.anomalous, classes)

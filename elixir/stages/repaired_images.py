@@ -1,13 +1,36 @@
-"""How far a candidate is from the raw image, in pixels and in the reference model's features."""
+"""Images that stages repair: candidates are compared with the given one, and the chosen one is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.image import structural_similarity_index_measure
+
+from elixir.data.image import Picture, encode
+from elixir.data.io import replacing
+from elixir.engine.run import Run
+
+BYTES_AT_ONCE = 2**28
+
+
+def keep_repaired(run: Run, index: int, picture: Picture, rgb: np.ndarray) -> None:
+    """Keep the repaired image (uint8 (h, w, 3)) of a sample, as PNG with the picture's alpha and tags."""
+    path = run.repaired_path(index)
+    with replacing(path, path.with_suffix(".partial")) as partial:
+        path.parent.mkdir(exist_ok=True)
+        partial.write_bytes(encode(picture, rgb))
+
+
+def by_size(run: Run, indices: np.ndarray, copies: int) -> Iterator[np.ndarray]:
+    """Places in `indices` of images with the same height and width, as many as fit in memory with so many copies."""
+    shapes = run.shapes[indices]
+    for shape in np.unique(shapes, axis=0):
+        places = np.flatnonzero((shapes == shape).all(1))
+        size = max(1, BYTES_AT_ONCE // (copies * 3 * int(shape.prod())))
+        yield from (places[start : start + size] for start in range(0, len(places), size))
 
 
 def candidate_distance(

@@ -1,0 +1,216 @@
+"""Which labels are under attack: proposals of detectors, their direct scores, and a held-out test of the doubtful."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from elixir.detection.detectors import Candidate, Evidence, SpectralSplit, detectors
+from elixir.detection.grouping import self_train, self_train_with_score
+from elixir.detection.holdout import holdout_split, mislabeled_fraction
+from elixir.randomness import Draw, generator
+
+SEED, EXPANDED, NOISE_SENSITIVITY = "seed", "expanded", "noise_sensitivity"
+SPLIT = SpectralSplit.name
+
+
+@dataclass(frozen=True)
+class LabelTest:
+    """One detector's group of one label, and what a test says of it.
+
+    Attributes:
+        detector: whose group it is: a detector of `elixir.detection.detectors`; or "seed", "expanded" (see `confirm`)
+            or "noise_sensitivity".
+        kind: "direct", the detector's own score; "holdout", the mislabeled fraction by a held-out model; or
+            "discrepancy", the paper's test (see `elixir.detection.discrepancy`).
+        group_size: samples of the group.
+        score: in [0,1].
+        passed: whether the score reaches its threshold.
+        evidence: what the score rests on, by name.
+    """
+
+    detector: str
+    kind: Literal["direct", "holdout", "discrepancy"]
+    group_size: int
+    score: float
+    passed: bool
+    evidence: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LabelReport:
+    """What was found out about one label.
+
+    Attributes:
+        label: index of the class.
+        name: of the class.
+        samples: that have this label.
+        tests: all that were made, in their order.
+        decided_by: the test that puts the label under attack; None for a label that is not.
+    """
+
+    label: int
+    name: str
+    samples: int
+    tests: tuple[LabelTest, ...] = ()
+    decided_by: LabelTest | None = None
+
+    @property
+    def direct_score(self) -> float:
+        """The best direct score, to four decimals as it is published."""
+        return round(max((test.score for test in self.tests if test.kind == "direct"), default=0.0), 4)
+
+
+def label_reports(facts: dict[str, Any]) -> list[LabelReport]:
+    """The reports of all labels, from the fact `labels` of a run, where they are plain values."""
+    return [
+        LabelReport(
+            **report
+            | {
+                "tests": tuple(LabelTest(**test) for test in report["tests"]),
+                "decided_by": report["decided_by"] and LabelTest(**report["decided_by"]),
+            }
+        )
+        for report in facts["labels"]
+    ]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What detection says of n samples.
+
+    Attributes:
+        reports: one for each label that has samples, in order.
+        posterior: of belonging to the group of the label's best direct score, float32 (n,).
+        split_posterior: of belonging to the group of a clear spectral split, float32 (n,); 0 where there is none.
+    """
+
+    reports: tuple[LabelReport, ...]
+    posterior: np.ndarray
+    split_posterior: np.ndarray
+
+
+def detect(evidence: Evidence, names: Sequence[str]) -> Detection:
+    """Judge every label: by the first direct score that reaches `min_score`, else by `confirm`.
+
+    Args:
+        evidence: of all samples.
+        names: of the labels.
+    """
+    thresholds, label = evidence.thresholds, evidence.scores.label
+    posterior, split_posterior = np.zeros(len(label), np.float32), np.zeros(len(label), np.float32)
+    reports: dict[int, LabelReport] = {}
+    asked = detectors(evidence)
+    for one, name in enumerate(names):
+        members = evidence.scores.members(one)
+        if not len(members):
+            continue
+        proposed: list[Candidate] = []
+        for detector in asked:
+            proposed.append(detector.propose(evidence, one, members))
+            if proposed[-1].score >= thresholds.min_score:
+                break
+        best, last = max(proposed, key=lambda candidate: candidate.score), proposed[-1]
+        posterior[members] = best.posterior
+        clear = last.evidence.get("separation", 0.0) >= thresholds.min_separation
+        if last.detector == SPLIT and (clear or last.score >= thresholds.min_score):
+            split_posterior[members] = last.posterior
+        tests = tuple(_direct_test(evidence, candidate) for candidate in proposed)
+        decided_by = max(tests, key=lambda test: test.score)
+        reports[one] = LabelReport(one, name, len(members), tests, decided_by if decided_by.passed else None)
+    found = Detection(tuple(reports.values()), posterior, split_posterior)
+    return Detection(tuple(confirm(evidence, found)), posterior, split_posterior)
+
+
+def confirm(evidence: Evidence, found: Detection) -> Iterator[LabelReport]:
+    """Test the groups of doubtful labels with one model that has seen none of them, nor of attacked labels' groups.
+
+    A trigger that survives purification is learned by the cross-fitted models too, which then agree with the label. The
+    held-out model has seen nothing that speaks for it, so it reads the true label of poisoned samples as confidently as
+    of other samples that it has not seen; see `mislabeled_fraction`. Groups of a label whose best direct score reaches
+    `candidate_threshold`:
+
+    - "seed": that of the best direct score;
+    - "expanded": what it grows to by features. If only the seed group passes, benign samples have joined it;
+    - "noise_sensitivity": its samples that lose their label with a little noise, for triggers that differ by image;
+
+    and of any label that falls into two clear groups by its spectrum, one of them ("spectral_split"), as the reference
+    model may not have learned its trigger at all.
+    """
+    scores, thresholds = evidence.scores, evidence.thresholds
+    groups = {
+        (report.label, detector): group
+        for report in found.reports
+        if not report.decided_by
+        for detector, group in _doubtful_groups(evidence, found, report)
+    }
+    attacked = [report.label for report in found.reports if report.decided_by]
+    if not groups:
+        yield from found.reports
+        return
+    certain = np.flatnonzero(np.isin(scores.label, attacked) & (found.posterior > thresholds.min_posterior))
+    withheld = np.concatenate([certain, *groups.values()])
+    rng = generator(evidence.seed, Draw.HOLDOUT)
+    seen, unseen = holdout_split(scores.label, withheld, thresholds.holdout_fraction, rng)
+    predict = evidence.probe.holdout_model(seen)
+
+    def confident_label(indices: np.ndarray) -> np.ndarray:
+        """The label of which the model is confident, -1 for none."""
+        logp = predict(indices)
+        return np.where(logp.max(1) > np.log(thresholds.min_confidence), logp.argmax(1), -1)
+
+    read = confident_label(unseen)
+    right = read == scores.label[unseen]
+    wrong = (read >= 0) & ~right
+    known = np.unique(scores.label[np.concatenate([seen, unseen])])
+    tests: dict[int, list[LabelTest]] = {}
+    for (label, detector), group in groups.items():
+        read = confident_label(group)
+        other = (read >= 0) & (read != label)
+        fraction = mislabeled_fraction(other, right, wrong, thresholds) if label in known else 0.0
+        shares = {"other_label": float(other.mean()), "share": len(group) / len(scores.members(label))}
+        passed = fraction >= thresholds.min_mislabeled_fraction
+        tests.setdefault(label, []).append(LabelTest(detector, "holdout", len(group), fraction, passed, shares))
+    for report in found.reports:
+        made = tests.get(report.label, [])
+        decided_by = report.decided_by or _decisive(made)
+        yield LabelReport(report.label, report.name, report.samples, (*report.tests, *made), decided_by)
+
+
+def _direct_test(evidence: Evidence, candidate: Candidate) -> LabelTest:
+    group = evidence.group(candidate.members, candidate.posterior)
+    passed = candidate.score >= evidence.thresholds.min_score
+    return LabelTest(candidate.detector, "direct", len(group), candidate.score, passed, candidate.evidence)
+
+
+def _doubtful_groups(evidence: Evidence, found: Detection, report: LabelReport) -> Iterator[tuple[str, np.ndarray]]:
+    """The groups of one label that a held-out model is to test."""
+    scores, thresholds = evidence.scores, evidence.thresholds
+    members = scores.members(report.label)
+    features, posterior = scores.features[members], found.posterior[members]
+    seed_group = evidence.group(members, posterior)
+    split_group = evidence.group(members, found.split_posterior[members])
+    if report.direct_score >= thresholds.candidate_threshold and len(seed_group) >= thresholds.min_group_size:
+        yield SEED, seed_group
+        expanded = evidence.group(members, self_train(features, posterior, evidence.seed, thresholds))
+        if len(expanded):
+            yield EXPANDED, expanded
+        drop = scores.confidence_drop[members]
+        sensitive = self_train_with_score(features, drop, posterior, evidence.seed, thresholds)
+        if len(group := evidence.group(members, sensitive)) >= thresholds.min_group_size:
+            yield NOISE_SENSITIVITY, group
+    if len(split_group) >= thresholds.min_group_size:
+        yield SPLIT, split_group
+
+
+def _decisive(tests: Sequence[LabelTest]) -> LabelTest | None:
+    """The test of one label's groups that decides: the most exact group that has passed."""
+    passed = {test.detector: test for test in tests if test.passed}
+    if SPLIT in passed:
+        return passed[SPLIT]
+    if SEED in passed:
+        return passed.get(EXPANDED, passed[SEED])
+    return passed.get(NOISE_SENSITIVITY)

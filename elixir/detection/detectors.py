@@ -1,0 +1,222 @@
+"""Detectors: each proposes, for one label, a group of samples that may be poisoned, with a direct score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+from scipy.special import logit
+from torch import Tensor
+
+from elixir.detection.grouping import EPSILON, crossval_lda, self_train_step
+from elixir.detection.holdout import excess_disagreement
+from elixir.detection.probe import GroupProbe
+from elixir.detection.scores import SampleScores
+from elixir.detection.spectral_split import otsu_split, spectral_split
+from elixir.detection.spectrum import Moments, bands
+from elixir.detection.thresholds import Thresholds
+from elixir.detection.trigger import mean_image, mean_residual
+from elixir.randomness import Draw, generator
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What one detector proposes for one label.
+
+    Attributes:
+        detector: its name.
+        members: indices of the label's samples, int64 (n,).
+        posterior: of belonging to the group, float64 (n,) in [0,1].
+        score: direct score, in [0,1].
+        evidence: what the score rests on, by name.
+    """
+
+    detector: str
+    members: np.ndarray
+    posterior: np.ndarray
+    score: float = 0.0
+    evidence: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that detectors look at.
+
+    Args:
+        scores: of all samples.
+        probe: answers questions about groups.
+        thresholds: of detection.
+        seed: of the folds.
+    """
+
+    scores: SampleScores
+    probe: GroupProbe
+    thresholds: Thresholds
+    seed: int
+
+    def seeded_group(self, members: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+        """Posterior of each member, float64 (n,), learned from which of all samples are seeds, bool."""
+        own = seeds[members]
+        return crossval_lda(self.scores.features[members], own, ~own, self.seed, self.thresholds)
+
+    def group(self, members: np.ndarray, posterior: np.ndarray) -> np.ndarray:
+        """Indices of the members that belong to a group."""
+        return members[posterior > self.thresholds.min_posterior]
+
+    def group_transfer(self, label: int, group: np.ndarray) -> float:
+        """Probability of the label on carriers that receive what purification takes away from a group on average."""
+        residual = mean_residual(self.probe.pixels, self.probe.purified, group)
+        return self.probe.transfer(label, self.thresholds.residual_gain * residual)
+
+    def difference_transfer(self, label: int, group: np.ndarray, rest: np.ndarray) -> float:
+        """Probability of the label on carriers that receive what a group has more than the rest of the label."""
+        return self.probe.transfer(label, self._difference(group, rest))
+
+    def _difference(self, group: np.ndarray, rest: np.ndarray) -> Tensor:
+        """In grey levels (3, s, s), no louder than `max_trigger_rms`; nothing without a rest."""
+        pixels, loudest = self.probe.pixels, self.thresholds.max_trigger_rms
+        if not len(rest):
+            return torch.zeros(pixels.shape)
+        difference = mean_image(pixels, group) - mean_image(pixels, rest)
+        return difference * min(1.0, loudest / max(float(difference.square().mean().sqrt()), 1e-9))
+
+
+class Detector(Protocol):
+    """One kind of evidence that a label is under attack."""
+
+    name: ClassVar[str]
+
+    def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
+        """The group of the label's samples, `members` (int64), that this evidence points at."""
+        ...
+
+
+class Joint:
+    """Samples that show both a trigger that transfers and disagreement with their label.
+
+    score = max(mean trigger_transfer, group_transfer) * mean label_disagreement, over the group.
+    """
+
+    name: ClassVar[str] = "joint"
+
+    def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
+        """See `Detector.propose`."""
+        scores, thresholds = evidence.scores, evidence.thresholds
+        mean = (scores.trigger_transfer + scores.label_disagreement) / 2
+        posterior = evidence.seeded_group(members, mean > thresholds.seed_threshold)
+        group = evidence.group(members, posterior)
+        if len(group) < thresholds.min_group_size:
+            return Candidate(self.name, members, posterior)
+        carried = float(scores.trigger_transfer[group].mean())
+        disagreement = float(scores.label_disagreement[group].mean())
+        common = evidence.group_transfer(label, group)
+        return Candidate(
+            self.name,
+            members,
+            posterior,
+            max(carried, common) * disagreement,
+            {"trigger_transfer": carried, "group_transfer": common, "label_disagreement": disagreement},
+        )
+
+
+class TriggerTransfer:
+    """A trigger that transfers, on images whose label is right.
+
+    score = max(group_transfer, sqrt(mean trigger_transfer * difference_transfer) * separation of the posteriors); the
+    second is for triggers of which purification takes away little.
+    """
+
+    name: ClassVar[str] = "trigger_transfer"
+
+    def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
+        """See `Detector.propose`."""
+        scores, thresholds = evidence.scores, evidence.thresholds
+        seeded = evidence.seeded_group(members, scores.trigger_transfer > thresholds.seed_threshold)
+        posterior = self_train_step(scores.features[members], seeded, evidence.seed, thresholds)
+        group = evidence.group(members, posterior)
+        if len(group) < thresholds.min_group_size:
+            return Candidate(self.name, members, posterior)
+        carried = float(scores.trigger_transfer[group].mean())
+        common = evidence.group_transfer(label, group)
+        more = evidence.difference_transfer(label, group, np.setdiff1d(members, group))
+        separation = otsu_split(logit(posterior.clip(EPSILON, 1 - EPSILON)), 0.0, thresholds).separation
+        return Candidate(
+            self.name,
+            members,
+            posterior,
+            max(common, (carried * more) ** 0.5 * separation),
+            {
+                "trigger_transfer": carried,
+                "group_transfer": common,
+                "difference_transfer": more,
+                "separation": separation,
+            },
+        )
+
+
+class LabelDisagreement:
+    """Samples whose label held-out models do not see, for triggers that differ in every image.
+
+    score = excess_disagreement * sqrt(share of the label); hard benign samples make small groups.
+    """
+
+    name: ClassVar[str] = "label_disagreement"
+
+    def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
+        """See `Detector.propose`."""
+        disagrees, thresholds = evidence.scores.disagrees, evidence.thresholds
+        posterior = evidence.seeded_group(members, disagrees)
+        group = evidence.group(members, posterior)
+        if len(group) < thresholds.min_group_size:
+            return Candidate(self.name, members, posterior)
+        excess = excess_disagreement(disagrees[group], np.delete(disagrees, group), thresholds)
+        share = len(group) / len(members)
+        return Candidate(
+            self.name,
+            members,
+            posterior,
+            excess * share**0.5,
+            {"disagrees": float(disagrees[group].mean()), "excess_disagreement": excess, "share": share},
+        )
+
+
+class SpectralSplit:
+    """A pattern that part of a label's images carries, for triggers that survive purification on right labels.
+
+    score = difference_transfer * separation of the two groups. No seeds are needed.
+
+    Args:
+        evidence: whose images give the moments that the split is measured in.
+    """
+
+    name: ClassVar[str] = "spectral_split"
+
+    def __init__(self, evidence: Evidence) -> None:
+        everything = np.arange(len(evidence.scores.label))
+        pixels, thresholds = evidence.probe.pixels, evidence.thresholds
+        self._moments = [Moments.of(band, pixels, everything) for band in bands(thresholds)]
+
+    def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
+        """See `Detector.propose`."""
+        thresholds = evidence.thresholds
+        fold = generator(evidence.seed, Draw.SPLIT, label).permutation(len(members)) % 2
+        found = spectral_split(evidence.probe.pixels, members, self._moments, fold, thresholds)
+        inside = found.posterior > thresholds.min_posterior
+        if min(inside.sum(), (~inside).sum()) < thresholds.min_group_size or not found.separation:
+            return Candidate(self.name, members, np.zeros(len(members)))
+        more = evidence.difference_transfer(label, members[inside], members[~inside])
+        return Candidate(
+            self.name,
+            members,
+            found.posterior,
+            more * found.separation,
+            {"separation": found.separation, "difference_transfer": more},
+        )
+
+
+def detectors(evidence: Evidence) -> Sequence[Detector]:
+    """All of them, in the order in which they are asked."""
+    return Joint(), TriggerTransfer(), LabelDisagreement(), SpectralSplit(evidence)

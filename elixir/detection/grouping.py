@@ -1,0 +1,188 @@
+"""Posterior of belonging to a group of one label's samples, learned from noisy seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import expit, logit
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.model_selection import StratifiedKFold
+
+from elixir.detection.thresholds import Thresholds
+
+EPSILON = 1e-15  # distance of posteriors from 0 and 1 before their logarithm is taken
+
+
+def crossval_lda(
+    features: np.ndarray, inside: np.ndarray, outside: np.ndarray, seed: int, thresholds: Thresholds
+) -> np.ndarray:
+    """Posterior by features alone, from a cross-fitted linear discriminant analysis with equal priors.
+
+    Poisoned samples of one label lie together in the features of a model that has learned the trigger. As each sample
+    is judged by others, wrong seeds are corrected.
+
+    Args:
+        features: of the reference model, (n, d).
+        inside: seeds of the group, bool (n,).
+        outside: seeds of the rest, bool (n,); a sample that is neither is judged, not learned from.
+        seed: of the folds.
+        thresholds: of detection.
+
+    Returns:
+        float64 (n,) in [0,1]; zeros if either side has fewer samples than folds.
+    """
+    folds = thresholds.lda_folds
+    if min(inside.sum(), outside.sum()) < folds:
+        return np.zeros(len(inside))
+    side = np.where(inside, 1, np.where(outside, 0, -1))
+    if (side < 0).sum() < folds:  # too few to spread over the folds
+        side = inside.astype(int)
+    posterior = np.empty(len(inside))
+    for seen, unseen in StratifiedKFold(folds, shuffle=True, random_state=seed).split(side, side):
+        learned = seen[side[seen] >= 0]
+        posterior[unseen] = fit_lda(features[learned], side[learned] == 1, thresholds)(features[unseen])
+    return posterior
+
+
+def self_train_step(
+    features: np.ndarray, posterior: np.ndarray, seed: int, thresholds: Thresholds, positive: float | None = None
+) -> np.ndarray:
+    """`crossval_lda` once more, learned from the samples whose posterior is clear.
+
+    Args:
+        features: of the reference model, (n, d).
+        posterior: so far, (n,).
+        seed: of the folds.
+        thresholds: of detection; samples below `negative_threshold` count as outside, or all that are not inside if
+            there are hardly any.
+        positive: posterior above which a sample counts as inside; `positive_threshold` by default.
+
+    Returns:
+        float64 (n,) in [0,1]; `posterior` itself if either side is too small.
+    """
+    inside = posterior > (thresholds.positive_threshold if positive is None else positive)
+    outside = posterior < thresholds.negative_threshold
+    if outside.sum() < thresholds.lda_folds:
+        outside = ~inside
+    if min(inside.sum(), outside.sum()) < thresholds.lda_folds:
+        return posterior
+    return crossval_lda(features, inside, outside, seed, thresholds)
+
+
+def self_train(features: np.ndarray, posterior: np.ndarray, seed: int, thresholds: Thresholds) -> np.ndarray:
+    """`self_train_step` until hardly a sample changes sides: a group of which half was seen grows to the whole.
+
+    From the second step on a sample counts as inside above `min_posterior`, as a lower threshold lets the group drift.
+
+    Args:
+        features: of the reference model, (n, d).
+        posterior: at the start, (n,).
+        seed: of the folds.
+        thresholds: of detection.
+
+    Returns:
+        float64 (n,) in [0,1].
+    """
+    positive = thresholds.positive_threshold
+    for _ in range(thresholds.max_rounds):
+        before, posterior = posterior, self_train_step(features, posterior, seed, thresholds, positive)
+        positive = thresholds.min_posterior
+        if np.mean((posterior > positive) != (before > positive)) < thresholds.max_change:
+            break
+    return posterior
+
+
+def self_train_with_score(
+    features: np.ndarray, score: np.ndarray, posterior: np.ndarray, seed: int, thresholds: Thresholds
+) -> np.ndarray:
+    """`self_train` by features and a score of each sample's own, which keeps the group from drifting.
+
+    Naive Bayes: logit(posterior) = logit(LDA of the features) + log-odds by the score + logit(share of the group).
+
+    Args:
+        features: of the reference model, (n, d).
+        score: in [0,1], (n,), such as `trigger_transfer` or `confidence_drop`.
+        posterior: at the start, (n,).
+        seed: of the folds.
+        thresholds: of detection.
+
+    Returns:
+        float64 (n,) in [0,1]; `posterior` itself if either side is too small.
+    """
+    inside = posterior > thresholds.min_posterior
+    for _ in range(thresholds.max_rounds):
+        if min(inside.sum(), (~inside).sum()) < thresholds.lda_folds:
+            break
+        by_features = crossval_lda(features, inside, ~inside, seed, thresholds).clip(EPSILON, 1 - EPSILON)
+        posterior = expit(logit(by_features) + _log_odds(score, inside, thresholds) + logit(inside.mean()))
+        before, inside = inside, posterior > thresholds.min_posterior
+        if np.mean(inside != before) < thresholds.max_change:
+            break
+    return posterior
+
+
+def fit_lda(features: np.ndarray, inside: np.ndarray, thresholds: Thresholds) -> Callable[[np.ndarray], np.ndarray]:
+    """Linear discriminant analysis of the directions of features, with equal priors.
+
+    Args:
+        features: (n, d).
+        inside: bool (n,), with at least one sample on either side.
+        thresholds: of detection.
+
+    Returns:
+        A function from features (m, d) to posteriors, float64 (m,).
+    """
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=thresholds.lda_shrinkage, priors=[0.5, 0.5])
+    model.fit(_unit_length(features), inside)
+    return lambda others: model.predict_proba(_unit_length(others))[:, 1]
+
+
+def lda_1d(score: np.ndarray, inside: np.ndarray, thresholds: Thresholds, min_d_prime: float = 0.0) -> np.ndarray:
+    """Posterior by a single score: linear discriminant analysis with equal priors.
+
+    Samples with a posterior above `min_posterior` join the group, until none is left that does.
+
+    Args:
+        score: of every sample, (n,).
+        inside: samples that belong to the group, bool (n,); most of the others do not.
+        thresholds: of detection.
+        min_d_prime: standard deviations that must lie between the means of the two.
+
+    Returns:
+        float64 (n,). Posteriors below `min_single_posterior` become 0; all do if either side is too small or d' is.
+    """
+    posterior = np.zeros(len(score))
+    for _ in range(thresholds.max_rounds):
+        if min(inside.sum(), (~inside).sum()) < thresholds.lda_folds:
+            break
+        posterior = expit(_log_odds(score, inside, thresholds))
+        before, inside = inside, inside | (posterior > thresholds.min_posterior)
+        if (inside == before).all():
+            break
+    clear = (posterior > thresholds.min_single_posterior) & (_d_prime(score, inside) >= min_d_prime)
+    return np.where(clear, posterior, 0.0)
+
+
+def _log_odds(score: np.ndarray, inside: np.ndarray, thresholds: Thresholds) -> np.ndarray:
+    """(x - (m1 + m0) / 2) (m1 - m0) / variance within the two sides."""
+    mean, other = score[inside].mean(), score[~inside].mean()
+    variance = max(_centred(score, inside).var(), thresholds.variance_floor)
+    return (score - (mean + other) / 2) * (mean - other) / variance
+
+
+def _d_prime(score: np.ndarray, inside: np.ndarray) -> float:
+    """(m1 - m0) / standard deviation within the two sides; 0 if one of them is empty."""
+    if not 0 < inside.sum() < len(inside):
+        return 0.0
+    return float((score[inside].mean() - score[~inside].mean()) / max(_centred(score, inside).std(), 1e-12))
+
+
+def _centred(score: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Scores less the mean of their own side."""
+    return score - np.where(inside, score[inside].mean(), score[~inside].mean())
+
+
+def _unit_length(features: np.ndarray) -> np.ndarray:
+    wide = features.astype(np.float64)
+    return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,89 @@
+"""What speaks against each sample: one table of scores, an entry for every usable sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from elixir.detection.thresholds import Thresholds
+
+
+@dataclass(frozen=True)
+class SampleScores:
+    """Evidence of n samples, all of it high for poisoned ones.
+
+    Triggers show both `trigger_transfer` and `label_disagreement`; hard benign samples show the second, samples typical
+    of their class sometimes the first.
+
+    Attributes:
+        label: given label, int64 (n,).
+        features: of the reference model, (n, d).
+        trigger_transfer: how far what purification takes away from the image, or one tile of it, makes the reference
+            model see the label in other images, float64 (n,) in [0,1].
+        label_disagreement: how far models that could not learn the trigger do not see the label, or the reference model
+            stops seeing it when a little noise is removed, float64 (n,) in [0,1].
+        disagrees: the held-out models do not see the label where the reference model is confident of it, bool (n,).
+        confidence_drop: share of the label's probability that the image loses with a little noise, (n,) in [0,1].
+    """
+
+    label: np.ndarray
+    features: np.ndarray
+    trigger_transfer: np.ndarray
+    label_disagreement: np.ndarray
+    disagrees: np.ndarray
+    confidence_drop: np.ndarray
+
+    def members(self, label: int) -> np.ndarray:
+        """Indices of the samples with this label, int64."""
+        return np.flatnonzero(self.label == label)
+
+
+def sample_scores(
+    label: np.ndarray,
+    features: np.ndarray,
+    reference_logp: np.ndarray,
+    residual_transfer: np.ndarray,
+    tile_transfer: np.ndarray,
+    heldout_logp: np.ndarray,
+    heldout_erased_logp: np.ndarray,
+    logp_drop: np.ndarray,
+    thresholds: Thresholds,
+) -> SampleScores:
+    """The table from the columns of the stages reference, probe and crossfit.
+
+    Args:
+        label: int64 (n,).
+        features: of the reference model, (n, d).
+        reference_logp: log-probability of the label by the reference model, (n,).
+        residual_transfer: mean probability of the label on carriers that receive the residual, (n, noise levels).
+        tile_transfer: likewise for the best tile, times what the image loses without it, (n,).
+        heldout_logp: log-probability of the label by the held-out models, (n,).
+        heldout_erased_logp: the same without the tile, (n,).
+        logp_drop: fall of `reference_logp` with a little noise, (n,).
+        thresholds: of detection.
+    """
+    self_confidence = np.exp(heldout_logp, dtype=np.float32)
+    erased_self_confidence = np.exp(heldout_erased_logp, dtype=np.float32)
+    patch = is_patch(residual_transfer, tile_transfer)
+    seen = np.where(patch, np.minimum(self_confidence, erased_self_confidence), self_confidence)
+    confident = np.exp(reference_logp) > thresholds.min_confidence
+    drop = confidence_drop(logp_drop)
+    return SampleScores(
+        label=label,
+        features=features,
+        trigger_transfer=np.maximum(tile_transfer, residual_transfer.max(1)).astype(np.float64),
+        label_disagreement=np.maximum(1 - seen, drop).astype(np.float64),
+        disagrees=(self_confidence < thresholds.max_self_confidence) & confident,
+        confidence_drop=drop,
+    )
+
+
+def confidence_drop(logp_drop: np.ndarray) -> np.ndarray:
+    """1 - exp(-max(0, drop)): the share of a probability that is lost, by the fall of its logarithm."""
+    return 1 - np.exp(-logp_drop.clip(0))
+
+
+def is_patch(residual_transfer: np.ndarray, tile_transfer: np.ndarray) -> np.ndarray:
+    """Whether one tile carries the label better than what purification takes away, bool (n,)."""
+    return tile_transfer > residual_transfer.max(1)

@@ -1,0 +1,120 @@
+"""The classifiers of a run: trained once, kept as safetensors, read by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elixir.engine.cost import Meter
+from elixir.errors import ElixirError
+from elixir.models.classifier import Classifier, classify, fused, load_small_classifier, save_classifier
+from elixir.progress import Progress
+from elixir.training.classifier import ClassifierTraining, ReadPixels, train_classifier
+
+REFERENCE, CLEAN = "reference", "clean"
+
+
+class Models:
+    """The classifiers of one run.
+
+    Args:
+        folder: where they are kept.
+        classes: names of the labels.
+        device: where they run.
+        meter: counts their time.
+        progress: where trainings are shown.
+        reference: the user's own classifier, or None to train one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        classes: Sequence[str],
+        device: torch.device,
+        meter: Meter,
+        progress: Progress,
+        reference: Classifier | None = None,
+    ) -> None:
+        self._folder = folder
+        self._classes = list(classes)
+        self._device = device
+        self._meter = meter
+        self._progress = progress
+        self._loaded: dict[str, Classifier] = {} if reference is None else {REFERENCE: reference}
+        self.own_reference = reference is not None
+
+    def train(
+        self,
+        name: str,
+        read: ReadPixels,
+        indices: np.ndarray,
+        labels: np.ndarray,
+        settings: ClassifierTraining,
+        initial: str | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        """Train a classifier and keep it; nothing is done when an earlier run has kept it.
+
+        Args:
+            name: under which it is found.
+            read: maps entries of `indices` to uint8 images.
+            indices: int64 (n,).
+            labels: int64 (n,).
+            settings: of the training.
+            initial: name of the kept classifier whose weights it starts from; random ones by default.
+            classes: names of the labels; those of the dataset by default.
+
+        Raises:
+            ElixirError: there are no samples.
+        """
+        path = self._path(name)
+        if path.exists():
+            return
+        if not len(indices):
+            raise ElixirError(f"no image is left to train the {name} model on; are most of the labels under attack?")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        classes = list(classes or self._classes)
+        start = None if initial is None else load_small_classifier(self._path(initial))
+        checkpoint = path.with_suffix(".checkpoint")
+        with self._meter.network(), self._progress.task(name, settings.passes(len(indices))) as advance:
+            net = train_classifier(
+                read,
+                indices,
+                labels,
+                len(classes),
+                settings,
+                checkpoint,
+                lambda epoch, accuracy: advance(1),
+                self._device,
+                start,
+            )
+        save_classifier(net, path, classes)
+        self._meter.save()
+
+    def copy(self, name: str, to: str) -> None:
+        """Keep a classifier under another name as well."""
+        save_classifier(load_small_classifier(self._path(name)), self._path(to), self._classes)
+
+    def classify(self, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Log-probabilities (n, k) and features (n, d), float32, by the classifier of that name.
+
+        Args:
+            name: of a classifier that has been trained.
+            images: uint8, or float in [0,1], (n, 3, h, w).
+        """
+        if name not in self._loaded:
+            self._loaded[name] = fused(load_small_classifier(self._path(name))).to(self._device)
+        with self._meter.network():
+            logp, features = classify(self._loaded[name], images, self._device)
+        return logp.numpy(), features.numpy()
+
+    def files(self) -> list[Path]:
+        """The finished ones; a killed run leaves other files beside them."""
+        return sorted(self._folder.glob("*.safetensors"))
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.safetensors"

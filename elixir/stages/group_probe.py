@@ -1,0 +1,139 @@
+"""The networks and pixels of a run, as detection asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elixir.data.pixels import blocks
+from elixir.detection.probe import LogProbabilities, View
+from elixir.detection.spectrum import high_pass
+from elixir.engine.models import CLEAN, REFERENCE
+from elixir.engine.run import Run
+from elixir.randomness import Draw, generator
+from elixir.training.classifier import ClassifierTraining, ReadPixels
+
+HOLDOUT_SEED, RECOGNIZER_SEED = 200, 300  # added to the run's seed
+
+
+class RunProbe:
+    """A `GroupProbe` that asks the networks of a run.
+
+    Args:
+        run: whose stages up to crossfit have finished.
+        holdout: training of the held-out model, but for its seed.
+        recognizer: training of each recognizer, likewise.
+    """
+
+    def __init__(
+        self, run: Run, holdout: ClassifierTraining | None = None, recognizer: ClassifierTraining | None = None
+    ) -> None:
+        self._run = run
+        self._holdout = holdout or ClassifierTraining()
+        self._recognizer = recognizer or ClassifierTraining()
+        self.pixels = run.pixels
+        self.purified = run.purified
+
+    def transfer(self, label: int, change: Tensor) -> float:
+        """See `GroupProbe.transfer`."""
+        return transfer(self._run, label, carriers(self._run, label, Draw.GROUP_CARRIERS), change)
+
+    def holdout_model(self, seen: np.ndarray) -> LogProbabilities:
+        """See `GroupProbe.holdout_model`."""
+        run = self._run
+        training = replace(self._holdout, seed=run.seed + HOLDOUT_SEED)
+        run.models.train("holdout", run.pixels.read, seen, run.labels[seen], training)
+        return lambda indices: log_probabilities(run, "holdout", indices, run.pixels.read)
+
+    def recognizer_log_odds(self, view: View, number: int, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """See `GroupProbe.recognizer_log_odds`."""
+        run = self._run
+        if not groups:
+            return {}
+        read, draw, prefix = {
+            "pixels": (run.pixels.read, Draw.RECOGNIZER, "recognizer"),
+            "detail": (self._read_detail, Draw.DETAIL_RECOGNIZER, "detail-recognizer"),
+        }[view]
+        taught = run.labels.copy()
+        own = {label: len(run.classes) + place for place, label in enumerate(groups)}
+        for label, group in groups.items():
+            taught[group] = own[label]
+        classes = [*run.classes, *(f"flagged {run.classes[label]}" for label in groups)]
+        fold = generator(run.seed, draw, number).permutation(len(run)) % 2
+        log_odds = {label: np.zeros(len(run)) for label in groups}
+        for half in range(2):
+            name = f"{prefix}-{number}-{half}"
+            seen = np.flatnonzero(fold != half)
+            training = replace(self._recognizer, seed=run.seed + RECOGNIZER_SEED + 2 * number + half)
+            run.models.train(name, read, seen, taught[seen], training, classes=classes)
+            for label in groups:
+                unseen = np.flatnonzero((run.labels == label) & (fold == half))
+                logp = log_probabilities(run, name, unseen, read)
+                log_odds[label][unseen] = logp[:, own[label]] - logp[:, label]
+        return log_odds
+
+    def _read_detail(self, indices: np.ndarray) -> Tensor:
+        return high_pass(self._run.pixels.read(indices), self._run.thresholds.high_pass_gain)
+
+
+def carriers(run: Run, label: int, draw: Draw) -> np.ndarray:
+    """Some samples of other labels, int64, `carriers` at most."""
+    others = np.flatnonzero(run.labels != label)
+    return generator(run.seed, draw, label).permutation(others)[: run.thresholds.carriers]
+
+
+def transfer(run: Run, label: int, indices: np.ndarray, change: Tensor) -> float:
+    """Mean probability of a label, by the reference model, for images with something added; 0 without images.
+
+    Args:
+        run: whose reference model is trained.
+        label: which.
+        indices: of the images, int64 (n,).
+        change: what is added, (3, s, s) in grey levels.
+    """
+    if not len(indices):
+        return 0.0
+    received = (run.pixels.read(indices).float() + change.float()).clamp(0, 255) / 255
+    logp, _ = run.models.classify(REFERENCE, received)
+    return float(np.exp(logp[:, label]).mean())
+
+
+def log_probabilities(run: Run, model: str, indices: np.ndarray, read: ReadPixels) -> np.ndarray:
+    """Log-probability of each label by a model, float32 (n, k).
+
+    Args:
+        run: that has trained the model.
+        model: its name.
+        indices: of the images, int64 (n,), any n.
+        read: maps indices to uint8 images.
+    """
+    parts = [*blocks(indices, run.pixels.shape)] or [indices]
+    return np.concatenate([run.models.classify(model, read(part))[0] for part in parts])
+
+
+def clean_probabilities(run: Run, indices: np.ndarray, triggers: Mapping[int, Tensor]) -> np.ndarray:
+    """Probability of each label by the clean model for images minus the trigger of their given label.
+
+    It reads the mirror images too, if it has learned from mirrored ones.
+
+    Args:
+        run: whose clean model is trained.
+        indices: int64 (n,).
+        triggers: given label -> float32 (3, s, s) in [0,1] pixel units; none for a label that is missing.
+
+    Returns:
+        float32 (n, k).
+    """
+    parts = [np.empty((0, len(run.classes)), np.float32)]
+    for part in blocks(indices, run.pixels.shape):
+        images = run.pixels.read(part).float() / 255
+        for place, label in enumerate(run.labels[part].tolist()):
+            images[place] -= triggers.get(label, torch.zeros(()))
+        images = images.clamp(0, 1)
+        views = [images, images.flip(-1)] if run.facts.get("mirrored") else [images]
+        parts.append(np.mean([np.exp(run.models.classify(CLEAN, view)[0]) for view in views], axis=0))
+    return np.concatenate(parts)

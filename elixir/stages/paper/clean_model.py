@@ -1,0 +1,93 @@
+"""The clean model, trained in two steps on the purified set as far as it is known (DataElixir, step 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elixir.data.columns import Columns
+from elixir.engine.models import CLEAN
+from elixir.engine.run import Run
+from elixir.engine.stage import ReduceStage
+from elixir.settings import Count, Range, Steps
+from elixir.training.classifier import ClassifierTraining, ReadPixels
+
+FIRST = "clean-first"
+FIRST_SEED, SEED = 100, 101  # added to the run's seed
+
+
+@dataclass
+class TrainCleanFirstStage(ReduceStage):
+    """Trains from scratch on the samples that are not flagged and on those with a unanimous label, repaired.
+
+    Args:
+        epochs: passes over the data at most.
+        least_steps: of the optimizer; a small set is passed more often.
+    """
+
+    name = "train_clean_first"
+    epochs: Count = 10
+    least_steps: Steps = 600
+
+    def requires(self) -> tuple[str, ...]:
+        return ("pixels", "purified", "flagged", "unanimous_label")
+
+    def provides(self) -> tuple[str, ...]:
+        return ("clean_first_model",)
+
+    def reduce(self, run: Run) -> Columns:
+        training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + FIRST_SEED)
+        run.models.train(FIRST, *_purified_set(run, run["unanimous_label"]), training)
+        return {}
+
+
+@dataclass
+class FineTuneStage(ReduceStage):
+    """Trains the first model on, with the samples whose label it has agreed on; it is handed out with the result.
+
+    Args:
+        epochs: passes over the data at most.
+        least_steps: of the optimizer; a small set is passed more often.
+        learning_rate: a fifth of the first training's, as the authors have it.
+    """
+
+    name = "fine_tune"
+    epochs: Count = 5
+    least_steps: Steps = 300
+    learning_rate: Annotated[float, Range(above=0, most=1)] = 4e-4
+
+    def requires(self) -> tuple[str, ...]:
+        return ("pixels", "purified", "flagged", "unanimous_label", "agreed_label", "clean_first_model")
+
+    def provides(self) -> tuple[str, ...]:
+        return ("clean_model",)
+
+    def reduce(self, run: Run) -> Columns:
+        label = np.maximum(run["unanimous_label"], run["agreed_label"])  # a sample has one of them at most
+        training = ClassifierTraining(
+            self.epochs, self.least_steps, learning_rate=self.learning_rate, seed=run.seed + SEED
+        )
+        run.models.train(CLEAN, *_purified_set(run, label), training, initial=FIRST)
+        return {}
+
+
+def _purified_set(run: Run, label: np.ndarray) -> tuple[ReadPixels, np.ndarray, np.ndarray]:
+    """The samples that are not flagged or have a new label (-1 for none), with their repaired images.
+
+    Returns:
+        A function that reads indices as uint8 (n, 3, s, s), the indices int64 (n,), and their labels int64 (n,).
+    """
+    label = label.astype(np.int64)
+    indices = np.flatnonzero(~run["flagged"] | (label >= 0))
+
+    def read(wanted: np.ndarray) -> Tensor:
+        images = run.pixels.read(wanted)
+        replaced = np.flatnonzero(label[wanted] >= 0)
+        images[torch.from_numpy(replaced)] = run.purified.read(wanted[replaced])
+        return images
+
+    return read, indices, np.where(label[indices] >= 0, label[indices], run.labels[indices])

@@ -1,0 +1,115 @@
+"""Last stage: the cleaned dataset, and a manifest with a row for every input sample."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from elixir.data.columns import Columns
+from elixir.data.manifest import ManifestRow, write_manifest
+from elixir.data.open import open_sink
+from elixir.data.sink import Decision, Sink
+from elixir.engine.run import Run
+from elixir.engine.stage import ReduceStage
+
+
+@dataclass
+class WriteStage(ReduceStage):
+    """Writes everything in ascending order of the source; done anew from the start after an interruption.
+
+    Args:
+        dataset: also write the images. Without them the manifest says what would become of every sample, though the
+            trigger may turn out to stay in some.
+    """
+
+    name = "write"
+    dataset: bool = True
+
+    def requires(self) -> tuple[str, ...]:
+        decided = ("poison_score", "flagged", "new_label", "confidence", "action", "reason")
+        repaired = ("repaired", "repair_sigma") if self.dataset else ()
+        return ("source_usable", "source_problem", "source_sha256", "source_shape", *decided, *repaired)
+
+    def provides(self) -> tuple[str, ...]:
+        return ("unreadable_files",)
+
+    def reduce(self, run: Run) -> Columns:
+        if run.output.exists():
+            shutil.rmtree(run.output)
+        (run.output / ".elixir").mkdir(parents=True)
+        sink = open_sink(run.to, run.output, run.source) if self.dataset else None
+        write_manifest(run.output / ".elixir" / "manifest.parquet", self._rows(run, sink), run.classes)
+        if sink:
+            sink.close()
+            run.facts["unreadable_files"] = sink.uncopied
+        return {}
+
+    def _rows(self, run: Run, sink: Sink | None) -> Iterator[ManifestRow]:
+        """One row after the other; writes its sample on the way."""
+        problems, digests, shapes = run["source_problem"], run["source_sha256"], run["source_shape"]
+        score, is_flagged, confidence = run["poison_score"], run["flagged"], run["confidence"]
+        decide = _Decider(run, self.dataset)
+        index_of = np.full(len(run.source.samples), -1)
+        index_of[run.rows] = np.arange(len(run))
+        for row, sample in enumerate(run.source.samples):
+            index, digest = int(index_of[row]), str(digests[row])
+            usable = index >= 0
+            if usable:
+                decision, reason = decide(index)
+            else:
+                decision, reason = Decision("quarantined", sample.label), str(problems[row])
+            output = sink.write(row, decision) if sink else ""
+            original = sink.original(row, decision) if sink else ""
+            if sink and digest:
+                run.read_source(row)  # last, so that what has been written is what was looked at
+            written = hashlib.sha256(decision.data).hexdigest() if decision.data else digest
+            yield ManifestRow(
+                id=sample.id,
+                name=sample.name,
+                label=sample.label,
+                new_label=decision.label if decision.written else -1,
+                output=output,
+                action=decision.action,
+                reason=reason,
+                sha256_in=digest,
+                sha256_out=written if sink and decision.written else "",
+                height=int(shapes[row][0]),
+                width=int(shapes[row][1]),
+                poison_score=float(score[index]) if usable else float("nan"),
+                flagged=usable and bool(is_flagged[index]),
+                confidence=float(confidence[index]) if usable else float("nan"),
+                seed=run.seed,
+                original=original,
+            )
+
+
+class _Decider:
+    """What earlier stages have decided about a sample, with its repaired image."""
+
+    def __init__(self, run: Run, dataset: bool) -> None:
+        self._run = run
+        self._action, self._reason, self._new_label = run["action"], run["reason"], run["new_label"]
+        self._repaired, self._sigma = (run["repaired"], run["repair_sigma"]) if dataset else (None, None)
+
+    def __call__(self, index: int) -> tuple[Decision, str]:
+        given, action, reason = int(self._run.labels[index]), self._action[index], str(self._reason[index])
+        if action not in ("relabelled", "purified"):
+            return Decision(action or "kept", given), reason
+        label = int(self._new_label[index])
+        if self._repaired is None or self._sigma is None:
+            return Decision(action, label), reason
+        if not self._repaired[index]:
+            return Decision("quarantined", given), "poisoned, and the trigger could not be taken out"
+        data = self._run.repaired_path(index).read_bytes()
+        return Decision(action, label, data), reason + _how(self._sigma[index])
+
+
+def _how(sigma: float) -> str:
+    """How an image was repaired, for the reason; nothing where that is not known."""
+    if np.isnan(sigma):
+        return ""
+    return f"; purified at sigma {sigma:g}" if sigma else "; only the trigger is taken out"
