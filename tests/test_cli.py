@@ -71,6 +71,7 @@ def png_1x1() -> bytes:
     return png(np.full((1, 1, 3), 7, np.uint8))
 
 
+@pytest.mark.slow
 def test_hostile_input_costs_no_sample(hostile: Path, tmp_path: Path, monkeypatch, capsys):
     assert elixir(monkeypatch, "sanitize", hostile, "-o", tmp_path / "clean", *PAIRS, "--json") == 0
     report = json.loads(capsys.readouterr().out)
@@ -105,6 +106,7 @@ def spots(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_one_class_only(spots: Path, monkeypatch, capsys):
     assert elixir(monkeypatch, "scan", spots, *PAIRS) == 0
     assert "no label under attack" in capsys.readouterr().out
@@ -183,6 +185,7 @@ def test_a_read_only_place_is_named(shapes: Path, monkeypatch, capsys):
     assert "cannot write beside /proc/clean" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_full_disk_can_be_resumed_from(spots: Path, tmp_path: Path, monkeypatch, capsys):
     real = os.pwrite
 
@@ -198,6 +201,7 @@ def test_a_full_disk_can_be_resumed_from(spots: Path, tmp_path: Path, monkeypatc
     assert len(list((tmp_path / "clean" / "spot").iterdir())) == 20
 
 
+@pytest.mark.slow
 def test_poison_then_score(shapes: Path, tmp_path: Path, monkeypatch, capsys):
     arguments = ("--attack", "badnets", "--set", "pattern=white", "--rate", "0.1", "--target", "spot")
     assert elixir(monkeypatch, "poison", shapes, "-o", tmp_path / "poisoned", *arguments) == 0
@@ -224,10 +228,11 @@ def test_experiments_do_not_write_into_their_input(shapes: Path, tmp_path: Path,
     assert elixir(monkeypatch, "poison", tmp_path / "table", "-o", tmp_path / "table" / "out", *badnets) == 1
     assert "lies inside the source" in capsys.readouterr().err
     data = shutil.copytree(shapes, tmp_path / "data")
-    for place in (data, data / "results"):
+    for place, message in ((data, "are the same"), (data / "results", "lies inside the source")):
         arguments = ("--attack", "none", "--pipeline", "none", "-o", place)
-        assert elixir(monkeypatch, "evaluate", data, "--test", shapes, *arguments) == 1
-        assert elixir(monkeypatch, "evaluate", shapes, "--test", data, *arguments) == 1
+        for train, test in ((data, shapes), (shapes, data)):
+            assert elixir(monkeypatch, "evaluate", train, "--test", test, *arguments) == 1
+            assert message in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_dir()) == [
         "bar",
         "data",

@@ -12,7 +12,7 @@ from elixir.data.sample_data import TRAIN
 from elixir.evaluation.truth import read_truth, recovery
 from elixir.registry import find
 
-pytestmark = pytest.mark.timeout(1800)  # minutes on two free cores, many more on a busy machine
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # minutes on two free cores, many more on a busy machine
 
 QUICK = {
     "reference.least_steps": 150,

@@ -1,6 +1,8 @@
 """Recipes, settings and refusals: everything that is decided before a stage runs."""
 
 import json
+import os
+import pickle
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from small_world import FAST
 
 from elixir.api import scan
@@ -28,13 +31,15 @@ from elixir.settings import explained
 
 
 def test_every_shipped_recipe_can_be_built():
-    for name in ("dataelixir", "dataelixir-paper", "consistency", "impure"):
+    assert {"dataelixir", "dataelixir-paper", "consistency", "impure"} <= set(shipped_recipes())
+    for name in shipped_recipes():
         pipeline = Pipeline.from_recipe(name)
         assert pipeline.stages[0].name == "index"
         assert pipeline.stages[-1].name == "emit"
         json.dumps(pipeline.describe())
 
 
+@pytest.mark.slow
 def test_a_stage_between_target_and_refine_may_be_left_out(shapes: Path, tmp_path: Path):
     """With the consistency model besides, so that every shipped purifier has been through the whole recipe."""
     recipe = tmp_path / "short.toml"
@@ -45,23 +50,31 @@ def test_a_stage_between_target_and_refine_may_be_left_out(shapes: Path, tmp_pat
     assert result.targets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["dataelixir", "dataelixir-paper"])
 def test_stages_name_all_that_they_read(recipe: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     read: dict[str, set[str]] = {}
-
-    known = {stage.name for stage in Pipeline.from_recipe(recipe).stages}
+    made: dict[str, str] = {}  # models -> the stage that has trained them
 
     def recording(name: str) -> None:
         method = getattr(Run, name)
 
-        def record(run: Run, stage_or_model: str, *args: Any) -> Any:
-            read.setdefault(run._stage, set()).update({stage_or_model} & known)
-            return method(run, stage_or_model, *args)
+        def record(run: Run, stage_or_model: str, *args: Any, **options: Any) -> Any:
+            mine = read.setdefault(run._stage, set())
+            if name == "train":
+                made[stage_or_model] = run._stage
+                mine.update(made[initial] for initial in [options.get("initial")] if initial)
+            else:
+                mine.add(made.get(stage_or_model, stage_or_model))
+            if name == "copy_model":
+                made[args[0]] = run._stage
+            return method(run, stage_or_model, *args, **options)
 
         monkeypatch.setattr(Run, name, record)
 
-    for name in ("column", "columns", "classify", "copy_model"):
+    for name in ("column", "columns", "classify", "copy_model", "train"):
         recording(name)
+    known = {stage.name for stage in Pipeline.from_recipe(recipe).stages}
     settings = {key: value for key, value in FAST.items() if key.partition(".")[0] in {"purifier", *known}}
     paper = {"candidates.steps": 12, "candidates.of": 40, "candidates.keep": 6, "candidates.rounds": 2}
     pipeline = Pipeline.from_recipe(recipe, settings | (paper if recipe == "dataelixir-paper" else {}))
@@ -309,6 +322,7 @@ def test_resuming_takes_the_same_columns_and_weights(tmp_path: Path, stopped: li
         run("fine")
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_stays_on_its_device_and_a_finished_one_is_read_on_any(shapes: Path, tmp_path: Path):
     def on_another_device(folder: Path) -> None:
         config = json.loads((folder / "run.json").read_text())
@@ -375,11 +389,20 @@ def test_unusable_options(shapes: Path, tmp_path: Path):
 
 
 def test_pickles_are_refused_as_models(shapes: Path, tmp_path: Path):
-    pickle = tmp_path / "model.pt"
-    pickle.write_bytes(b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix.")
-    refused(shapes, tmp_path / "out", "model.pt", reference=str(pickle))
-    with pytest.raises(ElixirError, match="pickle"):
-        Pipeline.from_recipe("dataelixir", FAST | {"purifier": "prior"}).run(shapes, tmp_path / "b", prior=str(pickle))
+    class Unpickled:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "unpickled"),)
+
+    plain, zipped = tmp_path / "model.pt", tmp_path / "zipped.pt"
+    plain.write_bytes(pickle.dumps(Unpickled()))
+    torch.save(Unpickled(), zipped)
+    for model in (plain, zipped):
+        refused(shapes, tmp_path / "out", model.name, reference=str(model))
+        with pytest.raises(ElixirError, match="pickle"):
+            Pipeline.from_recipe("dataelixir", FAST | {"purifier": "prior"}).run(
+                shapes, tmp_path / "out", prior=str(model)
+            )
+    assert not (tmp_path / "unpickled").exists()
 
 
 @pytest.mark.parametrize("wrong", [{"reference": "/nowhere/model.pt"}, {"prior": "/nowhere/prior.safetensors"}])

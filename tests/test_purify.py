@@ -155,6 +155,7 @@ def test_a_folder_with_the_record_of_something_else_is_not_empty(odd: Path, tmp_
         assert names(tmp_path / "out") == {".elixir/run.json"}
 
 
+@pytest.mark.slow
 def test_command_on_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     assert purify(monkeypatch, TEST, "-o", tmp_path / "out", "--purifier", "blur", "--sigma", "0.05") == 0
     count = len(open_source(TEST).samples)

@@ -65,6 +65,7 @@ def run(known: Path, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return completed(known, shapes, tmp_path_factory.mktemp("run"))
 
 
+@pytest.mark.slow
 def test_every_sample_is_accounted_for(run: Result, shapes: Path):
     table = run.table.to_pylist()
     assert {row["id"] for row in table} == {str(p.relative_to(shapes)) for p in shapes.rglob("*.png")}
@@ -76,15 +77,18 @@ def test_every_sample_is_accounted_for(run: Result, shapes: Path):
             assert (place(run) / row["original"]).read_bytes() == (shapes / row["id"]).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_work_folder_is_gone(run: Result):
     assert [path.name for path in place(run).parent.iterdir()] == ["clean"]
 
 
+@pytest.mark.slow
 def test_restore_gives_the_input_back(run: Result, shapes: Path, tmp_path: Path):
     assert restore(place(run), tmp_path / "back") == run.table.num_rows
     assert contents(tmp_path / "back") == contents(shapes)
 
 
+@pytest.mark.slow
 def test_result_is_complete(run: Result):
     assert len(run.dataset()) == sum(row["output"] != "" for row in run.table.to_pylist())
     json.dumps(run.as_dict())
@@ -92,6 +96,7 @@ def test_result_is_complete(run: Result):
     assert "spot is under attack" in (place(run) / ".elixir" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_neither_the_batch_size_nor_what_is_overwritten_changes_a_byte(run: Result, shapes: Path, tmp_path: Path):
     (tmp_path / "clean").mkdir()
     (tmp_path / "clean" / "old").write_text("old")
@@ -99,6 +104,7 @@ def test_neither_the_batch_size_nor_what_is_overwritten_changes_a_byte(run: Resu
     assert without_clock(tmp_path / "clean") == without_clock(place(run))
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(run: Result, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pairs = [item for key, value in FAST.items() for item in ("--set", f"{key}={json.dumps(value)}")]
     script = "import small_world; from elixir.cli import main; main()"
@@ -143,6 +149,7 @@ def test_later_stages_know_better(tmp_path: Path):
     assert list(again.costs) == ["target", "refine"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["drop", "quarantine"])
 def test_poisoned_samples_may_be_left_out(known: Path, shapes: Path, tmp_path: Path, policy: str, run: Result):
     left = completed(known, shapes, tmp_path, policy)
@@ -154,6 +161,7 @@ def test_poisoned_samples_may_be_left_out(known: Path, shapes: Path, tmp_path: P
     assert contents(tmp_path / "back") == contents(shapes)
 
 
+@pytest.mark.slow
 def test_scan_writes_no_images(shapes: Path, tmp_path: Path):
     result = scan(shapes, tmp_path / "findings", settings=FAST)
     assert {Path(name).parts[0] for name in contents(tmp_path / "findings")} == {".elixir"}

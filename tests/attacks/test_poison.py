@@ -158,6 +158,7 @@ def test_all_to_all_moves_every_class_to_the_next(tree, tmp_path):
         Brighter().poison_dataset(open_source(tree), tmp_path / "more", None)
 
 
+@pytest.mark.slow
 def test_all_to_all_with_a_trained_attack_that_does_without_a_target(tree, tmp_path):
     done = SSBA(size=8, training_steps=1, bits=2).poison_dataset(open_source(tree), tmp_path / "out", None, rate=0.5)
     attack, target = attack_of(done.truth)

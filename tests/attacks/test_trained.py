@@ -75,6 +75,7 @@ def in_planes(images: np.ndarray) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [attack.name for attack in SMALL])
 @settings(max_examples=5)
 @given(batch=batches)
@@ -148,6 +149,7 @@ def test_label_consistent_motifs_in_small_images():
     assert np.array_equal(small, whole[[0, 1, 2, -3, -2, -1]][:, [0, 1, 2, -3, -2, -1]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("truncate", [False, True])
 def test_label_consistent_perturbation_is_as_large_as_it_says(truncate):
     attack = replace(learned("label_consistent"), truncate=truncate).with_weights(learned("label_consistent").weights)

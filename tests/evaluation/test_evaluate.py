@@ -91,6 +91,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     return Experiment(str(train), str(test), "spot", 1, 0, None, {}, CPU, tmp_path / "out", True)
 
 
+@pytest.mark.slow
 def test_cells_hold_what_was_measured(results: Path):
     cells = {path.stem: json.loads(path.read_text()) for path in results.glob("*.json")}
     assert len(cells) == 8
@@ -123,6 +124,7 @@ def test_cells_hold_what_was_measured(results: Path):
     assert clean["accuracy"] > 0.9
 
 
+@pytest.mark.slow
 def test_a_finished_cell_is_read_and_a_foreign_one_refused(results: Path):
     cell = json.loads((results / "none-none.json").read_text())
     experiment = Experiment(cell["train"], cell["test"], "spot", 1, 0, None, cell["settings"], CPU, results, True)
@@ -223,6 +225,7 @@ def test_a_dataset_may_be_named_in_another_way(tiny: Experiment, monkeypatch: py
     assert replace(tiny, train="train").run(BADNETS, "oracle")["poisoned_sha256"] == cell["poisoned_sha256"]
 
 
+@pytest.mark.slow
 def test_classifiers_of_another_cleaning_are_not_taken_for_new_ones(tiny: Experiment, monkeypatch: pytest.MonkeyPatch):
     """A recipe was interrupted after its first classifier, and is repeated with other settings."""
 
@@ -263,6 +266,7 @@ def test_mistakes_are_found_before_the_work(tiny: Experiment, monkeypatch: pytes
     assert not list(tiny.folder.rglob("fresh-*"))
 
 
+@pytest.mark.slow
 def test_two_detectors_at_once_share_a_classifier(tiny: Experiment, monkeypatch: pytest.MonkeyPatch):
     trained: list[Path] = []
     train = outcome.train_classifier
@@ -295,6 +299,7 @@ def test_an_interrupted_poisoning_starts_again(tiny: Experiment):
     assert tiny.run(BADNETS, "oracle")["detection"]["found"] == 1
 
 
+@pytest.mark.slow
 def test_a_finished_recipe_of_other_settings_is_refused(results: Path, tmp_path: Path):
     cell = json.loads((results / f"{BADNETS.name}-dataelixir.json").read_text())
     home = results / "work" / BADNETS.name
@@ -327,6 +332,7 @@ def test_grey_test_images_carry_the_trigger_of_grey_training_images(tmp_path: Pa
     assert np.array_equal(shown[-1], decode(poisoned.read_bytes()).rgb.transpose(2, 0, 1))
 
 
+@pytest.mark.slow
 def test_markdown_and_page(results: Path, tmp_path: Path):
     rows = read_rows(results)
     assert [row.pipeline for row in rows][-1] == "none"  # the set as it is comes last
@@ -353,6 +359,7 @@ def test_markdown_and_page(results: Path, tmp_path: Path):
     assert text.startswith(r"a\udcff, 180 samples, target" + r' "\x1b]0;&lt;!-- end -->"')
 
 
+@pytest.mark.slow
 def test_cells_tell_which_set_they_are_about(tiny: Experiment, tmp_path: Path):
     digests = [tiny.run(BADNETS, name)["poisoned_sha256"] for name in ("none", "oracle", "unpoisoned")]
     clean = tiny.run(Poisoning("none"), "none")["poisoned_sha256"]

@@ -142,6 +142,7 @@ def test_positions_tell_all_places_apart_and_do_not_depend_on_the_size() -> None
     assert torch.cdist(flat, flat).add(torch.eye(256) * 9).min() > 0.1
 
 
+@pytest.mark.slow
 def test_the_imagenet_configuration_runs() -> None:
     whole = ImpureNet("imagenet").to("meta")
     assert 105e6 < sum(p.numel() for p in whole.parameters()) < 120e6

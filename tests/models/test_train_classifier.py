@@ -38,11 +38,13 @@ def same(a: SmallResNet, b: SmallResNet) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_weights(tmp_path: Path):
     assert same(train(tmp_path, SETTINGS), train(tmp_path, SETTINGS))
     assert not same(train(tmp_path, SETTINGS), train(tmp_path, replace(SETTINGS, seed=1)))
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path):
     class Stop(Exception):
         pass
@@ -75,6 +77,7 @@ def test_small_sets_are_passed_more_often():
     assert ClassifierTraining(epochs=5, least_steps=600, batch=64).passes(64_000) == 5
 
 
+@pytest.mark.slow
 def test_a_rare_class_is_learned(tmp_path: Path):
     images, labels = data(192)
     rows = np.concatenate([np.flatnonzero(labels != 2), np.flatnonzero(labels == 2)[:4]])

@@ -96,6 +96,7 @@ def test_an_interrupted_training_ends_with_the_same_file(
         assert json.loads(file.metadata()[KIND])["feature_time"] == (600 if settings is FINE_TUNING else 800)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [PRETRAINING, FINE_TUNING], ids=["pretrain", "finetune"])
 def test_the_loss_falls(settings: ImpureTraining, tmp_path: Path, distance: PerceptualDistance) -> None:
     losses: list[float] = []

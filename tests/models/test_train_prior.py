@@ -18,6 +18,7 @@ def train(out: Path, settings: PriorTraining = SETTINGS, **options) -> dict[str,
     return load_file(out)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path):
     def stop(step: int, loss: float) -> None:
         if step == 3:
@@ -29,6 +30,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path):
     assert all(torch.equal(resumed[name], through[name]) for name in through)
 
 
+@pytest.mark.slow
 def test_the_loss_falls(tmp_path: Path):
     losses: list[float] = []
     settings = PriorTraining(steps=30, batch=8, crop=16, warmup=5)

@@ -49,7 +49,7 @@ def test_output_is_in_range_and_input_left_alone(purifier: Purifier, sigma: floa
     assert torch.equal(out, purifier.denoise(x + sigma * noise, sigma).clamp(0, 1))
 
 
-@pytest.mark.parametrize("size", [(32, 32), (37, 29), (70, 66)])
+@pytest.mark.parametrize("size", [(32, 32), (37, 29), pytest.param((70, 66), marks=pytest.mark.slow)])
 def test_bits_do_not_depend_on_batch_size_or_position(purifier: Purifier, size: tuple[int, int]) -> None:
     x, noise = images(19, *size)
     whole = purifier.purify(x, 0.15, noise)

@@ -1,5 +1,6 @@
 """Repainting: what is known stays, what is unknown follows from it."""
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -31,6 +32,7 @@ def test_the_patch_gives_way_to_its_surroundings():
     assert (image - ramp).abs().max() > 0.5
 
 
+@pytest.mark.slow
 def test_nothing_of_the_patch_is_used():
     ramp, image, where = patched()
     purifier = load(None, torch.device("cpu"))

@@ -97,6 +97,7 @@ class Killed(BaseException):
     """Ends the process, as far as anybody can tell from the files."""
 
 
+@pytest.mark.slow
 def test_going_on_leaves_the_same_files(
     shapes: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ):
@@ -124,6 +125,7 @@ def test_going_on_leaves_the_same_files(
     assert not journal.exists()
 
 
+@pytest.mark.slow
 def test_purifiers_apart_and_together_are_the_same(shapes: Path, tmp_path: Path, settings: Settings):
     together = measured(shapes, tmp_path / "together", settings)
     apart = [
@@ -171,6 +173,7 @@ def test_an_unchanged_image_has_no_residual():
     assert none.residual is None
 
 
+@pytest.mark.slow
 def test_images_of_several_sizes(shapes: Path, tmp_path: Path, settings: Settings):
     from small_world import png
 
