@@ -1,7 +1,7 @@
-"""What is asked of the noise draws of one image: Cohen et al. 2019, section 3.2, as conversations.
+"""Prediction and certification of one image from noise draws (Cohen et al. 2019, section 3.2), as generators.
 
-Each function here is a generator that yields how many draws it wants next and is sent their predicted labels, int64;
-what it returns is the outcome. So the statistics know nothing of networks, and many images can share their batches.
+`certifying` and `predicting` yield how many draws they need next and are sent the predicted labels of these, int64;
+the outcome is what they return. So the statistics know nothing of networks, and many images can share their batches.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ Sampling = Generator[int, np.ndarray, T]
 
 ABSTAIN = -1
 BLOCK = 100
+"""Draws that are made at once, at most."""
 BLOCK_PIXELS = 2**23
+"""Pixels of the draws that are made at once."""
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is known about one image.
+    """A smoothed prediction for one image.
 
     Attributes:
         prediction: the label most frequent among the first draws, certified or not.
@@ -71,7 +73,7 @@ def largest_radius(sigma: float, draws: int, alpha: float) -> float:
 
 
 def block_size(height: int, width: int) -> int:
-    """Draws that are made at once of an image: as many as fit, by its size alone."""
+    """Draws of an image that are made at once; depends on its size alone."""
     return max(1, min(BLOCK, BLOCK_PIXELS // (height * width)))
 
 
@@ -80,23 +82,19 @@ def certifying(
 ) -> Sampling[Certificate]:
     """Choose a label with some draws, and bound its probability with others (`Certify` of Cohen et al. 2019).
 
-    With probability 1 - alpha or more a claimed radius is true. Stopping early does not touch this: whenever a claim
-    is made, it is made of all `n` draws, just as without stopping, so that the claims that are wrong are among those
-    that would have been wrong anyway. Only abstentions are made early, and an abstention claims nothing. It is made
-    when abstention is certain even if all draws to come are hits, or when the upper bound (at `alpha`) of the
-    probability is less than 1/2 after any block. The second costs a certificate only if the label has a probability
-    above 1/2 and yet a bound for it fails, which at one look has probability alpha or less.
-
-    A radius needs all its draws: the largest one is reached at `n` hits of `n`. Spending a part of alpha on an early
-    look would make every radius smaller to save draws of those images whose radius matters least, so there is none.
+    With probability 1 - alpha or more a certified radius is true. Stopping early keeps this: a radius always rests on
+    all `n` draws, and only abstentions are made early. That is when abstention is certain even if all draws to come are
+    hits, or when the upper bound (at `alpha`) of the probability is less than 1/2 after any block. The second costs a
+    certificate only if the label has a probability above 1/2 and yet a bound for it fails, which after one block has
+    probability alpha or less. No radius is certified early: the part of alpha that this would spend makes all smaller.
 
     Args:
         sigma: deviation of the noise in [0,1] pixel units.
         n0: draws that choose the label.
         n: draws for the bound.
-        alpha: probability of a wrong claim, in (0,1).
+        alpha: probability of a wrong certificate, in (0,1).
         adaptive: stop early.
-        block: most draws wanted at once.
+        block: most draws that are asked for at once.
     """
     counts = np.zeros(2, np.int64)
     for size in _blocks(n0, block):
@@ -106,7 +104,7 @@ def certifying(
     for size in _blocks(n, block):
         hits += int(((yield size) == top).sum())
         draws += size
-        if adaptive and _hopeless(hits, draws, n, alpha):
+        if adaptive and _uncertifiable(hits, draws, n, alpha):
             break
     lower = binomial_lower(hits, draws, alpha)
     return Certificate(top, lower < 0.5, certified_radius(sigma, lower), lower, hits, draws)
@@ -115,13 +113,13 @@ def certifying(
 def predicting(n: int, alpha: float, block: int = BLOCK) -> Sampling[int]:
     """The most frequent label, or `ABSTAIN` if it is not sure to be the most probable (`Predict` of Cohen et al. 2019).
 
-    With probability 1 - alpha or more the answer is the most probable label or an abstention: the two most frequent
-    labels are compared by a two-sided binomial test. Stops as soon as the draws to come cannot change the answer.
+    With probability 1 - alpha or more the outcome is the most probable label or an abstention: the two most frequent
+    labels are compared by a two-sided binomial test. Stops as soon as the draws to come cannot change the outcome.
 
     Args:
         n: draws at most.
         alpha: in (0,1).
-        block: most draws wanted at once.
+        block: most draws that are asked for at once.
     """
     counts, left = np.zeros(2, np.int64), n
     for size in _blocks(n, block):
@@ -145,8 +143,8 @@ def _counted(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return more
 
 
-def _hopeless(hits: int, draws: int, n: int, alpha: float) -> bool:
-    """Whether the label will not, or most likely not, be certified after `n` draws."""
+def _uncertifiable(hits: int, draws: int, n: int, alpha: float) -> bool:
+    """Whether the label cannot, or most likely not, be certified after `n` draws."""
     return binomial_lower(hits + n - draws, n, alpha) < 0.5 or binomial_upper(hits, draws, alpha) < 0.5
 
 

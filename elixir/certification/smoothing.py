@@ -16,6 +16,7 @@ from torch import Tensor
 from elixir.certification.sampling import Certificate, Sampling, block_size, certifying, check, predicting
 from elixir.engine.cost import Cost
 from elixir.errors import ElixirError
+from elixir.measurement.measurement_folder import fitting
 from elixir.models.classifier import Classifier, predict
 from elixir.models.device import wait_for
 from elixir.purifiers.base import Purifier
@@ -23,7 +24,7 @@ from elixir.randomness import device_noise
 
 CPU_IMAGES = 4
 CUDA_IMAGES = 128
-PIXELS = 32 * 32
+"""Images of 32 x 32 pixels whose draws share a batch."""
 
 T = TypeVar("T")
 Named = tuple[str, Tensor]
@@ -31,7 +32,7 @@ Named = tuple[str, Tensor]
 
 @dataclass
 class _Case(Generic[T]):
-    """An image at work: its conversation, and the draws that it wants next (0 when it has its outcome)."""
+    """An image at work, and the draws that its sampling asks for next (0 when it has its outcome)."""
 
     id: str
     image: Tensor
@@ -40,7 +41,7 @@ class _Case(Generic[T]):
     blocks: int = 0
     outcome: T | None = None
 
-    def go_on(self, labels: np.ndarray | None) -> None:
+    def advance(self, labels: np.ndarray | None) -> None:
         try:
             self.wanted = next(self.sampling) if labels is None else self.sampling.send(labels)
         except StopIteration as end:
@@ -50,9 +51,8 @@ class _Case(Generic[T]):
 class SmoothedClassifier:
     """Predicts the label that classifier(purify(x + sigma * noise)) gives most often, and certifies it.
 
-    Each draw costs one `purify`; the noisy image is not clipped before it, the purified one is, to [0,1]. The noise
-    belongs to (seed, id, sigma, block of draws) and networks run in batches of one shape, so that the outcome for an
-    image does not depend on which others it is certified with.
+    Each draw costs one `purify`; the noisy image is not clipped before it, the purified one is, to [0,1]. The noise is
+    seeded by (seed, id, sigma, block of draws), so that the outcome for an image does not depend on the others.
 
     Args:
         classifier: in evaluation mode, on `device`.
@@ -62,7 +62,7 @@ class SmoothedClassifier:
         seed: of the noise.
 
     Attributes:
-        cost: seconds inside the two networks and purifier calls so far; `seconds` is left to the caller.
+        cost: seconds inside the two networks and function evaluations so far; `seconds` is left to the caller.
 
     Raises:
         ElixirError: sigma is not positive.
@@ -86,14 +86,14 @@ class SmoothedClassifier:
         Args:
             images: float32 (m, 3, h, w) in [0,1].
             ids: stable ids of the images, all different.
-            n: draws an image, fewer where they cannot change the answer any more.
-            alpha: probability of an answer that is not the most probable label, in (0,1).
+            n: draws an image, fewer where more cannot change the label.
+            alpha: probability of a label that is not the most probable one, in (0,1).
 
         Returns:
-            int64 (m,), `ABSTAIN` (-1) where the draws do not tell.
+            int64 (m,), `ABSTAIN` (-1) where the most probable label is not certain.
 
         Raises:
-            ElixirError: n or alpha make no sense.
+            ElixirError: n or alpha are out of range.
         """
         check(alpha, n)
         found = dict(self._run(zip(ids, images, strict=True), lambda block: predicting(n, alpha, block)))
@@ -102,44 +102,42 @@ class SmoothedClassifier:
     def certify(
         self, images: Tensor, ids: list[str], n0: int, n: int, alpha: float, adaptive: bool = False
     ) -> list[Certificate]:
-        """Certificates of some images of one size.
-
-        Args:
-            images: float32 (m, 3, h, w) in [0,1].
-            ids: stable ids of the images, all different.
-            n0: draws that choose the label.
-            n: draws for the bound.
-            alpha: probability of a wrong claim, in (0,1), for each image.
-            adaptive: see `sampling.certifying`.
-
-        Raises:
-            ElixirError: n0, n or alpha make no sense.
-        """
+        """As `certify_each`, for images float32 (m, 3, h, w) of one size; a certificate for each, in order."""
         found = dict(self.certify_each(zip(ids, images, strict=True), n0, n, alpha, adaptive))
         return [found[id] for id in ids]
 
     def certify_each(
         self, images: Iterable[Named], n0: int, n: int, alpha: float, adaptive: bool = False
     ) -> Iterator[tuple[str, Certificate]]:
-        """As `certify`, for ids and images (3, h, w) of any sizes that are taken and given back as there is room."""
+        """Certificates with ids, in any order; images are taken as there is room.
+
+        Args:
+            images: stable ids, all different, and images float32 (3, h, w) in [0,1], of any sizes.
+            n0: draws that choose the label.
+            n: draws for the bound.
+            alpha: probability of a wrong certificate, in (0,1), for each image.
+            adaptive: see `sampling.certifying`.
+
+        Raises:
+            ElixirError: n0, n or alpha are out of range.
+        """
         check(alpha, n0, n)
         return self._run(images, lambda block: certifying(self._sigma, n0, n, alpha, adaptive, block))
 
     def _run(self, images: Iterable[Named], begin: Callable[[int], Sampling[T]]) -> Iterator[tuple[str, T]]:
-        """Hold the conversations, as many at once as there is room for, those of one image size together."""
+        """Sample as many images at once as fit, those of one size together."""
         for (height, width), same in groupby(images, key=lambda named: named[1].shape[-2:]):
-            most = CPU_IMAGES if self._device.type == "cpu" else CUDA_IMAGES
-            room = max(1, min(most, most * PIXELS // (height * width)))
+            room = fitting(CPU_IMAGES if self._device.type == "cpu" else CUDA_IMAGES, height, width)
             cases: list[_Case[T]] = []
             while True:
                 for id, image in islice(same, room - len(cases)):
                     case = _Case(id, image.to(self._device), begin(block_size(height, width)))
-                    case.go_on(None)
+                    case.advance(None)
                     cases.append(case)
                 if not cases:
                     break
                 for case, labels in zip(cases, self._draw(cases), strict=True):
-                    case.go_on(labels)
+                    case.advance(labels)
                 yield from ((case.id, case.outcome) for case in cases if case.outcome is not None)
                 cases = [case for case in cases if case.outcome is None]
 

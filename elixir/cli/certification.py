@@ -68,10 +68,10 @@ def certified(
     ] = None,
 ) -> None:
     """Render certifications of the same images side by side: Markdown tables on screen or in a file."""
-    from elixir.certification.comparison import comparison, read_certification
+    from elixir.certification.tables import certification_tables, read_certification
     from elixir.measurement.markdown import insert
 
-    tables = comparison([read_certification(folder) for folder in folders])
+    tables = certification_tables([read_certification(folder) for folder in folders])
     if into is not None:
         insert(into, tables, MARKS)
     else:

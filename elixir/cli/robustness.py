@@ -50,7 +50,7 @@ def robustness(
     """Attack a classifier behind purifiers with nine attacks; goes on where it was interrupted."""
     from elixir.data.open import open_source
     from elixir.models.device import choose_device
-    from elixir.robustness.attacks import attack_names
+    from elixir.robustness import attack_names
     from elixir.robustness.measure import Settings, measure_robustness
 
     settings = Settings(
@@ -84,7 +84,7 @@ def robust(
 ) -> None:
     """Render measurements of robustness, of the same images side by side: Markdown tables on screen or in a file."""
     from elixir.measurement.markdown import insert
-    from elixir.robustness.tables import read_measurement, robustness_tables
+    from elixir.robustness.report import read_measurement, robustness_tables
 
     tables = robustness_tables([read_measurement(folder) for folder in folders], eps)
     if into is not None:
@@ -94,7 +94,7 @@ def robust(
 
 
 def _render(found: dict[str, Any], folder: Path) -> None:
-    from elixir.robustness.tables import read_measurement, robustness_tables
+    from elixir.robustness.report import read_measurement, robustness_tables
 
     out.print(robustness_tables([read_measurement(folder)]), end="")
     if found["unreadable"]:

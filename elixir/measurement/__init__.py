@@ -1,1 +1,1 @@
-"""What all long measurements share: a results log, what they were measured on, and a chart."""
+"""What long measurements share: their folder and results log, the machine, charts and Markdown tables."""

@@ -18,18 +18,18 @@ def draw_chart(lines: Sequence[Line], ticks: Sequence[Tick], largest: float, tit
     """Straight lines between points.
 
     Args:
-        lines: the name of each, and its points: place on the axis, share in [0,1].
-        ticks: places on the axis, and what to write there.
-        largest: place at the right end, greater than 0.
+        lines: the name of each, and its points: value on the x axis, share in [0,1].
+        ticks: values on the x axis, and what to write there.
+        largest: value at the right end, greater than 0.
         title: above the lines.
-        axis: what the axis is.
+        axis: name of the x axis.
     """
     marks = [f'<text x="{LEFT}" y="18">{escape(title)}</text>', *_axes(ticks, largest, axis)]
-    for place, (name, points) in enumerate(lines):
-        colour = COLOURS[place % len(COLOURS)]
-        path = "L".join(f"{_x(at, largest):.2f} {_y(share):.2f}" for at, share in points)
+    for index, (name, points) in enumerate(lines):
+        colour = COLOURS[index % len(COLOURS)]
+        path = "L".join(f"{_x(value, largest):.2f} {_y(share):.2f}" for value, share in points)
         marks.append(f'<path stroke="{colour}" d="M{path}"/>')
-        y = TOP + 14 + 18 * place
+        y = TOP + 14 + 18 * index
         marks.append(f'<path stroke="{colour}" d="M{WIDTH - 130} {y - 4}h24"/>')
         marks.append(f'<text x="{WIDTH - 100}" y="{y}">{escape(name)}</text>')
     return (
@@ -44,8 +44,8 @@ def _axes(ticks: Sequence[Tick], largest: float, axis: str) -> list[str]:
         y = _y(tenth / 10)
         marks.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.2f}" y2="{y:.2f}"/>')
         marks.append(f'<text x="{LEFT - 8}" y="{y + 4:.2f}" text-anchor="end">{10 * tenth} %</text>')
-    for at, text in ticks:
-        x = _x(at, largest)
+    for value, text in ticks:
+        x = _x(value, largest)
         marks.append(f'<line x1="{x:.2f}" x2="{x:.2f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
         marks.append(f'<text x="{x:.2f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{escape(text)}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
@@ -53,8 +53,8 @@ def _axes(ticks: Sequence[Tick], largest: float, axis: str) -> list[str]:
     return marks
 
 
-def _x(at: float, largest: float) -> float:
-    return LEFT + (WIDTH - LEFT - RIGHT) * at / largest
+def _x(value: float, largest: float) -> float:
+    return LEFT + (WIDTH - LEFT - RIGHT) * value / largest
 
 
 def _y(share: float) -> float:

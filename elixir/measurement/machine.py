@@ -1,4 +1,4 @@
-"""What figures were measured on."""
+"""The machine and the versions that figures were measured with."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def machine(device: torch.device) -> dict[str, object]:
 
 
 def _versions() -> dict[str, str]:
-    """Of those that are installed."""
+    """Of the installed ones."""
     found: dict[str, str] = {}
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):

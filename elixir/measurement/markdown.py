@@ -1,4 +1,4 @@
-"""Results as Markdown tables, and their place in a file."""
+"""Results as Markdown tables, on their own or between two marks of a file."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from elixir.data.io import replace_text
 from elixir.errors import ElixirError
 
 
-def table(about: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A line about the table, and the table; no cell can break it or end a comment."""
-    lines = [_plain(about), "", _line(head), "|" + "---|" * len(head), *map(_line, rows)]
+def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A caption and a table below it; no cell can break the table or end a comment."""
+    lines = [_plain(caption), "", _line(head), "|" + "---|" * len(head), *map(_line, rows)]
     return "\n".join(lines) + "\n"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from elixir.data.io import writing
+from elixir.data.workdir import refuse_other_settings
 from elixir.errors import ElixirError
 
 
@@ -38,11 +39,10 @@ class ResultsLog:
             self._append(settings)
             return
         try:
-            begun, *self.entries = [json.loads(line) for line in content[:end].splitlines()]
-        except ValueError as error:
+            begun, *self.entries = [dict(json.loads(line)) for line in content[:end].splitlines()]
+        except (TypeError, ValueError) as error:
             raise ElixirError(f"{path} is damaged: {error}; remove it to begin anew") from error
-        if begun != json.loads(json.dumps(settings)):
-            raise ElixirError(f"{path} was begun with other settings; choose another output folder")
+        refuse_other_settings(begun, settings, f"{path} was begun with other settings", "choose another output folder")
 
     def add(self, entry: dict[str, Any]) -> None:
         """Keep an entry."""

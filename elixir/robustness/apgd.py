@@ -14,15 +14,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.robustness.base import LogProbs, Loss, box, loss_gradient, margin
+from elixir.robustness.attacks import LogProbs, Loss, box, loss_gradient, margin
 
 MOMENTUM = 0.75
-IMPROVED = 0.75
+MIN_IMPROVED = 0.75  # share of the steps, below which the step size is halved
+FIRST_CHECKPOINT = 0.22
+CHECKPOINT_SHRINKS = 0.03
+MIN_CHECKPOINT = 0.06
+"""Section 3.2: distances between checkpoints as shares of all steps; each is shorter than the one before."""
 MISCLASSIFIED = 1e3  # more than any loss
 
 
 def cross_entropy(log_probs: Tensor, labels: Tensor) -> Tensor:
-    """Of each image, (n,)."""
+    """Cross-entropy of each image, (n,)."""
     return F.nll_loss(log_probs, labels, reduction="none")
 
 
@@ -40,7 +44,7 @@ def difference_of_logits_ratio(log_probs: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class AutoPGD:
-    """One start, at random; see `base.Attack`.
+    """One start, at random; see `attacks.Attack`.
 
     Attributes:
         loss: what is to become large.
@@ -53,7 +57,7 @@ class AutoPGD:
     def __call__(
         self, log_probs: LogProbs, x: Tensor, labels: Tensor, eps: float, generator: torch.Generator
     ) -> Tensor:
-        """See `base.Attack`; the image of the largest loss among those that are misclassified, or among all.
+        """See `attacks.Attack`; the image of the largest loss among those that are misclassified, or among all.
 
         A step counts as a rise if it beats the best so far; in the paper, if it beats the one before.
         """
@@ -78,7 +82,7 @@ class AutoPGD:
             risen = risen + higher
             best, best_gradient, top = _where(higher, (now, gradient, losses), (best, best_gradient, top))
             if step in checkpoints:
-                stuck = (risen < IMPROVED * checkpoints[step]) | ((size_then == size).flatten() & (top_then == top))
+                stuck = (risen < MIN_IMPROVED * checkpoints[step]) | ((size_then == size).flatten() & (top_then == top))
                 size_then, top_then, risen = size, top, torch.zeros_like(top)
                 (size,) = _where(stuck, (size / 2,), (size,))
                 now, before, gradient = _where(stuck, (best, best, best_gradient), (now, before, gradient))
@@ -87,11 +91,11 @@ class AutoPGD:
 
 def _checkpoints(steps: int) -> dict[int, int]:
     """Steps at which the step size is looked at, with the steps since the one before (section 3.2)."""
-    shares = [0.0, 0.22]
+    shares = [0.0, FIRST_CHECKPOINT]
     while shares[-1] < 1:
-        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
-    at = [math.ceil(round(share * steps, 6)) for share in shares if share <= 1]
-    return {step: step - last for last, step in pairwise(at)}
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - CHECKPOINT_SHRINKS, MIN_CHECKPOINT))
+    checkpoints = [math.ceil(round(share * steps, 6)) for share in shares if share <= 1]
+    return {step: step - last for last, step in pairwise(checkpoints)}
 
 
 def _where(rows: Tensor, yes: tuple[Tensor, ...], no: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -1,47 +1,53 @@
-"""The nine attacks by name, and what is handed to a purifier: adversarial images of 8 bits."""
+"""What an attack is: a function from images to adversarial images; and how one makes 8-bit images within a budget."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from elixir.errors import ElixirError, nearest
-from elixir.robustness.apgd import AutoPGD, cross_entropy, difference_of_logits_ratio
-from elixir.robustness.base import Attack, LogProbs
-from elixir.robustness.carlini_wagner import CarliniWagner
-from elixir.robustness.deepfool import DeepFool
-from elixir.robustness.gradient_sign import GradientSign
+from elixir.errors import ElixirError
 
-ATTACKS: dict[str, Attack] = {
-    "fgsm": GradientSign(steps=1, step=1.0),
-    "pgd": GradientSign(random_start=True),
-    "mi-fgsm": GradientSign(decay=1.0),
-    "di-fgsm": GradientSign(diversity=True),
-    "m-di-fgsm": GradientSign(decay=1.0, diversity=True),
-    "apgd-ce": AutoPGD(cross_entropy),
-    "apgd-dlr": AutoPGD(difference_of_logits_ratio),
-    "cw": CarliniWagner(),
-    "deepfool": DeepFool(),
-}
-"""The attacks of arXiv 2311.15339, section 4, all untargeted and with an L-inf budget."""
+EPS_SLACK = 1e-6  # of a grey level: 8/255 in binary is slightly less than eight levels
+
+LogProbs = Callable[[Tensor], Tensor]
+"""Maps images float32 (n, 3, h, w) in [0,1] to log-probabilities (n, k); differentiable, and possibly random."""
+
+Attack = Callable[[LogProbs, Tensor, Tensor, float, torch.Generator], Tensor]
+"""Called with log-probabilities, images x (n, 3, h, w) in [0,1], true labels int64 (n,), the budget eps in [0,1] pixel
+units and a random generator, all on one device. Returns images with |result - x| <= eps, up to rounding, and in [0,1];
+x is left as it is."""
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Maps log-probabilities (n, k) and labels (n,) to what is to become large (n,)."""
 
 
-def attack_names(text: str) -> tuple[str, ...]:
-    """Read "all", or names with commas between them.
+def loss_gradient(log_probs: LogProbs, x: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probabilities (n, k), losses (n,) and the gradient of the losses, of the shape of `x`."""
+    x = x.detach().requires_grad_()
+    seen = log_probs(x)
+    losses = loss(seen, labels)
+    (gradient,) = torch.autograd.grad(losses.sum(), x)
+    return seen.detach(), losses.detach(), gradient
 
-    Raises:
-        ElixirError: there is no such attack, or one is named twice.
-    """
-    chosen = tuple(ATTACKS) if text == "all" else tuple(name.strip() for name in text.split(","))
-    for name in chosen:
-        if name not in ATTACKS:
-            hint = nearest(name, ATTACKS, f"known: all, {', '.join(ATTACKS)}")
-            raise ElixirError(f"there is no attack on classifiers called {name!r}; {hint}")
-    if len(set(chosen)) < len(chosen):
-        raise ElixirError("an attack is named twice")
-    return chosen
+
+def margin(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """How much the best of the wrong labels is ahead of the true one, (n,): greater than 0 where it wins."""
+    true = log_probs.gather(1, labels[:, None])
+    wrong = log_probs.scatter(1, labels[:, None], -torch.inf).amax(1, keepdim=True)
+    return (wrong - true).squeeze(1)
+
+
+def eight_bit(x: Tensor) -> Tensor:
+    """Images rounded to 8 bits, (n, 3, h, w) in [0,1]; the gradient passes unchanged."""
+    return x + ((255 * x.detach()).round() / 255 - x.detach())
+
+
+def box(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The least and the greatest image within the budget."""
+    return (x - eps).clamp_min(0), (x + eps).clamp_max(1)
 
 
 def budget(text: str) -> float:
@@ -61,7 +67,7 @@ def budget(text: str) -> float:
 
 def levels(eps: float) -> int:
     """How many of 255 grey levels an 8-bit image may change within the budget."""
-    return int(255 * eps + 1e-6)
+    return int(255 * eps + EPS_SLACK)
 
 
 def craft(
@@ -70,8 +76,8 @@ def craft(
     """Attack 8-bit images, and round the result to 8 bits within the budget.
 
     Args:
-        attack: one of `ATTACKS`.
-        log_probs: of the classifier; see `base.LogProbs`.
+        attack: one of `elixir.robustness.ATTACKS`.
+        log_probs: of the classifier; see `LogProbs`.
         images: uint8 (n, 3, h, w), on the device.
         labels: true ones, int64 (n,), likewise.
         eps: greatest change of a pixel's value, in [0,1] units.

@@ -10,16 +10,19 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from elixir.errors import ElixirError
 from elixir.randomness import numpy_seeded
-from elixir.robustness.base import LogProbs
-from elixir.robustness.diversity import diverse
+from elixir.robustness.attacks import LogProbs
+
+DIVERSE_SHARE = 0.5
+MIN_SIZE = 0.9  # of the image
 
 
 @dataclass(frozen=True)
 class GradientSign:
-    """Steps along the sign of the gradient, each followed by projection; see `base.Attack`.
+    """Steps along the sign of the gradient, each followed by projection; see `attacks.Attack`.
 
     Attributes:
         steps: number of steps.
@@ -38,7 +41,7 @@ class GradientSign:
     def __call__(
         self, log_probs: LogProbs, x: Tensor, labels: Tensor, eps: float, generator: torch.Generator
     ) -> Tensor:
-        """See `base.Attack`.
+        """See `attacks.Attack`.
 
         Raises:
             ElixirError: the toolbox is not installed.
@@ -56,7 +59,7 @@ class GradientSign:
         with torch.no_grad():
             classes = log_probs(x[:1]).shape[1]
         estimator = PyTorchClassifier(
-            _Elsewhere(seen, x.device),
+            _OnDevice(seen, x.device),
             nn.NLLLoss(reduction="sum"),
             tuple(x.shape[1:]),
             classes,
@@ -79,8 +82,28 @@ class GradientSign:
         return torch.from_numpy(found).to(x.device)
 
 
-class _Elsewhere(nn.Module):
-    """A classifier on a device that the toolbox does not need to know: its own tensors stay on the CPU."""
+def diverse(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Input diversity (Xie et al. 2019, section 3.3): half of the images shrunk to .9 to 1, put somewhere on black.
+
+    Args:
+        x: (n, c, h, w).
+        generator: on the device of `x`.
+
+    Returns:
+        Of the shape of `x`, differentiable.
+    """
+    chosen, size, across, down = torch.rand(4, len(x), generator=generator, device=x.device)
+    kept = torch.where(chosen < DIVERSE_SHARE, MIN_SIZE + (1 - MIN_SIZE) * size, torch.ones_like(size))
+    theta = torch.zeros(len(x), 2, 3, device=x.device)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 / kept
+    theta[:, 0, 2] = (2 * across - 1) * (1 - kept) / kept
+    theta[:, 1, 2] = (2 * down - 1) * (1 - kept) / kept
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, align_corners=False)
+
+
+class _OnDevice(nn.Module):
+    """A classifier on a device that the toolbox does not know: it sees tensors on the CPU alone."""
 
     def __init__(self, log_probs: LogProbs, device: torch.device) -> None:
         super().__init__()

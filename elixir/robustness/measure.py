@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -14,29 +15,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elixir.data.columns import write_columns
-from elixir.data.image import decode
-from elixir.data.io import read_json, replace_json, replace_text, writing
-from elixir.data.open import refuse_overlap
-from elixir.data.source import Source
-from elixir.data.subset import Part, evenly_spread
-from elixir.data.workdir import result_folder
+from elixir.data.io import writing
+from elixir.data.source import Sample, Source
 from elixir.errors import ElixirError
-from elixir.measurement.machine import machine
+from elixir.measurement.measurement_folder import MeasurementFolder, fitting, recorded_model
 from elixir.measurement.results_log import ResultsLog
 from elixir.models.device import wait_for
-from elixir.models.external import load_classifier
 from elixir.models.weights import read_weights, sha256_of, write_weights
 from elixir.progress import Progress
+from elixir.purifiers.base import Purifier
 from elixir.randomness import device_generator
 from elixir.registry import find
-from elixir.robustness.attacks import ATTACKS, budget, craft
+from elixir.robustness import ATTACKS
+from elixir.robustness.attacks import budget, craft
 from elixir.robustness.defended import Defended
-from elixir.robustness.summary import CLEAN, MODES, UNDEFENDED, draw_robustness, summarize
+from elixir.robustness.report import CLEAN, MODES, UNDEFENDED, draw_robustness, summarize
 
 CPU_IMAGES = 64
 CUDA_IMAGES = 128
-PIXELS = 32 * 32
+"""Images of 32 x 32 pixels that go through the networks together."""
+RESIDUAL_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -106,81 +104,60 @@ def measure_robustness(
         quiet: no progress.
 
     Returns:
-        What is in `summary.json` and, under `timings`, in `timings.json`.
+        See `MeasurementFolder.read`.
 
     Raises:
-        ElixirError: unusable settings, model or data, or `out` belongs to other settings,
-            holds something else or overlaps with the test set.
+        ElixirError: unusable settings, model, data or folder; see `MeasurementFolder`.
     """
-    _check(settings)
-    refuse_overlap(source, out, around=True)
-    part, unreadable, digest = evenly_spread(source, settings.count)
-    digests = {model: sha256_of(model) for model in {_weights(name) for name in settings.purifiers}}
-    about: dict[str, Any] = {
-        "test": source.location,
-        **json.loads(json.dumps(asdict(settings))),
-        "images": len(part.samples),
-        "images_sha256": digest,
-        "classifier_sha256": sha256_of(settings.classifier),
-        "weights_sha256": {name: digests[_weights(name)] for name in settings.purifiers},
-        "device": device.type,
-    }
-    summary, timings = out / "summary.json", out / "timings.json"
-    if not summary.exists():
-        classifier = load_classifier(settings.classifier, len(source.classes), device, source.classes)
-        loaded = {name: _load(name, device) for name in settings.purifiers}
-        result_folder(out, ("rows.jsonl", "static.svg"), ("rows.parquet", "timings.json"))
+    settings, weights = _checked(settings)
+    digest = cache(sha256_of)
+    weights_sha256 = {name: digest(model) for name, model in weights.items()}
+    folder = MeasurementFolder(source, out, asdict(settings), device, weights_sha256=weights_sha256)
+    if not folder.finished:
+        classifier = folder.load_classifier()
+        purifiers = {name: _load(name, model, device) for name, model in weights.items()}
+        log = folder.begin("static.svg")
+        adversarial = out / "adversarial"
         with writing(out):
-            (out / "adversarial").mkdir(exist_ok=True)
-        journal = ResultsLog(out / "rows.jsonl", about)
-        if not journal.entries:
-            for stale in (out / "adversarial").glob("*-*-*.safetensors"):
+            adversarial.mkdir(exist_ok=True)
+        if not log.entries:
+            for stale in adversarial.glob("*-*-*.safetensors"):
                 stale.unlink()
         defended = {
             name: Defended(classifier, purifier, settings.sigma, settings.draws, device)
-            for name, purifier in {UNDEFENDED: None, **loaded}.items()
+            for name, purifier in {UNDEFENDED: None, **purifiers}.items()
         }
-        _Measurement(part, defended, settings, journal, out / "adversarial", device).run(Progress(quiet))
-        _write_rows(out / "rows.parquet", journal, part)
-        results = summarize(journal.entries, [sample.label for sample in part.samples])
-        title = f"{Path(source.location).stem}, {len(part.samples)} images, mean of {len(settings.attacks)} attacks"
-        for mode in MODES if settings.adaptive else MODES[:1]:
-            replace_text(out / f"{mode}.svg", draw_robustness(results, mode, f"{mode} attacks: {title}"))
-        replace_json(timings, {"crafting": _crafting(journal), "machine": machine(device)})
-        replace_json(
-            summary, {"settings": about, "unreadable": unreadable, "results": [asdict(each) for each in results]}
+        _Measurement(folder, defended, settings, log, adversarial, device).run(Progress(quiet))
+        samples = folder.images.samples
+        results = summarize(log.entries, [sample.label for sample in samples])
+        title = f"{folder.title}, {len(samples)} images, mean of {len(settings.attacks)} attacks"
+        modes = MODES if settings.adaptive else MODES[:1]
+        folder.finish(
+            log,
+            list(_rows(log, samples)),
+            {f"{mode}.svg": draw_robustness(results, mode, f"{mode} attacks: {title}") for mode in modes},
+            {"crafting": _crafting(log)},
+            {"results": [asdict(each) for each in results]},
         )
-        journal.remove()
-    known = read_json(summary, "remove it to measure again")
-    if known.get("settings") != about:
-        raise ElixirError(f"{out} holds a measurement with other settings; choose another output folder")
-    return {**known, "timings": read_json(timings, f"remove it and {summary.name} to measure again")}
+    return folder.read()
 
 
+@dataclass(frozen=True)
 class _Measurement:
     """The loop over blocks and jobs."""
 
-    def __init__(
-        self,
-        part: Part,
-        defended: dict[str, Defended],
-        settings: Settings,
-        journal: ResultsLog,
-        folder: Path,
-        device: torch.device,
-    ) -> None:
-        self._part = part
-        self._defended = defended
-        self._settings = settings
-        self._journal = journal
-        self._folder = folder
-        self._device = device
+    folder: MeasurementFolder
+    defended: dict[str, Defended]
+    settings: Settings
+    log: ResultsLog
+    adversarial: Path
+    device: torch.device
 
     def run(self, progress: Progress) -> None:
-        """Do all jobs that the journal has not."""
-        jobs = list(_jobs(self._settings))
-        done = {(_Job(**entry["job"]), entry["block"]) for entry in self._journal.entries}
-        with progress.task("attacking", len(jobs) * len(self._part.samples)) as advance:
+        """Do all jobs that the log does not hold."""
+        jobs = list(_jobs(self.settings))
+        done = {(_Job(**entry["job"]), entry["block"]) for entry in self.log.entries}
+        with progress.task("attacking", len(jobs) * len(self.folder.images.samples)) as advance:
             for block in self._blocks():
                 clean: dict[str, Tensor] = {}
                 for job in jobs:
@@ -191,88 +168,85 @@ class _Measurement:
                     advance(len(block.ids))
 
     def _do(self, job: _Job, block: _Block, clean: Tensor) -> None:
-        adversarial, seconds = self._adversarial(job, block)
-        purified = self._purify(job.purifier, block, adversarial)
-        before = _distance(adversarial.float() / 255, block.images.float() / 255)
-        residual = torch.where(before > 0, _distance(purified, clean) / before, torch.nan)
-        self._journal.add(
+        attacked, seconds = self._attack(job, block)
+        purified = self._purify(job.purifier, block, attacked)
+        changed = _distance(attacked.float() / 255, block.images.float() / 255)
+        residual = torch.where(changed > 0, _distance(purified, clean) / changed, torch.nan).tolist()
+        self.log.add(
             {
                 "job": vars(job),
                 "block": block.number,
                 "first": block.first,
-                "predictions": self._defended[job.purifier].predict(purified).tolist(),
-                "residuals": [None if np.isnan(value) else round(value, 6) for value in residual.tolist()],
+                "predictions": self.defended[job.purifier].predict(purified).tolist(),
+                "residuals": [None if np.isnan(value) else round(value, RESIDUAL_DIGITS) for value in residual],
                 "seconds": seconds,
             }
         )
 
-    def _adversarial(self, job: _Job, block: _Block) -> tuple[Tensor, float]:
+    def _attack(self, job: _Job, block: _Block) -> tuple[Tensor, float]:
         """Images uint8 and the time that they took; of static attacks only the first purifier's job makes them."""
         if job.attack == CLEAN:
             return block.images, 0.0
-        victim = job.purifier if job.mode == "adaptive" else UNDEFENDED
-        path = self._folder / f"{job.attack}-{job.eps.replace('/', '_')}-{block.number}.safetensors"
-        if job.mode == "static" and path.exists():
-            return read_weights(path)[0]["images"].to(self._device), 0.0
+        static = job.mode == "static"
+        path = self.adversarial / f"{job.attack}-{job.eps.replace('/', '_')}-{block.number}.safetensors"
+        if static and path.exists():
+            return read_weights(path)[0]["images"].to(self.device), 0.0
+        victim = UNDEFENDED if static else job.purifier
         eps = budget(job.eps)
         key = (job.mode, victim, job.attack, eps, block.number)
-        generator = device_generator(self._device, self._settings.seed, *key)
-        attacked = self._defended[victim]
-        wait_for(self._device)
+        generator = device_generator(self.device, self.settings.seed, *key)
+        wait_for(self.device)
         start = time.perf_counter()
-        found = craft(
+        attacked = craft(
             ATTACKS[job.attack],
-            lambda x: attacked.log_probs(x, generator),
+            lambda x: self.defended[victim].log_probs(x, generator),
             block.images,
             block.labels,
             eps,
             generator,
         )
-        wait_for(self._device)
+        wait_for(self.device)
         seconds = time.perf_counter() - start
-        if job.mode == "static":
-            write_weights(path, {"images": found.cpu().contiguous()})
-        return found, seconds
+        if static:
+            write_weights(path, {"images": attacked.cpu().contiguous()})
+        return attacked, seconds
 
     def _purify(self, purifier: str, block: _Block, images: Tensor) -> Tensor:
-        return self._defended[purifier].purify(images.float() / 255, self._settings.seed, block.ids)
+        return self.defended[purifier].purify(images.float() / 255, self.settings.seed, block.ids)
 
     def _blocks(self) -> Iterator[_Block]:
-        samples = self._part.samples
-        pictures = ((place, decode(self._part.read(place)).rgb) for place in range(len(samples)))
-        most = CPU_IMAGES if self._device.type == "cpu" else CUDA_IMAGES
+        samples = self.folder.images.samples
+        pixels = ((index, self.folder.pixels(index)) for index in range(len(samples)))
         number = 0
-        for (height, width, _), same in groupby(pictures, key=lambda placed: placed[1].shape):
-            size = max(1, min(most, most * PIXELS // (height * width)))
+        for (_, height, width), same in groupby(pixels, key=lambda pair: pair[1].shape):
+            size = fitting(CPU_IMAGES if self.device.type == "cpu" else CUDA_IMAGES, height, width)
             while chosen := list(islice(same, size)):
-                places = [place for place, _ in chosen]
-                images = np.stack([rgb for _, rgb in chosen]).transpose(0, 3, 1, 2)
+                members = [samples[index] for index, _ in chosen]
                 yield _Block(
                     number,
-                    places[0],
-                    [samples[place].id for place in places],
-                    torch.tensor([samples[place].label for place in places], device=self._device),
-                    torch.from_numpy(np.ascontiguousarray(images)).to(self._device),
+                    chosen[0][0],
+                    [sample.id for sample in members],
+                    torch.tensor([sample.label for sample in members], device=self.device),
+                    torch.from_numpy(np.stack([image for _, image in chosen])).to(self.device),
                 )
                 number += 1
 
 
-def _check(settings: Settings) -> None:
-    if len(set(settings.purifiers)) < len(settings.purifiers):
-        raise ElixirError("a purifier is named twice")
+def _checked(settings: Settings) -> tuple[Settings, dict[str, str | None]]:
+    """Settings whose purifiers are named as in records, and the weights of each."""
+    weights = {recorded_model(name): name.partition("=")[2] or None for name in settings.purifiers}
+    if len(weights) < len(settings.purifiers):
+        raise ElixirError("a purifier is named twice; tell weights of one file name apart by relative paths")
     if len({budget(eps) for eps in settings.eps}) < len(settings.eps):
         raise ElixirError("an eps is given twice")
     if not 0 < settings.sigma <= 1:
         raise ElixirError(f"sigma must lie in (0, 1], in [0,1] pixel units, not {settings.sigma:g}")
+    return replace(settings, purifiers=tuple(weights)), weights
 
 
-def _weights(purifier: str) -> str | None:
-    return purifier.partition("=")[2] or None
-
-
-def _load(purifier: str, device: torch.device) -> Any:
+def _load(purifier: str, weights: str | None, device: torch.device) -> Purifier | None:
     name = purifier.partition("=")[0]
-    loaded = find("purifiers", name)(_weights(purifier), device)
+    loaded = find("purifiers", name)(weights, device)
     return None if name == UNDEFENDED else loaded
 
 
@@ -292,31 +266,26 @@ def _distance(one: Tensor, other: Tensor) -> Tensor:
     return (one - other).flatten(1).norm(dim=1)
 
 
-def _write_rows(path: Path, journal: ResultsLog, part: Part) -> None:
+def _rows(log: ResultsLog, samples: Sequence[Sample]) -> Iterator[dict[str, Any]]:
     """A row for every image and job."""
-    table: dict[str, list[Any]] = {}
-    for entry in journal.entries:
+    for entry in log.entries:
         outcomes = zip(entry["predictions"], entry["residuals"], strict=True)
-        for place, (prediction, residual) in enumerate(outcomes, entry["first"]):
-            sample = part.samples[place]
-            row = {"id": sample.id, "label": sample.label, **entry["job"], "prediction": prediction}
-            for key, value in {**row, "residual": np.nan if residual is None else residual}.items():
-                table.setdefault(key, []).append(value)
-    text = ("id", "mode", "purifier", "attack", "eps")
-    with writing(path):
-        write_columns(path, {key: np.array(values, object if key in text else None) for key, values in table.items()})
+        for index, (prediction, residual) in enumerate(outcomes, entry["first"]):
+            about = {"id": samples[index].id, "label": samples[index].label, **entry["job"]}
+            yield {**about, "prediction": prediction, "residual": np.nan if residual is None else residual}
 
 
-def _crafting(journal: ResultsLog) -> list[dict[str, Any]]:
+def _crafting(log: ResultsLog) -> list[dict[str, Any]]:
     """Seconds that adversarial images took, all budgets together; static ones are no purifier's."""
-    spent: dict[tuple[str, str, str], list[float]] = {}
-    for entry in journal.entries:
+    seconds: dict[tuple[str, str, str], float] = defaultdict(float)
+    images: dict[tuple[str, str, str], int] = defaultdict(int)
+    for entry in log.entries:
         mode, purifier, attack = (entry["job"][key] for key in ("mode", "purifier", "attack"))
         if entry["seconds"]:
-            total = spent.setdefault((mode, purifier if mode == "adaptive" else "", attack), [0.0, 0])
-            total[0] += entry["seconds"]
-            total[1] += len(entry["predictions"])
+            key = mode, purifier if mode == "adaptive" else "", attack
+            seconds[key] += entry["seconds"]
+            images[key] += len(entry["predictions"])
     return [
-        {"mode": mode, "purifier": purifier, "attack": attack, "seconds": seconds, "images": images}
-        for (mode, purifier, attack), (seconds, images) in spent.items()
+        {"mode": key[0], "purifier": key[1], "attack": key[2], "seconds": seconds[key], "images": images[key]}
+        for key in seconds
     ]

@@ -15,12 +15,13 @@ import torch
 from small_world import Blur, elixir
 from torch import Tensor
 
-from elixir.certification.accuracy import accuracies, radii_up_to
-from elixir.certification.certify import Settings, certify_dataset
-from elixir.certification.ledger import Ledger, Row
+from elixir.certification.accuracy import Row, accuracies, radii_up_to
+from elixir.certification.certify import Settings, certify_dataset, from_entry, to_entry
 from elixir.certification.sampling import Certificate
 from elixir.data.open import open_source
+from elixir.engine.run import Cost
 from elixir.errors import ElixirError
+from elixir.measurement.results_log import ResultsLog
 from elixir.models.classifier import SmallResNet, save_classifier
 
 CPU = torch.device("cpu")
@@ -52,7 +53,8 @@ def test_files(shapes: Path, tmp_path: Path, settings: Settings):
     assert [(row["id"], row["label"]) for row in rows] == 2 * [(sample.id, sample.label) for sample in every]
     assert [row["sigma"] for row in rows] == 12 * [0.25] + 12 * [0.12]
     assert all(row["draws"] == 40 and (row["radius"] > 0) == (not row["abstained"]) for row in rows)
-    assert found["timings"]["purifier_calls"] == 24 * 50
+    assert found["timings"]["nfe"] == 24 * 50
+    assert (found["settings"]["test"], found["settings"]["classifier"]) == ("shapes", "small.safetensors")
     assert 0 < found["timings"]["network_share"] < 1
     assert len(found["best"]) == len(found["radii"]) == 4
     drawing = ET.fromstring((tmp_path / "out" / "curve.svg").read_text())
@@ -78,7 +80,7 @@ def test_going_on_leaves_the_same_files(
 ):
     settings = replace(settings, adaptive=adaptive)
     certify(shapes, tmp_path / "whole", settings)
-    purify, left, ledger = Blur.purify, 4, tmp_path / "out" / "rows.jsonl"
+    purify, left, log = Blur.purify, 4, tmp_path / "out" / "rows.jsonl"
 
     def killed(self: Blur, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
         nonlocal left
@@ -93,9 +95,9 @@ def test_going_on_leaves_the_same_files(
         with pytest.raises(Killed):
             certify(shapes, tmp_path / "out", settings)
         left = 2
-        with ledger.open("a") as file:
+        with log.open("a") as file:
             file.write('{"id": "half a line')
-        finished.append(ledger.read_text().count("\n") - 1)
+        finished.append(log.read_text().count("\n") - 1)
     assert 0 < finished[0] < finished[1] < finished[2] < 24
     monkeypatch.undo()
     certify(shapes, tmp_path / "out", settings)
@@ -136,14 +138,11 @@ def test_other_settings_need_another_folder(shapes: Path, tmp_path: Path, settin
         certify(shapes, tmp_path / "open", settings)
 
 
-def test_a_ledger_gives_back_every_bit(tmp_path: Path):
+def test_the_log_gives_back_every_bit(tmp_path: Path):
     row = Row("a/\u00e9 b.png", 2, 0.1, Certificate(1, False, 1 / 3, 0.1 + 0.2, 7, 9))
-    ledger = Ledger(tmp_path / "rows.jsonl", {"seed": 1, "sigmas": [0.1]})
-    ledger.cost.calls = 5
-    ledger.add(row, ledger.cost)
-    again = Ledger(tmp_path / "rows.jsonl", {"seed": 1, "sigmas": [0.1]})
-    assert again.rows == [row]
-    assert again.cost.calls == 5
+    ResultsLog(tmp_path / "rows.jsonl", {"seed": 1, "sigmas": [0.1]}).add(to_entry(row, Cost(0.1, 0.2, 5)))
+    again = ResultsLog(tmp_path / "rows.jsonl", {"seed": 1, "sigmas": [0.1]})
+    assert [from_entry(entry) for entry in again.entries] == [(row, Cost(0.1, 0.2, 5))]
 
 
 @pytest.mark.parametrize(

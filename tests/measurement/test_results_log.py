@@ -25,9 +25,11 @@ def test_a_results_log_of_other_settings_or_a_damaged_one_is_refused(tmp_path: P
     ResultsLog(path, {"seed": 0})
     with pytest.raises(ElixirError, match="other settings"):
         ResultsLog(path, {"seed": 1})
-    path.write_bytes(path.read_bytes() + b"\xff\n")
-    with pytest.raises(ElixirError, match="is damaged"):
-        ResultsLog(path, {"seed": 0})
+    whole = path.read_bytes()
+    for line in (b"\xff\n", b"5\n"):
+        path.write_bytes(whole + line)
+        with pytest.raises(ElixirError, match="is damaged"):
+            ResultsLog(path, {"seed": 0})
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", None])

@@ -12,13 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.errors import ElixirError
+from elixir.robustness import ATTACKS, attack_names
 from elixir.robustness.apgd import AutoPGD, _checkpoints, cross_entropy, difference_of_logits_ratio
-from elixir.robustness.attacks import ATTACKS, attack_names, budget, craft, levels
-from elixir.robustness.base import LogProbs, margin
-from elixir.robustness.carlini_wagner import CarliniWagner
-from elixir.robustness.deepfool import DeepFool
-from elixir.robustness.diversity import diverse
-from elixir.robustness.gradient_sign import GradientSign
+from elixir.robustness.attacks import LogProbs, budget, craft, levels, margin
+from elixir.robustness.gradient_sign import GradientSign, diverse
+from elixir.robustness.minimal_norm import CarliniWagner, DeepFool
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from elixir.errors import ElixirError
 from elixir.models.denoiser import CONSISTENCY, EPSILON, PRIOR, load_denoiser
 from elixir.purifiers import consistency, identity, jpeg, median, network, prior
-from elixir.robustness.attacks import ATTACKS, craft
+from elixir.robustness import ATTACKS
+from elixir.robustness.attacks import craft
 from elixir.robustness.defended import Defended, differentiable, is_random
 
 CPU = torch.device("cpu")

@@ -20,12 +20,10 @@ from elixir.data.image import decode
 from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, save_classifier
-from elixir.robustness import measure
-from elixir.robustness.attacks import ATTACKS
+from elixir.robustness import ATTACKS, measure
 from elixir.robustness.defended import Defended
 from elixir.robustness.measure import Settings, measure_robustness
-from elixir.robustness.summary import Result, summarize
-from elixir.robustness.tables import Measurement, read_measurement, robustness_tables
+from elixir.robustness.report import Measurement, Result, read_measurement, robustness_tables, summarize
 
 CPU = torch.device("cpu")
 CERTAIN = ("rows.parquet", "static.svg", "adaptive.svg", "summary.json")
@@ -102,7 +100,7 @@ def test_going_on_leaves_the_same_files(
     shapes: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ):
     measured(shapes, tmp_path / "whole", settings)
-    predict, left, journal = Defended.predict, 9, tmp_path / "out" / "rows.jsonl"
+    predict, left, log = Defended.predict, 9, tmp_path / "out" / "rows.jsonl"
 
     def killed(self: Defended, purified: torch.Tensor) -> torch.Tensor:
         nonlocal left
@@ -115,14 +113,14 @@ def test_going_on_leaves_the_same_files(
     for done in (9, 18):
         with pytest.raises(Killed):
             measured(shapes, tmp_path / "out", settings)
-        assert journal.read_text().count("\n") == 1 + done
-        with journal.open("a") as file:
+        assert log.read_text().count("\n") == 1 + done
+        with log.open("a") as file:
             file.write('{"job": "half a li')
         left = 9
     monkeypatch.setattr(Defended, "predict", predict)
     measured(shapes, tmp_path / "out", settings)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
-    assert not journal.exists()
+    assert not log.exists()
 
 
 @pytest.mark.slow
@@ -273,9 +271,17 @@ def test_a_purifier_is_loaded_with_its_weights(shapes: Path, tmp_path: Path, set
         return Blur()
 
     monkeypatch.setitem(__import__("elixir.registry").registry._registered, ("purifiers", "blur"), load)
-    settings = replace(settings, attacks=("fgsm",), eps=("8/255",), count=2, purifiers=("blur=a.safetensors", "blur"))
-    measured(shapes, tmp_path / "out", settings)
-    assert given == ["a.safetensors", None]
+    weights = f"{tmp_path}/a.safetensors"
+    settings = replace(settings, attacks=("fgsm",), eps=("8/255",), count=2, purifiers=(f"blur={weights}", "blur"))
+    found = measured(shapes, tmp_path / "out", settings)
+    assert given == [weights, None]
+    assert found["settings"]["purifiers"] == ["blur=a.safetensors", "blur"]
+    assert {result["purifier"] for result in found["results"]} == {"blur=a.safetensors", "blur"}
+    assert (found["settings"]["test"], found["settings"]["classifier"]) == ("shapes", "small.safetensors")
+    with pytest.raises(ElixirError, match="by relative paths"):
+        measured(
+            shapes, tmp_path / "b", replace(settings, purifiers=("blur=/a/x.safetensors", "blur=/b/x.safetensors"))
+        )
 
 
 def test_attacks_that_not_all_have_met_stand_in_no_table():

@@ -1,0 +1,212 @@
+"""The frame of a measurement on test images: which images, the folder of its results, and how to compare such folders.
+
+    folder = MeasurementFolder(source, out, settings, device)
+    if not folder.finished:
+        ...                              # load the networks: what fails here leaves no folder
+        log = folder.begin("curve.svg")
+        ...                              # measure what `log.entries` does not hold yet, and add it
+        folder.finish(log, rows, drawings, timings, summary)
+    return folder.read()
+
+While it goes on, the results stand in `rows.jsonl`; then in `rows.parquet`, drawings, `timings.json` and, written last,
+`summary.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from elixir.data.columns import write_columns
+from elixir.data.image import decode
+from elixir.data.io import read_json, replace_json, replace_text, writing
+from elixir.data.open import refuse_overlap
+from elixir.data.paths import recorded
+from elixir.data.source import Source
+from elixir.data.subset import evenly_spread
+from elixir.data.workdir import refuse_other_settings, result_folder
+from elixir.errors import ElixirError
+from elixir.measurement.machine import machine
+from elixir.measurement.results_log import ResultsLog
+from elixir.models.classifier import Classifier
+from elixir.models.external import load_classifier
+from elixir.models.weights import sha256_of
+
+SMALL_IMAGE = 32 * 32
+"""Pixels of the images that batch sizes are given for."""
+
+
+class MeasurementFolder:
+    """Evenly spread images of a test set, and the folder of what is measured on them.
+
+    Args:
+        source: the test set; its classes are those of the classifier, in the same order.
+        out: the folder, made by `begin`.
+        settings: what the results depend on, besides the images; with "classifier" (see `load_classifier`) and "count"
+            (of images) among them. Paths of models are recorded by `recorded_model`.
+        device: where the networks run.
+        digests: of other models that the results depend on.
+
+    Attributes:
+        images: the chosen ones.
+        settings: all that the results depend on, as they are recorded.
+
+    Raises:
+        ElixirError: no image can be read, or `out` overlaps with the test set.
+    """
+
+    def __init__(
+        self, source: Source, out: Path, settings: Mapping[str, Any], device: torch.device, **digests: object
+    ) -> None:
+        refuse_overlap(source, out, around=True)
+        self._out = out
+        self._device = device
+        self._classes = source.classes
+        self._classifier: str = settings["classifier"]
+        self.images: Source
+        self.images, self._unreadable, sha256 = evenly_spread(source, settings["count"])
+        self.settings: dict[str, Any] = {
+            "test": recorded(source.location),
+            **json.loads(json.dumps(settings)),
+            "classifier": recorded_model(self._classifier),
+            "images": len(self.images.samples),
+            "images_sha256": sha256,
+            "classifier_sha256": sha256_of(self._classifier),
+            **digests,
+            "device": device.type,
+        }
+
+    @property
+    def finished(self) -> bool:
+        """Whether the results are there."""
+        return (self._out / "summary.json").exists()
+
+    @property
+    def title(self) -> str:
+        """Of the test set, for people."""
+        return name_of_test_set(self.settings)
+
+    def load_classifier(self) -> Classifier:
+        """See `load_classifier`; checked against the classes of the test set."""
+        return load_classifier(self._classifier, len(self._classes), self._device, self._classes)
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        """A chosen image, uint8 (3, h, w)."""
+        return decode(self.images.read(index)).rgb.transpose(2, 0, 1)
+
+    def begin(self, drawing: str) -> ResultsLog:
+        """Make the folder, and open the log of the results in it.
+
+        Args:
+            drawing: name of one that `finish` writes; where there is one, the other files are of a measurement as well.
+
+        Raises:
+            ElixirError: the folder holds something else or belongs to other settings, or cannot be written.
+        """
+        result_folder(self._out, ("rows.jsonl", drawing), ("rows.parquet", "timings.json"))
+        return ResultsLog(self._out / "rows.jsonl", self.settings)
+
+    def finish(
+        self,
+        log: ResultsLog,
+        rows: Sequence[Mapping[str, Any]],
+        drawings: Mapping[str, str],
+        timings: Mapping[str, object],
+        summary: Mapping[str, object],
+    ) -> None:
+        """Write all results, the summary last, and remove the log.
+
+        Args:
+            log: of `begin`.
+            rows: one or more of the same keys, for `rows.parquet`; numbers and text.
+            drawings: SVG, by file name.
+            timings: for `timings.json`, beside the machine.
+            summary: for `summary.json`, beside the settings.
+        """
+        columns = {
+            key: np.array([row[key] for row in rows], object if isinstance(value, str) else None)
+            for key, value in rows[0].items()
+        }
+        with writing(self._out / "rows.parquet"):
+            write_columns(self._out / "rows.parquet", columns)
+        for name, drawing in drawings.items():
+            replace_text(self._out / name, drawing)
+        replace_json(self._out / "timings.json", {**timings, "machine": machine(self._device)})
+        facts = {"settings": self.settings, "unreadable": self._unreadable, **summary}
+        replace_json(self._out / "summary.json", facts)
+        log.remove()
+
+    def read(self) -> dict[str, Any]:
+        """What is in `summary.json` and, under `timings`, in `timings.json`.
+
+        Raises:
+            ElixirError: a file is missing or damaged, or the results belong to other settings.
+        """
+        summary = read_json(self._out / "summary.json", "remove it to measure again")
+        other = f"{self._out} holds a measurement with other settings"
+        refuse_other_settings(summary.get("settings", {}), self.settings, other, "choose another output folder")
+        timings = read_json(self._out / "timings.json", "remove it and summary.json to measure again")
+        return {**summary, "timings": timings}
+
+
+def recorded_model(spec: str) -> str:
+    """A model as records name it: see `recorded`; "impure=/a/b.safetensors" becomes "impure=b.safetensors"."""
+    head, slash, rest = spec.partition("/")
+    return head + recorded(slash + rest) if head.endswith(("=", "@")) else recorded(spec)
+
+
+def fitting(most: int, height: int, width: int) -> int:
+    """How many images of a size are worth `most` of 32 x 32 pixels; at least 1, not more than `most`."""
+    return max(1, min(most, most * SMALL_IMAGE // (height * width)))
+
+
+def read_finished(folder: Path, what: str, command: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Contents of `summary.json` and `timings.json`.
+
+    Args:
+        folder: of a measurement.
+        what: it is, for the message.
+        command: that finishes it, likewise.
+
+    Raises:
+        ElixirError: it is not finished, or a file is damaged.
+    """
+    if not (folder / "summary.json").exists():
+        raise ElixirError(f"{folder} holds no finished {what}; run the same `elixir {command}` again to finish it")
+    return read_json(folder / "summary.json", "measure again"), read_json(folder / "timings.json", "measure again")
+
+
+def name_of_test_set(settings: Mapping[str, Any]) -> str:
+    """Of the test set, without folder and extension."""
+    return Path(settings["test"]).stem
+
+
+def hardware(timings: Mapping[str, Any]) -> str:
+    """The accelerator that a measurement ran on, or else the processor."""
+    return timings["machine"]["gpu"] or timings["machine"]["cpu"]
+
+
+class _Measured(Protocol):
+    @property
+    def settings(self) -> dict[str, Any]: ...
+
+    @property
+    def hardware(self) -> str: ...
+
+
+M = TypeVar("M", bound=_Measured)
+
+
+def measured_alike(measurements: Sequence[M], keys: Sequence[str]) -> list[list[M]]:
+    """Group measurements that can stand in one table: these settings and the hardware are the same."""
+    groups: dict[str, list[M]] = {}
+    for each in measurements:
+        way = [*(each.settings.get(key) for key in keys), each.hardware]
+        groups.setdefault(json.dumps(way), []).append(each)
+    return list(groups.values())
