@@ -1,4 +1,4 @@
-"""A classifier behind a purifier, as its user meets it and as an attacker who knows everything differentiates it."""
+"""A classifier behind a purifier: what it predicts, and the gradient that an attacker of the whole computes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from elixir.models.classifier import Classifier, predict
 from elixir.purifiers.base import Purifier
 from elixir.randomness import noise
 
-TINY = 1e-30
+MIN_GRADIENT = 1e-30
 
 
 class Defended:
@@ -38,9 +38,9 @@ class Defended:
 
     @torch.no_grad()
     def purify(self, x: Tensor, seed: int, ids: Sequence[str]) -> Tensor:
-        """What the classifier gets to see of images float32 (n, 3, h, w) in [0,1].
+        """What the classifier is given for images float32 (n, 3, h, w) in [0,1].
 
-        The noise belongs to (seed, id), so that an image and its adversarial twin meet the same.
+        The noise is seeded by (seed, id): it is the same for an image and its adversarial version.
         """
         if self._purifier is None:
             return x
@@ -52,18 +52,15 @@ class Defended:
         return predict(self._classifier, purified, self._device)
 
     def log_probs(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """What an attacker takes the gradient of.
+        """Log-probabilities float32 (n, k), differentiable in `x`.
 
         Where the purifier is random: the mean over draws, so that the gradient of the cross-entropy is the mean of the
-        draws' gradients (expectation over transformation, Athalye et al. 2018, section 4.2). The noise is the
-        attacker's own, new in every call.
+        draws' gradients (expectation over transformation, Athalye et al. 2018, section 4.2). The noise is new in every
+        call.
 
         Args:
             x: float32 (n, 3, h, w) in [0,1], on the device.
             generator: of the attacker's noise, on the device.
-
-        Returns:
-            Log-probabilities, float32 (n, k), differentiable in `x`.
         """
         if self._purifier is None:
             return self._classifier(x)[0].log_softmax(1)
@@ -97,7 +94,7 @@ def differentiable(purify: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
     def shrink(gradient: Tensor) -> Tensor:
         nonlocal scale
-        scale = gradient.abs().amax((1, 2, 3), keepdim=True).clamp_min(TINY)
+        scale = gradient.abs().amax((1, 2, 3), keepdim=True).clamp_min(MIN_GRADIENT)
         return gradient / scale
 
     inside = x.clone()
