@@ -15,7 +15,7 @@ from elixir.certification.accuracy import Row, accuracies, draw_curve, radii_up_
 from elixir.certification.sampling import Certificate, check, largest_radius
 from elixir.certification.smoothing import Named, SmoothedClassifier
 from elixir.data.source import Source
-from elixir.engine.run import Cost
+from elixir.engine.cost import Cost
 from elixir.errors import ElixirError
 from elixir.measurement.measurement_folder import MeasurementFolder, recorded_model
 from elixir.measurement.results_log import ResultsLog
@@ -108,9 +108,8 @@ def to_entry(row: Row, cost: Cost) -> dict[str, Any]:
 
 def from_entry(entry: dict[str, Any]) -> tuple[Row, Cost]:
     """The inverse of `to_entry`."""
-    fields = entry | {"certificate": Certificate(**entry["certificate"])}
-    cost = Cost(**fields.pop("cost"))
-    return Row(**fields), cost
+    certificate = Certificate(**entry["certificate"])
+    return Row(entry["id"], entry["label"], entry["sigma"], certificate), Cost(**entry["cost"])
 
 
 def _certify(
@@ -129,7 +128,7 @@ def _certify(
                 cost = Cost(
                     before.seconds + time.perf_counter() - start,
                     before.network_seconds + sum(each.cost.network_seconds for each in smoothed),
-                    before.calls + sum(each.cost.calls for each in smoothed),
+                    before.nfe + sum(each.cost.nfe for each in smoothed),
                 )
                 log.add(to_entry(Row(id, labels[id], sigma, certificate), cost))
                 advance(1)
@@ -149,6 +148,6 @@ def _rates(cost: Cost, rows: list[Row]) -> dict[str, object]:
         "network_seconds": cost.network_seconds,
         "network_share": cost.network_seconds / cost.seconds,
         "images_per_minute": 60 * len(rows) / cost.seconds,
-        "nfe": cost.calls,
+        "nfe": cost.nfe,
         "draws": sum(row.certificate.draws for row in rows),
     }

@@ -15,11 +15,11 @@ import torch
 from small_world import Blur, elixir
 from torch import Tensor
 
-from elixir.certification.accuracy import Row, accuracies, radii_up_to
+from elixir.certification.accuracy import Row
 from elixir.certification.certify import Settings, certify_dataset, from_entry, to_entry
 from elixir.certification.sampling import Certificate
 from elixir.data.open import open_source
-from elixir.engine.run import Cost
+from elixir.engine.cost import Cost
 from elixir.errors import ElixirError
 from elixir.measurement.results_log import ResultsLog
 from elixir.models.classifier import SmallResNet, save_classifier
@@ -191,20 +191,3 @@ def test_command(shapes: Path, tmp_path: Path, settings: Settings, monkeypatch, 
     assert json.loads(capsys.readouterr().out)["settings"]["sigmas"] == [0.25]
     assert elixir(monkeypatch, *command) == 0
     assert "sigma 0.25" in capsys.readouterr().out
-
-
-def test_accuracies_by_hand():
-    def row(id: str, sigma: float, prediction: int, radius: float) -> Row:
-        return Row(id, 1, sigma, Certificate(prediction, radius == 0, radius, 0.5, 0, 0))
-
-    low = [row("a", 0.1, 1, 0.3), row("b", 0.1, 1, 0.2), row("c", 0.1, 2, 0.3), row("d", 0.1, 1, 0)]
-    high = [row("a", 0.5, 1, 0.9), row("b", 0.5, 2, 0.6), row("c", 0.5, 1, 0), row("d", 0.5, 2, 0)]
-    found = accuracies([*low, *high], [0.1, 0.5], [0, 0.25, 0.5, 0.75, 1])
-    assert found["sigmas"][0]["certified"] == [0.5, 0.25, 0, 0, 0]
-    assert found["sigmas"][0]["wrong"] == [0.25, 0.25, 0, 0, 0]
-    assert found["sigmas"][0]["abstained"] == [0.25, 0.5, 1, 1, 1]
-    assert found["sigmas"][1]["certified"] == [0.25, 0.25, 0.25, 0.25, 0]
-    assert [best["sigma"] for best in found["best"]] == [0.1, 0.1, 0.5, 0.5, 0.1]
-    assert found["average"] == (0.5 + 0.25 + 0.25 + 0.25) / 4
-    assert radii_up_to(0.3) == [0, 0.25, 0.5, 0.75]
-    assert radii_up_to(1.232) == [0, 0.25, 0.5, 0.75, 1]

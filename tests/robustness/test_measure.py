@@ -23,7 +23,7 @@ from elixir.models.classifier import SmallResNet, save_classifier
 from elixir.robustness import ATTACKS, measure
 from elixir.robustness.defended import Defended
 from elixir.robustness.measure import Settings, measure_robustness
-from elixir.robustness.report import Measurement, Result, read_measurement, robustness_tables, summarize
+from elixir.robustness.report import Result, read_measurement, robustness_tables
 
 CPU = torch.device("cpu")
 CERTAIN = ("rows.parquet", "static.svg", "adaptive.svg", "summary.json")
@@ -158,19 +158,6 @@ def test_a_seed_decides_everything(shapes: Path, tmp_path: Path, settings: Setti
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
-def test_an_unchanged_image_has_no_residual():
-    job = {"mode": "static", "purifier": "jpeg", "attack": "cw", "eps": "8/255"}
-    entries = [
-        {"job": job, "first": 0, "predictions": [1, 2], "residuals": [None, 0.5]},
-        {"job": job, "first": 2, "predictions": [0], "residuals": [1.5]},
-    ]
-    (found,) = summarize(entries, [1, 1, 0])
-    assert (found.accuracy, found.residual, found.images) == (2 / 3, 1.0, 3)
-    assert found.low < 2 / 3 < found.high
-    (none,) = summarize([{"job": job, "first": 0, "predictions": [1], "residuals": [None]}], [1])
-    assert none.residual is None
-
-
 @pytest.mark.slow
 def test_images_of_several_sizes(shapes: Path, tmp_path: Path, settings: Settings):
     from small_world import png
@@ -282,20 +269,3 @@ def test_a_purifier_is_loaded_with_its_weights(shapes: Path, tmp_path: Path, set
         measured(
             shapes, tmp_path / "b", replace(settings, purifiers=("blur=/a/x.safetensors", "blur=/b/x.safetensors"))
         )
-
-
-def test_attacks_that_not_all_have_met_stand_in_no_table():
-    def outcome(purifier: str, attack: str, accuracy: float) -> Result:
-        return Result("static", purifier, attack, "0" if attack == "clean" else "8/255", 10, accuracy, 0.0, 1.0, None)
-
-    settings = {"test": "t", "images_sha256": "", "classifier": "", "classifier_sha256": ""}
-    settings |= {"sigma": 0.1, "draws": 1, "seed": 0, "images": 10}
-    both = [outcome("none", "clean", 1.0), outcome("none", "fgsm", 0.5), outcome("none", "cw", 0.1)]
-    one = [outcome("impure=a.safetensors", "clean", 0.9), outcome("impure=a.safetensors", "fgsm", 0.7)]
-    table = robustness_tables([Measurement(settings, both, "here"), Measurement(settings, one, "here")])
-    assert table.splitlines()[2:] == [
-        "| purifier | clean | fgsm | mean |",
-        "|---|---|---|---|",
-        "| none | 100.0 | 50.0 | 50.0 |",
-        "| impure | 90.0 | 70.0 | 70.0 |",
-    ]
