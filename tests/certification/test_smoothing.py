@@ -70,7 +70,7 @@ def test_noise_is_standard_normal_and_not_clipped():
     smoothed.certify(images, ids, 50, 200, 0.001)
     draws = torch.cat(purifier.seen)
     assert len(draws) == 2 * 250
-    assert smoothed.cost.calls == 3 * len(draws)
+    assert smoothed.cost.nfe == 3 * len(draws)
     assert len(draws.flatten(1).unique(dim=0)) == len(draws)
     assert draws.min() < 0
     assert draws.max() > 1
