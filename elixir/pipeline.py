@@ -17,7 +17,7 @@ from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
 from elixir.data.open import open_sink, open_source, refuse_overlap
 from elixir.data.paths import recorded
 from elixir.data.source import Source
-from elixir.data.tables import TableSource
+from elixir.data.table import TableSource
 from elixir.data.workdir import WorkDir
 from elixir.detection.decide import label_reports
 from elixir.detection.thresholds import Thresholds

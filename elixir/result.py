@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elixir.data.io import RUN_FOLDER, read_json, replacing
-from elixir.data.manifest import class_names, read_manifest
+from elixir.data.manifest import class_names, current_names, read_manifest
 from elixir.data.paths import printable, unescape
 from elixir.detection.decide import LabelReport, label_reports
 from elixir.engine.cost import Cost
@@ -194,7 +194,7 @@ def read_result(folder: Path, path: Path | None = None) -> Result:
     """
     evidence = folder / RUN_FOLDER
     findings, costs, config = (
-        read_json(evidence / f"{name}.json", "give what `elixir sanitize` has written")
+        current_names(read_json(evidence / f"{name}.json", "give what `elixir sanitize` has written"))
         for name in ("findings", "timings", "run")
     )
     table, reports = read_manifest(evidence / "manifest.parquet"), label_reports(findings)

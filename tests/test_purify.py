@@ -17,7 +17,7 @@ from torch import Tensor
 
 from elixir.data.open import open_source
 from elixir.data.sample_data import TEST
-from elixir.data.tables import TableSamples, TableSource
+from elixir.data.table import TableSamples, TableSource
 from elixir.errors import ElixirError
 from elixir.purifiers.base import Purifier
 from elixir.purifiers.identity import Identity

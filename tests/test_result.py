@@ -132,7 +132,7 @@ def test_what_could_not_be_copied_is_told(tmp_path: Path) -> None:
     os.mkfifo(src / "cat/<b>.png")
     result = clean(src, tmp_path / "dst")
     told = "1 files could not be read and so not copied: cat/<b>.png"
-    assert result.uncopied == result.as_dict()["uncopied"] == ["cat/<b>.png"]
+    assert result.unreadable_files == result.as_dict()["unreadable_files"] == ["cat/<b>.png"]
     assert f"\n{told}\n" in result.summary()
     assert f"\n{told}\n" in (tmp_path / "dst/.elixir/summary.txt").read_text()
     page = (tmp_path / "dst/.elixir/report.html").read_text()
@@ -146,7 +146,7 @@ def test_what_could_not_be_copied_is_told(tmp_path: Path) -> None:
     assert r"dog/\x1b3.png, ... (all in .elixir/findings.json)" in summary
     assert "\x1b" not in summary
     whole = clean(make_tree(tmp_path / "whole", images("cat/a.png", "cat/b.png", "dog/c.png")), tmp_path / "all")
-    assert whole.uncopied == []
+    assert whole.unreadable_files == []
     assert "could not be read" not in whole.summary() + (tmp_path / "all/.elixir/report.html").read_text()
 
 

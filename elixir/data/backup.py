@@ -1,10 +1,14 @@
-"""The originals of changed samples, and what else it takes to rebuild the input."""
+"""The backup in an output: originals of changed samples, quarantine, and what else it takes to rebuild the input.
+
+Changed samples are kept in `.elixir/originals` ("purified", "relabelled", "dropped") or `.elixir/quarantine`
+("quarantined"): a file with the sample's id as its path, or for tables a row of `.elixir/originals.parquet` or
+`.elixir/quarantine.parquet`. `.elixir/restore.json` holds the rest; `elixir.data.restore` reads it all.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 import stat
 from pathlib import Path
@@ -14,23 +18,20 @@ import pyarrow as pa
 
 from elixir.data.folder import FolderSource
 from elixir.data.io import RUN_FOLDER, copy, empty_folder, replace_text, writing
+from elixir.data.parquet import ParquetWriter, files_by_split, numbered
 from elixir.data.paths import unescape
-from elixir.data.rows import ParquetRows
-from elixir.data.sink import Decision
-from elixir.data.source import Kind, Source
-from elixir.data.table_writer import ParquetWriter, numbered, with_image
-from elixir.data.tables import TableSource
+from elixir.data.sink import Decision, Sink
+from elixir.data.source import Source
+from elixir.data.table import TableSource, with_image
 
 ORIGINALS, QUARANTINE, COLUMNS = "originals", "quarantine", "columns"
 
 
-def open_originals(folder: Path, source: Source, columns: bool) -> FileOriginals | RowOriginals:
-    """Prepare an empty output folder; originals kept there by an earlier attempt are removed.
+def empty_output(folder: Path) -> None:
+    """Prepare an output folder; the backup of an earlier attempt is removed.
 
-    Args:
-        folder: the output.
-        source: what it is made from.
-        columns: for a table, whether untouched rows have more in them than the output can hold.
+    Raises:
+        ElixirError: it holds something else, or cannot be written.
     """
     empty_folder(folder)
     run = folder / RUN_FOLDER
@@ -38,65 +39,70 @@ def open_originals(folder: Path, source: Source, columns: bool) -> FileOriginals
         run.mkdir(exist_ok=True)
         for name in (ORIGINALS, QUARANTINE):
             shutil.rmtree(run / name, ignore_errors=True)
-    if isinstance(source, FolderSource):
-        return FileOriginals(folder, source)
-    if isinstance(source, TableSource):
-        return RowOriginals(folder, source, columns)
-    raise TypeError(f"{type(source).__name__} was not made by open_source")
 
 
-def write_facts(
-    folder: Path, originals: FileOriginals | RowOriginals, sink: Kind, outputs: list[tuple[str, str]]
-) -> None:
-    """Write `.elixir/restore.json`: what it takes to rebuild the source, apart from its samples.
+class SinkWithBackup:
+    """Writes the decisions, one call of `write` for every sample in ascending order, then `close`.
 
     Args:
-        folder: the output.
-        originals: of the source.
-        sink: kind of the output.
-        outputs: for a table, stem of the output's row names and path of the file or dataset folder, for each part.
+        folder: the output, from `empty_output`.
+        source: what the decisions are about.
+        sink: of the samples that are in the output.
+
+    Attributes:
+        unreadable_files: ids of samples, and paths of other files, whose bytes could not be read and so are not kept.
     """
-    facts: dict[str, Any] = {"sink": sink, "kind": originals.source.kind}
-    facts |= {"outputs": outputs, "uncopied": originals.uncopied}
-    if isinstance(originals, FileOriginals):
-        facts |= {"folders": originals.source.folders, "others": originals.source.others}
-    else:
-        source = originals.source
-        chosen, *copies = table_files(source).values() or [{}]
-        facts |= {
-            "schema": base64.b64encode(source.rows.schema.serialize()).decode(),
-            "image": source.image,
-            "about": source.about,
-            "split": source.split,
-            "siblings": None if source.siblings is None else list(source.siblings),
-            "parts": source.rows.parts,
-            "files": [str(path) for path in chosen],
-            "copies": [str(path) for files in copies for path in files],
-            "columns": originals.columns,
-        }
-    replace_text(folder / RUN_FOLDER / "restore.json", json.dumps(facts, indent=1))
+
+    def __init__(self, folder: Path, source: Source, sink: Sink) -> None:
+        self._folder = folder
+        self._sink = sink
+        if isinstance(source, FolderSource):
+            self._backup: FileBackup | RowBackup = FileBackup(folder, source)
+        elif isinstance(source, TableSource):
+            self._backup = RowBackup(folder, source, columns=not sink.whole_rows)
+        else:
+            raise TypeError(f"{type(source).__name__} was not made by open_source")
+        self.unreadable_files = self._backup.unreadable
+
+    def write(self, index: int, decision: Decision) -> str:
+        """Write one sample and keep the original of a changed one.
+
+        Returns:
+            See `Sink.write`; "" if the sample is not in the output.
+
+        Raises:
+            ElixirError: the disk is full or read-only, or the source has changed under way.
+        """
+        self._backup.keep(index, decision)
+        return self._sink.write(index, decision) if decision.written else ""
+
+    def original(self, index: int, decision: Decision) -> str:
+        """Path below the folder, escaped, of the file that keeps this sample's original.
+
+        It is "" if the sample is untouched or could not be read.
+        """
+        return self._backup.place(index, decision)
+
+    def close(self) -> None:
+        """Write what belongs to the whole dataset."""
+        self._sink.close()
+        others = self._folder if self._sink.kind == "folder" else self._folder / RUN_FOLDER / ORIGINALS
+        self._backup.close(others)
+        facts = {"sink": self._sink.kind, "outputs": self._sink.outputs, "unreadable_files": self.unreadable_files}
+        replace_text(self._folder / RUN_FOLDER / "restore.json", json.dumps(facts | self._backup.facts(), indent=1))
 
 
-def table_files(source: TableSource) -> dict[str, dict[Path, Path]]:
-    """Parquet files by split, the chosen one first: path in the output and the file itself."""
-    if not isinstance(source.rows, ParquetRows):
-        return {}
-    splits = {source.split: source.rows.files, **(source.siblings or {})}
-    common = os.path.commonpath([file.parent for files in splits.values() for file in files])
-    return {split: {file.relative_to(common): file for file in files} for split, files in splits.items()}
-
-
-class FileOriginals:
+class FileBackup:
     """Originals of a folder, as files of the same path; a link that cannot be followed is kept as a link.
 
     Attributes:
-        uncopied: ids of samples, and paths of other files, whose bytes could not be read.
+        unreadable: ids of samples, and paths of other files, whose bytes could not be read.
     """
 
     def __init__(self, folder: Path, source: FolderSource) -> None:
         self.folder = folder
         self.source = source
-        self.uncopied: list[str] = []
+        self.unreadable: list[str] = []
 
     def keep(self, index: int, decision: Decision) -> None:
         """Keep one sample as it was, if the decision changes it."""
@@ -116,24 +122,30 @@ class FileOriginals:
         """Copy any file of the source, given by its escaped path, or note that it cannot be read."""
         source = self.source.root / unescape(path)
         if not _is_readable_file(source):
-            self.uncopied.append(path)
+            self.unreadable.append(path)
             return
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
         copy(source, target, self.folder / RUN_FOLDER / "partial")
 
     def place(self, index: int, decision: Decision) -> str:
-        """See `Sink.original`."""
+        """See `SinkWithBackup.original`."""
         id = self.source.samples[index].id
-        if decision.action == "kept" or id in self.uncopied:
+        if decision.action == "kept" or id in self.unreadable:
             return ""
         return f"{RUN_FOLDER}/{_kept_in(decision)}/{id}"
 
-    def close(self) -> None:
-        """Nothing is left to do."""
+    def close(self, others: Path) -> None:
+        """Copy the files that are no samples below a folder."""
+        for path in self.source.others:
+            self.copy(path, others / unescape(path))
+
+    def facts(self) -> dict[str, Any]:
+        """What restoring needs to know, apart from the samples."""
+        return {"kind": self.source.kind, "folders": self.source.folders, "others": self.source.others}
 
 
-class RowOriginals:
+class RowBackup:
     """Originals of a table, as rows of the same columns and one more with their number.
 
     Args:
@@ -145,7 +157,7 @@ class RowOriginals:
     def __init__(self, folder: Path, source: TableSource, columns: bool) -> None:
         self.source = source
         self.columns = columns
-        self.uncopied: list[str] = []
+        self.unreadable: list[str] = []
         schema = numbered(source.rows.schema)
         self._number = schema.names[-1]
         parts = (ORIGINALS, QUARANTINE, COLUMNS) if columns else (ORIGINALS, QUARANTINE)
@@ -159,13 +171,30 @@ class RowOriginals:
             self._add(COLUMNS, index, with_image(self.source.rows.row(index), self.source.image, None))
 
     def place(self, index: int, decision: Decision) -> str:
-        """See `Sink.original`."""
+        """See `SinkWithBackup.original`."""
         return "" if decision.action == "kept" else f"{RUN_FOLDER}/{_kept_in(decision)}.parquet"
 
-    def close(self) -> None:
-        """Finish the files."""
+    def close(self, others: Path) -> None:
+        """Finish the files; a table has no others."""
         for writer in self._writers.values():
             writer.close()
+
+    def facts(self) -> dict[str, Any]:
+        """See `FileBackup.facts`."""
+        source = self.source
+        chosen, *copies = files_by_split(source).values() or [{}]
+        return {
+            "kind": source.kind,
+            "schema": base64.b64encode(source.rows.schema.serialize()).decode(),
+            "image": source.image,
+            "about": source.rows.about,
+            "split": source.split,
+            "siblings": None if source.siblings is None else list(source.siblings),
+            "parts": source.rows.parts,
+            "files": [str(path) for path in chosen],
+            "copies": [str(path) for files in copies for path in files],
+            "columns": self.columns,
+        }
 
     def _add(self, part: str, index: int, row: pa.Table) -> None:
         self._writers[part].add(row.append_column(self._number, [[index]]))

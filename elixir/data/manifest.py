@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elixir.data.io import read_table, replacing
@@ -58,6 +60,9 @@ class ManifestRow:
     original: str
 
 
+RENAMED = {"suspicion": "poison_score", "uncopied": "unreadable_files"}
+"""What outputs of Elixir 0.2 call otherwise: columns of the manifest, and facts in their JSON files."""
+
 _TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float32(), "bool": pa.bool_()}
 _FIELDS = [pa.field(name, _TYPES[kind]) for name, kind in ManifestRow.__annotations__.items()]
 SCHEMA = pa.schema([*_FIELDS, pa.field("class", pa.string()), pa.field("new_class", pa.string())])
@@ -88,7 +93,17 @@ def read_manifest(path: Path) -> pa.Table:
     Raises:
         ElixirError: it is missing or damaged.
     """
-    return read_table(path, "give what `elixir sanitize` has written")
+    table = read_table(path, "give what `elixir sanitize` has written")
+    renamed = table.rename_columns([RENAMED.get(name, name) for name in table.column_names])
+    if "flagged" not in renamed.column_names:  # 0.2 gave a reason to each of them, and else to unreadable ones only
+        flagged = pc.and_(pc.not_equal(renamed["reason"], ""), pc.greater(renamed["height"], 0))
+        renamed = renamed.append_column("flagged", flagged).select(SCHEMA.names)
+    return renamed.replace_schema_metadata(table.schema.metadata)
+
+
+def current_names(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts of a run, such as those in `restore.json`, under the names of today if the run was one of 0.2."""
+    return {RENAMED.get(name, name): value for name, value in facts.items()}
 
 
 def class_names(manifest: pa.Table) -> list[str]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from pathlib import Path
 from typing import Any
 
-from elixir.data import tables
-from elixir.data.folder import FolderSource
-from elixir.data.folder_sink import FolderSink
+import datasets
+
+from elixir.data.backup import SinkWithBackup, empty_output
+from elixir.data.folder import FolderSink, FolderSource
+from elixir.data.hf import DatasetRows, HfSink, open_dataset, open_hub, open_saved
 from elixir.data.io import real_path, resolving
+from elixir.data.parquet import ParquetSink, open_parquet
 from elixir.data.paths import escape, unescape
-from elixir.data.sink import Sink
 from elixir.data.source import Kind, Source
-from elixir.data.subset import Part
-from elixir.data.table_sink import HfSink, ParquetSink
+from elixir.data.subset import Subset
+from elixir.data.table import Choice, TableSource, has_paths, open_table
+from elixir.data.torch_dataset import TorchRows
 from elixir.errors import ElixirError
 
 
@@ -34,7 +38,7 @@ def open_source(
         src: a class-per-folder tree, a folder written by `save_to_disk`, a parquet file, a folder or glob of parquet
             files, the name of a dataset on the Hugging Face hub, a `datasets.Dataset` or `DatasetDict`, or a torch
             dataset of (image, label) with images as PIL, uint8 or float [0,1] tensors (c, h, w), or arrays (h, w, c);
-            or a `Part` of an opened source.
+            or a `Subset` of an opened source.
         image: column of a table with the images, where it cannot be told from the types.
         label: column of a table with the labels, likewise.
         split: part of a dataset with several; only this part is read.
@@ -44,18 +48,18 @@ def open_source(
     Raises:
         ElixirError: there is no such thing, or no labelled images in it.
     """
-    if isinstance(src, Part):
+    if isinstance(src, Subset):
         return src
-    choice = tables.Choice(image, label, split, usual)
+    choice = Choice(image, label, split, usual)
     if not isinstance(src, str | Path):
-        return tables.open_object(src, choice)
+        return _open_object(src, choice)
     with resolving(src):
         path = Path(src).expanduser()
     if path.is_dir():
         if _is_saved(path):
-            return tables.open_saved(path, choice)
+            return open_saved(path, choice)
         if files := _parquet_files(path):
-            return tables.open_parquet(files, choice, str(path))
+            return open_parquet(files, choice, str(path))
         if choice.given:
             raise ElixirError(
                 f"{path} is a folder of images; leave out --image, --label and --split, which are for tables"
@@ -64,25 +68,20 @@ def open_source(
     if path.is_file():
         if path.suffix != ".parquet":
             raise ElixirError(f"{path} is a file; give a folder of images, a dataset folder or a .parquet file")
-        return tables.open_parquet([path], choice, str(path))
+        return open_parquet([path], choice, str(path))
     if glob.has_magic(str(path)):
         names = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
         files = sorted(Path(name) for name in names if name.endswith(".parquet"))
         if not files:
             raise ElixirError(f"no parquet file matches {path}; check the pattern")
-        return tables.open_parquet(files, choice, str(path))
+        return open_parquet(files, choice, str(path))
     if isinstance(src, str) and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", src) and path.suffix != ".parquet":
-        return tables.open_hub(src, choice)
+        return open_hub(src, choice)
     raise ElixirError(f"{path} does not exist (or cannot be seen from here); check the path")
 
 
-def open_sink(kind: Kind, folder: Path, source: Source) -> Sink:
-    """Start the output.
-
-    Changed samples keep their original in `.elixir/originals` ("purified", "relabelled", "dropped") or
-    `.elixir/quarantine` ("quarantined"): a file with the sample's id as its path, or for tables a row of
-    `.elixir/originals.parquet` or `.elixir/quarantine.parquet`. `.elixir/restore.json` holds what else is needed to
-    rebuild the input.
+def open_sink(kind: Kind, folder: Path, source: Source) -> SinkWithBackup:
+    """Start the output, which keeps the originals of changed samples (see `SinkWithBackup`).
 
     Args:
         kind: of the output.
@@ -92,7 +91,9 @@ def open_sink(kind: Kind, folder: Path, source: Source) -> Sink:
     Raises:
         ElixirError: the folder is not empty or cannot be written.
     """
-    return {"folder": FolderSink, "hf": HfSink, "parquet": ParquetSink}[kind](folder, source)
+    empty_output(folder)
+    sink = {"folder": FolderSink, "hf": HfSink, "parquet": ParquetSink}[kind](folder, source)
+    return SinkWithBackup(folder, source, sink)
 
 
 def place_of(source: Source) -> Path:
@@ -131,11 +132,45 @@ def _places(source: Source) -> list[Path]:
     """The files and folders on disk that a source is read from."""
     opened = place_of(source)
     places = [opened] if opened.exists() else []
-    if isinstance(source, tables.TableSource):
+    if isinstance(source, TableSource):
         parts = (source.rows, *(source.siblings or {}).values())
-        places += [place for part in parts for place in tables.places(part)]
-        places += tables.named_folders(source)
+        places += [place for part in parts for place in _files(part)]
+        places += _image_folders(source)
     return places
+
+
+def _files(part: Any) -> list[Path]:
+    """Those that rows or a sibling (see `TableSource`) are read from."""
+    if isinstance(part, Path):
+        return [part]
+    if isinstance(part, DatasetRows):
+        part = part.dataset
+    if isinstance(part, datasets.Dataset):
+        return [Path(file["filename"]).parent for file in part.cache_files]
+    return list(part if isinstance(part, list) else getattr(part, "files", []))
+
+
+def _image_folders(source: TableSource) -> set[Path]:
+    """The folders of image files that a `datasets` or torch dataset does not hold but names."""
+    if isinstance(source.rows, TorchRows):
+        pairs = getattr(source.rows.dataset, "samples", None)
+        paths = [pair[0] for pair in pairs if isinstance(pair, tuple)] if isinstance(pairs, list) else []
+    elif isinstance(source.rows, DatasetRows) and has_paths(source.rows, source.image):
+        paths = [path for piece in source.rows.column(source.image, "path") for path in piece.to_pylist()]
+    else:
+        paths = []
+    named = {os.path.dirname(path) for path in paths if isinstance(path, str)}  # noqa: PTH120 - there are many
+    return {Path(folder) for folder in named if folder and Path(folder).is_dir()}
+
+
+def _open_object(src: Any, choice: Choice) -> TableSource:
+    if isinstance(src, datasets.Dataset | datasets.DatasetDict):
+        return open_dataset(src, choice)
+    if isinstance(src, datasets.IterableDatasetDict):
+        raise ElixirError("a dataset that is streamed has no length; load it without streaming=True")
+    if hasattr(src, "__len__") and hasattr(src, "__getitem__"):
+        return open_table(TorchRows(src), "hf", f"{type(src).__name__} of {len(src)} images", choice)
+    raise ElixirError(f"cannot read samples from a {type(src).__name__}: give a path, or a dataset with a length")
 
 
 def _is_saved(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import weakref
 from collections.abc import Callable, Iterator
@@ -35,8 +36,8 @@ def _neighbours(records: np.ndarray) -> Iterator[tuple[int, int]]:
 class PixelStore:
     """Records of uint8 (3, size, size) one after another in a single file.
 
-    Records may be written in any order and again; reading holds only what was asked for. The file is not memory-mapped,
-    because mapped pages count as resident memory.
+    Records may be written in any order and again. Reading maps the file and copies what was asked for. Writing does
+    not map it, because a full disk would then end the process.
 
     Args:
         path: of the file; made when missing.
@@ -80,7 +81,7 @@ class PixelStore:
                     rest, offset = rest[written:], offset + written
 
     def read(self, indices: Tensor | np.ndarray) -> Tensor:
-        """Read records in the order asked for, neighbours in one go.
+        """Read records in the order asked for.
 
         Args:
             indices: int64 (n,).
@@ -95,16 +96,12 @@ class PixelStore:
         images = np.empty((len(wanted), *self.shape), np.uint8)
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise ElixirError(f"{self.path} holds {len(self)} images, not number {wanted.max()}; index again")
-        for first, last in _neighbours(wanted):
-            self._read_into(images[first:last].reshape(-1).data, int(wanted[first]) * self._record)
+        if len(wanted):
+            records = np.frombuffer(
+                mmap.mmap(self._file, 0, access=mmap.ACCESS_READ), np.uint8, len(self) * self._record
+            )
+            images = records.reshape(-1, *self.shape)[wanted]
         return torch.from_numpy(images)
-
-    def _read_into(self, rest: memoryview, offset: int) -> None:
-        while rest:
-            got = os.preadv(self._file, [rest], offset)
-            if not got:
-                raise ElixirError(f"{self.path} has become shorter while it was read; index again")
-            rest, offset = rest[got:], offset + got
 
     def close(self) -> None:
         """Close the file, which happens by itself when the store is not needed any more."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,17 +16,16 @@ import numpy as np
 import pyarrow as pa
 
 from elixir.data.backup import COLUMNS, ORIGINALS, QUARANTINE
-from elixir.data.io import RUN_FOLDER, copy, occupied, read_json, read_table, real_path, refuse_mount, writing
+from elixir.data.hf import ArrowWriter, saved_rows, write_siblings
+from elixir.data.io import RUN_FOLDER, copy, read_json, read_table, real_path, writing
+from elixir.data.manifest import current_names
+from elixir.data.parquet import ParquetRows, ParquetWriter
 from elixir.data.paths import escape, unescape
-from elixir.data.rows import ParquetRows, Rows
-from elixir.data.table_sink import write_siblings
-from elixir.data.table_writer import ArrowWriter, ParquetWriter, TableWriter, conform, with_image
-from elixir.data.tables import saved_rows
-from elixir.data.workdir import locked
+from elixir.data.table import Rows, RowWriter, conform, with_image
+from elixir.data.workdir import WorkDir
 from elixir.errors import ElixirError
 
 _MANIFEST = ("id", "action", "output", "sha256_in")
-TREE = "tree"  # what is being built, in the work folder
 
 
 def restore(dst: Path, out: Path) -> int:
@@ -51,27 +49,23 @@ def restore(dst: Path, out: Path) -> int:
     """
     dst, out = real_path(dst), real_path(out)
     manifest = _read_manifest(dst)
-    facts = read_json(dst / RUN_FOLDER / "restore.json", "give the output folder of a finished run")
+    facts = current_names(read_json(dst / RUN_FOLDER / "restore.json", "give the output folder of a finished run"))
     if out.is_relative_to(dst):
         raise ElixirError(f"{escape(str(out))} is inside {escape(str(dst))}; restore to another place")
-    if occupied(out):
-        raise ElixirError(f"{escape(str(out))} is not empty; give a folder that does not exist yet")
-    refuse_mount(out)
-    work = out.with_name(f".{out.name[:80]}.elixir-restore")
-    with locked(out.with_name(f".{out.name[:80]}.elixir-lock")):
-        with writing(work):
-            shutil.rmtree(work, ignore_errors=True)
-            (work / TREE).mkdir(parents=True)
+    work = WorkDir(out)
+    with work.alone():
+        work.prepare({})
         try:
-            builder = _Folder if facts["kind"] == "folder" else _Table
             with writing(out):
-                count = builder(dst, work / TREE, facts, manifest).build()
-                (work / TREE).replace(out)
+                work.output.mkdir(parents=True)
+                builder = _Folder if facts["kind"] == "folder" else _Table
+                count = builder(dst, work.output, facts, manifest).build()
+            work.publish()
         except (LookupError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
             file = escape(str(dst / RUN_FOLDER / "restore.json"))
             raise ElixirError(f"{file} cannot be understood: {type(error).__name__}: {error}; {_CHANGED}") from error
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            work.discard()
     return count
 
 
@@ -88,7 +82,7 @@ class _Folder:
         for path in self.facts["folders"]:
             _inside(self.out, unescape(path)).mkdir(parents=True, exist_ok=True)
         outputs = None if self.facts["sink"] == "folder" else _output_rows(self.dst, self.facts)
-        uncopied = set(self.facts["uncopied"])
+        unreadable = set(self.facts["unreadable_files"])
         links: dict[Path, Path] = {}
         count = 0
         for sample, action, output, digest in _samples(self.manifest):
@@ -98,7 +92,7 @@ class _Folder:
                 target.write_bytes(outputs.image(output, "image"))
             elif kept.is_symlink() and not digest:
                 links[target] = kept.readlink()
-            elif sample in uncopied:
+            elif sample in unreadable:
                 continue
             else:
                 if not digest:
@@ -109,7 +103,7 @@ class _Folder:
             count += 1
         rest = self.dst if self.facts["sink"] == "folder" else self.dst / RUN_FOLDER / ORIGINALS
         for path in self.facts["others"]:
-            if path not in uncopied:
+            if path not in unreadable:
                 _copy(_found(self.dst, rest, unescape(path)), _inside(self.out, unescape(path)), self.out)
         for target, to in links.items():  # last, so that nothing is written through a link
             target.symlink_to(to)
@@ -166,11 +160,11 @@ class _Table:
         columns = _NumberedRows(self.dst / RUN_FOLDER / f"{COLUMNS}.parquet")
         return lambda index, output: with_image(columns.row(index), image, data(output))
 
-    def _writers(self, schema: pa.Schema) -> Iterator[TableWriter]:
+    def _writers(self, schema: pa.Schema) -> Iterator[RowWriter]:
         """The writer of each row, in order; exhaust it to finish the files."""
         if self.facts["kind"] == "hf":
             folder = self.out if self.facts["siblings"] is None else _inside(self.out, self.facts["split"])
-            writer: TableWriter = ArrowWriter(folder, schema, self.facts["split"], self.facts.get("about"))
+            writer: RowWriter = ArrowWriter(folder, schema, self.facts["split"], self.facts.get("about"))
             yield from (writer for _ in range(sum(count for _, count in self.facts["parts"])))
             writer.close()
             return

@@ -5,41 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-
-class Sink(Protocol):
-    """Writes the decisions, one call of `write` for every sample in ascending order, then `close`.
-
-    Nothing is kept from an earlier, interrupted attempt: open again on a fresh folder and write everything. The bytes
-    depend only on the source and the decisions.
-
-    Attributes:
-        uncopied: ids of samples, and paths of other files, whose bytes could not be read and so are not kept.
-    """
-
-    uncopied: list[str]
-
-    def write(self, index: int, decision: Decision) -> str:
-        """Write one sample and keep the original of a changed one.
-
-        Returns:
-            Path below the folder, escaped as ids are, or "<split or file stem>/<8-digit row>"; "" if not written.
-
-        Raises:
-            ElixirError: the disk is full or read-only, or the source has changed under way.
-        """
-        ...
-
-    def original(self, index: int, decision: Decision) -> str:
-        """Path below the folder, escaped, of the file that keeps this sample's original.
-
-        It is "" if the sample is untouched or could not be read.
-        """
-        ...
-
-    def close(self) -> None:
-        """Write what belongs to the whole dataset."""
-        ...
-
+from elixir.data.source import Kind
 
 Action = Literal["kept", "purified", "relabelled", "dropped", "quarantined"]
 
@@ -62,3 +28,35 @@ class Decision:
     def written(self) -> bool:
         """Whether the sample is in the output."""
         return self.action not in ("dropped", "quarantined")
+
+
+class Sink(Protocol):
+    """Writes one kind of output: `write` for every sample that is in it, in ascending order, then `close`.
+
+    Nothing is kept from an earlier, interrupted attempt: open again on a fresh folder and write everything. The bytes
+    depend only on the source and the decisions.
+
+    Attributes:
+        kind: of the output.
+        outputs: for a table, stem of the row names and path below the folder, for each file or dataset folder.
+        whole_rows: whether an untouched sample that is a row is kept as it was, with all of its columns.
+    """
+
+    kind: Kind
+    outputs: list[tuple[str, str]]
+    whole_rows: bool
+
+    def write(self, index: int, decision: Decision) -> str:
+        """Write one sample.
+
+        Returns:
+            Path below the folder, escaped as ids are, or "<split or file stem>/<8-digit row>".
+
+        Raises:
+            ElixirError: the disk is full or read-only, or the source has changed under way.
+        """
+        ...
+
+    def close(self) -> None:
+        """Write what belongs to the whole dataset."""
+        ...

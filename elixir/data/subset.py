@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Sequence
 
 from elixir.data.image import decode
+from elixir.data.paths import recorded
 from elixir.data.source import Kind, Sample, Source
 from elixir.errors import ElixirError, UnreadableSample
 
 
-class Part:
+class Subset:
     """A source to be scanned; nothing can be written like it.
 
     Args:
@@ -30,7 +31,7 @@ class Part:
     @property
     def location(self) -> str:
         """For people."""
-        return f"{len(self._rows)} samples of {self._whole.location}"
+        return f"{len(self._rows)} samples of {recorded(self._whole.location)}"
 
     @property
     def classes(self) -> list[str]:
@@ -51,7 +52,7 @@ class Part:
         return hashlib.sha256(f"{self._whole.fingerprint()} {self._rows}".encode()).hexdigest()
 
 
-def evenly_spread(source: Source, count: int) -> tuple[Part, int, str]:
+def evenly_spread(source: Source, count: int) -> tuple[Subset, int, str]:
     """Every k-th labelled image that can be read.
 
     Args:
@@ -78,4 +79,4 @@ def evenly_spread(source: Source, count: int) -> tuple[Part, int, str]:
         digest.update(f"{sample.id}\0{sample.label}\0{len(data)}\0".encode("utf-8", "surrogateescape") + data)
     if not rows:
         raise ElixirError(f"{source.location} holds no readable, labelled image")
-    return Part(source, rows), count - len(rows), digest.hexdigest()
+    return Subset(source, rows), count - len(rows), digest.hexdigest()

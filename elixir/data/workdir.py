@@ -105,7 +105,9 @@ class WorkDir:
             ElixirError: the destination is in use or a mount point, or there is an interrupted run that is not to be
                 gone on with or had other settings, which are named.
         """
-        self._refuse_occupied(overwrite, "give another folder with -o")
+        if occupied(self.dst) and not overwrite:
+            or_else = " or add --overwrite to replace it" if self._overwritable else ""
+            raise ElixirError(f"{self._shown} exists and is not empty; give another folder with -o{or_else}")
         refuse_mount(self.dst)
         if (overwrite and not resume) or not self._record.exists():
             self.discard()
@@ -144,7 +146,9 @@ class WorkDir:
         Raises:
             ElixirError: without `overwrite`, something has come to be there; the disk is read-only.
         """
-        self._refuse_occupied(overwrite, "it was filled while the run was at work; move it away and add --resume")
+        if occupied(self.dst) and not overwrite:
+            filled = f"{self._shown} has been filled while the run was at work"
+            raise ElixirError(f"{filled}; move it away and add --resume, which only publishes")
         with writing(self.dst):
             if occupied(self.dst):
                 os.replace(self.dst, self.path / "replaced")
@@ -163,11 +167,6 @@ class WorkDir:
             if self.path.exists():
                 self._record.unlink(missing_ok=True)
                 shutil.rmtree(self.path)
-
-    def _refuse_occupied(self, overwrite: bool, remedy: str) -> None:
-        if occupied(self.dst) and not overwrite:
-            remedy += " or add --overwrite to replace it" if self._overwritable else ""
-            raise ElixirError(f"{self._shown} exists and is not empty; {remedy}")
 
 
 def changed_settings(known: Mapping[str, Any], settings: Mapping[str, Any], but: Collection[str] = ()) -> list[str]:

@@ -17,7 +17,7 @@ from elixir.api import sanitize, scan
 from elixir.data.open import open_source
 from elixir.data.pixels import cache_pixels
 from elixir.data.source import Source
-from elixir.data.subset import Part
+from elixir.data.subset import Subset
 from elixir.errors import ElixirError
 from elixir.evaluation.outcome import SIZE, classified
 from elixir.models.classifier import load_small_classifier
@@ -220,7 +220,7 @@ def examine(name: str, case: Case, count: int, settings: dict[str, object]) -> R
     """
     rows = np.sort(generator(case.seed, "subset").permutation(len(case.truth))[:count])
     return scan(
-        Part(case.source, rows.tolist()),
+        Subset(case.source, rows.tolist()),
         case.folder / "scan",
         pipeline=name,
         settings=settings,

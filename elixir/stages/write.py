@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elixir.data.backup import SinkWithBackup
 from elixir.data.columns import Columns
 from elixir.data.manifest import ManifestRow, write_manifest
 from elixir.data.open import open_sink
-from elixir.data.sink import Decision, Sink
+from elixir.data.sink import Decision
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
 
@@ -45,10 +46,10 @@ class WriteStage(ReduceStage):
         write_manifest(run.output / ".elixir" / "manifest.parquet", self._rows(run, sink), run.classes)
         if sink:
             sink.close()
-            run.facts["unreadable_files"] = sink.uncopied
+            run.facts["unreadable_files"] = sink.unreadable_files
         return {}
 
-    def _rows(self, run: Run, sink: Sink | None) -> Iterator[ManifestRow]:
+    def _rows(self, run: Run, sink: SinkWithBackup | None) -> Iterator[ManifestRow]:
         """One row after the other; writes its sample on the way."""
         problems, digests, shapes = run["source_problem"], run["source_sha256"], run["source_shape"]
         score, is_flagged, confidence = run["poison_score"], run["flagged"], run["confidence"]

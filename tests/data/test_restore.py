@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elixir.data.folder import FolderSource
+from elixir.data.manifest import RENAMED, SCHEMA, class_names, current_names, read_manifest
 from elixir.data.open import open_source
 from elixir.data.restore import restore
 from elixir.data.sink import Action, Decision
 from elixir.data.source import Source
-from elixir.data.tables import TableSource
+from elixir.data.table import TableSource
 from elixir.data.workdir import locked
 from elixir.errors import ElixirError
 
@@ -133,10 +134,10 @@ def test_work_folders_of_others_stay(tree: Path, tmp_path: Path) -> None:
     emit(open_source(tree), "folder", tmp_path / "dst")
     others = make_tree(tmp_path / ".back.partial", {"a.png": SOME_IMAGES[0]})
     with locked(tmp_path / ".back.elixir-lock"):
-        make_tree(tmp_path / ".back.elixir-restore", {"a.png": SOME_IMAGES[0]})
+        make_tree(tmp_path / ".back.elixir-partial", {"a.png": SOME_IMAGES[0]})
         with pytest.raises(ElixirError, match="another run is at work here"):
             restore(tmp_path / "dst", tmp_path / "back")
-        assert read_tree(tmp_path / ".back.elixir-restore")
+        assert read_tree(tmp_path / ".back.elixir-partial")
     restore(tmp_path / "dst", tmp_path / "back")
     assert read_tree(tmp_path / "back") == read_tree(tree)
     assert list(tmp_path.glob(".*")) == [others]
@@ -188,13 +189,13 @@ def test_licence_comes_back(tmp_path: Path, splits: bool, sink) -> None:
     (datasets.DatasetDict({"train": data}) if splits else data).save_to_disk(str(tmp_path / "src"))
     emit(open_source(tmp_path / "src"), sink, tmp_path / "dst", change_some(1))
     restore(tmp_path / "dst", tmp_path / "back")
-    assert open_table(tmp_path / "back").about == about
+    assert open_table(tmp_path / "back").rows.about == about
     file = tmp_path / "dst/.elixir/restore.json"
     facts = json.loads(file.read_text())
     del facts["about"]  # as it was written before
     file.write_text(json.dumps(facts))
     restore(tmp_path / "dst", tmp_path / "again")
-    assert open_table(tmp_path / "again").about == dict.fromkeys(about, "")
+    assert open_table(tmp_path / "again").rows.about == dict.fromkeys(about, "")
 
 
 def test_plain_binary_column_comes_back(tmp_path: Path) -> None:
@@ -401,3 +402,41 @@ def test_facts_of_other_kinds_are_an_error_and_nothing_is_written(tree: Path, tm
         file.write_text(text)
         with pytest.raises(ElixirError, match="holds no facts"):
             restore(tmp_path / "dst", tmp_path / "back")
+
+
+V02 = Path(__file__).parent / "fixtures" / "v02"  # written by Elixir 0.2 from `input`: a folder, and a parquet file
+
+
+def test_a_folder_written_by_0_2_comes_back_byte_for_byte(tmp_path: Path) -> None:
+    assert restore(V02 / "folder", tmp_path / "back") == 12
+    assert read_tree(tmp_path / "back") == read_tree(V02 / "input")
+
+
+def test_parquet_written_by_0_2_comes_back_row_by_row(tmp_path: Path) -> None:
+    assert restore(V02 / "parquet", tmp_path / "back") == 12
+    files = sorted((V02 / "input").glob("*/*"))
+    rows = [
+        {
+            "image": {"bytes": file.read_bytes(), "path": file.name},
+            "label": int(file.parent.name == "yield"),
+            "track": n,
+        }
+        for n, file in enumerate(files)
+    ]
+    back = open_table(tmp_path / "back")
+    assert back.classes == ["stop", "yield"]
+    assert all_rows(back) == rows
+
+
+@pytest.mark.parametrize("kind", ["folder", "parquet"])
+def test_facts_of_0_2_have_the_names_of_today(kind: str) -> None:
+    run = V02 / kind / ".elixir"
+    lost = ["gone.txt"] if kind == "folder" else []
+    for name in ("findings", "restore"):
+        facts = current_names(json.loads((run / f"{name}.json").read_text()))
+        assert facts["unreadable_files"] == lost
+        assert not facts.keys() & RENAMED.keys()
+    manifest = read_manifest(run / "manifest.parquet")
+    assert manifest.column_names == SCHEMA.names
+    assert manifest.num_rows == 12
+    assert class_names(manifest) == ["stop", "yield"]

@@ -2,17 +2,21 @@
 
 import os
 import shutil
+from io import BytesIO
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import ExifTags, Image
 
-from elixir.data.image import decode
+from elixir.data.image import decode, encode
 from elixir.data.open import open_sink, open_source
 from elixir.data.restore import restore
 from elixir.data.sink import Decision
+from elixir.data.source import Source
 from elixir.errors import ElixirError
 
 from .conftest import change_some, emit, image_bytes, keep, make_tree, open_table, read_tree, table
@@ -133,7 +137,7 @@ def test_what_cannot_be_copied_is_listed(tmp_path: Path) -> None:
     sink.write(0, Decision("kept", 0))
     sink.write(1, Decision("quarantined", 0))
     sink.close()
-    assert sink.uncopied == ["cat/gone.png", "notes.txt"]
+    assert sink.unreadable_files == ["cat/gone.png", "notes.txt"]
     assert sink.original(1, Decision("quarantined", 0)) == ""
 
 
@@ -180,7 +184,7 @@ def test_full_disk(tree: Path, tmp_path: Path, kind, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("shutil.copyfile", full)
     monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_table", full)
-    monkeypatch.setattr("elixir.data.table_writer.ArrowWriter._finish_shard", full)
+    monkeypatch.setattr("elixir.data.hf.ArrowWriter._finish_shard", full)
     with pytest.raises(ElixirError, match="no space left on device"):
         emit(open_source(tree), kind, tmp_path / "dst")
 
@@ -412,15 +416,54 @@ def test_damaged_facts_of_a_dataset(tmp_path: Path) -> None:
     table().save_to_disk(str(tmp_path / "src"))
     file = tmp_path / "src/dataset_info.json"
     file.write_text('{"license": 3}')
-    assert open_table(tmp_path / "src").about == {}
+    assert open_table(tmp_path / "src").rows.about == {}
     file.write_text("{")
     with pytest.raises(ElixirError, match=r"dataset_info\.json cannot be read: .*; save the dataset again"):
         open_source(tmp_path / "src")
     file.unlink()
-    assert open_table(tmp_path / "src").about == {}
+    assert open_table(tmp_path / "src").rows.about == {}
 
 
-def test_changed_rows_keep_what_is_not_colour(tree: Path, tmp_path: Path) -> None:
-    emit(open_source(tree), "folder", tmp_path / "dst", change_some(5))
-    for path in (tmp_path / "dst").glob("*/*.png"):
-        decode(path.read_bytes())
+def odd_pictures() -> dict[str, bytes]:
+    """Pictures that each have something besides 8-bit colour."""
+    rgb = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    alpha = Image.fromarray(np.dstack([rgb, rgb[..., 0]]))
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    saved = {
+        "grey": (Image.fromarray(rgb[..., 0]), {}),
+        "deep": (Image.fromarray(rgb[..., 0].astype(np.uint16) * 257), {}),
+        "alpha": (alpha, {}),
+        "grey_alpha": (alpha.convert("LA"), {}),
+        "turned": (Image.fromarray(rgb), {"exif": turned}),
+        "profile": (Image.fromarray(rgb), {"icc_profile": b"\0" * 16 + b"RGB " + b"\0" * 180}),
+    }
+    pictures = {}
+    for name, (image, options) in saved.items():
+        buffer = BytesIO()
+        image.save(buffer, "PNG", **options)
+        pictures[f"cat/{name}.png"] = buffer.getvalue()
+    return pictures
+
+
+@pytest.mark.parametrize("kind", ["folder", "hf", "parquet"])
+def test_changed_samples_keep_what_is_not_colour(tmp_path: Path, kind) -> None:
+    """As they are written, and as they are read back from the output."""
+    source = open_source(make_tree(tmp_path / "src", odd_pictures()))
+
+    def decide(source: Source, index: int) -> Decision:
+        picture = decode(source.read(index))
+        return Decision("purified", 0, encode(picture, 255 - picture.rgb))
+
+    emit(source, kind, tmp_path / "dst", decide)
+    written = open_source(tmp_path / "dst")
+    assert len(written.samples) == len(source.samples) == 6
+    odd = set()
+    for index, sample in enumerate(source.samples):
+        before, after = decode(source.read(index)), decode(written.read(index))
+        assert np.array_equal(after.rgb, 255 - before.rgb), sample.id
+        facts = [(p.grey, p.deep, p.orientation, p.profile, p.alpha is None) for p in (before, after)]
+        assert facts[0] == facts[1], sample.id
+        assert np.array_equal(before.alpha, after.alpha), sample.id  # type: ignore[arg-type]
+        odd.add(facts[0])
+    assert len(odd) == 6

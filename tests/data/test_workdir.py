@@ -120,7 +120,7 @@ def test_what_has_come_to_be_at_the_destination_is_kept(tmp_path: Path):
     work.sign(SETTINGS)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()
-    with pytest.raises(ElixirError, match="not empty; it was filled while the run was at work"):
+    with pytest.raises(ElixirError, match="has been filled while the run was at work; move it away and add --resume"):
         work.publish()
     assert (tmp_path / "out" / "mine").exists()
     work.publish(overwrite=True)

@@ -15,13 +15,12 @@ import torch
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from elixir.data import rows
-from elixir.data.external_files import stray_file
 from elixir.data.folder import FolderSource
+from elixir.data.hf import DatasetRows, external_file
 from elixir.data.image import decode
 from elixir.data.open import open_source, refuse_overlap
-from elixir.data.rows import DatasetRows, ParquetRows
-from elixir.data.tables import TableSource
+from elixir.data.parquet import DECODED, ParquetRows
+from elixir.data.table import TableSource
 from elixir.errors import ElixirError, UnreadableSample
 
 from .conftest import image_bytes, make_tree, open_table, table
@@ -197,7 +196,7 @@ def test_a_small_file_of_large_values_is_decoded_a_little_at_a_time(tmp_path: Pa
     for index in range(80):
         assert len(source.read(index)) == 4 << 20
         most = max(most, source.rows._block.nbytes)  # type: ignore[attr-defined]
-    assert 4 << 20 < most <= rows.DECODED
+    assert 4 << 20 < most <= DECODED
 
 
 def test_files_of_the_same_stem(tmp_path: Path) -> None:
@@ -535,9 +534,9 @@ def test_files_are_named_in_lists_too() -> None:
     held = {"bytes": b"x", "path": "/etc/held"}
     named = {"bytes": None, "path": "/etc/named"}
     for row in ({"views": [held, named], "more": {"view": held}}, {"views": [], "more": {"view": named}}):
-        assert stray_file(DatasetRows(datasets.Dataset.from_list([row], features), "train")) == "/etc/named"
+        assert external_file(DatasetRows(datasets.Dataset.from_list([row], features), "train")) == "/etc/named"
     whole = datasets.Dataset.from_list([{"views": [held], "more": {"view": held}}], features)
-    assert stray_file(DatasetRows(whole, "train")) is None
+    assert external_file(DatasetRows(whole, "train")) is None
 
 
 def test_a_wrong_offset_in_an_arrow_file_is_named(tmp_path: Path) -> None:

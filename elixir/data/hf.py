@@ -1,0 +1,381 @@
+"""Hugging Face datasets: on disk as `save_to_disk` leaves them, in memory, or from the hub; as source and as sink."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import datasets
+import datasets.config
+import datasets.table
+import huggingface_hub.constants as hub
+import pyarrow as pa
+
+from elixir.data.io import read_json, writing
+from elixir.data.paths import escape, file_name
+from elixir.data.source import Source
+from elixir.data.table import (
+    Batch,
+    Choice,
+    Rows,
+    TableSink,
+    TableSource,
+    check_same_columns,
+    choose_split,
+    features,
+    file_fingerprint,
+    open_table,
+    struct_field,
+)
+from elixir.errors import ElixirError
+
+SHARD_BYTES = 500 << 20
+"""Size from which on an arrow file is followed by another."""
+ABOUT = ("citation", "description", "homepage", "license")
+"""What a dataset tells of itself and what holds for a changed one too."""
+
+log = logging.getLogger(__name__)
+
+_SAVE_AGAIN = "save the dataset again"
+_REMOTE = ("hf", "http", "https")
+
+
+class ArrowRows:
+    """The arrow files of a dataset written by `save_to_disk`, memory-mapped.
+
+    Args:
+        files: of one dataset.
+        stem: for sample ids.
+        about: see `Rows`.
+
+    Raises:
+        ElixirError: a file is no arrow stream, or columns or names of labels differ between files.
+    """
+
+    def __init__(self, files: list[Path], stem: str, about: dict[str, str]) -> None:
+        self.files = files
+        self.about = about
+        self._batches: list[pa.RecordBatch] = []
+        for number, file in enumerate(files):
+            try:
+                with pa.ipc.open_stream(pa.memory_map(os.fsencode(file))) as reader:
+                    schema = reader.schema
+                    batches = [batch for batch in reader if len(batch)]
+                for batch in batches:
+                    batch.validate(full=True)  # a wrong offset in a mapped file would end the process
+            except (OSError, ValueError, pa.ArrowException) as error:
+                raise ElixirError(f"{file} cannot be read as an arrow file: {error}; save the dataset again") from error
+            if not number:
+                self.schema = schema
+            else:
+                check_same_columns(schema, file, self.schema, files[0])
+            self._batches += batches
+        self._starts = list(accumulate(map(len, self._batches), initial=0))
+        self.parts = [(stem, self._starts[-1])]
+
+    def row(self, index: int) -> pa.Table:
+        """See `Rows.row`."""
+        number = bisect_right(self._starts, index) - 1
+        return pa.Table.from_batches([self._batches[number].slice(index - self._starts[number], 1)])
+
+    def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
+        """See `Rows.column`."""
+        for batch in self._batches:
+            yield struct_field(batch.column(name), field)
+
+    def fingerprint(self) -> str:
+        """See `Rows.fingerprint`: names, sizes and times of the files."""
+        return file_fingerprint(self.files)
+
+
+class DatasetRows:
+    """A `datasets.Dataset`; images that are only named in it are read from their files."""
+
+    def __init__(self, dataset: datasets.Dataset, stem: str) -> None:
+        self.dataset = dataset.with_format("arrow")
+        self.schema = dataset.features.arrow_schema
+        self.parts = [(stem, len(dataset))]
+        self.about = _about(vars(dataset.info))
+
+    def row(self, index: int) -> pa.Table:
+        """See `Rows.row`."""
+        row: Any = self.dataset[index : index + 1]
+        try:
+            return datasets.table.embed_table_storage(row)
+        except Exception:  # file systems raise anything for what is not there or broken: the row then has no image
+            return row
+
+    def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
+        """See `Rows.column`."""
+        table: Any
+        for table in self.dataset.select_columns([name]).iter(256):
+            for chunk in table.column(0).chunks:
+                yield struct_field(chunk, field)
+
+    def fingerprint(self) -> str:
+        """See `Rows.fingerprint`: the one that `datasets` keeps."""
+        return hashlib.sha256(self.dataset._fingerprint.encode()).hexdigest()
+
+
+def open_dataset(src: datasets.Dataset | datasets.DatasetDict, choice: Choice) -> TableSource:
+    """A `datasets.Dataset`, or one split of a `DatasetDict`."""
+    if isinstance(src, datasets.DatasetDict):
+        splits: dict[str, Any] = {str(name): part for name, part in src.items()}
+        split = choose_split(_plain_names(list(splits), "the DatasetDict"), choice, "the DatasetDict")
+        siblings = {name: part for name, part in splits.items() if name != split}
+        return open_table(DatasetRows(splits[split], split), "hf", f"DatasetDict[{split!r}]", choice, split, siblings)
+    (split,) = _plain_names([str(src.split or "train")], "the Dataset")
+    return open_table(DatasetRows(src, split), "hf", f"Dataset of {len(src)} rows", choice, split)
+
+
+def open_saved(folder: Path, choice: Choice) -> TableSource:
+    """A folder written by `Dataset.save_to_disk` or `DatasetDict.save_to_disk`."""
+    _refuse_links(folder)
+    split, siblings, part = "train", None, folder
+    if (listing := folder / "dataset_dict.json").exists():
+        splits = _plain_names(read_json(listing, _SAVE_AGAIN).get("splits"), escape(str(listing)))
+        split = choose_split(splits, choice, str(folder))
+        siblings = {name: folder / name for name in splits if name != split}
+        for name, sibling in siblings.items():
+            if not sibling.is_dir():
+                raise ElixirError(f"{escape(str(listing))} lists the split {name!r}, which is not there; {_SAVE_AGAIN}")
+        part = folder / split
+    if siblings is None:
+        state = folder / "state.json"
+        (split,) = _plain_names([read_json(state, _SAVE_AGAIN).get("_split") or "train"], escape(str(state)))
+    return open_table(saved_rows(part, split), "hf", escape(str(folder)), choice, split, siblings)
+
+
+def open_hub(name: str, choice: Choice) -> TableSource:
+    """A dataset on the Hugging Face hub, downloaded by `datasets`."""
+    if "/" not in name:  # more often a mistake in the name of a folder
+        log.warning("there is no %s here, so the Hugging Face hub is asked for it", name)
+    try:
+        found = datasets.load_dataset(name)
+    except Exception as error:  # everything from a network failure to the dataset's own mistakes
+        message = f"{name} is neither a path nor a dataset that can be loaded from the hub: {error}"
+        raise ElixirError(f"{message}; check the spelling and the network") from error
+    source = open_dataset(found, choice)
+    for split, part in found.items():
+        if outside := external_file(DatasetRows(part, str(split))):
+            where = "is a file of this machine and not of the dataset; do not use it"
+            raise ElixirError(f"{name} names {escape(outside)!r} as one of its images, which {where}")
+    source.location = f"{name} ({source.split})"
+    return source
+
+
+def external_file(rows: Rows) -> str | None:
+    """The first file that downloaded rows name which is neither remote nor in a Hugging Face cache."""
+    caches = [Path(os.path.realpath(place)) for place in (datasets.config.HF_DATASETS_CACHE, hub.HF_HUB_CACHE)]
+    nested = [column.name for column in rows.schema if pa.types.is_nested(column.type)]
+    paths = (path for name in nested for values in rows.column(name) for path in _named_only(values))
+    return next((path for path in paths if not _allowed(path, caches)), None)
+
+
+def _named_only(values: pa.Array) -> Iterator[str]:
+    """The paths of all files, however deep, whose bytes are not there."""
+    if pa.types.is_struct(values.type):
+        fields = dict(zip((field.name for field in values.type), values.flatten(), strict=True))
+        if {"bytes", "path"} <= fields.keys():
+            yield from fields["path"].filter(fields["bytes"].is_null()).drop_null().to_pylist()
+        for field in fields.values():
+            yield from _named_only(field)
+    elif pa.types.is_nested(values.type) and hasattr(values, "flatten"):
+        yield from _named_only(values.flatten())
+
+
+def _allowed(path: str, caches: list[Path]) -> bool:
+    file = path.rpartition("::")[2]  # what a chain such as zip://image.png::archive.zip opens on disk
+    scheme, separator, _ = file.partition("://")
+    if separator:
+        return scheme in _REMOTE
+    real = Path(os.path.realpath(file))
+    return any(real.is_relative_to(cache) for cache in caches)
+
+
+def saved_rows(folder: Path, split: str) -> ArrowRows:
+    """The rows of a folder written by `Dataset.save_to_disk`; there may be none.
+
+    Raises:
+        ElixirError: it is damaged, names files elsewhere, or was written by a version of `datasets` that is too old.
+    """
+    file = folder / "state.json"
+    state, name = read_json(file, _SAVE_AGAIN), escape(str(file))
+    if state.get("_indices_data_files"):
+        raise ElixirError(f"{name} has its rows in another order, as old versions of datasets did; {_SAVE_AGAIN}")
+    listed = state.get("_data_files")
+    if not listed or not isinstance(listed, list):
+        raise ElixirError(f"{name} lists no data files; {_SAVE_AGAIN}")
+    names = [entry.get("filename") if isinstance(entry, dict) else entry for entry in listed]
+    info = folder / "dataset_info.json"
+    about = _about(read_json(info, _SAVE_AGAIN)) if info.exists() else {}
+    return ArrowRows([folder / file for file in _plain_names(names, name)], split, about)
+
+
+def _refuse_links(folder: Path) -> None:
+    """Those that lead out of the dataset, and those to folders, which may go round in circles."""
+    root = Path(os.path.realpath(folder))
+    for path in root.rglob("*"):
+        if path.is_symlink():
+            target = Path(os.path.realpath(path))
+            if target.is_dir() or not target.is_relative_to(root):
+                what = "to a folder" if target.is_relative_to(root) else "that leaves the dataset"
+                raise ElixirError(f"{escape(str(path))} is a link {what}; put what it points at in its place")
+
+
+def _plain_names(names: Any, place: str) -> list[str]:
+    """The names of splits or files that a dataset gives, if they are plain ones: a path could lead anywhere."""
+    if not isinstance(names, list):
+        raise ElixirError(f"{place} holds no list of splits; {_SAVE_AGAIN}")
+    for name in names:
+        if not isinstance(name, str) or not name.isprintable() or file_name(name) != name:
+            raise ElixirError(f"{place} has {str(name)[:80]!r} where the name of a file or folder should be; rename it")
+    return names
+
+
+def _about(facts: dict[str, Any]) -> dict[str, str]:
+    """What a dataset's own facts say of the whole: figures among them would not hold for the output."""
+    return {name: facts[name] for name in ABOUT if isinstance(facts.get(name), str)}
+
+
+class ArrowWriter:
+    """A folder as `Dataset.save_to_disk` writes it, from rows that come one by one.
+
+    `datasets` writes the folder for a dataset without rows, of as many files as there are; files of the same names that
+    hold the rows take the place of its empty ones. It would not do for the rows: it reads image files that a row only
+    names into the output, shortens the paths beside images, and would write everything twice.
+
+    Args:
+        folder: to be made.
+        schema: of the rows.
+        split: its name.
+        about: what its dataset_info.json says for each of `ABOUT`, "" where it is not given.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, split: str, about: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.schema = schema
+        self.split = split
+        self.about = about or {}
+        self._batch = Batch(schema)
+        self._shards: list[Path] = []
+        self._digest = hashlib.sha256(schema.serialize())
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._start_shard()
+
+    def add(self, row: pa.Table) -> None:
+        """See `RowWriter.add`."""
+        if self._batch.add(row):
+            self._flush()
+
+    def close(self) -> None:
+        """See `RowWriter.close`."""
+        self._flush()
+        with writing(self.folder):
+            self._finish_shard()
+            known = features(self.schema)
+            empty = datasets.Dataset(
+                datasets.table.InMemoryTable(known.arrow_schema.empty_table()),
+                datasets.DatasetInfo.from_dict({"features": known, **self.about}),
+                datasets.NamedSplit(self.split),
+                fingerprint=self._digest.hexdigest()[:16],
+            )
+            _save(empty, self.folder, num_shards=len(self._shards))
+            for shard, name in zip(self._shards, sorted(self.folder.glob("data-*.arrow")), strict=True):
+                shard.replace(name)
+
+    def _flush(self) -> None:
+        table = self._batch.take()
+        if not table:
+            return
+        with writing(self.folder):
+            if self._file.tell() >= SHARD_BYTES:
+                self._finish_shard()
+                self._start_shard()
+            self._stream.write_table(table)
+        for column in table.columns:
+            for buffer in (buffer for chunk in column.chunks for buffer in chunk.buffers() if buffer):
+                self._digest.update(buffer)
+
+    def _start_shard(self) -> None:
+        self._shards.append(self.folder / f"{len(self._shards):05d}.partial")
+        with writing(self.folder):
+            self._file = pa.OSFile(str(self._shards[-1]), "wb")
+            self._stream = pa.ipc.new_stream(self._file, self.schema)
+
+    def _finish_shard(self) -> None:
+        self._stream.close()
+        self._file.close()
+
+
+def _save(dataset: datasets.Dataset, folder: Path, **options: Any) -> None:
+    """`save_to_disk` without a progress bar."""
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        dataset.save_to_disk(str(folder), **options)
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+class HfSink(TableSink):
+    """Writes what `save_to_disk` writes; the other splits of the source are copied as they are."""
+
+    kind = "hf"
+
+    def __init__(self, folder: Path, source: Source) -> None:
+        super().__init__(folder, source)
+        self._siblings: dict[str, Any] | None = None
+        self._split, about = "train", {}
+        if isinstance(source, TableSource) and source.kind == "hf":
+            self._siblings, self._split, about = source.siblings, source.split, source.rows.about
+        place = folder if self._siblings is None else folder / self._split
+        self._writer = ArrowWriter(place, self.schema, self._split, about)
+        self.outputs = [(self._split, "" if self._siblings is None else self._split)]
+        self._count = 0
+
+    def stored(self, schema: pa.Schema) -> pa.Schema:
+        """See `TableSink.stored`: the image column becomes one that `datasets` decodes."""
+        known = features(schema)
+        if not known:
+            what = f"{self.source.location} has a column of a type that a Hugging Face dataset cannot hold"
+            raise ElixirError(f"{what}; use --to parquet or --to folder")
+        if isinstance(known[self.image], datasets.Image):
+            return schema
+        known[self.image] = datasets.Image()
+        return known.arrow_schema
+
+    def add(self, index: int, row: pa.Table) -> str:
+        """See `TableSink.add`."""
+        self._writer.add(row)
+        self._count += 1
+        return f"{self._split}/{self._count - 1:08d}"
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        self._writer.close()
+        if self._siblings is not None:
+            write_siblings(self.folder, self._split, self._siblings)
+
+
+def write_siblings(folder: Path, split: str, siblings: dict[str, Any]) -> None:
+    """Put the other splits of a `DatasetDict` next to the one that was written."""
+    for name, sibling in siblings.items():
+        with writing(folder / name):
+            if isinstance(sibling, Path):
+                shutil.copytree(sibling, folder / name, dirs_exist_ok=True)
+            else:
+                _save(sibling, folder / name)
+    with writing(folder):
+        listing = json.dumps({"splits": [split, *siblings]})
+        (folder / "dataset_dict.json").write_text(listing, "utf-8")

@@ -1,0 +1,251 @@
+"""Parquet files: rows read a few at a time, rows written in batches, and a dataset of them as source and as sink."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from elixir.data.io import RUN_FOLDER, copy, replacing, writing
+from elixir.data.paths import escape
+from elixir.data.source import Source
+from elixir.data.table import (
+    Batch,
+    Choice,
+    RowWriter,
+    TableSink,
+    TableSource,
+    check_same_columns,
+    choose_split,
+    features,
+    file_fingerprint,
+    open_table,
+    struct_field,
+)
+from elixir.errors import ElixirError
+
+BLOCK = 64
+"""Rows that are decoded at once."""
+DECODED = 1 << 28
+"""Bytes of them, as far as the file tells."""
+ROW = "elixir_row"
+"""Column with the number of a row in the source, where not all rows are kept."""
+
+_SPLIT = re.compile(r"(?<![a-z])(train|test|validation|valid|val|dev|eval)(?![a-z])")
+
+
+class ParquetRows:
+    """Parquet files of one schema, decoded by blocks of rows.
+
+    Going back within a row group decodes it from its start again, so read in ascending order.
+
+    Raises:
+        ElixirError: a file is no parquet file, or columns or names of labels differ between files.
+    """
+
+    def __init__(self, files: list[Path], stems: list[str]) -> None:
+        self.files = files
+        self.about: dict[str, str] = {}
+        self.parts: list[tuple[str, int]] = []
+        self._groups: list[tuple[int, int, int]] = []  # file, row group in it, rows to decode at once
+        sizes = [0]
+        for number, (file, stem) in enumerate(zip(files, stems, strict=True)):
+            with _open_parquet(file) as opened:
+                schema, meta = opened.schema_arrow, opened.metadata
+            if not number:
+                self.schema = schema
+            else:
+                check_same_columns(schema, file, self.schema, files[0])
+            self.parts.append((stem, meta.num_rows))
+            for group in range(meta.num_row_groups):
+                about = meta.row_group(group)
+                # One value may stand for all rows, so each may be as large as all that is stored.
+                block = min(BLOCK, max(1, DECODED // max(1, about.total_byte_size)))
+                self._groups.append((number, group, block))
+                sizes.append(about.num_rows)
+        self._starts = list(accumulate(sizes))
+        self._group, self._file, self._blocks = -1, -1, iter(())
+        self._block, self._first = self.schema.empty_table(), 0
+
+    def row(self, index: int) -> pa.Table:
+        """See `Rows.row`."""
+        group = bisect_right(self._starts, index) - 1
+        if group != self._group or index < self._first:
+            self._open(group)
+        while index >= self._first + len(self._block):
+            self._first += len(self._block)
+            self._block = self._next(index)
+        return self._block.slice(index - self._first, 1)
+
+    def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
+        """See `Rows.column`."""
+        for file in self.files:
+            with _open_parquet(file) as opened:
+                try:
+                    for batch in opened.iter_batches(4096, columns=[f"{name}.{field}" if field else name]):
+                        batch.validate(full=True)  # text need not be UTF-8 in parquet
+                        yield struct_field(batch.column(name), field)
+                except (pa.ArrowException, OSError) as error:
+                    raise ElixirError(f"{file} is damaged in its column {name!r}: {error}") from error
+
+    def fingerprint(self) -> str:
+        """See `Rows.fingerprint`: names, sizes and times of the files."""
+        return file_fingerprint(self.files)
+
+    def _open(self, group: int) -> None:
+        number, within, block = self._groups[group]
+        if number != self._file:
+            self._opened = _open_parquet(self.files[number])
+        self._blocks = self._opened.iter_batches(block, row_groups=[within])
+        self._group, self._file = group, number
+        self._block, self._first = self.schema.empty_table(), self._starts[group]
+
+    def _next(self, index: int) -> pa.Table:
+        try:
+            return pa.Table.from_batches([next(self._blocks)], self.schema)
+        except (pa.ArrowException, OSError, StopIteration) as error:
+            self._group = -1
+            raise ElixirError(f"{self.files[self._file]} is damaged at row {index} of the dataset: {error}") from error
+
+
+def _open_parquet(file: Path) -> pq.ParquetFile:
+    try:
+        # Without the buffer a whole column of a row group, that is all its images, is read at once.
+        return pq.ParquetFile(pa.OSFile(os.fsencode(file)), buffer_size=1 << 20, pre_buffer=False)
+    except (OSError, pa.ArrowException, UnicodeError) as error:
+        raise ElixirError(f"{file} cannot be read as parquet: {error}; check the file") from error
+
+
+def open_parquet(files: list[Path], choice: Choice, location: str) -> TableSource:
+    """Parquet files; if their names, or else those of their folders, tell several splits, those of one split."""
+    splits: dict[str, list[Path]] = {}
+    common = os.path.commonpath([file.parent for file in files])
+    for file in files:
+        folders = [_SPLIT.fullmatch(name.lower()) for name in file.parent.relative_to(common).parts]
+        found = next(filter(None, (_SPLIT.search(file.stem.lower()), *folders)), None)
+        splits.setdefault(found[1] if found else "train", []).append(file)
+    split = next(iter(splits))
+    if len(splits) > 1 or choice.split:
+        split = choose_split(list(splits), choice, location)
+    chosen = splits.pop(split)
+    for others in splits.values():  # they are going to be copied, and a link may lead to anything
+        ParquetRows(others, [file.stem for file in others])
+    stems = [escape(file.stem) for file in chosen]
+    if len(set(stems)) < len(stems):
+        common = os.path.commonpath([file.parent for file in chosen])
+        stems = [escape(str(file.relative_to(common).with_suffix(""))) for file in chosen]
+    return open_table(ParquetRows(chosen, stems), "parquet", escape(location), choice, split, splits or None)
+
+
+def files_by_split(source: TableSource) -> dict[str, dict[Path, Path]]:
+    """Parquet files by split, the chosen one first: path in the output and the file itself."""
+    if not isinstance(source.rows, ParquetRows):
+        return {}
+    splits = {source.split: source.rows.files, **(source.siblings or {})}
+    common = os.path.commonpath([file.parent for files in splits.values() for file in files])
+    return {split: {file.relative_to(common): file for file in files} for split, files in splits.items()}
+
+
+class ParquetWriter:
+    """One parquet file; it has its name only when closed."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        self.schema = schema
+        self._batch = Batch(schema)
+        self._partial = path.with_name(f"{path.stem[:200]}.partial")
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._writer = pq.ParquetWriter(self._partial, schema)
+            except pa.ArrowException as error:
+                raise ElixirError(f"the table has a column that parquet cannot hold: {error}; leave it out") from error
+
+    def add(self, row: pa.Table) -> None:
+        """See `RowWriter.add`."""
+        if self._batch.add(row):
+            self._flush()
+
+    def close(self) -> None:
+        """See `RowWriter.close`."""
+        self._flush()
+        with replacing(self.path, self._partial):
+            self._writer.close()
+
+    def _flush(self) -> None:
+        if table := self._batch.take():
+            with writing(self.path):
+                self._writer.write_table(table)
+
+
+def numbered(schema: pa.Schema) -> pa.Schema:
+    """The schema with a last column `ROW`, or one like it if there is one, in the features of `datasets` too."""
+    name = ROW
+    while name in schema.names:
+        name += "_"
+    longer = schema.append(pa.field(name, pa.int64()))
+    known = features(schema)
+    if not known:
+        return longer
+    known[name] = datasets.Value("int64")
+    described = json.dumps({"info": {"features": known.to_dict()}}).encode()
+    return longer.with_metadata({**(schema.metadata or {}), b"huggingface": described})
+
+
+class ParquetSink(TableSink):
+    """Writes one file for each parquet file of the source, or a single one; other splits are copied as they are."""
+
+    kind = "parquet"
+
+    def __init__(self, folder: Path, source: Source) -> None:
+        super().__init__(folder, source)
+        self._copies: dict[Path, Path] = {}
+        self._parts: list[tuple[str, int, Path]] = []
+        if isinstance(source, TableSource) and source.kind == "parquet":
+            chosen, *siblings = files_by_split(source).values()
+            self._copies = {path: file for files in siblings for path, file in files.items()}
+            self._parts = [(*part, path) for part, path in zip(source.rows.parts, chosen, strict=True)]
+        else:
+            split = source.split if isinstance(source, TableSource) else "train"
+            path = Path(f"{split}-00000-of-00001.parquet")
+            self._parts = [(path.stem, len(source.samples), path)]
+        self.outputs = [(stem, str(path)) for stem, _, path in self._parts]
+        self._part, self._end, self._count = -1, 0, 0
+        self._writer: RowWriter | None = None
+
+    def add(self, index: int, row: pa.Table) -> str:
+        """See `TableSink.add`."""
+        while index >= self._end:
+            self._next_part()
+        if self._writer:
+            self._writer.add(row)
+        self._count += 1
+        return f"{self._parts[self._part][0]}/{self._count - 1:08d}"
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        while self._part < len(self._parts) - 1:
+            self._next_part()
+        if self._writer:
+            self._writer.close()
+        for path, file in self._copies.items():
+            with writing(self.folder / path):
+                (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            copy(file, self.folder / path, self.folder / RUN_FOLDER / "partial")
+
+    def _next_part(self) -> None:
+        if self._writer:
+            self._writer.close()
+        self._part += 1
+        _, length, path = self._parts[self._part]
+        self._end += length
+        self._count = 0
+        self._writer = ParquetWriter(self.folder / path, self.schema)
