@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elixir.data.io import read_table, replacing
@@ -96,8 +95,9 @@ def read_manifest(path: Path) -> pa.Table:
     table = read_table(path, "give what `elixir sanitize` has written")
     renamed = table.rename_columns([RENAMED.get(name, name) for name in table.column_names])
     if "flagged" not in renamed.column_names:  # 0.2 gave a reason to each of them, and else to unreadable ones only
-        flagged = pc.and_(pc.not_equal(renamed["reason"], ""), pc.greater(renamed["height"], 0))
-        renamed = renamed.append_column("flagged", flagged).select(SCHEMA.names)
+        told = zip(renamed["reason"].to_pylist(), renamed["height"].to_pylist(), strict=True)
+        flagged = [bool(reason) and height > 0 for reason, height in told]
+        renamed = renamed.append_column("flagged", [flagged]).select(SCHEMA.names)
     return renamed.replace_schema_metadata(table.schema.metadata)
 
 

@@ -15,18 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-<<<<<<< HEAD
 from elixir.data.io import writing
 from elixir.data.source import Sample, Source
-=======
-from elixir.data.columns import write_columns
-from elixir.data.image import decode
-from elixir.data.io import read_json, replace_json, replace_text, writing
-from elixir.data.open import refuse_overlap
-from elixir.data.source import Source
-from elixir.data.subset import Subset, evenly_spread
-from elixir.data.workdir import result_folder
->>>>>>> c585eec (data/ by format: table, parquet, hf, torch_dataset and folder each hold source and sink; the backup wraps any sink; outputs of 0.2 are restored)
 from elixir.errors import ElixirError
 from elixir.measurement.measurement_folder import MeasurementFolder, fitting, recorded_model
 from elixir.measurement.results_log import ResultsLog
@@ -156,30 +146,12 @@ def measure_robustness(
 class _Measurement:
     """The loop over blocks and jobs."""
 
-<<<<<<< HEAD
     folder: MeasurementFolder
     defended: dict[str, Defended]
     settings: Settings
     log: ResultsLog
     adversarial: Path
     device: torch.device
-=======
-    def __init__(
-        self,
-        part: Subset,
-        defended: dict[str, Defended],
-        settings: Settings,
-        journal: ResultsLog,
-        folder: Path,
-        device: torch.device,
-    ) -> None:
-        self._part = part
-        self._defended = defended
-        self._settings = settings
-        self._journal = journal
-        self._folder = folder
-        self._device = device
->>>>>>> c585eec (data/ by format: table, parquet, hf, torch_dataset and folder each hold source and sink; the backup wraps any sink; outputs of 0.2 are restored)
 
     def run(self, progress: Progress) -> None:
         """Do all jobs that the log does not hold."""
@@ -294,11 +266,7 @@ def _distance(one: Tensor, other: Tensor) -> Tensor:
     return (one - other).flatten(1).norm(dim=1)
 
 
-<<<<<<< HEAD
 def _rows(log: ResultsLog, samples: Sequence[Sample]) -> Iterator[dict[str, Any]]:
-=======
-def _write_rows(path: Path, journal: ResultsLog, part: Subset) -> None:
->>>>>>> c585eec (data/ by format: table, parquet, hf, torch_dataset and folder each hold source and sink; the backup wraps any sink; outputs of 0.2 are restored)
     """A row for every image and job."""
     for entry in log.entries:
         outcomes = zip(entry["predictions"], entry["residuals"], strict=True)
