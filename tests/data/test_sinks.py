@@ -467,3 +467,13 @@ def test_changed_samples_keep_what_is_not_colour(tmp_path: Path, kind) -> None:
         assert np.array_equal(before.alpha, after.alpha), sample.id  # type: ignore[arg-type]
         odd.add(facts[0])
     assert len(odd) == 6
+
+
+def test_a_dataset_of_several_files_is_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("elixir.data.hf.SHARD_BYTES", 500)
+    monkeypatch.setattr("elixir.data.table.BATCH_ROWS", 2)
+    for name in ("one", "two"):
+        emit(open_source(table(9)), "hf", tmp_path / name)
+    assert len(list((tmp_path / "one").glob("data-*-of-00004.arrow"))) == 4
+    assert read_tree(tmp_path / "one", skip="") == read_tree(tmp_path / "two", skip="")
+    assert datasets.Dataset.load_from_disk(str(tmp_path / "one"))["track"][:] == [row * 11 for row in range(8)]
