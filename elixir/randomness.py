@@ -34,7 +34,7 @@ def generator(seed: int, *key: object) -> np.random.Generator:
 
 @contextmanager
 def numpy_seeded(seed: int) -> Iterator[None]:
-    """For code of others that draws from numpy's global state; what that was before comes back."""
+    """Seed numpy's global state for foreign code that draws from it, and put the old state back at the end."""
     state = np.random.get_state()  # noqa: NPY002
     np.random.seed(seed)  # noqa: NPY002
     try:

@@ -24,7 +24,7 @@ from elixir.engine.stage import ReduceStage, Stage, build_stage
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, save_classifier
 from elixir.pipeline import Pipeline
-from elixir.purifiers.identity import Identity
+from elixir.purifiers.classical import Identity
 from elixir.recipe import shipped_recipes
 from elixir.registry import find, names, register
 from elixir.settings import explained

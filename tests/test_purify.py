@@ -20,7 +20,7 @@ from elixir.data.sample_data import TEST
 from elixir.data.table import TableSamples, TableSource
 from elixir.errors import ElixirError
 from elixir.purifiers.base import Purifier
-from elixir.purifiers.identity import Identity
+from elixir.purifiers.classical import Identity
 from elixir.purify import SIGMA, PurifiedImages, purify_images
 from elixir.randomness import noise
 

@@ -21,7 +21,7 @@ from elixir.engine.local import execute
 from elixir.engine.run import Run
 from elixir.engine.stage import Stage
 from elixir.errors import ElixirError
-from elixir.purifiers.identity import Identity
+from elixir.purifiers.classical import Identity
 from elixir.result import Result
 
 CLOCK = ".elixir/timings.json"

@@ -111,7 +111,7 @@ def train_consistency(
         settings = FineTuning(batch=batch, seed=seed, sigmas=tuple(sigmas or FineTuning.sigmas))
     settings = replace(settings, steps=steps or settings.steps)
     source = open_source(src, image=image, label=label, split=split)
-    loss = train_consistency_on(source, size, weights, settings, initial, features, choose_device(device), quiet)
+    loss = train_consistency_on(source, size, weights, settings, choose_device(device), quiet, initial, features)
     if not quiet:
         out.print(f"consistency model written to {weights}; loss in the last steps {loss:.4f}")
 
@@ -150,7 +150,7 @@ def train_impure(
     kind = ImpureTraining if stage == "pretrain" else FineTuning
     settings = kind(steps=steps or kind.steps, batch=batch, seed=seed)
     source = open_source(src, image=image, label=label, split=split)
-    loss = train_impure_on(source, size, weights, settings, initial, features, choose_device(device), quiet)
+    loss = train_impure_on(source, size, weights, settings, choose_device(device), quiet, initial, features)
     if not quiet:
         out.print(f"weights written to {weights}; loss in the last steps {loss:.4f}")
 

@@ -1,1 +1,1 @@
-"""Networks, their weights and their training."""
+"""Networks, their weights and their cost."""

@@ -1,28 +1,32 @@
-"""A small residual classifier for images of any size and channel count."""
+"""The classifier interface, a small residual classifier for images of any size, and classification in batches."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from elixir.errors import ElixirError
 from elixir.models.device import fast_dtype
-from elixir.models.weights import read_weights, write_weights
+from elixir.models.schedules import DATA_MEAN, DATA_STD
+from elixir.models.weights import load_network, save_network
 
 KIND = "elixir.classifier"
 WIDTHS = (96, 192)
+"""Of the networks of a run, see `SmallResNet`."""
+CPU_BATCH = 64
+CUDA_BATCH = 512
+"""Images that a network gets at once, whatever their number."""
 
 
 class Classifier(nn.Module):
-    """A classifier that also shows the features its last linear layer reads."""
+    """A network that gives logits and the features that its last linear layer reads."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Classify.
@@ -55,7 +59,7 @@ class Residual(nn.Module):
 
 
 class SmallResNet(Classifier):
-    """Scales with a residual block at each, on 2x2 pixels folded into channels (after Page's ResNet-9).
+    """A residual block at each scale, on 2x2 pixels folded into channels (after Page's ResNet-9).
 
     Args:
         classes: number of labels.
@@ -74,7 +78,7 @@ class SmallResNet(Classifier):
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """The output of every block of the body, two at each resolution, for (n, c, h, w)."""
         height, width = x.shape[-2:]
-        x = F.pad((x - 0.5) * 4, (0, width % 2, 0, height % 2))
+        x = F.pad((x - DATA_MEAN) / DATA_STD, (0, width % 2, 0, height % 2))
         x = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
         maps = []
         for block in self.body:
@@ -99,42 +103,27 @@ def fused(net: SmallResNet) -> SmallResNet:
 
 
 def save_classifier(net: SmallResNet, path: Path, labels: list[str], dtype: torch.dtype = torch.float32) -> None:
-    """Write a classifier as safetensors, with its label names as metadata, through a temporary name."""
-    tensors = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in net.state_dict().items()}
-    tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
-    write_weights(path, tensors, {KIND: json.dumps({"labels": labels})})
+    """Write a classifier with its label names; see `save_network`."""
+    save_network(net, path, KIND, {"labels": labels}, dtype)
 
 
 def load_small_classifier(path: Path, names: Sequence[str] | None = None) -> SmallResNet:
-    """Read a classifier written by `save_classifier`, in evaluation mode.
+    """Read a classifier written by `save_classifier`, in evaluation mode; see `load_network`.
 
-    Args:
-        path: of the file.
-        names: class names in the order of a dataset. If they are the classifier's own in another order, its logits are
-            put into this one.
-
-    Raises:
-        ElixirError: the file is missing, damaged, a pickle, or holds something else.
+    If `names`, the class names of a dataset, are the classifier's own in another order, its logits are put into this
+    one.
     """
-    tensors, metadata = read_weights(path)
-    if KIND not in metadata:
-        raise ElixirError(f"{str(path)!r} holds no classifier of elixir's")
-    try:
+
+    def build(tensors: dict[str, Tensor], record: dict[str, Any]) -> SmallResNet:
         blocks = len({name.split(".")[1] for name in tensors if name.startswith("body.")})
-        widths = tuple(len(tensors[f"body.{place}.0.weight"]) for place in range(0, blocks, 2))
-        net = SmallResNet(len(tensors["head.weight"]), tensors["body.0.0.weight"].shape[1] // 4, widths)
-        labels = json.loads(metadata[KIND])["labels"]
+        widths = tuple(len(tensors[f"body.{index}.0.weight"]) for index in range(0, blocks, 2))
+        labels = record["labels"]
         if names is not None and sorted(names) == sorted(labels):
             order = [labels.index(name) for name in names]
             tensors |= {name: tensors[name][order] for name in ("head.weight", "head.bias")}
-        net.load_state_dict(tensors)
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise ElixirError(f"{str(path)!r} does not fit this version's classifier: train it again") from error
-    return net.to(memory_format=torch.channels_last).eval()
+        return SmallResNet(len(tensors["head.weight"]), tensors["body.0.0.weight"].shape[1] // 4, widths)
 
-
-CPU_BATCH = 64
-CUDA_BATCH = 512
+    return load_network(path, (KIND,), build).to(memory_format=torch.channels_last).eval()
 
 
 @torch.inference_mode()
@@ -167,7 +156,7 @@ def predict(model: Classifier, images: Tensor, device: torch.device) -> Tensor:
 
 
 def _in_fixed_batches(model: Classifier, images: Tensor, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits and features of one part of the images after the other, float32 on `device`."""
+    """Logits and features of batch after batch, float32 on `device`."""
     size = CPU_BATCH if device.type == "cpu" else CUDA_BATCH
     dtype = fast_dtype(device)
     for part in images.split(size):

@@ -1,20 +1,20 @@
-"""The embedded prior's network: a one-step Gaussian denoiser for images of any size."""
+"""Network of the embedded prior and of the consistency model: a one-step denoiser for images of any size."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elixir.errors import ElixirError
-from elixir.models.weights import read_weights, write_weights
+from elixir.models.schedules import DATA_MEAN, DATA_STD
+from elixir.models.weights import load_network
 
-DATA_MEAN = 0.5
-DATA_STD = 0.25
+PRIOR = "elixir.prior"
+CONSISTENCY = "elixir.consistency"
+EPSILON = 0.001
+"""Noise level, in [0,1] pixel units, at which consistency models give their input back."""
 
 
 class ResidualBlock(nn.Module):
@@ -95,47 +95,9 @@ class DenoiserNet(nn.Module):
         return x0[..., :height, :width]
 
 
-PRIOR = "elixir.prior"
-CONSISTENCY = "elixir.consistency"
-EPSILON = 0.001
-"""Noise level, in [0,1] pixel units, at which consistency models give their input back."""
-
-
-def save_denoiser(net: nn.Module, out: Path, kind: str, settings: Mapping[str, object]) -> None:
-    """Write fp16 weights through a temporary name.
-
-    Args:
-        net: whose weights.
-        out: the safetensors file.
-        kind: "elixir.prior", "elixir.consistency" or "elixir.impure", the key under which the metadata holds the
-            settings.
-        settings: plain values.
-    """
-    tensors = {name: tensor.half().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    write_weights(out, tensors, {kind: json.dumps(dict(settings))})
-
-
 def load_denoiser(path: Path, *kinds: str, epsilon: float = 0) -> DenoiserNet:
-    """Read a `DenoiserNet` written by `save_denoiser`, of any widths.
-
-    Args:
-        path: of the safetensors file.
-        kinds: it must hold one of them.
-        epsilon: see `DenoiserNet`.
-
-    Raises:
-        ElixirError: the file is missing, damaged, a pickle, or holds something else.
-    """
-    tensors, metadata = read_weights(path)
-    if not any(kind in metadata for kind in kinds):
-        name = kinds[0].removeprefix("elixir.")
-        raise ElixirError(f"{str(path)!r} holds no {name} of elixir's: give a file written by `elixir train-{name}`")
-    try:
-        net = DenoiserNet(*_architecture(tensors), epsilon=epsilon)
-        net.load_state_dict(tensors)
-    except (KeyError, RuntimeError) as error:
-        raise ElixirError(f"{str(path)!r} does not fit this version's denoiser: train it again") from error
-    return net
+    """Read a `DenoiserNet` of any widths from a file of one of the kinds `PRIOR`, `CONSISTENCY`; see `load_network`."""
+    return load_network(path, kinds, lambda tensors, _: DenoiserNet(*_architecture(tensors), epsilon=epsilon))
 
 
 def _architecture(tensors: dict[str, Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:

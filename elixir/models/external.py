@@ -19,13 +19,21 @@ from elixir.models.torchscript import ScriptWithFeatures, load_script
 from elixir.models.weights import PICKLES, read_weights
 
 PROBE_SIDES = (16, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 384, 512)
-GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as in PIL's conversion to "L"
+"""Sides in pixels at which a script is tried, to learn which sizes it takes."""
+USUAL_SIDE = 224
+"""Side of the one probe of a transformers model that takes any size."""
+GREY = (0.299, 0.587, 0.114)
+"""Weights of the channels in ITU-R 601, as in PIL's conversion to "L"."""
+LEAST_PROBABILITY = 1e-12
+"""Probabilities below it count as this one before their logarithm is taken."""
+SUM_TOLERANCE = 1e-3
+"""Outputs that are nowhere negative and sum to 1 within this are probabilities."""
 EXTRA = "is not installed: pip install 'dataset-elixir[models]'"
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a network wants done to images in [0,1].
+    """How images in [0,1] are prepared for a network.
 
     Args:
         mean: of each channel (or one for all), subtracted.
@@ -41,7 +49,7 @@ class Preprocessing:
 
 
 class ExternalClassifier(Classifier):
-    """A foreign network behind the `Classifier` interface.
+    """A user's network behind the `Classifier` interface.
 
     Args:
         network: maps (n, channels, h, w) to logits (n, k) and features (n, d).
@@ -88,7 +96,7 @@ class ExternalClassifier(Classifier):
         if self._order is not None:
             logits = logits[:, self._order]
         if self._probabilities:
-            logits = logits.clamp_min(1e-12).log()
+            logits = logits.clamp_min(LEAST_PROBABILITY).log()
         return logits.float(), features.float()
 
 
@@ -196,7 +204,7 @@ def _load_transformers(spec: str, classes: int, device: torch.device, names: Seq
         raise ElixirError(f"{spec!r} is no transformers image classifier with its image processor: {error}") from error
     labels = [str(config.id2label[index]) for index in range(classes)]
     order = [labels.index(name) for name in names] if names and sorted(names) == sorted(labels) else None
-    side = preprocessing.size[0] if preprocessing.size else 224
+    side = preprocessing.size[0] if preprocessing.size else USUAL_SIDE
     return _finish(WithFeatures, net.to(device), spec, classes, device, preprocessing, side, order)
 
 
@@ -235,7 +243,7 @@ def _finish(
         raise ElixirError(f"{spec!r} does not map images to logits: {error}") from error
     _expect(classes, logits.shape[1], spec)
     probabilities = bool(
-        (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones_like(logits[:, 0]), atol=1e-3)
+        (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones_like(logits[:, 0]), atol=SUM_TOLERANCE)
     )
     return ExternalClassifier(network, channels, preprocessing, order, probabilities).to(device).eval()
 

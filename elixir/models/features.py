@@ -1,4 +1,4 @@
-"""The features that a network's last linear layer reads, found without knowing the network."""
+"""Features of any network, found without knowing it, and the perceptual distance of images in features."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from elixir.models import weights
 from elixir.models.classifier import SmallResNet, fused, load_small_classifier
+from elixir.models.weights import SHIPPED
+
+FEATURES = SHIPPED / "features.safetensors"
+"""The shipped classifier behind the perceptual distance."""
+LEAST_NORM = 1e-6
+"""Added to the squared length of a feature vector before it is divided by its length."""
 
 log = logging.getLogger(__name__)
 
@@ -77,14 +82,11 @@ class WithFeatures(nn.Module):
         return heads[-1] if heads else None
 
 
-SHIPPED = weights.SHIPPED / "features.safetensors"
-
-
 class PerceptualDistance(nn.Module):
     """Squared distance of channel-normalised feature maps, averaged over places and summed over layers.
 
-    This is LPIPS (Zhang et al. 2018, eq. 1) without learned channel weights, on all blocks of a `SmallResNet`: the
-    first sees 6x6 pixels, the last the whole of a small image.
+    This is LPIPS (Zhang et al. 2018, eq. 1) without learned channel weights, on all blocks of a `SmallResNet`: a value
+    of the first depends on 6x6 pixels, of the last on the whole of a small image.
 
     Args:
         classifier: whose features to use; a copy is made, with its batch normalisation folded and its weights fixed.
@@ -110,18 +112,10 @@ class PerceptualDistance(nn.Module):
 
 
 def load_perceptual(path: Path | None, device: torch.device) -> PerceptualDistance:
-    """Load the distance.
-
-    Args:
-        path: a file written by `elixir train-classifier`, None for the shipped one.
-        device: where to run it.
-
-    Raises:
-        ElixirError: the file is missing, damaged, a pickle, or holds something else.
-    """
-    return PerceptualDistance(load_small_classifier(path or SHIPPED)).to(device)
+    """The distance in features of the shipped classifier, or of one that `elixir train classifier` has written."""
+    return PerceptualDistance(load_small_classifier(path or FEATURES)).to(device)
 
 
 def _normalised(maps: Tensor) -> Tensor:
     maps = maps.float()
-    return maps * (maps.square().sum(1, keepdim=True) + 1e-6).rsqrt()
+    return maps * (maps.square().sum(1, keepdim=True) + LEAST_NORM).rsqrt()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elixir.errors import ElixirError
-from elixir.models.schedules import kept_variance
-from elixir.models.weights import read_weights
+from elixir.models.schedules import DATA_MEAN, DATA_STD, DDPM_TIMES, kept_variance
+from elixir.models.weights import load_network
 
 KIND = "elixir.impure"
 GROUPS = 4
-MASKED = 1000  # the time at which nothing is left
-DATA_MEAN = 0.5
-DATA_STD = 0.25
+MASKED = DDPM_TIMES
+"""The time at which nothing is left of a group's features."""
+INITIAL_STD = 0.02
+"""Of the weights of linear layers and of the learned token, before training."""
+WAVELENGTHS = 1000
+"""Ratio of the longest to the shortest wavelength of `positions`."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class Attenuation:
-    """What a group keeps of itself in "noise" mode: its pixels and then its features, diffused to these times.
+    """What is left of a group in "noise" mode: its pixels and then its features, diffused to these times.
 
     Times are those of the linear schedule of DDPM with 1000 steps (Ho et al. 2020, section 4). At time 1000 nothing is
     left of the features, and the learned token of "mask" mode takes their place.
@@ -74,11 +75,11 @@ class Attenuation:
 
 
 class ImpureNet(nn.Module):
-    """Four reconstructions in one batch, each of one group of patches from the other three.
+    """Rebuilds each of four groups of patches from the other three.
 
     Group 2a + b holds the patches of rows 2i + a and columns 2j + b, so that all eight neighbours of a patch are in
-    other groups. Each group is encoded on its own. The decoder that rebuilds a group gets, at its places, a learned
-    token ("mask" mode) or what noise has left of it ("noise" mode).
+    other groups. Each group is encoded on its own. The decoder that rebuilds a group gets, in its place, a learned
+    token ("mask" mode) or its features under noise ("noise" mode).
 
     Args:
         architecture: a name in `ARCHITECTURES`.
@@ -106,9 +107,9 @@ class ImpureNet(nn.Module):
         self.tail = nn.Conv2d(3, 3, 3, padding=1)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.trunc_normal_(module.weight, std=INITIAL_STD)
                 nn.init.zeros_(module.bias)
-        nn.init.normal_(self.token, std=0.02)
+        nn.init.normal_(self.token, std=INITIAL_STD)
         nn.init.dirac_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # pyright: ignore[reportArgumentType]
 
@@ -198,7 +199,7 @@ class ImpureNet(nn.Module):
         return self.encoded(fused).view_as(tokens)
 
     def _decode(self, visible: Tensor, own: Tensor, rows: int, columns: int) -> Tensor:
-        """Pixels (n, 4, tokens, values) of each group, from what it keeps of itself and from the others."""
+        """Pixels (n, 4, tokens, values) of each group, from what is left of it and from the others."""
         visible, own = self.bridge(visible), self.bridge(own)
         number, groups, tokens, width = visible.shape
         hidden = torch.eye(groups, dtype=torch.bool, device=visible.device).view(1, groups, groups, 1, 1)
@@ -220,20 +221,8 @@ def ddpm_signal() -> Tensor:
 
 
 def load_impure(path: Path) -> ImpureNet:
-    """Read a network written by `elixir train-impure`, in evaluation mode.
-
-    Raises:
-        ElixirError: the file is missing, damaged, a pickle, or holds something else.
-    """
-    tensors, metadata = read_weights(path)
-    if KIND not in metadata:
-        raise ElixirError(f"{str(path)!r} holds no IMPure network: give a file written by `elixir train-impure`")
-    try:
-        net = ImpureNet(json.loads(metadata[KIND])["architecture"])
-        net.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ElixirError(f"{str(path)!r} does not fit this version's IMPure: train it again") from error
-    return net.eval()
+    """Read a network written by `elixir train impure`, in evaluation mode; see `load_network`."""
+    return load_network(path, (KIND,), lambda _, record: ImpureNet(record["architecture"])).eval()
 
 
 def _split(x: Tensor, patch: int) -> Tensor:
@@ -282,7 +271,7 @@ def positions(rows: int, columns: int, width: int, device: torch.device) -> Tens
     Returns:
         (rows, columns, width), float32; `width` is a multiple of 4.
     """
-    frequency = torch.exp(-math.log(1000) / (width // 4) * torch.arange(width // 4, device=device))
+    frequency = torch.exp(-math.log(WAVELENGTHS) / (width // 4) * torch.arange(width // 4, device=device))
     row = torch.arange(rows, device=device)[:, None, None] * frequency
     column = torch.arange(columns, device=device)[None, :, None] * frequency
     waves = [row.sin(), row.cos(), column.sin(), column.cos()]

@@ -1,19 +1,22 @@
-"""The linear noise schedule of DDPM (Ho et al. 2020, section 4)."""
+"""Noise schedules: DDPM's linear one (Ho et al. 2020, section 4) and the grid and data scale of Karras et al. 2022."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-BETAS = (1e-4, 0.02)  # of the first time and the last
+DATA_MEAN, DATA_STD = 0.5, 0.25
+"""Of pixels in [0,1]; all networks scale their inputs by them (as Karras et al. 2022, table 1, in [-1,1] units)."""
+DDPM_TIMES = 1000
+BETAS = (1e-4, 0.02)
+"""Variance that the first and the last time add."""
+RHO = 7.0
+"""See `karras_grid`."""
 
 
 def kept_variance(times: int) -> Tensor:
     """Share of the image's variance that is left at each time (abar), float64 (times,)."""
     return torch.cumprod(1 - torch.linspace(*BETAS, times, dtype=torch.float64), 0)
-
-
-RHO = 7.0
 
 
 def karras_grid(sigma_max: float, sigma_min: float, levels: int, rho: float = RHO) -> list[float]:

@@ -1,24 +1,29 @@
-"""Weight files: safetensors and nothing that could run code."""
+"""Weight files: safetensors, because nothing in them can run code."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from elixir.data.io import replacing
 from elixir.errors import ElixirError
+
+Net = TypeVar("Net", bound=nn.Module)
 
 SHIPPED = Path(__file__).parent.parent / "weights"
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"}
 
 
 def sha256_of(model: str | Path | None) -> str | None:
-    """Of a model that is a file or folder, of FILE in "timm:NAME@FILE", or of all shipped ones (None); else None."""
+    """SHA-256 of a file, a folder, FILE in "timm:NAME@FILE" or all shipped weights (None); None of any other model."""
     path = SHIPPED if model is None else Path(model)
     if not path.exists():
         path = Path(str(model).partition("@")[2] or path)
@@ -74,3 +79,47 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 f"{str(path)!r} looks like a pickle, which can run code when opened: convert it to safetensors"
             ) from error
         raise ElixirError(f"{str(path)!r} is not a readable safetensors file (truncated?): {error}") from error
+
+
+def save_network(
+    net: nn.Module, path: Path, kind: str, record: Mapping[str, object], dtype: torch.dtype = torch.float32
+) -> None:
+    """Write the weights of a network, through a temporary name.
+
+    Args:
+        net: on any device.
+        path: of the safetensors file.
+        kind: "elixir.prior", "elixir.consistency", "elixir.impure" or "elixir.classifier", the key of the metadata.
+        record: plain values, kept there as JSON.
+        dtype: in which floating-point weights are stored.
+    """
+    tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in net.state_dict().items()}
+    tensors = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
+    write_weights(path, tensors, {kind: json.dumps(dict(record))})
+
+
+def load_network(path: Path, kinds: tuple[str, ...], build: Callable[[dict[str, Tensor], dict[str, Any]], Net]) -> Net:
+    """Read a network written by `save_network`.
+
+    Args:
+        path: of the safetensors file.
+        kinds: it must hold one of them.
+        build: makes a network for the tensors and the record of the file, and may change the tensors.
+
+    Returns:
+        The network, with these weights.
+
+    Raises:
+        ElixirError: the file is missing, damaged, a pickle, or holds something else.
+    """
+    tensors, metadata = read_weights(path)
+    name = kinds[0].removeprefix("elixir.")
+    kind = next((kind for kind in kinds if kind in metadata), None)
+    if kind is None:
+        raise ElixirError(f"{str(path)!r} holds no {name} of elixir's: give a file written by `elixir train {name}`")
+    try:
+        net = build(tensors, json.loads(metadata[kind]))
+        net.load_state_dict(tensors)
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise ElixirError(f"{str(path)!r} does not fit this version's {name}: train it again") from error
+    return net

@@ -1,1 +1,1 @@
-"""Purifiers: what takes noise, and with it triggers, out of images."""
+"""Purifiers remove noise, and with it triggers, from images."""

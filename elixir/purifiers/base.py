@@ -1,4 +1,9 @@
-"""The one interface behind which diffusion, consistency and masked models are interchangeable."""
+"""The one interface behind which diffusion, consistency, masked and classical purifiers are interchangeable.
+
+A purifier is registered by a loader in the group `elixir.purifiers`, `load(model: str | None, device: torch.device)`.
+`model` is a file, a folder or a hub name, None for what ships with the package. Loaders raise ElixirError if it is not
+found, damaged, a pickle, or of another kind.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +13,20 @@ from torch import Tensor
 
 
 class Purifier(Protocol):
-    """Removes what does not survive noise.
+    """Removes from images what does not survive noise.
 
-    The result for a sample does not depend on the batch that it comes in: same bits in a batch of 1, 16 or 256.
+    The result for an image does not depend on its batch: the same bits in a batch of 1, 16 or 256.
 
     Attributes:
         nfe: number of function evaluations, the network calls that one `purify` or `denoise` costs for each image.
-        without_noise: true for a purifier that also works at sigma 0; others need not have it.
+        net: optional; the network, None if there is none, for `elixir.models.flops.gflop_per_image`.
+        without_noise: optional; true for a purifier that also works at sigma 0.
     """
 
     nfe: int
 
     def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
-        """Noise the images to level `sigma` and denoise them.
+        """Add noise of level `sigma` to the images and denoise them.
 
         Args:
             x: float32 (n, 3, h, w) in [0,1], any h and w.
@@ -43,3 +49,15 @@ class Purifier(Protocol):
             Estimate of E[clean | noisy], float32 (n, 3, h, w), not clipped.
         """
         ...
+
+
+class Denoiser:
+    """A purifier defined by its `denoise`: `purify` adds the noise before it and clamps to [0,1] after it."""
+
+    def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
+        """See `Purifier.purify`."""
+        return self.denoise(x + sigma * noise, sigma).clamp_(0, 1)
+
+    def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
+        """See `Purifier.denoise`."""
+        raise NotImplementedError

@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-CPU_BATCH = 16
-CPU_PIXELS = 2**15
-CUDA_BATCH = 256
-CUDA_PIXELS = 2**22
+CPU_BATCH, CPU_PIXELS = 16, 2**15
+CUDA_BATCH, CUDA_PIXELS = 256, 2**22
+"""Most images and most pixels that a network gets at once; measured to be fastest."""
 
 ImageMap = Callable[[Tensor], Tensor]
 
 
 def batch_size(height: int, width: int, device: torch.device) -> int:
-    """Images a network gets at once: as many as fit the processor's cache (measured), by the image size alone."""
+    """Images that a network gets at once; depends on the image size and the kind of device alone."""
     most, pixels = (CPU_BATCH, CPU_PIXELS) if device.type == "cpu" else (CUDA_BATCH, CUDA_PIXELS)
     return max(1, min(most, pixels // (height * width)))
 

@@ -1,8 +1,8 @@
-"""IMPure as a purifier: every patch is painted anew from its neighbours and what noise leaves of itself.
+"""IMPure as a purifier: every patch is rebuilt from its neighbours and from what noise leaves of itself.
 
 `sigma` is the noise that is added to the whole image before it is rebuilt; the network was trained with it. At sigma 0
-the image is rebuilt as it is, which is the method of the paper. The noise of "noise" mode comes on top and is the same
-for every image, so that a result depends on image, sigma and noise alone.
+the image is rebuilt as it is, which is the method of the paper (arXiv 2311.15339). The noise of "noise" mode comes on
+top and is the same for every image, so that a result depends on image, sigma and noise alone.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from elixir.models import weights
 from elixir.models.impure import ImpureNet, load_impure
+from elixir.models.weights import SHIPPED
 from elixir.purifiers.base import Purifier
 from elixir.purifiers.network import NetworkPurifier
 
-SHIPPED = weights.SHIPPED / "impure.safetensors"
-PIXEL_TIME, FEATURE_TIME = 140, 200  # the paper's 400 and 600 are for patches of 16x16, which hold 16 times as much
+PIXEL_TIME, FEATURE_TIME = 140, 200
+"""Of "noise" mode, of 1000; the paper's 400 and 600 are for patches of 16x16, which hold 16 times as much as 4x4."""
+NOISE_SEED = 0
+"""Of the noise of "noise" mode."""
 
 
 class ImpurePurifier(NetworkPurifier):
@@ -40,27 +42,19 @@ class NoiseMode(nn.Module):
         """See `ImpureNet.forward`."""
         shape = torch.Size((1, *noisy.shape[1:]))
         pixel_time, feature_time = torch.tensor([[PIXEL_TIME], [FEATURE_TIME]], device=noisy.device)
-        keep = self.net.attenuation(shape, pixel_time, feature_time, torch.Generator().manual_seed(0))
+        keep = self.net.attenuation(shape, pixel_time, feature_time, torch.Generator().manual_seed(NOISE_SEED))
         return self.net(noisy, sigma, keep)
 
 
 def load(model: str | None, device: torch.device) -> Purifier:
-    """Load IMPure in "noise" mode.
-
-    Args:
-        model: a file written by `elixir train-impure`, None for the shipped one.
-        device: where to run it.
-
-    Raises:
-        ElixirError: the file is missing, damaged, a pickle, or holds something else.
-    """
+    """IMPure in "noise" mode, or a file written by `elixir train impure`."""
     return ImpurePurifier(NoiseMode(_network(model)), device)
 
 
 def load_masked(model: str | None, device: torch.device) -> Purifier:
-    """Load IMPure in "mask" mode; see `load`."""
+    """IMPure in "mask" mode; see `load`."""
     return ImpurePurifier(_network(model), device)
 
 
 def _network(model: str | None) -> ImpureNet:
-    return load_impure(SHIPPED if model is None else Path(model))
+    return load_impure(SHIPPED / "impure.safetensors" if model is None else Path(model))

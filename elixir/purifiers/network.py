@@ -1,16 +1,22 @@
-"""A network that ships with the package, or is trained with it, as a purifier."""
+"""The networks that ship with the package, or are trained with it, as purifiers."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from elixir.models.denoiser import CONSISTENCY, EPSILON, PRIOR, load_denoiser
 from elixir.models.device import fast_dtype
+from elixir.models.weights import SHIPPED
+from elixir.purifiers.base import Denoiser, Purifier
 from elixir.purifiers.batching import batch_size, in_fixed_batches, in_tiles
+from elixir.purifiers.diffusers import load_consistency_pipeline
 
 
-class NetworkPurifier:
-    """A network as a purifier: one call a draw; images with a longer side than a tile are done in tiles.
+class NetworkPurifier(Denoiser):
+    """A network as a one-step denoiser; images with a longer side than a tile are done in tiles.
 
     Args:
         net: maps noisy images (n, 3, h, w) and noise levels (n,) to clean images, as a `DenoiserNet`.
@@ -24,14 +30,10 @@ class NetworkPurifier:
     def __init__(self, net: nn.Module, device: torch.device) -> None:
         self._device = device
         self._dtype = fast_dtype(device)
-        self._net = net.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
-        for layer in self._net.modules():
+        self.net = net.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+        for layer in self.net.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 layer.to(self._dtype)  # once, where autocast would do it in every call
-
-    def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
-        """See `Purifier.purify`."""
-        return self.denoise(x + sigma * noise, sigma).clamp_(0, 1)
 
     def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
         """See `Purifier.denoise`."""
@@ -46,4 +48,22 @@ class NetworkPurifier:
 
     def _call(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
-            return self._net(noisy, sigma)
+            return self.net(noisy, sigma)
+
+
+def load_prior(model: str | None, device: torch.device) -> Purifier:
+    """The embedded prior, a one-step denoiser for images of any size, or a file written by `elixir train prior`."""
+    path = SHIPPED / "prior.safetensors" if model is None else Path(model)
+    return NetworkPurifier(load_denoiser(path, PRIOR), device)
+
+
+def load_consistency(model: str | None, device: torch.device) -> Purifier:
+    """The consistency model: one call leads to one likely clean image rather than to the mean of all.
+
+    `model` is a file written by `elixir train consistency`, or a folder or hub name of a ConsistencyModelPipeline or
+    UNet of diffusers.
+    """
+    path = SHIPPED / "consistency.safetensors" if model is None else Path(model)
+    if model is None or path.is_file() or path.suffix == ".safetensors":
+        return NetworkPurifier(load_denoiser(path, CONSISTENCY, epsilon=EPSILON), device)
+    return load_consistency_pipeline(model, device)

@@ -20,7 +20,7 @@ from elixir.engine.models import CLEAN, REFERENCE
 from elixir.engine.run import Run
 from elixir.engine.stage import MapStage
 from elixir.errors import ElixirError
-from elixir.purifiers.repaint import repaint
+from elixir.purifiers.samplers import repaint
 from elixir.randomness import Draw, noise
 from elixir.settings import Range
 from elixir.stages.estimate_trigger import clean_label_targets

@@ -1,8 +1,7 @@
-"""Training of the small classifier on a pixel cache: deterministic by seed, resumable by epoch."""
+"""Training of the small classifier: deterministic by seed, resumable by epoch."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,9 @@ from torch.nn import functional as F
 
 from elixir.data.source import Source
 from elixir.models.classifier import WIDTHS, SmallResNet, save_classifier
-from elixir.models.device import training_dtype
 from elixir.progress import Progress
 from elixir.randomness import generator
-from elixir.training.checkpoint import load_checkpoint, save_checkpoint
-from elixir.training.pixels import training_pixels
+from elixir.training.frame import Checkpoint, checkpoint_of, fingerprint, optimizer_step, training_pixels
 
 ReadPixels = Callable[[np.ndarray], Tensor]
 
@@ -63,6 +60,10 @@ class ClassifierTraining:
         """Steps of one pass over `count` images."""
         return -(-count // self.batch)
 
+    def rate_at(self, progress: float) -> float:
+        """Learning rate after a share of the training: linear warm-up, then linear decay to zero."""
+        return self.learning_rate * min(progress / self.warmup, (1 - progress) / (1 - self.warmup))
+
 
 def train_classifier(
     read: ReadPixels,
@@ -90,91 +91,51 @@ def train_classifier(
 
     Returns:
         The classifier in evaluation mode.
+
+    Raises:
+        ElixirError: the checkpoint is damaged or of another training.
     """
     device = device or torch.device("cpu")
-    dtype = training_dtype(device)
     torch.manual_seed(settings.seed)
     net = SmallResNet(classes, widths=settings.widths).to(device).to(memory_format=torch.channels_last)
     if initial is not None:
         net.load_state_dict(initial.state_dict())
     optimizer = torch.optim.AdamW(net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
-    some = read(rows[[0, len(rows) // 2, -1]]).contiguous().numpy()  # other images are another training
-    mine = zlib.crc32(repr((settings, classes)).encode() + rows.tobytes() + labels.tobytes() + some.tobytes())
-    epoch, done = 0, False
-    if checkpoint.exists():
-        counters = load_checkpoint(checkpoint, {"net": net}, optimizer, mine)
-        epoch, done = counters["epoch"], bool(counters["done"])
+    some = read(rows[[0, len(rows) // 2, -1]]).contiguous().numpy()
+    identity = fingerprint(net, (settings, classes), rows.tobytes(), labels.tobytes(), some.tobytes())
+    state = Checkpoint(checkpoint, {"net": net}, optimizer, identity)
+    counters = state.load()
+    epoch, done = counters.get("epoch", 0), bool(counters.get("done", 0))
     counts = np.bincount(labels, minlength=classes).clip(1)
     class_weight = torch.from_numpy((counts.mean() / counts) ** settings.balance).float().to(device)
     steps, epochs = settings.steps(len(rows)), settings.passes(len(rows))
+    right = torch.zeros((), dtype=torch.int64, device=device)  # read once a pass: to read it is to wait
+
+    def loss_of(x: Tensor, y: Tensor) -> Tensor:
+        logits, _ = net(x)
+        right.add_((logits.argmax(1) == y).sum())
+        return F.cross_entropy(logits, y, class_weight)
+
     net.train()
     while epoch < epochs and not done:
         rng = generator(settings.seed, "epoch", epoch)
         order = rng.permutation(len(rows))
-        right = torch.zeros((), dtype=torch.int64, device=device)  # read once a pass: to read it is to wait
+        right.zero_()
         for step in range(steps):
             chosen = order[step * settings.batch : (step + 1) * settings.batch]
             if len(chosen) < 2:
-                continue
+                continue  # batch normalisation has no variance of one image
             x = augment(read(rows[chosen]), settings, rng).to(device, non_blocking=True).float() / 255
             y = torch.from_numpy(labels[chosen]).to(device, non_blocking=True)
-            progress = (epoch + (step + 1) / (steps + 1)) / epochs
-            rate = min(progress / settings.warmup, (1 - progress) / (1 - settings.warmup))
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * rate
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                logits, _ = net(x)
-            loss = F.cross_entropy(logits, y, class_weight)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            right += (logits.argmax(1) == y).sum()
+            rate = settings.rate_at((epoch + (step + 1) / (steps + 1)) / epochs)
+            optimizer_step(optimizer, rate, loss_of, (x, y), device)
         epoch += 1
         share = int(right) / len(rows)
         done = share >= settings.fitted
         on_epoch(epoch, share)
-        save_checkpoint(checkpoint, {"net": net}, optimizer, {"epoch": epoch, "done": int(done), "fingerprint": mine})
-    checkpoint.unlink(missing_ok=True)
+        state.save(epoch=epoch, done=int(done))
+    state.remove()
     return net.eval()
-
-
-def train_classifier_on(
-    source: Source, size: int, out: Path, settings: ClassifierTraining, device: torch.device, quiet: bool
-) -> float:
-    """Train on the images and labels of a source and write the classifier (fp16) with its label names to `out`.
-
-    An interrupted training goes on from `out` + '.checkpoint'.
-
-    Args:
-        source: the images, cached in `out` + '.pixels' until the training is done; those without a label are left out.
-        size: side in pixels at which they are read.
-        out: the safetensors file.
-        settings: of the training.
-        device: where to train.
-        quiet: no progress.
-
-    Returns:
-        Share of the (augmented) training images predicted right in the last pass.
-
-    Raises:
-        ElixirError: no readable image with a label, or `out` cannot be written.
-    """
-    progress = Progress(quiet)
-    accuracies = [0.0]
-    with training_pixels(source, size, out, progress) as (store, rows):
-        labels = np.array([source.samples[row].label for row in rows], np.int64)
-        with progress.task("training", settings.passes(len(rows))) as advance:
-
-            def on_epoch(_: int, accuracy: float) -> None:
-                accuracies.append(accuracy)
-                advance(1)
-
-            checkpoint = out.with_name(out.name + ".checkpoint")
-            net = train_classifier(
-                store.read, np.arange(len(rows)), labels, len(source.classes), settings, checkpoint, on_epoch, device
-            )
-        save_classifier(net, out, source.classes, torch.float16)
-    return accuracies[-1]
 
 
 def augment(images: Tensor, settings: ClassifierTraining, rng: np.random.Generator) -> Tensor:
@@ -188,3 +149,29 @@ def augment(images: Tensor, settings: ClassifierTraining, rng: np.random.Generat
         mirrored = torch.from_numpy(rng.random(number) < 0.5)
         shifted[mirrored] = shifted[mirrored].flip(-1)
     return shifted
+
+
+def train_classifier_on(
+    source: Source, size: int, out: Path, settings: ClassifierTraining, device: torch.device, quiet: bool
+) -> float:
+    """Train on the images and labels of a source and write the classifier (fp16) with its label names to `out`.
+
+    An interrupted training goes on from `out` + '.checkpoint'. For arguments and errors see `training_pixels`.
+
+    Returns:
+        Share of the (augmented) training images predicted right in the last pass.
+    """
+    progress = Progress(quiet)
+    accuracies = [0.0]
+    with training_pixels(source, size, out, progress) as (store, rows):
+        labels = np.array([source.samples[row].label for row in rows], np.int64)
+        with progress.task("training", settings.passes(len(rows))) as advance:
+
+            def on_epoch(_: int, accuracy: float) -> None:
+                accuracies.append(accuracy)
+                advance(1)
+
+            indices, classes = np.arange(len(rows)), len(source.classes)
+            net = train_classifier(store.read, indices, labels, classes, settings, checkpoint_of(out), on_epoch, device)
+        save_classifier(net, out, source.classes, torch.float16)
+    return accuracies[-1]

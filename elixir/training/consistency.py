@@ -5,30 +5,45 @@ The perceptual distance is the only loss: its first layer sees brightness and co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from elixir.data.source import Source
 from elixir.errors import ElixirError
-from elixir.models import weights
 from elixir.models.denoiser import CONSISTENCY, EPSILON, PRIOR, DenoiserNet, load_denoiser
 from elixir.models.device import training_dtype
-from elixir.models.features import SHIPPED, PerceptualDistance, load_perceptual
+from elixir.models.features import FEATURES, PerceptualDistance, load_perceptual
 from elixir.models.schedules import RHO, karras_grid
-from elixir.models.weights import sha256_of
-from elixir.training.crops import TrainingImages
-from elixir.training.denoiser import DenoiserTraining, LossOf, OnStep, train_denoiser, training_on
+from elixir.models.weights import SHIPPED, sha256_of
+from elixir.training.denoiser import DenoiserTraining, TrainingRun, noised, train_denoiser, training_on
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Distillation(DenoiserTraining):
+class ConsistencyTraining(DenoiserTraining):
+    """Settings that both trainings have.
+
+    Args:
+        features_sha256: of the classifier behind the perceptual distance; a training goes on with no other.
+    """
+
+    kind = CONSISTENCY
+
+    features_sha256: str | None = None
+
+    def optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
+        """RAdam, as in the paper."""
+        return torch.optim.RAdam(net.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class Distillation(ConsistencyTraining):
     """Settings of a consistency distillation (Song et al. 2023, algorithm 2, and its settings for CIFAR-10).
 
     Args:
@@ -37,7 +52,6 @@ class Distillation(DenoiserTraining):
         levels: number of noise levels, `EPSILON` included.
         rho: see `karras_grid`.
         target: decay of the moving average of the weights that gives the targets.
-        features_sha256: of the classifier behind the perceptual distance; a training goes on with no other.
     """
 
     steps: int = 8000
@@ -47,22 +61,19 @@ class Distillation(DenoiserTraining):
     levels: int = 18
     rho: float = RHO
     target: float = 0.95
-    features_sha256: str | None = None
 
 
 @dataclass(frozen=True)
-class FineTuning(DenoiserTraining):
+class FineTuning(ConsistencyTraining):
     """Settings of a consistency fine-tuning (arXiv 2407.00623, section 4.2).
 
     Args:
         sigmas: noise levels in [0,1] pixel units, equally likely.
-        features_sha256: see `Distillation`.
     """
 
     steps: int = 6000
     learning_rate: float = 1e-4
     sigmas: tuple[float, ...] = (0.12, 0.25, 0.5)
-    features_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if not all(0 < sigma <= 1 for sigma in self.sigmas):
@@ -94,37 +105,13 @@ def heun_step(denoise: Denoise, x: Tensor, high: Tensor, low: Tensor, least: flo
     return x + step * torch.where((low >= least).view(-1, 1, 1, 1), (first + second) / 2, first)
 
 
-def distill(
-    images: TrainingImages,
-    out: Path,
-    settings: Distillation,
-    teacher: DenoiserNet,
-    distance: PerceptualDistance,
-    on_step: OnStep = lambda step, loss: None,
-    device: torch.device | None = None,
-    checkpoint_every: int = 500,
-) -> float:
+def distill(run: TrainingRun, settings: Distillation, teacher: DenoiserNet, distance: PerceptualDistance) -> float:
     """Distill a prior into a consistency model, starting from its weights (Song et al. 2023, algorithm 2).
 
     The loss is the distance of D(x + high z, high) to the target's D at the next lower level of the grid, at the point
-    where the teacher's probability flow leads. Each step's batch and noise depend on (seed, step) and the kind of
-    device alone.
-
-    Args:
-        images: to train on.
-        out: the safetensors file (fp16) for the averaged weights; its metadata holds the settings. Resumes from
-            `out` + '.checkpoint' if that exists.
-        settings: of the training.
-        teacher: the prior.
-        distance: the loss, on `device`.
-        on_step: see `train_denoiser`.
-        device: where to train; the CPU by default.
-        checkpoint_every: steps.
-
-    Returns:
-        See `train_denoiser`.
+    where the teacher's probability flow leads. `distance` is on `run.device`; for the rest see `train_denoiser`.
     """
-    device = device or torch.device("cpu")
+    device = run.device
     fixed = deepcopy(teacher).requires_grad_(False).to(device, training_dtype(device))
     fixed = fixed.to(memory_format=torch.channels_last)
     net, target = _student(teacher, device), _student(teacher, device).requires_grad_(False)
@@ -134,96 +121,29 @@ def distill(
     def loss_of(clean: Tensor, generator: torch.Generator) -> Tensor:
         level = torch.randint(settings.levels - 1, (len(clean),), generator=generator, device=device)
         high, low = grid[level], grid[level + 1]
-        noise = torch.randn(clean.shape, generator=generator, device=device)
-        noisy = clean + high.view(-1, 1, 1, 1) * noise
+        noisy = noised(clean, high, generator)
         with torch.no_grad():
             wanted = target(heun_step(fixed, noisy, high, low, settings.sigma_min), low)
         return distance(net(noisy, high), wanted).mean()
 
-    averages = {"target": (target, settings.target)}
-    return _train(net, averages, loss_of, images, out, settings, on_step, device, checkpoint_every)
+    return train_denoiser(run, settings, net, loss_of, {"target": (target, settings.target)})
 
 
-def fine_tune(
-    images: TrainingImages,
-    out: Path,
-    settings: FineTuning,
-    initial: DenoiserNet,
-    distance: PerceptualDistance,
-    on_step: OnStep = lambda step, loss: None,
-    device: torch.device | None = None,
-    checkpoint_every: int = 500,
-) -> float:
+def fine_tune(run: TrainingRun, settings: FineTuning, initial: DenoiserNet, distance: PerceptualDistance) -> float:
     """Tune a consistency model to give the clean image back in one step (arXiv 2407.00623, section 4.2).
 
-    The loss is the distance of D(x + sigma z, sigma) to x. For the rest see `distill`.
-
-    Args:
-        images: to train on.
-        out: see `distill`.
-        settings: of the training.
-        initial: whose weights to start from.
-        distance: the loss, on `device`.
-        on_step: see `train_denoiser`.
-        device: where to train; the CPU by default.
-        checkpoint_every: steps.
-
-    Returns:
-        See `train_denoiser`.
+    The loss is the distance of D(x + sigma z, sigma) to x. The training starts from the weights of `initial`;
+    `distance` is on `run.device`. For the rest see `train_denoiser`.
     """
-    device = device or torch.device("cpu")
+    device = run.device
     net = _student(initial, device)
     sigmas = torch.tensor(settings.sigmas, device=device)
 
     def loss_of(clean: Tensor, generator: torch.Generator) -> Tensor:
         sigma = sigmas[torch.randint(len(sigmas), (len(clean),), generator=generator, device=device)]
-        noise = torch.randn(clean.shape, generator=generator, device=device)
-        return distance(net(clean + sigma.view(-1, 1, 1, 1) * noise, sigma), clean).mean()
+        return distance(net(noised(clean, sigma, generator), sigma), clean).mean()
 
-    return _train(net, {}, loss_of, images, out, settings, on_step, device, checkpoint_every)
-
-
-def train_consistency_on(
-    source: Source,
-    size: int,
-    out: Path,
-    settings: Distillation | FineTuning,
-    initial: Path | None,
-    features: Path | None,
-    device: torch.device,
-    quiet: bool,
-) -> float:
-    """Distill or fine-tune on the images of a source; labels do not matter, samples without one are left out.
-
-    Args:
-        source: the images, cached in `out` + '.pixels' until the training is done.
-        size: side in pixels at which they are read, at least twice `settings.crop`.
-        out: see `distill`.
-        settings: their class says which of the two trainings it is.
-        initial: weights to start from: a prior to distill, None for the shipped one; a distilled model (or, to see what
-            distillation is worth, a prior) to fine-tune.
-        features: classifier for the perceptual distance, None for the shipped one.
-        device: where to train.
-        quiet: no progress.
-
-    Returns:
-        See `train_denoiser`.
-
-    Raises:
-        ElixirError: `size` is too small, a file of weights is unusable, or a fine-tuning has no `initial`.
-    """
-    if isinstance(settings, Distillation):
-        start = load_denoiser(initial or weights.SHIPPED / "prior.safetensors", PRIOR)
-    elif initial is not None:
-        start = load_denoiser(initial, CONSISTENCY, PRIOR)
-    else:
-        raise ElixirError("fine-tuning starts from a distilled model: give its file with --initial")
-    distance = load_perceptual(features, device)
-    settings = replace(settings, features_sha256=sha256_of(features or SHIPPED))
-    with training_on(source, size, out, settings, device, quiet) as (images, on_step):
-        if isinstance(settings, Distillation):
-            return distill(images, out, settings, start, distance, on_step, device)
-        return fine_tune(images, out, settings, start, distance, on_step, device)
+    return train_denoiser(run, settings, net, loss_of)
 
 
 def _student(initial: DenoiserNet, device: torch.device) -> DenoiserNet:
@@ -233,19 +153,38 @@ def _student(initial: DenoiserNet, device: torch.device) -> DenoiserNet:
     return net
 
 
-def _train(
-    net: DenoiserNet,
-    averages: Mapping[str, tuple[DenoiserNet, float]],
-    loss_of: LossOf,
-    images: TrainingImages,
+def train_consistency_on(
+    source: Source,
+    size: int,
     out: Path,
     settings: Distillation | FineTuning,
-    on_step: OnStep,
     device: torch.device,
-    checkpoint_every: int,
+    quiet: bool,
+    initial: Path | None = None,
+    features: Path | None = None,
 ) -> float:
-    averages = {"average": (_student(net, device).requires_grad_(False), settings.ema), **averages}
-    optimizer = torch.optim.RAdam(net.parameters(), lr=settings.learning_rate)
-    return train_denoiser(
-        net, averages, optimizer, loss_of, images, out, CONSISTENCY, settings, on_step, device, checkpoint_every
-    )
+    """Distill or fine-tune, as the class of the settings says, on the images of a source; see `training_on`.
+
+    Args:
+        initial: weights to start from: a prior to distill, None for the shipped one; a distilled model (or, to see what
+            distillation is worth, a prior) to fine-tune.
+        features: classifier for the perceptual distance, None for the shipped one.
+
+    Returns:
+        See `train_denoiser`.
+
+    Raises:
+        ElixirError: see `training_on`; a file of weights is unusable, or a fine-tuning has no `initial`.
+    """
+    if isinstance(settings, Distillation):
+        start = load_denoiser(initial or SHIPPED / "prior.safetensors", PRIOR)
+    elif initial is not None:
+        start = load_denoiser(initial, CONSISTENCY, PRIOR)
+    else:
+        raise ElixirError("fine-tuning starts from a distilled model: give its file with --initial")
+    distance = load_perceptual(features, device)
+    settings = replace(settings, features_sha256=sha256_of(features or FEATURES))
+    with training_on(source, size, out, settings, device, quiet) as run:
+        if isinstance(settings, Distillation):
+            return distill(run, settings, start, distance)
+        return fine_tune(run, settings, start, distance)

@@ -1,23 +1,25 @@
-"""What denoisers are trained on: crops of many scales, contrasts and tints."""
+"""Training data of denoisers: crops of many scales, contrasts and tints."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.data.source import Source
-from elixir.errors import ElixirError
-from elixir.progress import Progress
-from elixir.training.pixels import training_pixels
-
 CPU = torch.device("cpu")
-RESIDENT = 2**33  # bytes of images that are kept on a GPU
+NATIVE, ENLARGED = 0.25, 0.17
+"""Shares of the batches that are native crops of twice the size, and enlarged ones; the rest is shrunken."""
+LEAST_WINDOW = 0.5
+"""Side of the smallest window that is enlarged to a crop, as a share of the crop's."""
+FLIPPED, EXPOSED, GREY = 0.5, 0.4, 0.05
+"""Shares of the images that are mirrored, darkened and tinted, and made grey."""
+GAINS, TINTS = (0.15, 1.0), (0.8, 1.0)
+"""Ranges of the contrast of an image that is darkened, and of each of its channels."""
+OFFSET_POWER = 3
+"""Such an image is made brighter by u^OFFSET_POWER of what its contrast leaves, for u uniform in [0,1]."""
 
 
 @dataclass(frozen=True)
@@ -35,42 +37,13 @@ class TrainingImages:
     size: int
 
 
-@contextmanager
-def cached_images(
-    source: Source, size: int, crop: int, out: Path, progress: Progress, device: torch.device = CPU
-) -> Iterator[TrainingImages]:
-    """Cache the images of a source in `out` + '.pixels' until the training is done; labels do not matter.
-
-    A GPU gets a copy of them if there are not too many, so that it does not wait for the disk.
-
-    Args:
-        source: the images; samples without a label are left out.
-        size: side in pixels at which they are read, at least twice `crop`.
-        crop: side of the crops that will be taken.
-        out: the file that is being trained.
-        progress: shows the reading.
-        device: where to train.
-
-    Raises:
-        ElixirError: `size` is too small, there is no readable image, or `out` cannot be written.
-    """
-    if size < 2 * crop:
-        raise ElixirError(f"size {size} is too small: training needs images of at least {2 * crop} pixels")
-    with training_pixels(source, size, out, progress) as (store, rows):
-        if device.type != "cuda" or 3 * size**2 * len(rows) > RESIDENT:
-            yield TrainingImages(store.read, len(rows), size)
-            return
-        pixels = store.read(torch.arange(len(rows))).to(device)
-        yield TrainingImages(lambda wanted: pixels[_moved(wanted, device)], len(rows), size)
-
-
 def sample_crops(
     images: TrainingImages, crop: int, batch: int, generator: torch.Generator, device: torch.device = CPU
 ) -> Tensor:
     """One batch of float images (n, 3, h, h) in [0,1]: shrunken, enlarged or native crops, flipped and re-exposed.
 
-    A quarter of the batches are native crops of twice the size (and a quarter of the number), a sixth is enlarged and
-    therefore smooth, the rest is shrunken by a factor between 1 and size / crop.
+    A batch is native, of twice the size and a quarter of the number (probability `NATIVE`); enlarged and therefore
+    smooth (`ENLARGED`); or shrunken by a factor between 1 and size / crop.
 
     Args:
         images: to choose from.
@@ -84,14 +57,14 @@ def sample_crops(
         return low + (high - low) * torch.rand(shape, generator=generator)
 
     def moved(x: Tensor) -> Tensor:
-        return _moved(x, device)
+        return moved_to(x, device)
 
     size, kind = images.size, uniform(0, 1).item()
-    if kind < 0.25:
+    if kind < NATIVE:
         crop, batch = 2 * crop, max(1, batch // 4)
         window = crop
-    elif kind < 0.42:
-        window = round(uniform(crop / 2, crop).item())
+    elif kind < NATIVE + ENLARGED:
+        window = round(uniform(LEAST_WINDOW * crop, crop).item())
     else:
         window = round(uniform(crop, size).item())
     whole = moved(images.read(torch.randint(images.count, (batch,), generator=generator))).float() / 255
@@ -99,17 +72,17 @@ def sample_crops(
     x = torch.stack([im[:, i : i + window, j : j + window] for im, (i, j) in zip(whole, offsets, strict=True)])
     if window != crop:
         x = F.interpolate(x, size=(crop, crop), mode="bicubic", antialias=True).clamp(0, 1)
-    flip = moved(uniform(0, 1, batch, 1, 1, 1) < 0.5)
+    flip = moved(uniform(0, 1, batch, 1, 1, 1) < FLIPPED)
     x = torch.where(flip, x.flip(-1), x)
-    exposed = moved(uniform(0, 1, batch, 1, 1, 1) < 0.4)
-    gain, tint = uniform(0.15, 1.0, batch, 1, 1, 1), uniform(0.8, 1.0, batch, 3, 1, 1)
-    offset = uniform(0, 1, batch, 1, 1, 1) ** 3 * (1 - gain)
+    exposed = moved(uniform(0, 1, batch, 1, 1, 1) < EXPOSED)
+    gain, tint = uniform(*GAINS, batch, 1, 1, 1), uniform(*TINTS, batch, 3, 1, 1)
+    offset = uniform(0, 1, batch, 1, 1, 1) ** OFFSET_POWER * (1 - gain)
     x = torch.where(exposed, x * moved(gain) * moved(tint) + moved(offset), x)
-    grey = moved(uniform(0, 1, batch, 1, 1, 1) < 0.05)
+    grey = moved(uniform(0, 1, batch, 1, 1, 1) < GREY)
     return torch.where(grey, x.mean(1, keepdim=True).expand_as(x), x)
 
 
-def _moved(x: Tensor, device: torch.device) -> Tensor:
+def moved_to(x: Tensor, device: torch.device) -> Tensor:
     """On `device`; a copy to a GPU is from pinned memory, because any other waits for the GPU to be idle."""
     if device.type != "cuda" or x.is_cuda:
         return x.to(device)

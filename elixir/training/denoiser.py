@@ -1,14 +1,14 @@
-"""The training loop of all denoisers: averaged weights, safetensors, resumable, and no waiting for the device."""
+"""The training of all denoisers: averaged weights, resumable, and no waiting for the device."""
 
 from __future__ import annotations
 
-import json
 import math
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,18 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from elixir.data.source import Source
 from elixir.errors import ElixirError
-from elixir.models.denoiser import save_denoiser
-from elixir.models.device import training_dtype
+from elixir.models.weights import save_network
 from elixir.progress import Progress
-from elixir.training.checkpoint import load_checkpoint, save_checkpoint
-from elixir.training.crops import TrainingImages, cached_images, sample_crops
+from elixir.training.crops import CPU, TrainingImages, moved_to, sample_crops
+from elixir.training.frame import Checkpoint, checkpoint_of, fingerprint, optimizer_step, training_pixels
 
 LossOf = Callable[[Tensor, torch.Generator], Tensor]
 OnStep = Callable[[int, Tensor], None]
+
+RESIDENT = 2**33
+"""Most bytes of images that are kept on a GPU, so that it does not wait for the disk."""
+SEED_STRIDE = 1_000_003
+"""Step s of seed n draws with the generator of seed n * SEED_STRIDE + s."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,14 @@ class DenoiserTraining:
         learning_rate: at its peak.
         warmup: steps in which it rises to that.
         decay_from: share of the steps after which it falls linearly to zero.
-        ema: decay of the moving average of the weights, which is what is kept.
+        weight_decay: of the optimizer.
+        max_gradient: norm to which the gradient is clipped.
+        ema: decay of the moving average of the weights; the average is what is written.
         seed: decides initial weights, batches and noise.
     """
+
+    kind: ClassVar[str]
+    """See `save_network`."""
 
     steps: int = 16000
     batch: int = 64
@@ -47,6 +56,8 @@ class DenoiserTraining:
     learning_rate: float = 8e-4
     warmup: int = 300
     decay_from: float = 0.6
+    weight_decay: float = 0.0
+    max_gradient: float = 1.0
     ema: float = 0.999
     seed: int = 0
 
@@ -55,116 +66,131 @@ class DenoiserTraining:
         start = self.decay_from * self.steps
         return self.learning_rate * min(1.0, (step + 1) / self.warmup, (self.steps - step) / (self.steps - start))
 
+    def optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
+        """AdamW for the parameters of a network."""
+        return torch.optim.AdamW(net.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
 
-def train_denoiser(
-    net: nn.Module,
-    averages: Mapping[str, tuple[nn.Module, float]],
-    optimizer: torch.optim.Optimizer,
-    loss_of: LossOf,
-    images: TrainingImages,
-    out: Path,
-    kind: str,
-    settings: DenoiserTraining,
-    on_step: OnStep,
-    device: torch.device,
-    checkpoint_every: int,
-) -> float:
-    """Train and write the weights of averages["average"] to `out`.
 
-    An interrupted training goes on from `out` + '.checkpoint'. Each step's batch and noise depend on (seed,
-    step) and the kind of device alone.
+@dataclass(frozen=True)
+class TrainingRun:
+    """Data, output and progress of one training of a denoiser.
 
     Args:
-        net: a network that maps noisy images and noise levels to clean images, on `device`.
-        averages: networks whose weights follow those of `net`, with the decay (less in the first steps) of the moving
-            average; among them "average".
-        optimizer: of the parameters of `net`.
-        loss_of: maps clean crops (n, 3, h, h) on `device`, and the generator of the noise there, to a scalar; called
-            under autocast.
         images: to train on.
-        out: the safetensors file (fp16) to write.
-        kind: see `save_denoiser`.
-        settings: see `DenoiserTraining`.
+        out: the safetensors file (fp16) for the averaged weights; its metadata holds the settings and the loss. An
+            interrupted training goes on from `out` + '.checkpoint'.
+        device: where to train.
         on_step: called after every step with the number of steps done and the loss, a scalar on `device`: to read it is
             to wait for the device.
-        device: where to train.
         checkpoint_every: steps.
+    """
+
+    images: TrainingImages
+    out: Path
+    device: torch.device = CPU
+    on_step: OnStep = lambda step, loss: None
+    checkpoint_every: int = 500
+
+
+def train_denoiser(
+    run: TrainingRun,
+    settings: DenoiserTraining,
+    net: nn.Module,
+    loss_of: LossOf,
+    averages: Mapping[str, tuple[nn.Module, float]] | None = None,
+) -> float:
+    """Train a network and write the moving average of its weights to `run.out`.
+
+    Each step's batch and noise depend on (seed, step) and the kind of device alone.
+
+    Args:
+        run: see `TrainingRun`.
+        settings: see `DenoiserTraining`.
+        net: maps noisy images and noise levels to clean images, on `run.device`.
+        loss_of: maps clean crops (n, 3, h, h) on the device, and the generator of the noise there, to a scalar; called
+            under autocast.
+        averages: more networks whose weights follow those of `net`, by name, with the decay of the moving average.
 
     Returns:
-        The mean loss since the last checkpoint, which is also in the metadata.
+        The mean loss since the last checkpoint.
 
     Raises:
         ElixirError: the checkpoint is of another training, or the loss is not finite.
     """
-    dtype = training_dtype(device)
-    checkpoint = out.with_name(out.name + ".checkpoint")
-    nets = {"net": net} | {name: follower for name, (follower, _) in averages.items()}
-    mine, step = _fingerprint(net, kind, settings, images), 0
-    if checkpoint.exists():
-        step = load_checkpoint(checkpoint, nets, optimizer, mine)["step"]
+    images, device = run.images, run.device
+    followers = {"average": (deepcopy(net).requires_grad_(False), settings.ema), **(averages or {})}
+    nets = {"net": net} | {name: follower for name, (follower, _) in followers.items()}
+    optimizer = settings.optimizer(net)
+    some = images.read(torch.tensor([0, images.count // 2, images.count - 1])).cpu().contiguous().numpy()
+    identity = fingerprint(net, (settings.kind, settings, images.count, images.size), some.tobytes())
+    checkpoint = Checkpoint(checkpoint_of(run.out), nets, optimizer, identity)
+    step = checkpoint.load().get("step", 0)
     losses: list[Tensor] = []
     while step < settings.steps:
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+        generator = torch.Generator().manual_seed(settings.seed * SEED_STRIDE + step)
         clean = sample_crops(images, settings.crop, settings.batch, generator, device)
-        draws = generator
-        if device.type != "cpu":
-            draws = torch.Generator(device).manual_seed(generator.initial_seed())
-        for group in optimizer.param_groups:
-            group["lr"] = settings.rate_at(step)
-        optimizer.zero_grad()
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss = loss_of(clean, draws)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
+        draws = generator if device.type == "cpu" else torch.Generator(device).manual_seed(generator.initial_seed())
+        rate = settings.rate_at(step)
+        loss = optimizer_step(optimizer, rate, loss_of, (clean, draws), device, settings.max_gradient)
         step += 1
-        for follower, decay in averages.values():
-            average = get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))
+        for follower, decay in followers.values():
+            average = get_ema_multi_avg_fn(average_decay(step, decay))
             average(list(follower.parameters()), list(net.parameters()), step)
-        losses.append(loss.detach())
-        on_step(step, losses[-1])
-        if step % checkpoint_every == 0 and step < settings.steps:
-            save_checkpoint(checkpoint, nets, optimizer, {"step": step, "fingerprint": mine})
+        losses.append(loss)
+        run.on_step(step, loss)
+        if step % run.checkpoint_every == 0 and step < settings.steps:
+            checkpoint.save(step=step)
             losses.clear()
     mean = torch.stack(losses).mean().item()
     if not math.isfinite(mean):
         raise ElixirError("the training went astray: its loss is no number any more; nothing has been written")
-    save_denoiser(nets["average"], out, kind, asdict(settings) | {"loss": round(mean, 6)})
-    checkpoint.unlink(missing_ok=True)
+    save_network(nets["average"], run.out, settings.kind, asdict(settings) | {"loss": round(mean, 6)}, torch.float16)
+    checkpoint.remove()
     return mean
+
+
+def average_decay(step: int, decay: float) -> float:
+    """Decay of a moving average at step 1, 2, ...: less in the first steps, min(decay, (1 + step) / (10 + step))."""
+    return min(decay, (1 + step) / (10 + step))
+
+
+def log_uniform(low: float, high: float, u: Tensor) -> Tensor:
+    """Noise levels between `low` and `high`, uniform in the logarithm for u uniform in [0,1]."""
+    return low * torch.exp(math.log(high / low) * u)
+
+
+def noised(x: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (n, c, h, w) plus Gaussian noise of deviations (n,)."""
+    return x + sigma.view(-1, 1, 1, 1) * torch.randn(x.shape, generator=generator, device=x.device)
 
 
 @contextmanager
 def training_on(
     source: Source, size: int, out: Path, settings: DenoiserTraining, device: torch.device, quiet: bool
-) -> Iterator[tuple[TrainingImages, OnStep]]:
-    """The images of a source to train on, and what shows how far the training is; labels do not matter.
+) -> Iterator[TrainingRun]:
+    """The run of a training on the images of a source, with a progress bar; labels do not matter.
 
     Args:
-        source: the images, cached in `out` + '.pixels' until the training is done; samples without a label are left
-            out.
+        source: the images, cached in `out` + '.pixels' until the training is done, and on a GPU if there are at most
+            `RESIDENT` bytes; samples without a label are left out.
         size: side in pixels at which they are read, at least twice `settings.crop`.
-        out: the file that is being trained.
+        out: see `TrainingRun`.
         settings: of the training.
         device: where to train.
         quiet: no progress.
 
     Raises:
-        ElixirError: see `cached_images`.
+        ElixirError: `size` is too small; see `training_pixels`.
     """
+    if size < 2 * settings.crop:
+        raise ElixirError(f"size {size} is too small: training needs images of at least {2 * settings.crop} pixels")
     progress = Progress(quiet)
     with (
-        cached_images(source, size, settings.crop, out, progress, device) as images,
+        training_pixels(source, size, out, progress) as (store, rows),
         progress.task("training", settings.steps) as advance,
     ):
-        yield images, lambda step, loss: advance(1)
-
-
-def _fingerprint(net: nn.Module, kind: str, settings: DenoiserTraining, images: TrainingImages) -> int:
-    """Of what a training is, where it starts, and three of its images."""
-    digest = zlib.crc32(json.dumps([kind, asdict(settings), images.count, images.size]).encode())
-    some = images.read(torch.tensor([0, images.count // 2, images.count - 1]))
-    digest = zlib.crc32(some.cpu().contiguous().numpy().tobytes(), digest)
-    for tensor in net.state_dict().values():
-        digest = zlib.crc32(tensor.float().cpu().numpy().tobytes(), digest)
-    return digest
+        read = store.read
+        if device.type == "cuda" and 3 * size**2 * len(rows) <= RESIDENT:
+            pixels = store.read(torch.arange(len(rows))).to(device)
+            read = lambda wanted: pixels[moved_to(wanted, device)]  # noqa: E731
+        yield TrainingRun(TrainingImages(read, len(rows), size), out, device, lambda step, loss: advance(1))

@@ -1,13 +1,12 @@
 """Training of IMPure (arXiv 2311.15339): rebuild clean images first, then clean images from adversarial ones.
 
 Every image of a batch draws how much its hidden patches keep of themselves, so that one network serves "mask" mode and
-"noise" mode at any time of the schedule, and how much Gaussian noise lies on it, which is what a sanitization probes
-with.
+"noise" mode at any time of the schedule, and how much Gaussian noise is added to it, as the probe of a sanitization
+does.
 """
 
 from __future__ import annotations
 
-import math
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,13 +18,13 @@ from torch.nn import functional as F
 from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.models.classifier import Classifier
-from elixir.models.features import SHIPPED, PerceptualDistance, load_perceptual
+from elixir.models.features import FEATURES, PerceptualDistance, load_perceptual
 from elixir.models.impure import ARCHITECTURES, KIND, MASKED, ImpureNet, load_impure
 from elixir.models.weights import sha256_of
-from elixir.training.crops import TrainingImages
-from elixir.training.denoiser import DenoiserTraining, LossOf, OnStep, train_denoiser, training_on
+from elixir.training.denoiser import DenoiserTraining, TrainingRun, log_uniform, noised, train_denoiser, training_on
 
-RESIDUALS = (2, 4)  # of the adversarial image one patch in 2, 3 or 4 is put back
+RESIDUALS = (2, 4)
+"""Of the adversarial image one patch in 2, 3 or 4 is put back."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,6 @@ class ImpureTraining(DenoiserTraining):
     """Settings of the first stage, and what both have.
 
     Args:
-        weight_decay: of AdamW.
         architecture: a name in `elixir.models.impure.ARCHITECTURES`; the same in both stages.
         sigma_min: least Gaussian noise on an image that gets any, in [0,1] pixel units.
         sigma_max: most; in between, the logarithm is uniform.
@@ -42,6 +40,8 @@ class ImpureTraining(DenoiserTraining):
         feature_time: likewise its features.
         masked: share of images whose hidden group is masked instead.
     """
+
+    kind = KIND
 
     steps: int = 9000
     batch: int = 128
@@ -80,74 +80,31 @@ class FineTuning(ImpureTraining):
     features_sha256: str | None = None
 
 
-def pretrain(
-    images: TrainingImages,
-    out: Path,
-    settings: ImpureTraining,
-    on_step: OnStep = lambda step, loss: None,
-    device: torch.device | None = None,
-    checkpoint_every: int = 500,
-) -> float:
-    """Train a network to rebuild clean images; the loss is the mean absolute difference.
-
-    Each step's batch and noise depend on (seed, step) and the kind of device alone.
-
-    Args:
-        images: to train on.
-        out: the safetensors file (fp16) for the averaged weights; its metadata holds the settings. Resumes from
-            `out` + '.checkpoint' if that exists.
-        settings: of the training.
-        on_step: see `train_denoiser`.
-        device: where to train; the CPU by default.
-        checkpoint_every: steps.
-
-    Returns:
-        See `train_denoiser`.
-    """
-    device = device or torch.device("cpu")
+def pretrain(run: TrainingRun, settings: ImpureTraining) -> float:
+    """Train a network to rebuild clean images by the mean absolute difference; see `train_denoiser`."""
     torch.manual_seed(settings.seed)
-    net = ImpureNet(settings.architecture).to(device)
+    net = ImpureNet(settings.architecture).to(run.device)
 
     def loss_of(clean: Tensor, generator: torch.Generator) -> Tensor:
         return (rebuilt(net, clean, settings, generator) - clean).abs().mean()
 
-    return _train(net, loss_of, images, out, settings, on_step, device, checkpoint_every)
+    return train_denoiser(run, settings, net, loss_of)
 
 
-def fine_tune(
-    images: TrainingImages,
-    out: Path,
-    settings: FineTuning,
-    initial: ImpureNet,
-    distance: PerceptualDistance,
-    on_step: OnStep = lambda step, loss: None,
-    device: torch.device | None = None,
-    checkpoint_every: int = 500,
-) -> float:
+def fine_tune(run: TrainingRun, settings: FineTuning, initial: ImpureNet, distance: PerceptualDistance) -> float:
     """Tune a network to rebuild the clean images behind adversarial ones.
 
     The loss is the mean absolute difference of output and clean image, plus the perceptual distance of the two after
-    some patches of the adversarial image have been put back into the output. For the rest see `pretrain`.
-
-    Args:
-        images: to train on.
-        out: see `pretrain`.
-        settings: of the training.
-        initial: whose weights to start from.
-        distance: the perceptual part of the loss, on `device`; its classifier is the one that is attacked.
-        on_step: see `train_denoiser`.
-        device: where to train; the CPU by default.
-        checkpoint_every: steps.
-
-    Returns:
-        See `train_denoiser`.
+    some patches of the adversarial image have been put back into the output. The training starts from the weights of
+    `initial`. `distance` is on `run.device`; its classifier is the one that is attacked. For the rest see
+    `train_denoiser`.
 
     Raises:
         ElixirError: `initial` has another architecture than `settings` say.
     """
     if initial.architecture != ARCHITECTURES[settings.architecture]:
         raise ElixirError(f"the network to fine-tune is not of the architecture {settings.architecture!r}")
-    device = device or torch.device("cpu")
+    device = run.device
     net = deepcopy(initial).requires_grad_(True).to(device)
     strengths = torch.tensor(settings.strengths, device=device)
 
@@ -158,58 +115,14 @@ def fine_tune(
         mixed = mix_patches(out, seen, net.architecture.patch, generator)
         return (out - clean).abs().mean() + settings.perceptual * distance(mixed, clean).mean()
 
-    return _train(net, loss_of, images, out, settings, on_step, device, checkpoint_every)
-
-
-def train_impure_on(
-    source: Source,
-    size: int,
-    out: Path,
-    settings: ImpureTraining,
-    initial: Path | None,
-    features: Path | None,
-    device: torch.device,
-    quiet: bool,
-) -> float:
-    """Pre-train or fine-tune on the images of a source; labels do not matter, samples without one are left out.
-
-    Args:
-        source: the images, cached in `out` + '.pixels' until the training is done.
-        size: side in pixels at which they are read, at least twice `settings.crop`.
-        out: see `pretrain`.
-        settings: their class says which of the two stages it is.
-        initial: what the first stage has written; for the second.
-        features: classifier to attack and for the perceptual distance, None for the shipped one; for the second.
-        device: where to train.
-        quiet: no progress.
-
-    Returns:
-        See `train_denoiser`.
-
-    Raises:
-        ElixirError: `size` is too small, a file of weights is unusable, a fine-tuning has no `initial`, or a
-            pre-training has one.
-    """
-    if not isinstance(settings, FineTuning):
-        if initial is not None or features is not None:
-            raise ElixirError("pre-training starts from nothing: leave out --initial and --features")
-        stage = None
-    elif initial is None:
-        raise ElixirError("fine-tuning starts from a pre-trained network: give its file with --initial")
-    else:
-        settings = replace(settings, features_sha256=sha256_of(features or SHIPPED))
-        stage = settings, load_impure(initial), load_perceptual(features, device)
-    with training_on(source, size, out, settings, device, quiet) as (images, on_step):
-        if stage is None:
-            return pretrain(images, out, settings, on_step, device)
-        return fine_tune(images, out, *stage, on_step, device)
+    return train_denoiser(run, settings, net, loss_of)
 
 
 def rebuilt(net: ImpureNet, seen: Tensor, settings: ImpureTraining, generator: torch.Generator) -> Tensor:
-    """What the network makes of images (n, 3, h, w) under noise and hiding drawn from the settings."""
+    """Output of the network for images (n, 3, h, w) under noise and hiding drawn from the settings."""
     number, device = len(seen), seen.device
     sigma = noise_levels(number, settings, generator)
-    noisy = seen + sigma.view(-1, 1, 1, 1) * torch.randn(seen.shape, generator=generator, device=device)
+    noisy = noised(seen, sigma, generator)
     pixel_time = torch.randint(settings.pixel_time, (number,), generator=generator, device=device)
     feature_time = torch.randint(settings.feature_time, (number,), generator=generator, device=device)
     masked = torch.rand(number, generator=generator, device=device) < settings.masked
@@ -219,17 +132,16 @@ def rebuilt(net: ImpureNet, seen: Tensor, settings: ImpureTraining, generator: t
 
 def noise_levels(number: int, settings: ImpureTraining, generator: torch.Generator) -> Tensor:
     """Deviations (n,) in [0,1] pixel units: 0, or uniform in the logarithm."""
-    chance, place = torch.rand((2, number), generator=generator, device=generator.device)
-    sigma = settings.sigma_min * torch.exp(math.log(settings.sigma_max / settings.sigma_min) * place)
-    return torch.where(chance < settings.noisy, sigma, 0.0)
+    share, u = torch.rand((2, number), generator=generator, device=generator.device)
+    return torch.where(share < settings.noisy, log_uniform(settings.sigma_min, settings.sigma_max, u), 0.0)
 
 
 def mix_patches(rebuilt: Tensor, seen: Tensor, patch: int, generator: torch.Generator) -> Tensor:
-    """Put a half, a third or a quarter of the patches of the input back into the output, as a residual of the attack.
+    """Put 1/2, 1/3 or 1/4 of the patches of the input back into the output, as a residual of the attack.
 
     Args:
         rebuilt: (n, 3, h, w), h and w multiples of `patch`.
-        seen: what the network was given, likewise.
+        seen: input of the network, likewise.
         patch: side in pixels.
         generator: on the same device.
 
@@ -246,27 +158,8 @@ def mix_patches(rebuilt: Tensor, seen: Tensor, patch: int, generator: torch.Gene
     return torch.where(mask.repeat_interleave(patch, 2).repeat_interleave(patch, 3), seen, rebuilt)
 
 
-def _train(
-    net: ImpureNet,
-    loss_of: LossOf,
-    images: TrainingImages,
-    out: Path,
-    settings: ImpureTraining,
-    on_step: OnStep,
-    device: torch.device,
-    checkpoint_every: int,
-) -> float:
-    averages = {"average": (deepcopy(net).requires_grad_(False), settings.ema)}
-    optimizer = torch.optim.AdamW(
-        net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
-    return train_denoiser(
-        net, averages, optimizer, loss_of, images, out, KIND, settings, on_step, device, checkpoint_every
-    )
-
-
 def pgd(model: Classifier, x: Tensor, eps: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    """Projected gradient descent from a random start, away from what the model itself sees in the images.
+    """Projected gradient descent from a random start, away from the label that the model gives the images.
 
     Madry et al. 2018 (section 2.1), with steps of 2 * eps / `steps`.
 
@@ -293,3 +186,39 @@ def pgd(model: Classifier, x: Tensor, eps: Tensor, steps: int, generator: torch.
         moved = adversarial.detach() + 2 * eps / steps * gradient.sign()
         adversarial = torch.minimum(torch.maximum(moved, low), high)
     return adversarial
+
+
+def train_impure_on(
+    source: Source,
+    size: int,
+    out: Path,
+    settings: ImpureTraining,
+    device: torch.device,
+    quiet: bool,
+    initial: Path | None = None,
+    features: Path | None = None,
+) -> float:
+    """Pre-train or fine-tune, as the class of the settings says, on the images of a source; see `training_on`.
+
+    Args:
+        initial: what the first stage has written; for the second.
+        features: classifier to attack and for the perceptual distance, None for the shipped one; for the second.
+
+    Returns:
+        See `train_denoiser`.
+
+    Raises:
+        ElixirError: see `training_on`; a file of weights is unusable, a fine-tuning has no `initial`, or a
+            pre-training has one.
+    """
+    if not isinstance(settings, FineTuning):
+        if initial is not None or features is not None:
+            raise ElixirError("pre-training starts from nothing: leave out --initial and --features")
+        with training_on(source, size, out, settings, device, quiet) as run:
+            return pretrain(run, settings)
+    if initial is None:
+        raise ElixirError("fine-tuning starts from a pre-trained network: give its file with --initial")
+    settings = replace(settings, features_sha256=sha256_of(features or FEATURES))
+    net, distance = load_impure(initial), load_perceptual(features, device)
+    with training_on(source, size, out, settings, device, quiet) as run:
+        return fine_tune(run, settings, net, distance)

@@ -10,7 +10,7 @@ from elixir.certification.sampling import ABSTAIN
 from elixir.certification.smoothing import SmoothedClassifier
 from elixir.errors import ElixirError
 from elixir.models.classifier import Classifier, SmallResNet
-from elixir.purifiers.prior import load
+from elixir.purifiers.network import load_prior
 from elixir.registry import find
 
 CPU = torch.device("cpu")
@@ -83,7 +83,7 @@ def test_company_order_and_room_do_not_matter(monkeypatch: pytest.MonkeyPatch):
     classifier = SmallResNet(4, widths=(8, 12)).eval()
     images = torch.rand(5, 3, 16, 16)
     ids = list("abcde")
-    for purifier in (load(None, CPU), find("purifiers", "none")(None, CPU)):
+    for purifier in (load_prior(None, CPU), find("purifiers", "none")(None, CPU)):
 
         def certify(rows: list[int], room: int, purifier=purifier) -> list:
             monkeypatch.setattr(smoothing, "CPU_IMAGES", room)

@@ -8,7 +8,7 @@ from small_world import png
 
 from elixir.data.open import open_source
 from elixir.evaluation.denoising import compare_denoisers
-from elixir.purifiers.identity import Identity
+from elixir.purifiers.classical import Identity
 
 
 def test_distances_of_what_is_not_denoised(tmp_path: Path):

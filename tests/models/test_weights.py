@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from elixir.errors import ElixirError
 from elixir.models import weights
-from elixir.models.weights import sha256_of
+from elixir.models.weights import check_output, sha256_of
 
 
 def test_a_model_is_known_by_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,3 +23,11 @@ def test_a_model_is_known_by_its_bytes(tmp_path: Path, monkeypatch: pytest.Monke
     assert sha256_of(str(tmp_path)) == hashlib.sha256(b"firstsecondthird").hexdigest()
     assert sha256_of("timm:resnet18") is None
     assert sha256_of("google/ddpm-cifar10-32") is None
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "missing/weights.safetensors", "folder.safetensors"])
+def test_an_output_that_cannot_be_written_costs_no_training(tmp_path: Path, name: str):
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(ElixirError, match=r"must end with|cannot be written"):
+        check_output(tmp_path / name)
+    check_output(tmp_path / "weights.safetensors")

@@ -10,14 +10,16 @@ from small_world import images
 
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet
-from elixir.models.denoiser import EPSILON, PRIOR, DenoiserNet, save_denoiser
+from elixir.models.denoiser import EPSILON, PRIOR, DenoiserNet
 from elixir.models.features import PerceptualDistance
+from elixir.models.weights import save_network
 from elixir.pipeline import Pipeline
-from elixir.purifiers import consistency, prior
 from elixir.purifiers.base import Purifier
+from elixir.purifiers.network import load_consistency, load_prior
 from elixir.registry import find
 from elixir.training.consistency import FineTuning, fine_tune
 from elixir.training.crops import TrainingImages
+from elixir.training.denoiser import TrainingRun
 
 CPU = torch.device("cpu")
 
@@ -31,7 +33,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     distance = PerceptualDistance(SmallResNet(3, widths=(8, 8)).eval())
     settings = FineTuning(steps=20, batch=4, crop=16, warmup=1)
     crops = TrainingImages(lambda wanted: pixels[wanted], 8, 32)
-    fine_tune(crops, path, settings, DenoiserNet((16, 24, 32), (1, 2, 1)), distance)
+    fine_tune(TrainingRun(crops, path), settings, DenoiserNet((16, 24, 32), (1, 2, 1)), distance)
     return path
 
 
@@ -68,19 +70,19 @@ def test_the_boundary_condition_survives_loading(purifier: Purifier) -> None:
 
 
 def test_a_prior_and_a_consistency_model_are_told_apart(file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ElixirError, match=r"no prior.*train-prior"):
-        prior.load(str(file), CPU)
-    save_denoiser(DenoiserNet((16, 24), (1, 1)), tmp_path / "prior.safetensors", PRIOR, {})
-    with pytest.raises(ElixirError, match=r"no consistency.*train-consistency"):
-        consistency.load(str(tmp_path / "prior.safetensors"), CPU)
+    with pytest.raises(ElixirError, match=r"no prior.*train prior"):
+        load_prior(str(file), CPU)
+    save_network(DenoiserNet((16, 24), (1, 1)), tmp_path / "prior.safetensors", PRIOR, {})
+    with pytest.raises(ElixirError, match=r"no consistency.*train consistency"):
+        load_consistency(str(tmp_path / "prior.safetensors"), CPU)
     with pytest.raises(ElixirError, match="no weight file"):
-        consistency.load(str(tmp_path / "missing.safetensors"), CPU)
+        load_consistency(str(tmp_path / "missing.safetensors"), CPU)
     (tmp_path / "pickle.pt").write_bytes(b"\x80\x04.")
     with pytest.raises(ElixirError, match="pickle"):
-        consistency.load(str(tmp_path / "pickle.pt"), CPU)
+        load_consistency(str(tmp_path / "pickle.pt"), CPU)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ElixirError, match="no safetensors file"):
-        consistency.load(str(tmp_path / "empty"), CPU)
+        load_consistency(str(tmp_path / "empty"), CPU)
 
 
 def test_the_recipe_is_the_default_one_with_another_purifier() -> None:
@@ -93,5 +95,5 @@ def test_shipped_model_removes_most_of_the_noise() -> None:
     ramp = torch.linspace(0.2, 0.8, 32).expand(1, 3, 32, 32)
     _, noise = images(1, 32, 32)
     for sigma in (0.075, 0.15, 0.26, 0.4):
-        error = consistency.load(None, CPU).purify(ramp, sigma, noise) - ramp
+        error = load_consistency(None, CPU).purify(ramp, sigma, noise) - ramp
         assert error.square().mean().sqrt() < sigma / 3

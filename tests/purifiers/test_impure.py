@@ -10,8 +10,9 @@ from small_world import images
 
 from elixir.errors import ElixirError
 from elixir.models import impure as networks
-from elixir.models.denoiser import PRIOR, DenoiserNet, save_denoiser
+from elixir.models.denoiser import PRIOR, DenoiserNet
 from elixir.models.impure import Architecture, ImpureNet
+from elixir.models.weights import save_network
 from elixir.purifiers import impure
 from elixir.purifiers.base import Purifier
 from elixir.registry import find
@@ -28,7 +29,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     net = ImpureNet("tiny")
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    save_denoiser(net, path, networks.KIND, {"architecture": "tiny"})
+    save_network(net, path, networks.KIND, {"architecture": "tiny"})
     return path
 
 
@@ -80,10 +81,10 @@ def test_large_images_are_done_in_tiles(purifier: Purifier) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    save_denoiser(DenoiserNet((8, 8), (1, 1)), tmp_path / "prior.safetensors", PRIOR, {})
-    with pytest.raises(ElixirError, match="elixir train-impure"):
+    save_network(DenoiserNet((8, 8), (1, 1)), tmp_path / "prior.safetensors", PRIOR, {})
+    with pytest.raises(ElixirError, match="elixir train impure"):
         impure.load(str(tmp_path / "prior.safetensors"), CPU)
-    save_denoiser(ImpureNet("tiny"), tmp_path / "odd.safetensors", networks.KIND, {"architecture": "small"})
+    save_network(ImpureNet("tiny"), tmp_path / "odd.safetensors", networks.KIND, {"architecture": "small"})
     with pytest.raises(ElixirError, match="train it again"):
         impure.load(str(tmp_path / "odd.safetensors"), CPU)
     with pytest.raises(ElixirError, match="no weight file"):

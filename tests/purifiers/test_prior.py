@@ -10,10 +10,10 @@ import torch
 from small_world import images
 
 from elixir.errors import ElixirError
-from elixir.models.denoiser import PRIOR, DenoiserNet, save_denoiser
-from elixir.purifiers import prior
+from elixir.models.denoiser import PRIOR, DenoiserNet
+from elixir.models.weights import save_network
 from elixir.purifiers.base import Purifier
-from elixir.purifiers.network import NetworkPurifier
+from elixir.purifiers.network import NetworkPurifier, load_prior
 from elixir.registry import find
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ def small_net() -> DenoiserNet:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("prior") / "small.safetensors"
-    save_denoiser(small_net(), path, PRIOR, {})
+    save_network(small_net(), path, PRIOR, {})
     return path
 
 
@@ -101,19 +101,19 @@ def test_other_files_are_refused(file: Path, tmp_path: Path) -> None:
         pickle: "pickle.*convert it to safetensors",
         truncated: "truncated",
         empty: "truncated",
-        foreign: "elixir train-prior",
+        foreign: "elixir train prior",
         hollow: "train it again",
         tmp_path / "missing.safetensors": "no weight file",
         tmp_path: "no weight file",
     }
     for path, message in expected.items():
         with pytest.raises(ElixirError, match=message):
-            prior.load(str(path), CPU)
+            load_prior(str(path), CPU)
 
 
 def test_shipped_prior_removes_most_of_the_noise() -> None:
     ramp = torch.linspace(0.2, 0.8, 32).expand(1, 3, 32, 32)
     _, noise = images(1, 32, 32)
     for sigma in (0.075, 0.15, 0.26, 0.4):
-        error = prior.load(None, CPU).purify(ramp, sigma, noise) - ramp
+        error = load_prior(None, CPU).purify(ramp, sigma, noise) - ramp
         assert error.square().mean().sqrt() < sigma / 4

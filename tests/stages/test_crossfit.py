@@ -10,7 +10,7 @@ import torch
 from small_world import Taught
 
 from elixir.detection.tiles import grid
-from elixir.purifiers.identity import Identity
+from elixir.purifiers.classical import Identity
 from elixir.stages.crossfit import CrossfitStage
 from elixir.training.classifier import ReadPixels
 

@@ -22,7 +22,7 @@ from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage, Stage
 from elixir.errors import ElixirError
 from elixir.pipeline import Pipeline
-from elixir.purifiers.chain import ddpm_reverse, ddpm_sigmas
+from elixir.purifiers.samplers import ddpm_reverse, ddpm_sigmas
 from elixir.randomness import noise
 from elixir.registry import register
 from elixir.result import Result

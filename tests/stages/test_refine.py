@@ -11,7 +11,7 @@ from small_world import Taught
 
 from elixir.engine.run import Run
 from elixir.errors import ElixirError
-from elixir.purifiers.identity import Identity
+from elixir.purifiers.classical import Identity
 from elixir.stages.refine import RefineStage
 from elixir.training.classifier import ReadPixels
 

@@ -11,7 +11,7 @@ from small_world import Taught
 
 from elixir.detection.shares import foreign_share
 from elixir.errors import ElixirError
-from elixir.purifiers.identity import Identity
+from elixir.purifiers.classical import Identity
 from elixir.stages.retrial import RetrialStage
 from elixir.training.classifier import ReadPixels
 

@@ -10,7 +10,7 @@ import torch
 
 from elixir.detection.residual import mean_excess
 from elixir.engine.run import Run
-from elixir.purifiers.identity import Identity
+from elixir.purifiers.classical import Identity
 from elixir.stages.trigger import TriggerStage
 
 SIZE = 16

@@ -15,7 +15,7 @@ from elixir.engine.models import REFERENCE
 from elixir.engine.run import Run
 from elixir.engine.stage import MapStage
 from elixir.errors import ElixirError
-from elixir.purifiers.chain import ddpm_reverse, ddpm_sigmas
+from elixir.purifiers.samplers import ddpm_reverse, ddpm_sigmas
 from elixir.randomness import noise
 from elixir.settings import Count, Range
 

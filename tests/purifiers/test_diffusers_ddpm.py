@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from elixir.errors import ElixirError
 from elixir.models import hub
-from elixir.purifiers import diffusion, unet
-from elixir.purifiers.chain import ddpm_sigmas
-from elixir.purifiers.diffusion import DiffusersPrior
+from elixir.purifiers import diffusers
+from elixir.purifiers.diffusers import DiffusersPrior, load_ddpm
+from elixir.purifiers.samplers import ddpm_sigmas
 from elixir.registry import find
 
 CPU = torch.device("cpu")
@@ -65,7 +65,7 @@ class Toy(nn.Module):
 
 
 def toy_prior(monkeypatch: pytest.MonkeyPatch, answer: Any, prediction: str = "epsilon") -> tuple[DiffusersPrior, Toy]:
-    monkeypatch.setattr(unet, "fast_dtype", lambda _: torch.float32)
+    monkeypatch.setattr(diffusers, "fast_dtype", lambda _: torch.float32)
     toy = Toy(answer)
     return DiffusersPrior(toy, 4, KEPT, prediction, CPU), toy
 
@@ -118,7 +118,7 @@ def test_exact_posterior_mean_of_two_point_data(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_network_is_called_as_diffusers_calls_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unet, "fast_dtype", lambda _: torch.float32)
+    monkeypatch.setattr(diffusers, "fast_dtype", lambda _: torch.float32)
     prior = find("purifiers", "diffusers")(str(folder), CPU)
     net = UNet2DModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False)
     scheduler: Any = DDPMScheduler(clip_sample=False)
@@ -132,13 +132,13 @@ def test_network_is_called_as_diffusers_calls_it(folder: Path, monkeypatch: pyte
 
 def test_flat_and_nested_layouts_are_the_same(folder: Path, tmp_path: Path) -> None:
     x, noise = images(2, 32, 32)
-    flat = diffusion.load(str(save(tmp_path, flat=True)), CPU)
-    assert torch.equal(flat.purify(x, 0.2, noise), diffusion.load(str(folder), CPU).purify(x, 0.2, noise))
+    flat = load_ddpm(str(save(tmp_path, flat=True)), CPU)
+    assert torch.equal(flat.purify(x, 0.2, noise), load_ddpm(str(folder), CPU).purify(x, 0.2, noise))
 
 
 @pytest.mark.parametrize("size", [(32, 32), (30, 45), (1, 1)])
 def test_any_size_and_bits_that_do_not_depend_on_the_batch(folder: Path, size: tuple[int, int]) -> None:
-    prior = diffusion.load(str(folder), CPU)
+    prior = load_ddpm(str(folder), CPU)
     x, noise = images(18, *size)
     whole = prior.purify(x, 0.2, noise)
     assert whole.shape == x.shape
@@ -152,7 +152,7 @@ def test_any_size_and_bits_that_do_not_depend_on_the_batch(folder: Path, size: t
 
 def test_learned_variance_is_cut_off(tmp_path: Path) -> None:
     x, noise = images(1, 16, 16)
-    assert diffusion.load(str(save(tmp_path, out_channels=6)), CPU).purify(x, 0.2, noise).shape == x.shape
+    assert load_ddpm(str(save(tmp_path, out_channels=6)), CPU).purify(x, 0.2, noise).shape == x.shape
 
 
 def test_unsuitable_models_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -178,13 +178,13 @@ def test_unsuitable_models_are_refused(folder: Path, tmp_path: Path) -> None:
     }
     for model, message in expected.items():
         with pytest.raises(ElixirError, match=message):
-            diffusion.load(model, CPU)
+            load_ddpm(model, CPU)
 
 
 def test_other_schedulers_of_a_ddpm_are_read(folder: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(folder, tmp_path / "ddim"))
     DDIMScheduler(beta_schedule="scaled_linear").save_pretrained(other / "scheduler")
-    prior = diffusion.load(str(other), CPU)
+    prior = load_ddpm(str(other), CPU)
     assert isinstance(prior, DiffusersPrior)
     kept = DDIMScheduler(beta_schedule="scaled_linear").alphas_cumprod
     assert prior.time(float(((1 - kept[50]) / kept[50]).sqrt() / 2)) == pytest.approx(50, abs=1e-3)
@@ -198,7 +198,8 @@ def test_a_hub_name_is_fetched_without_pickles(folder: Path, monkeypatch: pytest
         return str(folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    assert diffusion.load("someone/ddpm", CPU).nfe == 1
+    assert load_ddpm("someone/ddpm", CPU).nfe == 1
+    assert asked.patterns
     assert not any(pattern.endswith((".bin", ".pt", "*")) for pattern in asked.patterns)
 
 

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from elixir.training.crops import TrainingImages
+from elixir.training.denoiser import TrainingRun
 from elixir.training.prior import PriorTraining, train_prior
 
 IMAGES = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
@@ -14,7 +15,8 @@ SETTINGS = PriorTraining(steps=4, batch=4, crop=16, warmup=1)
 
 
 def train(out: Path, settings: PriorTraining = SETTINGS, **options) -> dict[str, torch.Tensor]:
-    train_prior(TrainingImages(lambda wanted: IMAGES[wanted], 8, 32), out, settings, checkpoint_every=2, **options)
+    images = TrainingImages(lambda wanted: IMAGES[wanted], 8, 32)
+    train_prior(TrainingRun(images, out, checkpoint_every=2, **options), settings)
     return load_file(out)
 
 
@@ -26,7 +28,10 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path):
 
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "a.safetensors", on_step=stop)
-    resumed, through = train(tmp_path / "a.safetensors"), train(tmp_path / "b.safetensors")
+    steps: list[int] = []
+    resumed = train(tmp_path / "a.safetensors", on_step=lambda step, loss: steps.append(step))
+    assert steps == [3, 4]
+    through = train(tmp_path / "b.safetensors")
     assert all(torch.equal(resumed[name], through[name]) for name in through)
 
 

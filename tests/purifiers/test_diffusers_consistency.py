@@ -16,8 +16,9 @@ from small_world import images
 from torch import Tensor, nn
 
 from elixir.errors import ElixirError
-from elixir.purifiers import consistency, diffusion, unet
-from elixir.purifiers.consistency_pipeline import ConsistencyPipeline
+from elixir.purifiers import diffusers
+from elixir.purifiers.diffusers import ConsistencyPipeline, load_ddpm
+from elixir.purifiers.network import load_consistency
 
 CPU = torch.device("cpu")
 CLASSES = 5
@@ -49,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unet, "fast_dtype", lambda _: torch.float32)
+    monkeypatch.setattr(diffusers, "fast_dtype", lambda _: torch.float32)
 
 
 class Toy(nn.Module):
@@ -82,7 +83,7 @@ def test_at_the_least_noise_the_input_comes_back() -> None:
 @pytest.mark.parametrize("index", [0, 20, 35])
 def test_network_is_called_as_diffusers_calls_it(folder: Path, index: int) -> None:
     """One step of its pipeline at a time of the grid; t(2 sigma) is twice our sigma."""
-    purifier = consistency.load(str(folder), CPU)
+    purifier = load_consistency(str(folder), CPU)
     net = UNet2DModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False)
     scheduler: Any = CMStochasticIterativeScheduler(clip_denoised=False)
     scheduler.set_timesteps(num_inference_steps=40)
@@ -100,7 +101,7 @@ def test_network_is_called_as_diffusers_calls_it(folder: Path, index: int) -> No
 
 def test_an_unknown_class_is_the_mean_of_all(tmp_path: Path) -> None:
     folder = save(tmp_path, num_class_embeds=CLASSES)
-    purifier = consistency.load(str(folder), CPU)
+    purifier = load_consistency(str(folder), CPU)
     net: Any = UNet2DModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False)
     with torch.no_grad():
         net.class_embedding.weight[:] = net.class_embedding.weight.mean(0)
@@ -116,20 +117,20 @@ def test_nested_flat_and_bare_layouts_are_the_same(folder: Path, tmp_path: Path)
     flat = Path(shutil.copytree(folder / "unet", tmp_path / "flat"))
     shutil.copy(folder / "scheduler" / "scheduler_config.json", flat)
     x, noise = images(2, 32, 32)
-    expected = consistency.load(str(folder), CPU).purify(x, 0.2, noise)
+    expected = load_consistency(str(folder), CPU).purify(x, 0.2, noise)
     for other in (flat, folder / "unet"):
-        assert torch.equal(consistency.load(str(other), CPU).purify(x, 0.2, noise), expected)
+        assert torch.equal(load_consistency(str(other), CPU).purify(x, 0.2, noise), expected)
 
 
 def test_settings_of_the_scheduler_are_read(tmp_path: Path) -> None:
     x, _ = images(2, 32, 32)
     late = save(tmp_path, CMStochasticIterativeScheduler(sigma_min=0.1))
-    assert torch.allclose(consistency.load(str(late), CPU).denoise(x, 0.05), x, atol=1e-6)
+    assert torch.allclose(load_consistency(str(late), CPU).denoise(x, 0.05), x, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (30, 45), (1, 1)])
 def test_any_size_and_bits_that_do_not_depend_on_the_batch(folder: Path, size: tuple[int, int]) -> None:
-    purifier = consistency.load(str(folder), CPU)
+    purifier = load_consistency(str(folder), CPU)
     x, noise = images(18, *size)
     whole = purifier.purify(x, 0.2, noise)
     assert whole.shape == x.shape
@@ -153,6 +154,6 @@ def test_unsuitable_models_are_refused(folder: Path, tmp_path: Path) -> None:
     }
     for model, message in expected.items():
         with pytest.raises(ElixirError, match=message):
-            consistency.load(str(model), CPU)
+            load_consistency(str(model), CPU)
     with pytest.raises(ElixirError, match="use the purifier 'consistency'"):
-        diffusion.load(str(folder), CPU)
+        load_ddpm(str(folder), CPU)

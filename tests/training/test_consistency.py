@@ -21,10 +21,10 @@ from torch import Tensor
 from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, save_classifier
-from elixir.models.denoiser import CONSISTENCY, EPSILON, PRIOR, DenoiserNet, load_denoiser, save_denoiser
+from elixir.models.denoiser import CONSISTENCY, EPSILON, PRIOR, DenoiserNet, load_denoiser
 from elixir.models.features import PerceptualDistance
 from elixir.models.schedules import karras_grid
-from elixir.models.weights import read_weights
+from elixir.models.weights import read_weights, save_network
 from elixir.training.consistency import (
     Distillation,
     FineTuning,
@@ -34,6 +34,7 @@ from elixir.training.consistency import (
     train_consistency_on,
 )
 from elixir.training.crops import TrainingImages
+from elixir.training.denoiser import TrainingRun
 
 CPU = torch.device("cpu")
 PIXELS = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
@@ -139,10 +140,11 @@ def test_a_step_below_what_the_teacher_knows_leads_to_its_posterior_mean() -> No
 
 
 def train(settings: Distillation | FineTuning, out: Path, distance: PerceptualDistance, **options) -> dict[str, Tensor]:
+    run = TrainingRun(IMAGES, out, checkpoint_every=2, **options)
     if isinstance(settings, Distillation):
-        distill(IMAGES, out, settings, small_net(), distance, checkpoint_every=2, **options)
+        distill(run, settings, small_net(), distance)
     else:
-        fine_tune(IMAGES, out, settings, small_net(EPSILON), distance, checkpoint_every=2, **options)
+        fine_tune(run, settings, small_net(EPSILON), distance)
     return load_file(out)
 
 
@@ -198,8 +200,8 @@ def test_a_loss_that_is_no_number_leaves_no_weights(tmp_path: Path, distance: Pe
 
 def test_the_teacher_and_the_initial_model_are_left_alone(tmp_path: Path, distance: PerceptualDistance) -> None:
     teacher, before = small_net(), small_net().state_dict()
-    distill(IMAGES, tmp_path / "a.safetensors", DISTILLATION, teacher, distance)
-    fine_tune(IMAGES, tmp_path / "b.safetensors", FINE_TUNING, teacher, distance)
+    distill(TrainingRun(IMAGES, tmp_path / "a.safetensors"), DISTILLATION, teacher, distance)
+    fine_tune(TrainingRun(IMAGES, tmp_path / "b.safetensors"), FINE_TUNING, teacher, distance)
     assert teacher.epsilon == 0
     assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
 
@@ -208,7 +210,7 @@ def test_the_teacher_and_the_initial_model_are_left_alone(tmp_path: Path, distan
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prior, a classifier for features, and a folder of images."""
     folder = tmp_path_factory.mktemp("files")
-    save_denoiser(small_net(), folder / "prior.safetensors", PRIOR, {})
+    save_network(small_net(), folder / "prior.safetensors", PRIOR, {})
     save_classifier(SmallResNet(2, widths=(8, 8)), folder / "features.safetensors", ["a", "b"])
     (folder / "images" / "a").mkdir(parents=True)
     for index in range(4):
@@ -221,8 +223,8 @@ def test_one_stage_after_the_other_on_a_folder(files: Path, tmp_path: Path) -> N
     source, features = open_source(files / "images"), files / "features.safetensors"
     distilled, tuned = tmp_path / "distilled.safetensors", tmp_path / "tuned.safetensors"
     prior = files / "prior.safetensors"
-    train_consistency_on(source, 32, distilled, DISTILLATION, prior, features, CPU, quiet=True)
-    train_consistency_on(source, 32, tuned, FINE_TUNING, distilled, features, CPU, quiet=True)
+    train_consistency_on(source, 32, distilled, DISTILLATION, CPU, True, prior, features)
+    train_consistency_on(source, 32, tuned, FINE_TUNING, CPU, True, distilled, features)
     assert {path.name for path in tmp_path.iterdir()} == {distilled.name, tuned.name}
     assert load_denoiser(tuned, CONSISTENCY, epsilon=EPSILON).epsilon == EPSILON
     for path in (distilled, tuned):
@@ -234,14 +236,14 @@ def test_unsuitable_files_and_sizes_are_refused(files: Path, tmp_path: Path) -> 
     source, features = open_source(files / "images"), files / "features.safetensors"
     out, prior = tmp_path / "out.safetensors", files / "prior.safetensors"
     consistency = tmp_path / "consistency.safetensors"
-    save_denoiser(small_net(), consistency, CONSISTENCY, {})
+    save_network(small_net(), consistency, CONSISTENCY, {})
     refused = [
-        (DISTILLATION, consistency, features, 32, "no prior.*train-prior"),
+        (DISTILLATION, consistency, features, 32, "no prior.*train prior"),
         (DISTILLATION, prior, prior, 32, "no classifier"),
         (DISTILLATION, prior, features, 31, "too small.*at least 32"),
         (FINE_TUNING, None, features, 32, "--initial"),
-        (FINE_TUNING, features, features, 32, "no consistency.*train-consistency"),
+        (FINE_TUNING, features, features, 32, "no consistency.*train consistency"),
     ]
     for settings, initial, distance, size, message in refused:
         with pytest.raises(ElixirError, match=message):
-            train_consistency_on(source, size, out, settings, initial, distance, CPU, quiet=True)
+            train_consistency_on(source, size, out, settings, CPU, True, initial, distance)

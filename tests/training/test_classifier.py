@@ -1,6 +1,7 @@
 """The trainer: deterministic, resumable, early to stop, fair to small classes."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from small_world import png
 from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.models.classifier import KIND, SmallResNet, classify, fused, load_small_classifier, save_classifier
-from elixir.models.weights import check_output, read_weights
+from elixir.models.weights import read_weights
 from elixir.training.classifier import ClassifierTraining, augment, train_classifier, train_classifier_on
 
 CPU = torch.device("cpu")
@@ -87,42 +88,11 @@ def test_a_rare_class_is_learned(tmp_path: Path):
     assert (found[labels == 2] == 2).mean() > 0.9
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("size", [(16, 16), (17, 23), (64, 40)])
-def test_any_size_and_channel_count(channels: int, size: tuple[int, int]):
-    logits, features = SmallResNet(5, channels)(torch.rand(2, channels, *size))
-    assert logits.shape == (2, 5)
-    assert features.shape == (2, 192)
-
-
-def test_any_number_of_scales(tmp_path: Path):
-    torch.manual_seed(0)
-    net, x = SmallResNet(5, widths=(16, 8, 24, 12)).eval(), torch.rand(2, 3, 20, 17)
-    assert [tuple(maps.shape[1:]) for maps in net.feature_maps(x)[::2]] == [
-        (16, 10, 9),
-        (8, 5, 5),
-        (24, 3, 3),
-        (12, 2, 2),
-    ]
-    save_classifier(net, tmp_path / "net.safetensors", list("abcde"))
-    torch.testing.assert_close(load_small_classifier(tmp_path / "net.safetensors")(x)[0], net(x)[0])
-
-
 @pytest.mark.parametrize(("shift", "places"), [(0.0, 1), (1e-6, 9), (1 / 8, 25)])
 def test_images_are_shifted_by_a_pixel_at_least_unless_not_at_all(shift: float, places: int):
     image = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(400, 3, 16, 16)
     shifted = augment(image, ClassifierTraining(shift=shift), np.random.default_rng(0))
     assert len(torch.unique(shifted[:, 0, 8, 8])) == places
-
-
-def test_classification_does_not_depend_on_the_batch():
-    net = fused(SmallResNet(5).eval())
-    images = torch.randint(0, 256, (70, 3, 32, 32), dtype=torch.uint8)
-    logp, features = classify(net, images, CPU)
-    for rows in (slice(0, 1), slice(3, 20), slice(60, 70)):
-        part = classify(net, images[rows], CPU)
-        assert torch.equal(part[0], logp[rows])
-        assert torch.equal(part[1], features[rows])
 
 
 def test_folding_keeps_the_function(tmp_path: Path):
@@ -174,16 +144,6 @@ def test_saved_and_loaded(tmp_path: Path):
         load_small_classifier(tmp_path / "c.safetensors")
 
 
-def test_logits_follow_the_order_of_the_dataset(tmp_path: Path):
-    torch.manual_seed(0)
-    net, path = SmallResNet(3).eval(), tmp_path / "net.safetensors"
-    save_classifier(net, path, ["stop", "yield", "50"])
-    x = torch.rand(2, 3, 16, 16)
-    expected = net(x)[0]
-    assert torch.allclose(load_small_classifier(path, ["50", "stop", "yield"])(x)[0], expected[:, [2, 0, 1]], atol=1e-5)
-    assert torch.allclose(load_small_classifier(path, ["00", "01", "02"])(x)[0], expected, atol=1e-5)
-
-
 def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path):
     def stop(epoch: int, accuracy: float) -> None:
         raise KeyboardInterrupt
@@ -200,9 +160,48 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path):
         train(tmp_path, SETTINGS)
 
 
-@pytest.mark.parametrize("name", ["weights.pt", "missing/weights.safetensors", "folder.safetensors"])
-def test_an_output_that_cannot_be_written_costs_no_training(tmp_path: Path, name: str):
-    (tmp_path / "folder.safetensors").mkdir()
-    with pytest.raises(ElixirError, match=r"must end with|cannot be written"):
-        check_output(tmp_path / name)
-    check_output(tmp_path / "weights.safetensors")
+NOISE = torch.randint(0, 256, (24, 3, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+NOISE_LABELS = np.arange(24) % 3
+
+
+def finetune(
+    folder: Path, epochs: int, initial: SmallResNet, on_epoch: Callable[[int, float], None] = lambda epoch, right: None
+) -> SmallResNet:
+    settings = ClassifierTraining(epochs, least_steps=0, fitted=2, batch=12, learning_rate=4e-4)
+    rows = np.arange(24)
+    return train_classifier(
+        lambda wanted: NOISE[wanted], rows, NOISE_LABELS, 3, settings, folder / "checkpoint", on_epoch, initial=initial
+    )
+
+
+@pytest.fixture
+def initial() -> SmallResNet:
+    torch.manual_seed(7)
+    return SmallResNet(3)
+
+
+def weights(net: SmallResNet) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
+
+
+def test_starts_from_the_given_weights(tmp_path: Path, initial: SmallResNet) -> None:
+    assert torch.equal(weights(finetune(tmp_path, 0, initial)), weights(initial))
+
+
+def test_interrupted_it_ends_with_the_same_weights_and_leaves_the_initial_alone(
+    tmp_path: Path, initial: SmallResNet
+) -> None:
+    before = weights(initial).clone()
+    through = weights(finetune(tmp_path, 3, initial))
+    assert not torch.equal(through, before)
+
+    def stop(epoch: int, right: float) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(tmp_path, 3, initial, stop)
+    with pytest.raises(ElixirError, match="other settings, data or start"):
+        finetune(tmp_path, 3, SmallResNet(3))
+    assert torch.equal(weights(finetune(tmp_path, 3, initial)), through)
+    assert torch.equal(weights(initial), before)

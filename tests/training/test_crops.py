@@ -12,8 +12,8 @@ from small_world import png
 
 from elixir.data.open import open_source
 from elixir.errors import ElixirError
-from elixir.progress import Progress
-from elixir.training.crops import TrainingImages, cached_images, sample_crops
+from elixir.training.crops import TrainingImages, sample_crops
+from elixir.training.denoiser import DenoiserTraining, training_on
 
 PIXELS = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 IMAGES = TrainingImages(lambda wanted: PIXELS[wanted], 8, 32)
@@ -47,13 +47,14 @@ def test_images_are_cached_for_the_time_of_the_training(tmp_path: Path) -> None:
         (tmp_path / "images" / "a" / f"{index}.png").write_bytes(png(PIXELS[index].permute(1, 2, 0).numpy()))
     (tmp_path / "images" / "a" / "3.png").write_bytes(b"no image")
     source, out = open_source(tmp_path / "images"), tmp_path / "out.safetensors"
-    with cached_images(source, 32, 16, out, Progress(quiet=True)) as images:
-        assert (images.count, images.size) == (3, 32)
-        assert torch.equal(images.read(torch.tensor([2, 0])), PIXELS[[2, 0]])
+    settings = DenoiserTraining(crop=16)
+    with training_on(source, 32, out, settings, torch.device("cpu"), quiet=True) as run:
+        assert (run.images.count, run.images.size) == (3, 32)
+        assert torch.equal(run.images.read(torch.tensor([2, 0])), PIXELS[[2, 0]])
         assert (tmp_path / "out.safetensors.pixels").exists()
     assert not (tmp_path / "out.safetensors.pixels").exists()
     with (
         pytest.raises(ElixirError, match=r"too small.*at least 32"),
-        cached_images(source, 31, 16, out, Progress(quiet=True)),
+        training_on(source, 31, out, settings, torch.device("cpu"), quiet=True),
     ):
         pass

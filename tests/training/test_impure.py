@@ -23,7 +23,7 @@ from elixir.models.features import PerceptualDistance
 from elixir.models.impure import KIND, MASKED, Architecture, Attenuation, ImpureNet, load_impure
 from elixir.models.weights import read_weights, sha256_of
 from elixir.training.crops import TrainingImages
-from elixir.training.denoiser import OnStep
+from elixir.training.denoiser import OnStep, TrainingRun
 from elixir.training.impure import (
     FineTuning,
     ImpureTraining,
@@ -67,10 +67,11 @@ def silent(step: int, loss: Tensor) -> None:
 def train(
     settings: ImpureTraining, out: Path, distance: PerceptualDistance, on_step: OnStep = silent
 ) -> dict[str, Tensor]:
+    run = TrainingRun(IMAGES, out, on_step=on_step, checkpoint_every=2)
     if isinstance(settings, FineTuning):
-        fine_tune(IMAGES, out, settings, small_net(), distance, on_step, checkpoint_every=2)
+        fine_tune(run, settings, small_net(), distance)
     else:
-        pretrain(IMAGES, out, settings, on_step, checkpoint_every=2)
+        pretrain(run, settings)
     return load_file(out)
 
 
@@ -165,17 +166,17 @@ def test_one_stage_after_the_other_on_a_folder(tmp_path: Path) -> None:
     save_classifier(SmallResNet(2, widths=(8, 8)), features, ["a", "b"])
     source = open_source(tmp_path / "images")
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    train_impure_on(source, 32, first, PRETRAINING, None, None, CPU, quiet=True)
-    train_impure_on(source, 32, second, FINE_TUNING, first, features, CPU, quiet=True)
+    train_impure_on(source, 32, first, PRETRAINING, CPU, True)
+    train_impure_on(source, 32, second, FINE_TUNING, CPU, True, first, features)
     assert not torch.equal(load_impure(first).token, load_impure(second).token)
     record = json.loads(read_weights(second)[1][KIND])
     assert record["features_sha256"] == sha256_of(features)
     refused = [
         (PRETRAINING, first, None, "leave out --initial"),
         (FINE_TUNING, None, features, "with --initial"),
-        (FINE_TUNING, features, features, "no IMPure"),
+        (FINE_TUNING, features, features, "no impure"),
         (FINE_TUNING, first, first, "no classifier"),
     ]
     for settings, initial, judge, message in refused:
         with pytest.raises(ElixirError, match=message):
-            train_impure_on(source, 32, second, settings, initial, judge, CPU, quiet=True)
+            train_impure_on(source, 32, second, settings, CPU, True, initial, judge)

@@ -1,0 +1,157 @@
+"""The frame of every training: images decoded once, one optimizer step, and a state that outlives interruptions."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from elixir.data.pixels import PixelStore, cache_pixels
+from elixir.data.source import Source
+from elixir.errors import ElixirError
+from elixir.models.device import training_dtype
+from elixir.models.weights import check_output, read_weights, write_weights
+from elixir.progress import Progress
+
+
+@contextmanager
+def training_pixels(
+    source: Source, size: int, out: Path, progress: Progress
+) -> Iterator[tuple[PixelStore, np.ndarray]]:
+    """Cache the images of a source in `out` + '.pixels' until the training is done.
+
+    Args:
+        source: the images; samples without a label are left out.
+        size: side in pixels at which they are read.
+        out: the file that is being trained.
+        progress: shows the reading.
+
+    Returns:
+        The store, and the row in the source of each of its images, int64.
+
+    Raises:
+        ElixirError: there is no readable image with a label, or `out` cannot be written.
+    """
+    check_output(out)
+    cache = out.with_name(out.name + ".pixels")
+    cache.unlink(missing_ok=True)
+    with progress.task("reading", len(source.samples)) as advance:
+        store, rows = cache_pixels(source, cache, size, advance)
+    if not len(rows):
+        raise ElixirError(f"{source.location} holds no readable image with a label to train on")
+    with store:
+        yield store, rows
+    cache.unlink()
+
+
+def checkpoint_of(out: Path) -> Path:
+    """Where an interrupted training of the file `out` goes on from."""
+    return out.with_name(out.name + ".checkpoint")
+
+
+def fingerprint(net: nn.Module, settings: object, *data: bytes) -> int:
+    """Number that tells one training from another: by its settings, initial weights and data, or a part of them."""
+    digest = zlib.crc32(repr(settings).encode())
+    for part in data:
+        digest = zlib.crc32(part, digest)
+    for tensor in net.state_dict().values():
+        digest = zlib.crc32(tensor.float().cpu().contiguous().numpy().tobytes(), digest)
+    return digest
+
+
+def optimizer_step(
+    optimizer: torch.optim.Optimizer,
+    learning_rate: float,
+    loss_of: Callable[..., Tensor],
+    inputs: tuple[object, ...],
+    device: torch.device,
+    max_gradient: float | None = None,
+) -> Tensor:
+    """One step down the gradient.
+
+    Args:
+        optimizer: with one group of parameters.
+        learning_rate: of this step.
+        loss_of: maps `inputs` to the loss, a scalar; called under autocast to `training_dtype`.
+        inputs: of this step.
+        device: where the loss is computed.
+        max_gradient: norm to which the gradient is clipped, None for no clipping.
+
+    Returns:
+        The loss, detached, on the device.
+    """
+    (group,) = optimizer.param_groups
+    group["lr"] = learning_rate
+    dtype = training_dtype(device)
+    optimizer.zero_grad()
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        loss = loss_of(*inputs)
+    loss.backward()
+    if max_gradient is not None:
+        torch.nn.utils.clip_grad_norm_(group["params"], max_gradient)
+    optimizer.step()
+    return loss.detach()
+
+
+class Checkpoint:
+    """State of a training between interruptions: networks, optimizer and counters in one safetensors file.
+
+    Args:
+        path: of the file.
+        nets: networks by name.
+        optimizer: its state is saved, too.
+        fingerprint: see `fingerprint`.
+    """
+
+    def __init__(
+        self, path: Path, nets: dict[str, nn.Module], optimizer: torch.optim.Optimizer, fingerprint: int
+    ) -> None:
+        self._path = path
+        self._nets = nn.ModuleDict(nets)
+        self._optimizer = optimizer
+        self._fingerprint = fingerprint
+
+    def save(self, **counters: int) -> None:
+        """Write the state, and counters such as the number of steps done, through a temporary name."""
+        tensors = self._nets.state_dict()
+        for index, state in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": t for key, t in state.items()}
+        tensors = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
+        counters |= {"fingerprint": self._fingerprint}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_weights(self._path, tensors, {name: str(value) for name, value in counters.items()})
+
+    def load(self) -> dict[str, int]:
+        """Put the state back and return the counters, none if there is no file.
+
+        Raises:
+            ElixirError: the file is damaged, or of another training.
+        """
+        if not self._path.exists():
+            return {}
+        tensors, metadata = read_weights(self._path)
+        counters = {name: int(value) for name, value in metadata.items() if value.isdecimal()}
+        if counters.get("fingerprint") != self._fingerprint:
+            raise ElixirError(
+                f"{self._path} is of a training with other settings, data or start; remove it, or choose another output"
+            )
+        state: dict[int, dict[str, Tensor]] = {}
+        for name in [name for name in tensors if name.startswith("optimizer.")]:
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = tensors.pop(name)
+        self._nets.load_state_dict(tensors)
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": state})
+        for parameter, values in self._optimizer.state.items():  # fused kernels take it for granted that strides agree
+            for key, t in values.items():
+                if t.shape == parameter.shape:
+                    values[key] = torch.empty_like(parameter).copy_(t)
+        return counters
+
+    def remove(self) -> None:
+        """Delete the file of a training that is done."""
+        self._path.unlink(missing_ok=True)
