@@ -43,8 +43,8 @@ def demo(folder: Path | None, seed: int, quiet: bool, say: Callable[[str], None]
         say(result.summary())
         score = recovery(result.table, read_truth(done.truth))
         say(
-            f"found {score.found:.1%} of the poisoned samples, gave {score.recovered:.1%} their true label back, "
-            f"changed {score.disturbed:.2%} of the clean ones\n"
+            f"found {score.tpr:.1%} of the poisoned samples, gave {score.relabel_accuracy:.1%} their true label back, "
+            f"changed {score.fpr:.2%} of the clean ones\n"
         )
         say("a classifier trained on          accuracy    attack success rate")
         for title, source in (

@@ -211,7 +211,7 @@ def test_poison_then_score(shapes: Path, tmp_path: Path, monkeypatch, capsys):
     assert elixir(monkeypatch, "score", tmp_path / "clean", "--truth", tmp_path / "poisoned.truth.parquet") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["poisoned"] == 20
-    assert 0 <= report["found"] <= 1
+    assert 0 <= report["tpr"] <= 1
     assert attack_of(tmp_path / "poisoned.truth.parquet") == (BadNets(pattern="white"), "spot")
     truth = ("--truth", tmp_path / "poisoned.truth.parquet")
     monkeypatch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=1))

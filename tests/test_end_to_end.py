@@ -38,9 +38,9 @@ def test_poisoned_signs_come_back_clean(signs: Path, tmp_path: Path):
     result = sanitize(done.out, tmp_path / "clean", settings=QUICK)
     assert [target.name for target in result.targets] == ["stop"]
     score = recovery(result.table, read_truth(done.truth))
-    assert score.found >= 0.99
-    assert score.recovered >= 0.95
-    assert score.disturbed <= 0.005
+    assert score.tpr >= 0.99
+    assert score.relabel_accuracy >= 0.95
+    assert score.fpr <= 0.005
     assert result.calls_per_sample <= 12
     assert len(result.dataset()) == result.table.num_rows - round(score.removed * score.poisoned)
     before = {row["image"]["bytes"] for row in pq.read_table(next(done.out.glob("*.parquet"))).to_pylist()}

@@ -13,8 +13,6 @@ from elixir.cli import options as opt
 from elixir.cli.options import ATTACK_FORM, out, parse_settings
 from elixir.errors import ElixirError
 
-MARKS = ("<!-- results -->", "<!-- end of results -->")
-
 app = typer.Typer()
 
 Target = Annotated[str | None, typer.Option(help="Class that the trigger is to stand for.")]
@@ -126,7 +124,7 @@ def attacks(
 def evaluate(
     train: Annotated[str, typer.Argument(metavar="TRAIN", help="Clean training set to poison.")],
     test: Annotated[str, typer.Option("--test", metavar="TEST", help="Clean test set.")],
-    folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Results, one JSON file a cell.")],
+    folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Results, one JSON file a trial.")],
     target: Target = None,
     all_to_all: AllToAll = False,
     attack: Annotated[
@@ -156,11 +154,10 @@ def evaluate(
     from elixir.data.io import writing
     from elixir.data.open import open_source, refuse_overlap
     from elixir.data.workdir import locked
-    from elixir.evaluation.cell import Experiment
-    from elixir.evaluation.grid import pipelines, poisonings
-    from elixir.evaluation.poisoning import UNATTACKED
+    from elixir.evaluation.poisoning import UNATTACKED, pipelines, poisonings
     from elixir.evaluation.report import markdown, write_page
-    from elixir.evaluation.summary import read_rows
+    from elixir.evaluation.results import read_rows
+    from elixir.evaluation.trial import Experiment
     from elixir.models.device import choose_device
 
     chosen = [_attack(text) for text in attack or ["all"]]
@@ -209,8 +206,8 @@ def report(
     ] = None,
 ) -> None:
     """Render the results of `elixir evaluate`: Markdown tables on screen, in a file, or a page."""
-    from elixir.evaluation.report import markdown, overview, write_page
-    from elixir.evaluation.summary import read_rows
+    from elixir.evaluation.report import MARKS, OVERVIEW_MARKS, markdown, overview, write_page
+    from elixir.evaluation.results import read_rows
     from elixir.measurement.markdown import insert
 
     experiments = [read_rows(folder) for folder in folders]
@@ -219,7 +216,7 @@ def report(
     if into is not None:
         insert(into, markdown(experiments), MARKS)
     if brief is not None:
-        insert(brief, overview(experiments), MARKS)
+        insert(brief, overview(experiments), OVERVIEW_MARKS)
     if page is None and into is None and brief is None:
         out.print(markdown(experiments), end="")
 

@@ -141,6 +141,12 @@ BASELINES: dict[str, Callable[[Case], np.ndarray]] = {
 """Defences that remove samples: from a case to what is removed, bool for every sample."""
 
 
+def defence_name(pipeline: str, subset: int | None) -> str:
+    """For people and for files."""
+    name = Path(pipeline).stem
+    return f"{name}-{subset}" if subset else name
+
+
 def described(name: str, settings: dict[str, object], subset: int | None = None) -> dict[str, Any]:
     """All settings of a defence, as in its run.json; none of a baseline.
 
@@ -207,12 +213,12 @@ def defend(name: str, case: Case, settings: dict[str, object]) -> Cleaned:
 
 
 def examine(name: str, case: Case, count: int, settings: dict[str, object]) -> Result:
-    """Let a recipe look for poison in a random part of a dataset, with `case.model` as its reference.
+    """Let a recipe look for poison in a random subset of a dataset, with `case.model` as its reference.
 
     Args:
         name: of a shipped recipe or a recipe file.
         case: the poisoned dataset.
-        count: samples of the part.
+        count: samples of the subset.
         settings: of the recipe, "stage.key" -> value.
 
     Raises:

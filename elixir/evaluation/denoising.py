@@ -9,15 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from elixir.data.image import decode
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
+from elixir.evaluation.quality import HIGHEST_PSNR
 from elixir.progress import Progress
 from elixir.purifiers.base import Purifier
 from elixir.randomness import generator, noise
 
 AT_ONCE = 16
+"""Images in a batch of the perceptual distance."""
 Denoise = Callable[[np.ndarray, float], np.ndarray]
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 
@@ -97,14 +100,22 @@ def _measured(
     method: str, sigma: float, clean: np.ndarray, done: np.ndarray, seconds: float, perceptual: Perceptual
 ) -> Denoising:
     done = done.clip(0, 1)
-    error = ((done - clean) ** 2).mean((1, 2, 3))
-    psnr = float((-10 * np.log10(np.maximum(error, 1e-12))).mean())
-    distance = float(np.sqrt(error * clean[0].size).mean())
+    pair = torch.from_numpy(done), torch.from_numpy(clean)
+    psnr = peak_signal_noise_ratio(*pair, data_range=1.0, dim=(1, 2, 3), reduction="none")
+    distance = float((pair[0] - pair[1]).flatten(1).norm(dim=1).mean())
     with torch.inference_mode():
-        pairs = zip(torch.from_numpy(done).split(AT_ONCE), torch.from_numpy(clean).split(AT_ONCE), strict=True)
-        seen = round(float(torch.cat([perceptual(ours, theirs) for ours, theirs in pairs]).mean()), 5)
+        batches = zip(*(images.split(AT_ONCE) for images in pair), strict=True)
+        perceived = round(float(torch.cat([perceptual(*batch) for batch in batches]).mean()), 5)
     milliseconds = round(1000 * seconds / len(clean), 3)
-    return Denoising(method, sigma, len(clean), round(psnr, 3), round(distance, 4), seen, milliseconds)
+    return Denoising(
+        method,
+        sigma,
+        len(clean),
+        round(float(psnr.clamp(max=HIGHEST_PSNR).mean()), 3),
+        round(distance, 4),
+        perceived,
+        milliseconds,
+    )
 
 
 def _images(source: Source, count: int, seed: int) -> np.ndarray:

@@ -94,7 +94,7 @@ def train_and_attack(
     if target is not None and target not in attacked:
         raise ElixirError(f"{train.location} has no class {target!r}; it has {', '.join(attacked[:20])}")
     progress = Progress(quiet)
-    with tempfile.TemporaryDirectory(prefix="elixir-fresh-") as name, nullcontext(folder or Path(name)) as home:
+    with tempfile.TemporaryDirectory(prefix="elixir-fresh-") as name, nullcontext(folder or Path(name)) as models:
         scratch = Path(name)
         store, rows = cache_pixels(train, scratch / "train.u8", SIZE)
         labels = np.array([train.samples[int(row)].label for row in rows], np.int64)
@@ -123,7 +123,7 @@ def train_and_attack(
                 advance(1)
         outcomes: list[Outcome] = []
         for seed in seeds:
-            net = _trained(store, chosen, labels, train.classes, replace(FRESH, seed=seed), home, progress, device)
+            net = _trained(store, chosen, labels, train.classes, replace(FRESH, seed=seed), models, progress, device)
             accuracy = float((_predict(net, tests, len(truth), device) == truth).mean())
             fooled = _predict(net, triggered, len(others), device)
             asr, robust = None, None

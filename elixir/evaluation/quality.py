@@ -8,12 +8,15 @@ from itertools import islice
 import numpy as np
 import pyarrow as pa
 import torch
-from torchmetrics.functional.image import structural_similarity_index_measure
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from elixir.data.image import decode
 from elixir.data.source import Source
 
 MOST = 500
+"""Images over which the visibility of a trigger is averaged."""
+HIGHEST_PSNR = 120.0
+"""In dB, of images that are the same."""
 SMALLEST = 11
 """Side in pixels below which the structural similarity is not defined."""
 
@@ -104,8 +107,9 @@ def _images(source: Source, ids: list[str]) -> Iterator[np.ndarray]:
 
 
 def _psnr(before: np.ndarray, after: np.ndarray) -> float:
-    """In dB, at most 120."""
-    return float(-10 * np.log10(max(np.mean((before - after) ** 2) / 255**2, 1e-12)))
+    """In dB, at most `HIGHEST_PSNR`."""
+    found = peak_signal_noise_ratio(torch.from_numpy(after), torch.from_numpy(before), data_range=255.0)
+    return min(float(found), HIGHEST_PSNR)
 
 
 def _ssim(before: np.ndarray, after: np.ndarray) -> float:

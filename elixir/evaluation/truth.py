@@ -29,12 +29,12 @@ class Recovery:
         poisoned: number of poisoned samples.
         clean: number of clean ones.
         covers: number of cover samples.
-        found: share of poisoned samples that were changed or set aside, that is flagged (TPR).
+        tpr: true positive rate, the share of poisoned samples that were changed or set aside.
+        fpr: false positive rate, the share of clean samples that were changed or set aside.
         relabelled: share of poisoned samples with another label and a new image in the output.
         replaced: share of poisoned samples with a new image in the output, whatever their label.
-        recovered: share of poisoned samples with their true label in the output.
+        relabel_accuracy: share of poisoned samples with their true label in the output.
         removed: share of poisoned samples that are not in the output.
-        disturbed: share of clean samples changed in any way (FPR).
         covers_changed: share of cover samples changed in any way.
         auc: area under the ROC curve of the poison score, poisoned against clean; None without one of them.
     """
@@ -42,12 +42,12 @@ class Recovery:
     poisoned: int
     clean: int
     covers: int
-    found: float
+    tpr: float
+    fpr: float
     relabelled: float
     replaced: float
-    recovered: float
+    relabel_accuracy: float
     removed: float
-    disturbed: float
     covers_changed: float
     auc: float | None
 
@@ -87,17 +87,17 @@ def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
         return float(mask[of].mean()) if of.any() else 0.0
 
     return Recovery(
-        int(poisoned.sum()),
-        int(clean.sum()),
-        int(covers.sum()),
-        share(changed, poisoned),
-        share(relabelled, poisoned),
-        share(relabelled | purified, poisoned),
-        share(right, poisoned),
-        share(gone, poisoned),
-        share(changed, clean),
-        share(changed, covers),
-        float(roc_auc_score(poisoned[judged], score[judged])) if both else None,
+        poisoned=int(poisoned.sum()),
+        clean=int(clean.sum()),
+        covers=int(covers.sum()),
+        tpr=share(changed, poisoned),
+        fpr=share(changed, clean),
+        relabelled=share(relabelled, poisoned),
+        replaced=share(relabelled | purified, poisoned),
+        relabel_accuracy=share(right, poisoned),
+        removed=share(gone, poisoned),
+        covers_changed=share(changed, covers),
+        auc=float(roc_auc_score(poisoned[judged], score[judged])) if both else None,
     )
 
 

@@ -17,20 +17,19 @@ import torch
 from scipy.stats import beta
 from small_world import FAST, png
 
-from elixir.cli.experiments import MARKS, _attack
+from elixir.cli.experiments import _attack
 from elixir.data.image import decode
 from elixir.data.open import open_source
 from elixir.data.pixels import PixelStore
 from elixir.data.workdir import locked
 from elixir.errors import ElixirError
-from elixir.evaluation import cell, outcome
-from elixir.evaluation.cell import Experiment
+from elixir.evaluation import outcome, trial
 from elixir.evaluation.defences import Case, Cleaned, defend, described, spectral_signatures
-from elixir.evaluation.grid import pipelines, poisonings
 from elixir.evaluation.outcome import train_and_attack
-from elixir.evaluation.poisoning import Poisoning
-from elixir.evaluation.report import markdown, overview, write_page
-from elixir.evaluation.summary import Share, defence_effectiveness, read_rows
+from elixir.evaluation.poisoning import Poisoning, pipelines, poisonings
+from elixir.evaluation.report import MARKS, markdown, overview, write_page
+from elixir.evaluation.results import Share, defence_effectiveness, read_rows
+from elixir.evaluation.trial import Experiment
 from elixir.measurement.machine import machine
 from elixir.measurement.markdown import insert
 from elixir.pipeline import Pipeline
@@ -40,7 +39,7 @@ CPU = torch.device("cpu")
 BADNETS = Poisoning("badnets", {"pattern": "white"}, 0.15)
 
 
-CELL = {
+RESULT = {
     "train": "signs.parquet",
     "target": "spot",
     "attack": "badnets",
@@ -49,13 +48,13 @@ CELL = {
     "seed": 0,
     "samples": 180,
     "trigger": {"psnr": 20.0},
-    "detection": {"poisoned": 27, "clean": 153, "found": 1.0, "recovered": 1.0, "disturbed": 0.0, "auc": 1.0},
+    "detection": {"poisoned": 27, "clean": 153, "tpr": 1.0, "fpr": 0.0, "relabel_accuracy": 1.0, "auc": 1.0},
     "repair": {"repaired": 0, "trigger_residual": 0.0},
     "cost": {},
     "outcomes": [],
     "machine": {"cpu": "abacus", "gpu": None},
 }
-"""What a cell needs to be shown."""
+"""What a result needs, to be shown."""
 
 
 @pytest.fixture(scope="module")
@@ -92,51 +91,57 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
 
 
 @pytest.mark.slow
-def test_cells_hold_what_was_measured(results: Path):
-    cells = {path.stem: json.loads(path.read_text()) for path in results.glob("*.json")}
-    assert len(cells) == 8
-    subset = cells.pop("badnets-white-15%-dataelixir-100")
+def test_trials_hold_what_was_measured(results: Path):
+    trials = {path.stem: json.loads(path.read_text()) for path in results.glob("*.json")}
+    assert len(trials) == 8
+    subset = trials.pop("badnets-white-15%-dataelixir-100")
     assert subset["detection"]["poisoned"] + subset["detection"]["clean"] == 100
     assert subset["detection"]["auc"] > 0.9
     assert subset["outcomes"] == []
-    assert subset["cost"]["config"]["reference"].endswith("badnets-white-15%/none/fresh-0.safetensors")
-    none, oracle = cells["badnets-white-15%-none"], cells["badnets-white-15%-oracle"]
+    assert subset["cost"]["config"]["reference"] == "fresh-0.safetensors"
+    none, oracle = trials["badnets-white-15%-none"], trials["badnets-white-15%-oracle"]
     assert none["detection"]["poisoned"] == oracle["detection"]["poisoned"] == 27
-    assert (none["detection"]["found"], oracle["detection"]["found"], oracle["detection"]["disturbed"]) == (0, 1, 0)
-    asr = {name: np.mean([seed["asr"] for seed in cell["outcomes"]]) for name, cell in cells.items() if cell["rate"]}
+    assert (none["detection"]["tpr"], oracle["detection"]["tpr"], oracle["detection"]["fpr"]) == (0, 1, 0)
+    asr = {
+        name: np.mean([seed["asr"] for seed in result["outcomes"]]) for name, result in trials.items() if result["rate"]
+    }
     assert asr["badnets-white-15%-none"] > 0.9
     assert asr["badnets-white-15%-oracle"] < 0.1
     assert asr["badnets-white-15%-unpoisoned"] < 0.1
-    trained = [cells[name]["outcomes"][0]["accuracy"] for name in ("none-none", "badnets-white-15%-unpoisoned")]
+    trained = [trials[name]["outcomes"][0]["accuracy"] for name in ("none-none", "badnets-white-15%-unpoisoned")]
     assert trained[0] == trained[1]  # it is the same classifier
-    cleaned = cells["badnets-white-15%-dataelixir"]
-    assert list(cleaned["cost"]["targets"]) == ["spot"]
-    assert cleaned["detection"]["found"] > 0.9
+    cleaned = trials["badnets-white-15%-dataelixir"]
+    assert list(cleaned["cost"]["attacked"]) == ["spot"]
+    assert cleaned["detection"]["tpr"] > 0.9
     assert asr["badnets-white-15%-dataelixir"] < 0.1
     detected = cleaned["detection"]
-    assert cleaned["repair"]["repaired"] == round(27 * (detected["found"] - detected["removed"]))
+    assert cleaned["repair"]["repaired"] == round(27 * (detected["tpr"] - detected["removed"]))
     assert none["trigger"]["images"] == 27
     assert 15 < none["trigger"]["psnr"] < 40
     assert [seed["seed"] for seed in none["outcomes"]] == [0, 1]
     assert none["outcomes"][0]["triggered"] == 60
-    clean = cells["none-none"]["outcomes"][0]
+    clean = trials["none-none"]["outcomes"][0]
     assert (clean["asr"], clean["triggered"]) == (None, 0)
     assert clean["accuracy"] > 0.9
 
 
 @pytest.mark.slow
-def test_a_finished_cell_is_read_and_a_foreign_one_refused(results: Path):
-    cell = json.loads((results / "none-none.json").read_text())
-    experiment = Experiment(cell["train"], cell["test"], "spot", 1, 0, None, cell["settings"], CPU, results, True)
+def test_a_finished_trial_is_read_and_a_foreign_one_refused(results: Path):
+    result = json.loads((results / "none-none.json").read_text())
+    folder = results.parent
+    assert (result["train"], result["test"]) == ("train", "test")  # no path of the machine is on record
+    experiment = Experiment(
+        str(folder / "train"), str(folder / "test"), "spot", 1, 0, None, result["settings"], CPU, results, True
+    )
     before = (results / "none-none.json").stat().st_mtime_ns
     with pytest.raises(ElixirError, match="classifiers trained in another way"):
         experiment.run(Poisoning("none"), "none")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=60))
-        assert experiment.run(Poisoning("none"), "none") == cell
+        assert experiment.run(Poisoning("none"), "none") == result
         assert (results / "none-none.json").stat().st_mtime_ns == before
         more = replace(experiment, seeds=3).run(Poisoning("none"), "none")
-    assert more["outcomes"][:2] == cell["outcomes"]
+    assert more["outcomes"][:2] == result["outcomes"]
     assert [seed["seed"] for seed in more["outcomes"]] == [0, 1, 2]
     with pytest.raises(ElixirError, match="another experiment"):
         replace(experiment, target="bar").run(Poisoning("none"), "none")
@@ -169,21 +174,21 @@ def test_what_was_made_of_other_images_is_refused(tiny: Experiment):
 
 
 @pytest.mark.parametrize("changed", ["train", "test"])
-def test_a_cell_of_other_images_is_refused(tiny: Experiment, changed: str):
+def test_a_trial_of_other_images_is_refused(tiny: Experiment, changed: str):
     outcomes = tiny.run(BADNETS, "none")["outcomes"]
     assert tiny.run(BADNETS, "none")["outcomes"] == outcomes
     (Path(getattr(tiny, changed)) / "bar" / "000.png").unlink()
-    with pytest.raises(ElixirError, match=rf"none\.json belongs to another experiment \(other {changed}_sha256\)"):
+    with pytest.raises(ElixirError, match=rf"none\.json belongs to another experiment \({changed}_sha256\)"):
         tiny.run(BADNETS, "none")
 
 
 def test_a_copy_of_the_dataset_has_the_same_results(tiny: Experiment):
-    cell = tiny.run(BADNETS, "none")
+    result = tiny.run(BADNETS, "none")
     for folder in (tiny.train, tiny.test):
         for path in Path(folder).rglob("*.png"):
             os.utime(path, (0, 0))
-    assert tiny.run(BADNETS, "none")["outcomes"] == cell["outcomes"]
-    assert tiny.run(BADNETS, "oracle")["poisoned_sha256"] == cell["poisoned_sha256"]
+    assert tiny.run(BADNETS, "none")["outcomes"] == result["outcomes"]
+    assert tiny.run(BADNETS, "oracle")["poisoned_sha256"] == result["poisoned_sha256"]
 
 
 def test_two_experiments_in_one_folder_poison_once(tiny: Experiment):
@@ -195,34 +200,34 @@ def test_two_experiments_in_one_folder_poison_once(tiny: Experiment):
             second = pool.submit(tiny.run, BADNETS, "oracle")
             sleep(0.5)
             assert (home / "half").exists()
-        assert second.result()["detection"]["found"] == 1
+        assert second.result()["detection"]["tpr"] == 1
     assert not (home / "half").exists()
 
 
-def test_a_cell_of_a_recipe_that_was_edited_is_refused(tiny: Experiment, tmp_path: Path):
+def test_a_trial_of_a_recipe_that_was_edited_is_refused(tiny: Experiment, tmp_path: Path):
     recipe = tmp_path / "mine.toml"
     stages = [stage.name for stage in Pipeline.from_recipe("dataelixir").stages]
     recipe.write_text(f"stages = {stages}\n[target]\nthreshold = 0.4\n")
-    cell = tiny.run(BADNETS, "none") | {"pipeline": str(recipe)}
-    cell["cost"] = {"config": Pipeline.from_recipe(recipe).describe() | {"seed": 0}}
-    tiny.cell(BADNETS, str(recipe)).write_text(json.dumps(cell))
-    assert tiny.run(BADNETS, str(recipe))["outcomes"] == cell["outcomes"]
+    result = tiny.run(BADNETS, "none") | {"pipeline": str(recipe)}
+    result["cost"] = {"config": Pipeline.from_recipe(recipe).describe() | {"seed": 0}}
+    tiny.result_path(BADNETS, str(recipe)).write_text(json.dumps(result))
+    assert tiny.run(BADNETS, str(recipe))["outcomes"] == result["outcomes"]
     recipe.write_text(recipe.read_text().replace("0.4", "0.5"))
     with pytest.raises(ElixirError, match=r"mine\.json is of another version of .*mine\.toml"):
         tiny.run(BADNETS, str(recipe))
 
 
 def test_settings_of_recipes_do_not_concern_baselines(tiny: Experiment):
-    cell = tiny.run(BADNETS, "none")
-    assert replace(tiny, settings={"refine.threshold": 0.6}).run(BADNETS, "none") == cell
-    assert cell["settings"] == {}
+    result = tiny.run(BADNETS, "none")
+    assert replace(tiny, settings={"refine.threshold": 0.6}).run(BADNETS, "none") == result
+    assert result["settings"] == {}
 
 
 def test_a_dataset_may_be_named_in_another_way(tiny: Experiment, monkeypatch: pytest.MonkeyPatch):
-    cell = tiny.run(BADNETS, "none")
+    result = tiny.run(BADNETS, "none")
     monkeypatch.chdir(Path(tiny.train).parent)
-    assert replace(tiny, train="train", test="./test").run(BADNETS, "none") == cell
-    assert replace(tiny, train="train").run(BADNETS, "oracle")["poisoned_sha256"] == cell["poisoned_sha256"]
+    assert replace(tiny, train="train", test="./test").run(BADNETS, "none") == result
+    assert replace(tiny, train="train").run(BADNETS, "oracle")["poisoned_sha256"] == result["poisoned_sha256"]
 
 
 @pytest.mark.slow
@@ -235,16 +240,16 @@ def test_classifiers_of_another_cleaning_are_not_taken_for_new_ones(tiny: Experi
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cell, "defend", cleaned)
+    monkeypatch.setattr(trial, "defend", cleaned)
     with monkeypatch.context() as patch:
-        patch.setattr(cell, "repair_quality", interrupted)
+        patch.setattr(trial, "repair_quality", interrupted)
         with pytest.raises(KeyboardInterrupt):
             tiny.run(BADNETS, "dataelixir")
     other = replace(tiny, settings={"refine.threshold": 0.6})
-    with pytest.raises(ElixirError, match=r"defence\.json belongs to another experiment \(other recipe\)"):
+    with pytest.raises(ElixirError, match=r"defence\.json belongs to another experiment \(recipe\)"):
         other.run(BADNETS, "dataelixir")
     monkeypatch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=2))
-    with pytest.raises(ElixirError, match=r"\(other training\)"):
+    with pytest.raises(ElixirError, match=r"\(training\)"):
         tiny.run(BADNETS, "dataelixir")
     shutil.rmtree(tiny.folder / "work" / BADNETS.name / "dataelixir")
     assert tiny.run(BADNETS, "dataelixir")["training"]["epochs"] == 2
@@ -278,16 +283,16 @@ def test_two_detectors_at_once_share_a_classifier(tiny: Experiment, monkeypatch:
 
     monkeypatch.setattr(outcome, "train_classifier", slowly)
     with ThreadPoolExecutor() as pool:
-        for cell in pool.map(lambda name: tiny.run(BADNETS, name), ["activation-clustering", "spectral-signatures"]):
-            assert cell["outcomes"]
+        for result in pool.map(lambda name: tiny.run(BADNETS, name), ["activation-clustering", "spectral-signatures"]):
+            assert result["outcomes"]
     assert len([path for path in trained if path.parent.name == "none"]) == 1
 
 
 def test_a_target_may_be_a_number(tiny: Experiment):
-    cell = replace(tiny, target="2").run(BADNETS, "none")
-    assert cell["target"] == "spot"
-    assert cell["outcomes"][0]["triggered"] == 8
-    assert tiny.run(BADNETS, "none")["outcomes"] == cell["outcomes"]
+    result = replace(tiny, target="2").run(BADNETS, "none")
+    assert result["target"] == "spot"
+    assert result["outcomes"][0]["triggered"] == 8
+    assert tiny.run(BADNETS, "none")["outcomes"] == result["outcomes"]
     with pytest.raises(ElixirError, match="did you mean 'spot'"):
         replace(tiny, target="spott").run(BADNETS, "none")
 
@@ -296,23 +301,23 @@ def test_an_interrupted_poisoning_starts_again(tiny: Experiment):
     home = tiny.folder / "work" / BADNETS.name
     home.mkdir(parents=True)
     (home / "poisoned.truth.parquet").touch()
-    assert tiny.run(BADNETS, "oracle")["detection"]["found"] == 1
+    assert tiny.run(BADNETS, "oracle")["detection"]["tpr"] == 1
 
 
 @pytest.mark.slow
 def test_a_finished_recipe_of_other_settings_is_refused(results: Path, tmp_path: Path):
-    cell = json.loads((results / f"{BADNETS.name}-dataelixir.json").read_text())
+    result = json.loads((results / f"{BADNETS.name}-dataelixir.json").read_text())
     home = results / "work" / BADNETS.name
     truth, model = np.empty(0, object), Path()
     poisoned = home / "poisoned"
     case = Case(str(poisoned), open_source(poisoned), truth, model, home / "dataelixir", 0, CPU, True)
-    assert defend("dataelixir", case, cell["settings"]).cost["config"] == cell["cost"]["config"]
+    assert defend("dataelixir", case, result["settings"]).cost["config"] == result["cost"]["config"]
     with pytest.raises(ElixirError, match="clean exists"):
-        defend("dataelixir", case, cell["settings"] | {"refine.threshold": 0.6})
+        defend("dataelixir", case, result["settings"] | {"refine.threshold": 0.6})
     recipe = tmp_path / "dataelixir.toml"
     recipe.write_text((files("elixir.pipelines") / "dataelixir.toml").read_text() + "\n[emit]\nscores = 'probe'\n")
     with pytest.raises(ElixirError, match="clean exists"):
-        defend(str(recipe), case, cell["settings"])
+        defend(str(recipe), case, result["settings"])
 
 
 def test_grey_test_images_carry_the_trigger_of_grey_training_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -347,8 +352,8 @@ def test_markdown_and_page(results: Path, tmp_path: Path):
     insert(readme, markdown([rows]), MARKS)
     insert(readme, markdown([rows]), MARKS)
     assert readme.read_text() == f"before\n{MARKS[0]}\n{table}{MARKS[1]}\nafter\n"
-    strange = rows[0].cell | {"target": "\x1b]0;<!-- end -->", "train": "a\udcff.parquet"}
-    hostile = [[replace(rows[0], poisoning="<script>alert(1)</script>|", pipeline="a&b", cell=strange)]]
+    strange = rows[0].trial | {"target": "\x1b]0;<!-- end -->", "train": "a\udcff.parquet"}
+    hostile = [[replace(rows[0], poisoning="<script>alert(1)</script>|", pipeline="a&b", trial=strange)]]
     write_page(tmp_path / "page.html", hostile)
     page = (tmp_path / "page.html").read_text()
     assert "<script" not in page
@@ -360,7 +365,7 @@ def test_markdown_and_page(results: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_cells_tell_which_set_they_are_about(tiny: Experiment, tmp_path: Path):
+def test_trials_tell_which_set_they_are_about(tiny: Experiment, tmp_path: Path):
     digests = [tiny.run(BADNETS, name)["poisoned_sha256"] for name in ("none", "oracle", "unpoisoned")]
     clean = tiny.run(Poisoning("none"), "none")["poisoned_sha256"]
     shutil.copytree(tiny.train, tmp_path / "moved")
@@ -379,7 +384,7 @@ def test_cells_tell_which_set_they_are_about(tiny: Experiment, tmp_path: Path):
     [
         ({"poisoned_sha256": "a"}, {"poisoned_sha256": "a"}, 0.95),
         ({"poisoned_sha256": "a"}, {"poisoned_sha256": "b"}, None),
-        ({}, {"poisoned_sha256": "b"}, 0.95),  # older cells tell less
+        ({}, {"poisoned_sha256": "b"}, 0.95),  # older trials tell less
         ({"training": {"epochs": 10}}, {"training": {"epochs": 10, "widths": [96, 192]}}, 0.95),
         ({"training": {"epochs": 10}}, {"training": {"epochs": 1}}, None),
     ],
@@ -387,8 +392,8 @@ def test_cells_tell_which_set_they_are_about(tiny: Experiment, tmp_path: Path):
 def test_der_is_of_one_poisoned_set_and_training(tiny: Experiment, before: dict, after: dict, der: float | None):
     for name, facts, asr in (("none", before, 0.9), ("dataelixir", after, 0.0)):
         outcome = {"accuracy": 0.9, "asr": asr, "robust_accuracy": 0.1, "tested": 100, "triggered": 60}
-        cell = CELL | {"pipeline": name, "outcomes": [outcome]} | facts
-        tiny.cell(BADNETS, name).write_text(json.dumps(cell))
+        result = RESULT | {"pipeline": name, "outcomes": [outcome]} | facts
+        tiny.result_path(BADNETS, name).write_text(json.dumps(result))
     assert read_rows(tiny.folder)[0].der == pytest.approx(der)
 
 
@@ -398,14 +403,14 @@ def test_the_overview_has_a_line_for_each_attack(tiny: Experiment):
 
     attacked = {"none": (0.9, 0.8), "dataelixir": (0.88, 0.02), "oracle": (0.91, 0.0), "impure": (0.5, 0.5)}
     for name, (accuracy, asr) in attacked.items():
-        cell = CELL | {"pipeline": name, "outcomes": learned(accuracy, asr)}
-        tiny.cell(BADNETS, name).write_text(json.dumps(cell))
+        result = RESULT | {"pipeline": name, "outcomes": learned(accuracy, asr)}
+        tiny.result_path(BADNETS, name).write_text(json.dumps(result))
     untouched = {"attack": "none", "rate": 0.0, "pipeline": "none", "trigger": None, "outcomes": learned(0.93, None)}
-    tiny.cell(Poisoning("none"), "none").write_text(json.dumps(CELL | untouched))
+    tiny.result_path(Poisoning("none"), "none").write_text(json.dumps(RESULT | untouched))
     high = 100 * beta.ppf(0.975, 2, 49)
     low = 100 * beta.ppf(0.025, 1, 50)
     assert overview([read_rows(tiny.folder)]).splitlines()[2:] == [
-        "| attack, share | found | clean changed | true label | none | dataelixir | oracle |",
+        "| attack, share | TPR | FPR | relabel accuracy | none | dataelixir | oracle |",
         "|---|---|---|---|---|---|---|",
         f"| badnets-white-15% | 100.00 | 0.00 | 100.00 | 80.00 / 90.00 | 2.00 ({low:.2f} to {high:.2f}) / 88.00 "
         "| 0.00 / 91.00 |",
@@ -424,8 +429,8 @@ def test_the_overview_has_a_line_for_each_attack(tiny: Experiment):
     ],
 )
 def test_residuals_in_the_tables(tiny: Experiment, repair: dict | None, shown: str):
-    path = tiny.cell(BADNETS, "dataelixir")
-    path.write_text(json.dumps(CELL | {"repair": repair}))
+    path = tiny.result_path(BADNETS, "dataelixir")
+    path.write_text(json.dumps(RESULT | {"repair": repair}))
     rows = read_rows(tiny.folder)
     head, _, line = (line.split(" | ") for line in markdown([rows]).splitlines()[2:])
     assert line[head.index("residual")] == shown

@@ -47,11 +47,11 @@ def test_recovery_counts_by_hand():
     )
     score = recovery(manifest, TRUTH)
     assert (score.poisoned, score.clean, score.covers) == (5, 2, 2)
-    assert score.found == 0.8
+    assert score.tpr == 0.8
     assert (score.relabelled, score.replaced) == (0.4, 0.6)
-    assert score.recovered == 0.4
+    assert score.relabel_accuracy == 0.4
     assert score.removed == 0.2
-    assert score.disturbed == 0.5
+    assert score.fpr == 0.5
     assert score.covers_changed == 0.5
     assert score.auc == 8 / 10  # two of ten pairs are the wrong way round; "j" could not be looked at
 

@@ -1,17 +1,15 @@
-"""The figures of a cell, summed up over its seeds."""
+"""The results of trials, read from their files and summed up over their seeds."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from elixir.errors import ElixirError
-from elixir.evaluation.cell import defence_name
-from elixir.evaluation.claims import agree
-from elixir.evaluation.defences import UNDEFENDED
+from elixir.evaluation.defences import UNDEFENDED, defence_name
 from elixir.statistics import binomial_interval
 
 
@@ -21,7 +19,7 @@ class Share:
 
     Attributes:
         value: the mean over the seeds.
-        low: lower end of the interval, for as many trials as one seed has.
+        low: lower end of the interval, for as many samples as one seed has.
         high: upper end.
     """
 
@@ -30,69 +28,74 @@ class Share:
     high: float
 
     @classmethod
-    def of(cls, value: float, trials: int) -> Share:
-        """A share of that many trials; without trials the interval is everything."""
-        return cls(value, *binomial_interval(round(value * trials), trials))
+    def of(cls, value: float, count: int) -> Share:
+        """A share of that many samples; without samples the interval is everything."""
+        return cls(value, *binomial_interval(round(value * count), count))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One cell.
+    """One trial.
 
     Attributes:
         poisoning: attack and rate, for people.
         pipeline: recipe or baseline.
         psnr: of the trigger, mean over some images, in dB; None without an attack.
-        found: share of poisoned samples changed or set aside (TPR).
-        disturbed: share of clean samples changed or set aside (FPR).
-        recovered: share of poisoned samples with their true label in the output.
-        residual: how much of the trigger repaired images still have: the median, in older cells the mean; None where
+        tpr: share of poisoned samples changed or set aside.
+        fpr: share of clean samples changed or set aside.
+        relabel_accuracy: share of poisoned samples with their true label in the output.
+        residual: how much of the trigger repaired images still have: the median, in older trials the mean; None where
             none has been repaired.
-        auc: area under the ROC curve of the suspicion; None without an attack.
-        calls: network calls a sample; None for a baseline.
+        auc: area under the ROC curve of the poison score; None without an attack.
+        nfe: network evaluations of the purifier a sample; None for a baseline.
         accuracy: ACC on the clean test set; None where nothing was trained.
         asr: attack success rate; None without an attack.
         robust_accuracy: RA; likewise.
-        der: defence effectiveness rate against training on the poisoned set; None where that cell is missing, or is
+        der: defence effectiveness rate against training on the poisoned set; None where that trial is missing, or is
             about another poisoned set or training.
-        cell: everything.
+        trial: everything.
     """
 
     poisoning: str
     pipeline: str
     psnr: float | None
-    found: Share
-    disturbed: Share
-    recovered: Share
+    tpr: Share
+    fpr: Share
+    relabel_accuracy: Share
     residual: float | None
     auc: float | None
-    calls: float | None
+    nfe: float | None
     accuracy: Share | None
     asr: Share | None
     robust_accuracy: Share | None
     der: float | None
-    cell: dict[str, Any]
+    trial: dict[str, Any]
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """All cells of a folder, by attack, rate and pipeline.
+    """All trials of a folder, by attack, rate and pipeline.
 
     Raises:
-        ElixirError: there is none, or a file is no cell.
+        ElixirError: there is none, or a file is no result of a trial.
     """
     rows: list[tuple[tuple[Any, ...], Row]] = []
     for path in sorted(folder.glob("*.json")):
         try:
-            cell = json.loads(path.read_text())
-            name = path.stem.removesuffix(f"-{defence_name(cell['pipeline'], cell.get('subset'))}")
-            rows.append(((cell["rate"] == 0, cell["attack"], name, cell["pipeline"]), _row(name, cell)))
+            trial = json.loads(path.read_text())
+            name = path.stem.removesuffix(f"-{defence_name(trial['pipeline'], trial.get('subset'))}")
+            rows.append(((trial["rate"] == 0, trial["attack"], name, trial["pipeline"]), _row(name, trial)))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ElixirError(f"{path} is no result of `elixir evaluate`: {error}") from error
     if not rows:
         raise ElixirError(f"{folder} holds no results of `elixir evaluate`")
-    before = {row.poisoning: row for _, row in rows if row.cell["pipeline"] == UNDEFENDED}
+    undefended = {row.poisoning: row for _, row in rows if row.trial["pipeline"] == UNDEFENDED}
     ordered = [row for _, row in sorted(rows, key=lambda item: item[0])]
-    return [replace(row, der=_der(row, before.get(row.poisoning))) for row in ordered]
+    return [replace(row, der=_der(row, undefended.get(row.poisoning))) for row in ordered]
+
+
+def agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two records say the same of all that both tell; older ones tell less."""
+    return all(one[key] == other[key] for key in one.keys() & other.keys())
 
 
 def defence_effectiveness(asr: tuple[float, float], accuracy: tuple[float, float]) -> float:
@@ -101,43 +104,42 @@ def defence_effectiveness(asr: tuple[float, float], accuracy: tuple[float, float
 
 
 def _der(row: Row, before: Row | None) -> float | None:
-    if before is None or not _comparable(before.cell, row.cell):
+    if before is None or not _comparable(before.trial, row.trial):
         return None
     if not (row.accuracy and row.asr and before.accuracy and before.asr):
         return None
     return defence_effectiveness((before.asr.value, row.asr.value), (before.accuracy.value, row.accuracy.value))
 
 
-def _row(name: str, cell: dict[str, Any]) -> Row:
-    """All but `der`, for which it takes another cell."""
-    detection, outcomes = cell["detection"], cell["outcomes"]
+def _row(name: str, trial: dict[str, Any]) -> Row:
+    """All but `der`, for which it takes another trial."""
+    detection, outcomes = trial["detection"], trial["outcomes"]
     accuracy, asr, robust = None, None, None
     if outcomes:
         accuracy = Share.of(_mean(outcomes, "accuracy"), outcomes[0]["tested"])
     if accuracy and outcomes[0]["asr"] is not None:
-        trials = outcomes[0]["triggered"]
-        asr, robust = (Share.of(_mean(outcomes, key), trials) for key in ("asr", "robust_accuracy"))
+        asr, robust = (Share.of(_mean(outcomes, key), outcomes[0]["triggered"]) for key in ("asr", "robust_accuracy"))
     return Row(
         name,
-        defence_name(cell["pipeline"], cell.get("subset")),
-        (cell["trigger"] or {}).get("psnr"),
-        Share.of(detection["found"], detection["poisoned"]),
-        Share.of(detection["disturbed"], detection["clean"]),
-        Share.of(detection["recovered"], detection["poisoned"]),
-        _residual(cell["repair"]),
+        defence_name(trial["pipeline"], trial.get("subset")),
+        (trial["trigger"] or {}).get("psnr"),
+        Share.of(detection["tpr"], detection["poisoned"]),
+        Share.of(detection["fpr"], detection["clean"]),
+        Share.of(detection["relabel_accuracy"], detection["poisoned"]),
+        _residual(trial["repair"]),
         detection["auc"],
-        cell["cost"].get("calls_per_sample"),
+        trial["cost"].get("nfe_per_sample"),
         accuracy,
         asr,
         robust,
         None,
-        cell,
+        trial,
     )
 
 
 def _comparable(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two cells are about the same poisoned set and training, as far as they tell: older ones do not."""
-    sets = {cell.get("poisoned_sha256") for cell in (one, other)} - {None}
+    """Whether two trials are about the same poisoned set and training, as far as they tell."""
+    sets = {trial.get("poisoned_sha256") for trial in (one, other)} - {None}
     return len(sets) < 2 and agree(one.get("training", {}), other.get("training", {}))
 
 

@@ -1,4 +1,4 @@
-"""One cell of an experiment: a dataset, an attack at a rate and a defence, from poisoning to the last score."""
+"""One trial of an experiment: a dataset, an attack at a rate and a defence, from poisoning to the last score."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from elixir.data.io import replace_json
+from elixir.data.io import read_json, replace_json
 from elixir.data.open import open_source
+from elixir.data.paths import recorded
 from elixir.data.source import Source, find_class
-from elixir.data.workdir import locked
+from elixir.data.workdir import locked, refuse_other_settings
 from elixir.errors import ElixirError
-from elixir.evaluation.claims import agree, claim, read_own
 from elixir.evaluation.defences import (
     BASELINES,
     DETECTORS,
@@ -25,6 +25,7 @@ from elixir.evaluation.defences import (
     UNPOISONED,
     Case,
     Cleaned,
+    defence_name,
     defend,
     described,
     examine,
@@ -33,6 +34,7 @@ from elixir.evaluation.defences import (
 from elixir.evaluation.outcome import train_and_attack, training
 from elixir.evaluation.poisoning import UNATTACKED, Poisoned, Poisoning, digest
 from elixir.evaluation.quality import repair_quality, trigger_quality
+from elixir.evaluation.results import agree
 from elixir.evaluation.truth import attack_of, last_attack, read_truth, recovery, unpoisoned
 from elixir.measurement.machine import machine
 from elixir.registry import find
@@ -40,11 +42,13 @@ from elixir.registry import find
 TRUTH = "poisoned.truth.parquet"
 ORIGIN = "poisoned.json"
 DEFENCE = "defence.json"
+PATHS = ("train", "test", "pipeline")
+"""What a record calls by its path: the same may lie elsewhere, and digests and settings tell it apart."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What all cells have in common.
+    """What all trials have in common.
 
     Attributes:
         train: dataset to poison.
@@ -56,7 +60,7 @@ class Experiment:
             whole run.
         settings: of the recipes, "stage.key" -> value.
         device: where networks run.
-        folder: where the results go, one JSON file a cell; datasets and classifiers lie in `folder`/work.
+        folder: where the results go, one JSON file a trial; datasets and classifiers lie in `folder`/work.
         quiet: no progress.
     """
 
@@ -71,14 +75,14 @@ class Experiment:
     folder: Path
     quiet: bool
 
-    def cell(self, poisoning: Poisoning, pipeline: str) -> Path:
-        """The file with the result of one cell."""
+    def result_path(self, poisoning: Poisoning, pipeline: str) -> Path:
+        """The file with the result of one trial."""
         return self.folder / f"{poisoning.name}-{defence_name(pipeline, self.subset)}.json"
 
     def run(self, poisoning: Poisoning, pipeline: str) -> dict[str, Any]:
-        """Compute a cell, or read it if it has been computed; an interrupted one goes on where it was.
+        """Run a trial, or read its result if it is there; an interrupted one goes on where it was.
 
-        A cell with fewer classifiers than there are to be is completed, as long as `folder`/work is there.
+        A trial with fewer classifiers than there are to be is completed, as long as `folder`/work is there.
 
         Returns:
             What the file holds: settings, `poisoned_sha256` (see `digest`), `trigger`, `detection`, `repair`,
@@ -96,38 +100,38 @@ class Experiment:
     def _run(
         self, poisoning: Poisoning, pipeline: str, recipe: dict[str, Any], before: Source, test: Source
     ) -> dict[str, Any]:
-        path = self.cell(poisoning, pipeline)
-        about = self._origin(poisoning) | {
-            "test": self.test,
-            "test_sha256": self._contents["test"],
-            "pipeline": pipeline,
+        path = self.result_path(poisoning, pipeline)
+        settings = self._origin(poisoning) | {
+            "test": recorded(self.test),
+            "test_sha256": self._digests["test"],
+            "pipeline": recorded(pipeline),
             "subset": self.subset,
             "settings": {} if pipeline in BASELINES else self.settings,
         }
         if path.exists():
-            known = read_own(path, about, "remove it, and run the same command again")
+            known = _read_same(path, settings, "remove it, and run the same command again")
             if not recipe.items() <= known["cost"].get("config", {}).items():
                 raise ElixirError(f"{path} is of another version of {pipeline}; choose another output folder")
             if not agree(known.get("training", {}), training()):
                 raise ElixirError(f"{path} is of classifiers trained in another way; choose another output folder")
             if self.subset or len(known["outcomes"]) >= self.seeds:
                 return known
-        looks_back = pipeline in DETECTORS or bool(self.subset)  # at the undefended classifier
+        needs_reference_model = pipeline in DETECTORS or bool(self.subset)
         with self._alone_with(poisoning):
-            home = self._home(poisoning)
-            poisoned = self._poisoned(poisoning, home, before)
-            folder, untreated = home / defence_name(pipeline, self.subset), home / UNDEFENDED
-            claim(folder, DEFENCE, _trained_on(recipe))
-            if looks_back:
-                claim(untreated, DEFENCE, _trained_on({}))
+            work_dir = self._work_dir(poisoning)
+            poisoned = self._poisoned(poisoning, work_dir, before)
+            folder, undefended = work_dir / defence_name(pipeline, self.subset), work_dir / UNDEFENDED
+            _claim(folder, DEFENCE, _trained_on(recipe))
+            if needs_reference_model:
+                _claim(undefended, DEFENCE, _trained_on({}))
         source, truth = poisoned.source, poisoned.truth
         if self.subset and self.subset > len(source.samples):
             raise ElixirError(f"a subset of {self.subset} samples is more than the {len(source.samples)} there are")
-        if looks_back:
-            train_and_attack(source, test, None, self.target, [self.seed], None, untreated, self.quiet, self.device)
-        model = untreated / f"fresh-{self.seed}.safetensors"
+        if needs_reference_model:
+            train_and_attack(source, test, None, self.target, [self.seed], None, undefended, self.quiet, self.device)
+        model = undefended / f"fresh-{self.seed}.safetensors"
         case = Case(str(poisoned.path), source, poisoned.kinds(), model, folder, self.seed, self.device, self.quiet)
-        quality = trigger_quality(before, source, poisoned.mine)
+        quality = trigger_quality(before, source, poisoned.of_this_attack)
         if self.subset:
             examined = examine(pipeline, case, self.subset, self.settings)
             detection = recovery(examined.table, truth)
@@ -137,7 +141,7 @@ class Experiment:
             detection = recovery(cleaned.manifest, truth)
             measured = self._measured(pipeline, folder, cleaned, before, test, poisoned)
         result = {
-            **about,
+            **settings,
             "samples": len(source.samples),
             "poisoned_sha256": digest(source),
             "trigger": quality,
@@ -151,35 +155,36 @@ class Experiment:
     def _measured(
         self, pipeline: str, folder: Path, cleaned: Cleaned, before: Source, test: Source, poisoned: Poisoned
     ) -> dict[str, Any]:
-        """What the images are worth after a defence, and what classifiers learn from them."""
+        """Quality of the images after a defence, and what classifiers learn from them."""
         start = time.perf_counter()
         train, keep = cleaned.train, cleaned.keep
         if pipeline == UNPOISONED:
             unattacked = Poisoning(UNATTACKED)
             with self._alone_with(unattacked):
-                train, keep, folder = before, None, self._home(unattacked) / UNDEFENDED
-                claim(folder, DEFENCE, _trained_on({}))
+                train, keep, folder = before, None, self._work_dir(unattacked) / UNDEFENDED
+                _claim(folder, DEFENCE, _trained_on({}))
         seeds = list(range(self.seed, self.seed + self.seeds))
         outcomes = train_and_attack(
             train, test, poisoned.attack, self.target, seeds, keep, folder, self.quiet, self.device, before.classes
         )
+        quality = repair_quality(before, poisoned.source, cleaned.train, cleaned.manifest, poisoned.of_this_attack)
         return {
-            "repair": repair_quality(before, poisoned.source, cleaned.train, cleaned.manifest, poisoned.mine),
+            "repair": quality,
             "outcomes": [vars(outcome) for outcome in outcomes],
             "training": training(),
             "cost": cleaned.cost | {"evaluation_seconds": time.perf_counter() - start},
         }
 
     @cached_property
-    def _contents(self) -> dict[str, str]:
-        """What tells the datasets from others, wherever they lie."""
+    def _digests(self) -> dict[str, str]:
+        """Of the contents of both datasets."""
         return {"train": digest(open_source(self.train)), "test": digest(open_source(self.test, usual="test"))}
 
     def _origin(self, poisoning: Poisoning) -> dict[str, Any]:
         """All that a poisoned dataset comes from."""
         return {
-            "train": self.train,
-            "train_sha256": self._contents["train"],
+            "train": recorded(self.train),
+            "train_sha256": self._digests["train"],
             "target": self.target,
             "attack": poisoning.attack,
             "attack_settings": dict(poisoning.settings),
@@ -191,24 +196,24 @@ class Experiment:
         """Keep other processes away from the folder of a poisoned dataset for as long."""
         return locked(self.folder / "work" / f"{poisoning.name}.lock", wait=True)
 
-    def _home(self, poisoning: Poisoning) -> Path:
+    def _work_dir(self, poisoning: Poisoning) -> Path:
         """The folder of a poisoned dataset and all that is made of it, empty if the poisoning has been interrupted."""
-        home = self.folder / "work" / poisoning.name
-        if poisoning.attack != UNATTACKED and not (home / "poisoned").exists():
-            shutil.rmtree(home, ignore_errors=True)
-        claim(home, ORIGIN, self._origin(poisoning))
-        return home
+        folder = self.folder / "work" / poisoning.name
+        if poisoning.attack != UNATTACKED and not (folder / "poisoned").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        _claim(folder, ORIGIN, self._origin(poisoning))
+        return folder
 
-    def _poisoned(self, poisoning: Poisoning, home: Path, train: Source) -> Poisoned:
+    def _poisoned(self, poisoning: Poisoning, work_dir: Path, train: Source) -> Poisoned:
         if poisoning.attack == UNATTACKED:
             known = unpoisoned(train)
             return Poisoned(self.train, train, known, known, None)
-        out, truth = home / "poisoned", home / TRUTH
+        out, truth = work_dir / "poisoned", work_dir / TRUTH
         if not out.exists():
             attack = find("attacks", poisoning.attack).configure(poisoning.settings)
             attack.poison_dataset(train, out, self.target, rate=poisoning.rate, seed=self.seed, quiet=self.quiet)
         if not truth.exists():
-            raise ElixirError(f"{truth} is missing; remove {home} to poison the dataset again")
+            raise ElixirError(f"{truth} is missing; remove {work_dir} to poison the dataset again")
         known = read_truth(truth)
         return Poisoned(out, open_source(out), known, last_attack(known), attack_of(truth)[0])
 
@@ -218,7 +223,26 @@ def _trained_on(recipe: dict[str, Any]) -> dict[str, Any]:
     return {"recipe": recipe, "training": training()}
 
 
-def defence_name(pipeline: str, subset: int | None) -> str:
-    """For people and for files."""
-    name = Path(pipeline).stem
-    return f"{name}-{subset}" if subset else name
+def _claim(folder: Path, note: str, settings: dict[str, Any]) -> None:
+    """Make a folder with a note of its settings, or refuse one that has another note or none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not any(folder.iterdir()):
+        replace_json(folder / note, settings)
+    _read_same(folder / note, settings, f"remove {folder}, and run the same command again")
+
+
+def _read_same(path: Path, settings: dict[str, Any], remedy: str) -> dict[str, Any]:
+    """Read a JSON file that holds these settings, and perhaps results too.
+
+    Raises:
+        ElixirError: it is missing or damaged, for which there is the remedy, or it holds other settings.
+    """
+    known = read_json(path, remedy)
+    refuse_other_settings(
+        {key: value for key, value in known.items() if key in settings},
+        settings,
+        f"{path} belongs to another experiment",
+        "choose another output folder",
+        but=PATHS,
+    )
+    return known
