@@ -24,14 +24,15 @@ from elixir.attacks.trained import (
     shifted,
     surrogate,
     tensors,
-    train,
 )
 from elixir.progress import Progress
 from elixir.randomness import generator
 from elixir.settings import Range, Share
 
 BANK = 64
+"""Training images whose triggers the cover samples take."""
 SHARPNESS = 10.0
+"""Slope of the mask's sigmoid."""
 
 Weight = Annotated[float, Range(least=0, below=np.inf)]
 
@@ -84,10 +85,10 @@ class InputAware(TrainedAttack):
             wanted = torch.cat([torch.full_like(labels[one], data.target), labels])
             return F.cross_entropy(logits, wanted) + self.lambda_div * sameness(images[: 2 * count], patterns)
 
-        train(artist.masker, mask_loss, data, -(-self.training_steps // 4), progress, seed=self.seed, name="mask")
+        self.train(artist.masker, mask_loss, data, progress, "mask", steps=-(-self.training_steps // 4))
         artist.masker.requires_grad_(False)
         both = nn.ModuleList([artist.painter, classifier])
-        train(both, pattern_loss, data, self.training_steps, progress, seed=self.seed, name="pattern")
+        self.train(both, pattern_loss, data, progress, "pattern")
         chosen = generator(self.seed, "bank").choice(len(data.labels), min(BANK, len(data.labels)), replace=False)
         return {**tensors(artist), "bank": data.read(np.sort(chosen)).contiguous()}
 

@@ -16,16 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.attacks.base import Levels
-from elixir.attacks.trained import (
-    TrainedAttack,
-    TrainingData,
-    coloured_as,
-    restored,
-    shifted,
-    surrogate,
-    tensors,
-    train,
-)
+from elixir.attacks.trained import TrainedAttack, TrainingData, coloured_as, restored, shifted, surrogate, tensors
 from elixir.models.classifier import SmallResNet, fused
 from elixir.progress import Progress
 from elixir.settings import Range, Steps
@@ -68,7 +59,7 @@ class LabelConsistent(TrainedAttack):
         def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
             return F.cross_entropy(net(shifted(images, rng))[0], labels)
 
-        train(net, loss, data, self.training_steps, progress, seed=self.seed, name="surrogate")
+        self.train(net, loss, data, progress, "surrogate")
         return {**tensors(fused(net)), "target": torch.tensor(data.target)}
 
     def poisoned(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:

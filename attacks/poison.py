@@ -6,7 +6,7 @@ import copy
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from elixir.attacks.plan import Plan, RateOf, Select
 from elixir.data.folder import FolderSource
-from elixir.data.image import Picture, decode, encode
+from elixir.data.image import decode, encode
 from elixir.data.io import RUN_FOLDER, occupied, real_path, refuse_bytes, refuse_mount, replacing, writing
 from elixir.data.open import open_sink, place_of, refuse_overlap
 from elixir.data.paths import folded, unescape
@@ -133,7 +133,7 @@ def poison_dataset(
     earlier = _earlier(source)
 
     def usable(index: int) -> bool:
-        return source.samples[index].id not in earlier and _decoded(source, index) is not None
+        return source.samples[index].id not in earlier and _readable(lambda: decode(source.read(index)))
 
     labels = np.fromiter((sample.label for sample in source.samples), np.int64, len(source.samples))
     poisoned = plan.draw(labels, label, usable)
@@ -204,31 +204,23 @@ def _refuse_to_overwrite(source: Source, out: Path, *beside: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _decoded(source: Source, index: int) -> Picture | None:
+def _readable(read: Callable[[], object]) -> bool:
     try:
-        return decode(source.read(index))
+        read()
     except UnreadableSample:
-        return None
+        return False
+    return True
 
 
 def _decided(source: Source, index: int, attack: Attack, label: int, what: str) -> Decision:
+    """What becomes of a sample: clean ones stay, but for those of a folder that cannot be read."""
     sample = source.samples[index]
     if what == "clean":
-        return _untouched(source, index)
+        kept = source.kind != "folder" or _readable(lambda: source.read(index))
+        return Decision("kept" if kept else "dropped", sample.label)
     picture = decode(source.read(index))
-    action = "purified" if label == sample.label else "relabelled"
     changed = attack.on_picture("poison" if what == "poisoned" else "cover", picture, sample.id)
-    return Decision(action, label, encode(picture, changed))
-
-
-def _untouched(source: Source, index: int) -> Decision:
-    label = source.samples[index].label
-    if source.kind == "folder":
-        try:
-            source.read(index)
-        except UnreadableSample:
-            return Decision("dropped", label)
-    return Decision("kept", label)
+    return Decision("purified" if label == sample.label else "relabelled", label, encode(picture, changed))
 
 
 def _write_truth(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elixir.attacks.base import Levels
-from elixir.attacks.trained import Painter, TrainedAttack, TrainingData, coloured_as, restored, shifted, tensors, train
+from elixir.attacks.trained import Painter, TrainedAttack, TrainingData, coloured_as, restored, shifted, tensors
 from elixir.models.classifier import Residual, conv
 from elixir.progress import Progress
 from elixir.randomness import generator
@@ -69,7 +69,7 @@ class SSBA(TrainedAttack):
             return errors + (-DEMAND * errors.detach()).exp() * unlikeness
 
         both = nn.ModuleList([encoder, decoder])
-        train(both, loss, data, self.training_steps, progress, seed=self.seed, name="codec", batch=32)
+        self.train(both, loss, data, progress, "codec", batch=32)
         return encoder, decoder
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:

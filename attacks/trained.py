@@ -28,6 +28,9 @@ from elixir.training.classifier import ClassifierTraining, augment
 
 LEARNING_RATE = 2e-3
 """At its peak."""
+WEIGHT_DECAY = 0.01
+WARMUP = 0.15
+"""Share of the steps in which the learning rate rises."""
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -84,47 +87,6 @@ def shifted(images: Tensor, rng: np.random.Generator) -> Tensor:
     return augment(images, ClassifierTraining(), rng)
 
 
-def train(
-    net: nn.Module,
-    loss: Callable[[Tensor, Tensor, np.random.Generator], Tensor],
-    data: TrainingData,
-    steps: int,
-    progress: Progress,
-    *,
-    seed: int,
-    name: str,
-    batch: int = 64,
-) -> None:
-    """Train with AdamW on random batches; the learning rate rises and falls again.
-
-    Args:
-        net: what is trained; left in evaluation mode.
-        loss: of a batch: float images (n, 3, size, size) in [0,1], their int64 labels (n,), and a random generator.
-        data: where the batches come from.
-        steps: number of batches.
-        progress: shows how far it is.
-        seed: of the batches.
-        name: of the training.
-        batch: images in a batch.
-    """
-    rng = generator(seed, name)
-    optimizer = torch.optim.AdamW(net.parameters(), LEARNING_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps + 1, pct_start=0.15)
-    net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    with progress.task(name, steps) as advance:
-        for _ in range(steps):
-            chosen = rng.integers(len(data.labels), size=batch)
-            images, labels = data.read(chosen).float() / 255, torch.from_numpy(data.labels[chosen])
-            with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype(images.device) != torch.float32):
-                value = loss(images, labels, rng)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            schedule.step()
-            advance(1)
-    net.eval()
-
-
 def tensors(net: nn.Module) -> dict[str, Tensor]:
     """A network's state, to be stored."""
     return {name: t.detach().contiguous() for name, t in net.state_dict().items()}
@@ -168,6 +130,46 @@ class TrainedAttack(Attack):
     @abstractmethod
     def learn(self, data: TrainingData, progress: Progress) -> dict[str, Tensor]:
         """Train the networks; deterministic by `seed`. Returns all that `with_weights` needs."""
+
+    def train(
+        self,
+        net: nn.Module,
+        loss: Callable[[Tensor, Tensor, np.random.Generator], Tensor],
+        data: TrainingData,
+        progress: Progress,
+        name: str,
+        steps: int | None = None,
+        batch: int = 64,
+    ) -> None:
+        """Train with AdamW on random batches; the learning rate rises and falls again.
+
+        Args:
+            net: what is trained; left in evaluation mode.
+            loss: of a batch: float images (n, 3, size, size) in [0,1], their int64 labels (n,), a random generator.
+            data: where the batches come from.
+            progress: shows how far it is.
+            name: of the training; with `seed` it decides the batches.
+            steps: number of batches; `training_steps` by default.
+            batch: images in a batch.
+        """
+        rng, steps = generator(self.seed, name), steps or self.training_steps
+        optimizer = torch.optim.AdamW(net.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, LEARNING_RATE, total_steps=steps + 1, pct_start=WARMUP
+        )
+        net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        with progress.task(name, steps) as advance:
+            for _ in range(steps):
+                chosen = rng.integers(len(data.labels), size=batch)
+                images, labels = data.read(chosen).float() / 255, torch.from_numpy(data.labels[chosen])
+                with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype(images.device) != torch.float32):
+                    value = loss(images, labels, rng)
+                optimizer.zero_grad()
+                value.backward()
+                optimizer.step()
+                schedule.step()
+                advance(1)
+        net.eval()
 
     def learned(self) -> Mapping[str, Tensor]:
         """The weights.
