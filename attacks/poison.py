@@ -90,9 +90,9 @@ def poison_dataset(
     `new_class` after; `attack`; `seed`; `earlier`, see below. All settings are JSON in the file's metadata under
     "elixir".
 
-    A dataset with a truth beside it gets a second attack on top of the first: other samples are drawn, and the rows of
-    the new truth tell of both, those of the first as `earlier`, with the class that a sample had before either; its
-    metadata tell of the second.
+    A dataset with a truth beside it gets a second attack on top of the first: other samples are drawn. The rows of the
+    new truth are about both attacks, those of the first as `earlier` and with the class that a sample had before both;
+    its metadata is about the second.
 
     Args:
         attack: which trigger.
@@ -113,7 +113,7 @@ def poison_dataset(
     label = None if target is None else find_class(source, target)
     if label is None and (attack.one_target or rate_of == "class"):
         raise ElixirError(
-            f"{attack.name} needs one target class here; all-to-all is for attacks on labels that know of no target"
+            f"{attack.name} needs one target class here; all-to-all is for attacks without a target that change labels"
         )
     if label is None and select not in (None, "any"):
         raise ElixirError(f"all-to-all poisons images of every class: it needs select=any, not {select}")
@@ -175,7 +175,7 @@ def poison_dataset(
 
 
 def _earlier(source: Source) -> dict[str, dict[str, Any]]:
-    """What the truth beside a dataset tells of its poisoned and cover samples, by id."""
+    """Rows about the poisoned and cover samples in the truth beside a dataset, by id."""
     root = place_of(source)
     path = root.parent / f"{root.name}.truth.parquet"
     if not root.name or not path.exists():

@@ -1,4 +1,4 @@
-"""What may be done to a poisoned dataset before somebody trains on it: recipes of elixir's, and baselines."""
+"""Defences of a poisoned dataset: recipes of elixir's, and baselines."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def activation_clustering(case: Case) -> np.ndarray:
     """Chen et al. 2018 as in ART: the smaller of two clusters of every class, on ten principal components.
 
     By construction it flags something of every class, attacked or not. ART draws from numpy's global state; it is
-    seeded here. Of a class with fewer than ten images ART can make no ten components; such a class is left alone.
+    seeded here. Of a class with fewer than ten images ART cannot make ten components; such a class is skipped.
     """
     from art.defences.detector.poison import ActivationDefence
 
@@ -106,7 +106,7 @@ def spectral_signatures(case: Case) -> np.ndarray:
     """Tran et al. 2018 as in ART: 1.5 times the true poison rate of every class, by the first singular vector.
 
     ART projects features that are not centred; they are centred by class before it sees them, as in the paper. Of a
-    class with one or two images it would remove all, and of a set without poison some; both are left alone.
+    class with one or two images it would remove all, and of a set without poison some; both are skipped.
     """
     from art.defences.detector.poison import SpectralSignatureDefense
 

@@ -18,10 +18,11 @@ from elixir.progress import Progress
 from elixir.registry import find, names
 
 IMAGES = 4
-TILE = 96
-GAP = 6
-LABEL = 130
+"""Of each attack."""
+TILE, GAP, LABEL = 96, 6, 130
+"""Widths in pixels: of an image, between images, and of the attack's name."""
 GAIN = 4
+"""How many times as strong differences are drawn."""
 
 
 def draw_gallery(path: Path, src: str | None, target: str, quiet: bool) -> None:
@@ -43,15 +44,14 @@ def draw_gallery(path: Path, src: str | None, target: str, quiet: bool) -> None:
     pen = ImageDraw.Draw(sheet)
     for row, name in enumerate(found):
         attack = find("attacks", name)().fit(source, aimed, Progress(quiet))
-        shown = _pictures(source, aimed, attack.clean_label)
         top = row * (TILE + GAP)
         pen.text((4, top + TILE // 2 - 6), name, fill="black")
-        for column, (id, picture) in enumerate(shown):
+        for column, (id, picture) in enumerate(_pictures(source, aimed, attack.clean_label)):
             before, after = picture.rgb, attack.on_picture("poison", picture, id)
             difference = np.clip(128 + GAIN * (after.astype(int) - before), 0, 255).astype(np.uint8)
-            for place, image in enumerate((before, after, difference)):
+            for part, image in enumerate((before, after, difference)):
                 tile = Image.fromarray(image).resize((TILE, TILE), Image.Resampling.NEAREST)
-                sheet.paste(tile, (LABEL + (3 * column + place) * (TILE + GAP), top))
+                sheet.paste(tile, (LABEL + (3 * column + part) * (TILE + GAP), top))
     with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
         sheet.save(partial, "PNG")
 

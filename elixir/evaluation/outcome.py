@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,9 @@ SIZE = 32
 """Side in pixels."""
 
 AT_ONCE = 1024
-ABSENT, LOST = -1, -2  # labels that no classifier gives
+"""Images in a batch of predictions."""
+ABSENT, LOST = -1, -2
+"""Labels that no classifier gives: of a test class, and of a target, that the training set does not have."""
 CPU = torch.device("cpu")
 
 
@@ -85,7 +86,7 @@ def train_and_attack(
         quiet: no progress.
         device: where the classifiers are trained and run.
         classes: of the set that was attacked, in its order; those of the training set by default, which may have lost
-            some. What is aimed at a lost class never succeeds.
+            some. An attack on a lost class never succeeds.
 
     Raises:
         ElixirError: the target is no class of the attacked set, or the test set has no image to measure on.
@@ -94,41 +95,43 @@ def train_and_attack(
     if target is not None and target not in attacked:
         raise ElixirError(f"{train.location} has no class {target!r}; it has {', '.join(attacked[:20])}")
     progress = Progress(quiet)
-    with tempfile.TemporaryDirectory(prefix="elixir-fresh-") as name, nullcontext(folder or Path(name)) as models:
+    with tempfile.TemporaryDirectory(prefix="elixir-fresh-") as name:
         scratch = Path(name)
         store, rows = cache_pixels(train, scratch / "train.u8", SIZE)
         labels = np.array([train.samples[int(row)].label for row in rows], np.int64)
         chosen = np.arange(len(rows)) if keep is None else np.flatnonzero(keep[rows])
         tests, test_rows = cache_pixels(test, scratch / "test.u8", SIZE)
         names = [test.classes[test.samples[int(row)].label] for row in test_rows]
-        number = {name: label for label, name in enumerate(train.classes)}
-        following = {name: attacked[(place + 1) % len(attacked)] for place, name in enumerate(attacked)}
-        truth = np.array([number.get(name, ABSENT) for name in names])
+        following = dict(zip(attacked, attacked[1:] + attacked[:1], strict=True))
         aims = [following.get(name, name) if target is None else target for name in names]
+        number = {name: label for label, name in enumerate(train.classes)}
+        truth = np.array([number.get(name, ABSENT) for name in names])
         aimed = np.array([number.get(aim, LOST) for aim in aims])
-        shown = (truth >= 0) & np.array([name != aim for name, aim in zip(names, aims, strict=True)], bool)
-        shown &= attack is not None
-        if not (truth >= 0).any() or (attack is not None and not shown.any()):
+        victims = np.zeros(len(names), bool)
+        if attack is not None:
+            victims = (truth >= 0) & np.array([name != aim for name, aim in zip(names, aims, strict=True)], bool)
+        if not (truth >= 0).any() or (attack is not None and not victims.any()):
             other = "" if attack is None else "other than the target "
             raise ElixirError(
                 f"{test.location} has no readable image of a class {other}that is in {train.location} too; "
                 "give a test set with the same class names"
             )
-        others = test_rows[shown]
+        others = test_rows[victims].tolist()
         triggered = PixelStore(scratch / "triggered.u8", SIZE)
         with progress.task("triggering", len(others)) as advance:
-            for place, row in enumerate(others.tolist()):
+            for index, row in enumerate(others):
                 image = attack.on_picture("trigger", decode(test.read(row)), test.samples[row].id)  # type: ignore[union-attr]
-                triggered.write(np.array([place]), resize(image, SIZE).transpose(2, 0, 1)[None])
+                triggered.write(np.array([index]), resize(image, SIZE).transpose(2, 0, 1)[None])
                 advance(1)
         outcomes: list[Outcome] = []
         for seed in seeds:
-            net = _trained(store, chosen, labels, train.classes, replace(FRESH, seed=seed), models, progress, device)
+            settings = replace(FRESH, seed=seed)
+            net = _trained(store, chosen, labels, train.classes, settings, folder or scratch, progress, device)
             accuracy = float((_predict(net, tests, len(truth), device) == truth).mean())
-            fooled = _predict(net, triggered, len(others), device)
             asr, robust = None, None
             if attack is not None:
-                asr, robust = float((fooled == aimed[shown]).mean()), float((fooled == truth[shown]).mean())
+                predicted = _predict(net, triggered, len(others), device)
+                asr, robust = (float((predicted == wanted[victims]).mean()) for wanted in (aimed, truth))
             outcomes.append(Outcome(seed, accuracy, asr, robust, len(truth), len(others)))
         return outcomes
 
@@ -174,4 +177,4 @@ def classified(
 
 
 def _predict(net: SmallResNet, store: PixelStore, count: int, device: torch.device) -> np.ndarray:
-    return classified(net, store, count, device)[0].argmax(1).numpy() if count else np.empty(0, np.int64)
+    return classified(net, store, count, device)[0].argmax(1).numpy()

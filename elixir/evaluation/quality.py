@@ -1,4 +1,4 @@
-"""How visible a trigger is, and how much of it a sanitization has left."""
+"""How visible a trigger is, and how much of it is left after a sanitization."""
 
 from __future__ import annotations
 
@@ -101,9 +101,9 @@ def _pairs(first: Source, second: Source, ids: list[tuple[str, str]]) -> Iterato
 
 def _images(source: Source, ids: list[str]) -> Iterator[np.ndarray]:
     """Float64 (h, w, 3) in 0..255."""
-    place = {sample.id: index for index, sample in enumerate(source.samples)}
+    rows = {sample.id: index for index, sample in enumerate(source.samples)}
     for id in ids:
-        yield decode(source.read(place[id])).rgb.astype(np.float64)
+        yield decode(source.read(rows[id])).rgb.astype(np.float64)
 
 
 def _psnr(before: np.ndarray, after: np.ndarray) -> float:

@@ -94,7 +94,7 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two records say the same of all that both tell; older ones tell less."""
+    """Whether two records have the same values for all keys of both; older ones have fewer."""
     return all(one[key] == other[key] for key in one.keys() & other.keys())
 
 
@@ -138,7 +138,7 @@ def _row(name: str, trial: dict[str, Any]) -> Row:
 
 
 def _comparable(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two trials are about the same poisoned set and training, as far as they tell."""
+    """Whether two trials are of the same poisoned set and training, as far as is known."""
     sets = {trial.get("poisoned_sha256") for trial in (one, other)} - {None}
     return len(sets) < 2 and agree(one.get("training", {}), other.get("training", {}))
 

@@ -43,7 +43,7 @@ TRUTH = "poisoned.truth.parquet"
 ORIGIN = "poisoned.json"
 DEFENCE = "defence.json"
 PATHS = ("train", "test", "pipeline")
-"""What a record calls by its path: the same may lie elsewhere, and digests and settings tell it apart."""
+"""Entries of a record that are paths. They may differ: digests and settings say what was there."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a sanitization did against the truth that `elixir poison` wrote."""
+"""The outcome of a sanitization compared with the truth that `elixir poison` wrote."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from elixir.registry import find
 class Recovery:
     """Shares over the training samples, in [0,1]; cover samples count as neither poisoned nor clean.
 
-    Nor do samples count as clean that nobody could look at, as they could not be read or have no label.
+    Nor do clean samples without a score, which could not be read or have no label.
 
     Attributes:
         poisoned: number of poisoned samples.
@@ -119,11 +119,11 @@ def read_truth(path: Path) -> pa.Table:
 
 
 def _earlier(truth: pa.Table) -> pa.Array:
-    """Which rows are of an earlier attack, by its name and seed: all that a truth of version 0.1 tells."""
+    """Which rows are of an earlier attack, by its name and seed: all that a truth file of version 0.1 says."""
     record = json.loads((truth.schema.metadata or {}).get(b"elixir", b"{}"))
-    mine = (record.get("attack"), record.get("plan", {}).get("seed"))
+    latest = (record.get("attack"), record.get("plan", {}).get("seed"))
     rows = zip(truth.column("attack").to_pylist(), truth.column("seed").to_pylist(), strict=True)
-    return pa.array([row != mine for row in rows], pa.bool_())
+    return pa.array([row != latest for row in rows], pa.bool_())
 
 
 def last_attack(truth: pa.Table) -> pa.Table:
@@ -132,7 +132,7 @@ def last_attack(truth: pa.Table) -> pa.Table:
 
 
 def unpoisoned(source: Source) -> pa.Table:
-    """The truth about a dataset that nobody has poisoned."""
+    """The truth about a dataset that is not poisoned."""
     ids = [sample.id for sample in source.samples]
     names = [*source.classes, ""]  # label -1 has no name
     classes = [names[sample.label] for sample in source.samples]

@@ -15,7 +15,7 @@ def render(template: str, **values: Any) -> str:
 
     Args:
         template: its file name.
-        values: for its variables. The filter `printable` spells out control characters in text of strangers.
+        values: for its variables. The filter `printable` spells out control characters.
 
     Raises:
         jinja2.UndefinedError: the template needs a value that is not there.
