@@ -15,7 +15,6 @@ from PIL import Image
 from elixir.data.image import decode
 from elixir.data.io import replace_text
 from elixir.data.paths import printable
-from elixir.detection.decide import label_reports
 from elixir.engine.run import Run
 from elixir.pages import render
 from elixir.result import AttackedLabel, Result
@@ -40,7 +39,7 @@ def write_evidence_page(run: Run, result: Result, path: Path) -> None:
         path: of the page.
     """
     actions = ("kept", *CHANGES, "quarantined", "dropped")
-    labels = _labels(run, result.table, actions)
+    labels = _labels(result, actions)
     page = render(
         "evidence.html.j2",
         title=f"elixir: {printable(str(result.config['source']))}",
@@ -67,14 +66,14 @@ def _attacked(run: Run, attacked: AttackedLabel, table: pa.Table) -> dict[str, A
     readable = (table.column("label").to_numpy() == attacked.label) & (table.column("height").to_numpy() > 0)
     groups: list[dict[str, Any]] = []
     for heading, kinds, most in GROUPS:
-        places = np.flatnonzero(readable & np.isin(actions, kinds))
-        shown = places[np.argsort(-score[places], kind="stable")][:most]
+        rows = np.flatnonzero(readable & np.isin(actions, kinds))
+        shown = rows[np.argsort(-score[rows], kind="stable")][:most]
         samples = [
-            row | {"pictures": _pictures(run, place, row["action"])}
-            for place, row in zip(shown.tolist(), table.take(shown).to_pylist(), strict=True)
+            values | {"pictures": _pictures(run, row, values["action"])}
+            for row, values in zip(shown.tolist(), table.take(shown).to_pylist(), strict=True)
         ]
         if samples:
-            groups.append({"heading": heading, "count": len(places), "samples": samples})
+            groups.append({"heading": heading, "count": len(rows), "samples": samples})
     return {
         **vars(attacked),
         "facts": ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in attacked.evidence.items()),
@@ -83,9 +82,9 @@ def _attacked(run: Run, attacked: AttackedLabel, table: pa.Table) -> dict[str, A
     }
 
 
-def _pictures(run: Run, place: int, action: str) -> list[str]:
+def _pictures(run: Run, row: int, action: str) -> list[str]:
     """Thumbnails of a sample: as it was and, if it was changed, as it is."""
-    index = int(np.searchsorted(run.rows, place))
+    index = int(np.searchsorted(run.rows, row))
     pictures = [_thumbnail(run.picture(index).rgb)]
     repaired = run.repaired_path(index)
     if action in CHANGES and repaired.exists():
@@ -93,11 +92,11 @@ def _pictures(run: Run, place: int, action: str) -> list[str]:
     return pictures
 
 
-def _labels(run: Run, table: pa.Table, actions: tuple[str, ...]) -> list[dict[str, Any]]:
+def _labels(result: Result, actions: tuple[str, ...]) -> list[dict[str, Any]]:
     """Every label with its score and its samples by action, the highest score first."""
-    groups = table.group_by(["class", "action"]).aggregate([([], "count_all")]).to_pylist()
+    groups = result.table.group_by(["class", "action"]).aggregate([([], "count_all")]).to_pylist()
     counts = {(group["class"], group["action"]): group["count_all"] for group in groups}
-    scores = {report.name: report.direct_score for report in label_reports(run.facts)}
+    scores = {report.name: report.direct_score for report in result.labels}
     ranked = sorted({name for name, _ in counts}, key=lambda name: (-scores.get(name, 0.0), name))
     return [
         {"name": name, "score": scores.get(name, 0.0), "counts": [counts.get((name, key), "") for key in actions]}

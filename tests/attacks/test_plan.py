@@ -32,6 +32,7 @@ def test_unusable_samples_are_replaced_and_the_others_stay():
     plain = Plan().draw(LABELS, 0)
     chosen = Plan().draw(LABELS, 0, usable=lambda index: index != plain[0])
     assert len(chosen) == len(plain)
+    assert plain[0] not in chosen
     assert set(plain[1:]) < set(chosen)
 
 

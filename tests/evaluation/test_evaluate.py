@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -67,7 +68,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     test = make_shapes(folder / "test", count=30, poisoned=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=60))
-        patch.setitem(FAST, "benign.least_steps", 60)
+        patch.setitem(FAST, "clean_model.least_steps", 60)
         experiment = Experiment(str(train), str(test), "spot", 2, 0, None, dict(FAST), CPU, folder / "out", True)
         (folder / "out").mkdir()
         for name in ("none", "unpoisoned", "oracle", "activation-clustering", "spectral-signatures", "dataelixir"):
@@ -207,7 +208,7 @@ def test_two_experiments_in_one_folder_poison_once(tiny: Experiment):
 def test_a_trial_of_a_recipe_that_was_edited_is_refused(tiny: Experiment, tmp_path: Path):
     recipe = tmp_path / "mine.toml"
     stages = [stage.name for stage in Pipeline.from_recipe("dataelixir").stages]
-    recipe.write_text(f"stages = {stages}\n[target]\nthreshold = 0.4\n")
+    recipe.write_text(f"stages = {stages}\n[thresholds]\nmin_score = 0.4\n")
     result = tiny.run(BADNETS, "none") | {"pipeline": str(recipe)}
     result["cost"] = {"config": Pipeline.from_recipe(recipe).describe() | {"seed": 0}}
     tiny.result_path(BADNETS, str(recipe)).write_text(json.dumps(result))
@@ -219,7 +220,7 @@ def test_a_trial_of_a_recipe_that_was_edited_is_refused(tiny: Experiment, tmp_pa
 
 def test_settings_of_recipes_do_not_concern_baselines(tiny: Experiment):
     result = tiny.run(BADNETS, "none")
-    assert replace(tiny, settings={"refine.threshold": 0.6}).run(BADNETS, "none") == result
+    assert replace(tiny, settings={"thresholds.flag_threshold": 0.6}).run(BADNETS, "none") == result
     assert result["settings"] == {}
 
 
@@ -245,7 +246,7 @@ def test_classifiers_of_another_cleaning_are_not_taken_for_new_ones(tiny: Experi
         patch.setattr(trial, "repair_quality", interrupted)
         with pytest.raises(KeyboardInterrupt):
             tiny.run(BADNETS, "dataelixir")
-    other = replace(tiny, settings={"refine.threshold": 0.6})
+    other = replace(tiny, settings={"thresholds.flag_threshold": 0.6})
     with pytest.raises(ElixirError, match=r"defence\.json belongs to another experiment \(recipe\)"):
         other.run(BADNETS, "dataelixir")
     monkeypatch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=2))
@@ -257,8 +258,8 @@ def test_classifiers_of_another_cleaning_are_not_taken_for_new_ones(tiny: Experi
 
 def test_mistakes_are_found_before_the_work(tiny: Experiment, monkeypatch: pytest.MonkeyPatch):
     for name, settings, subset, message in (
-        ("dataelixir", {"refine.treshold": 0.6}, None, "no setting 'treshold'"),
-        ("dataelixir", {"refine.threshold": 6}, None, "refine.threshold = 6 is out of range"),
+        ("dataelixir", {"thresholds.flag_treshold": 0.6}, None, "no setting 'flag_treshold'"),
+        ("dataelixir", {"thresholds.flag_threshold": 6}, None, "thresholds.flag_threshold = 6 is out of range"),
         ("none", {}, 10, "none is no recipe"),
         ("datelixir", {}, None, "did you mean 'dataelixir'"),
         ("dataelixir", {}, 1000, "a subset of 1000 samples is more than the 36 there are"),
@@ -313,9 +314,9 @@ def test_a_finished_recipe_of_other_settings_is_refused(results: Path, tmp_path:
     case = Case(str(poisoned), open_source(poisoned), truth, model, home / "dataelixir", 0, CPU, True)
     assert defend("dataelixir", case, result["settings"]).cost["config"] == result["cost"]["config"]
     with pytest.raises(ElixirError, match="clean exists"):
-        defend("dataelixir", case, result["settings"] | {"refine.threshold": 0.6})
+        defend("dataelixir", case, result["settings"] | {"thresholds.flag_threshold": 0.6})
     recipe = tmp_path / "dataelixir.toml"
-    recipe.write_text((files("elixir.pipelines") / "dataelixir.toml").read_text() + "\n[emit]\nscores = 'probe'\n")
+    recipe.write_text((files("elixir.pipelines") / "dataelixir.toml").read_text() + "\n[thresholds]\nmin_score = 0.4\n")
     with pytest.raises(ElixirError, match="clean exists"):
         defend(str(recipe), case, result["settings"])
 
@@ -437,7 +438,7 @@ def test_residuals_in_the_tables(tiny: Experiment, repair: dict | None, shown: s
     write_page(tiny.folder / "page.html", [rows])
     page = (tiny.folder / "page.html").read_text()
     assert "<th>residual</th>" in page
-    assert (f"<td>{shown}</td>") in page
+    assert re.findall("<td>(.*?)</td>", page, re.DOTALL)[head.index("residual")] == shown
 
 
 def test_wrong_folders_and_files(tmp_path: Path):

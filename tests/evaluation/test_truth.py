@@ -43,7 +43,7 @@ def test_recovery_counts_by_hand():
             ("i", "purified", "cat", 0.6),
             ("j", "quarantined", "", float("nan")),
         ],
-        ["id", "action", "new_class", "suspicion"],
+        ["id", "action", "new_class", "poison_score"],
     )
     score = recovery(manifest, TRUTH)
     assert (score.poisoned, score.clean, score.covers) == (5, 2, 2)
@@ -57,6 +57,6 @@ def test_recovery_counts_by_hand():
 
 
 def test_foreign_truth_is_refused():
-    manifest = table([("z", "kept", "cat", 0.0)], ["id", "action", "new_class", "suspicion"])
+    manifest = table([("z", "kept", "cat", 0.0)], ["id", "action", "new_class", "poison_score"])
     with pytest.raises(ElixirError, match="another dataset"):
         recovery(manifest, TRUTH)
