@@ -21,6 +21,7 @@ from elixir.pages.evidence import write_evidence_page
 from elixir.result import AttackedLabel, Result
 
 HOSTILE = '<img src=x onerror="alert(1)">'
+ID = HOSTILE + "/\x1b{}.png"
 
 
 class Tags(HTMLParser):
