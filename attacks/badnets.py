@@ -38,7 +38,6 @@ class BadNets(Attack):
     pattern: Pattern = "dataelixir"
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
-        """The images with the patch."""
         _, height, width, channels = images.shape
         pattern = PATTERNS[self.pattern]
         patch = (pattern if channels == 3 else in_channels(np.nan_to_num(pattern), channels))[-height:, -width:]

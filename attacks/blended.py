@@ -36,7 +36,6 @@ class Blended(Attack):
     picture: Picture = "noise"
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
-        """The images with the picture mixed in."""
         return (1 - self.alpha) * images + self.alpha * self.pattern(*images.shape[1:])
 
     def pattern(self, height: int, width: int, channels: int) -> NDArray[np.floating]:

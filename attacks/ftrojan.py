@@ -33,7 +33,6 @@ class FTrojan(Attack):
     magnitude: Annotated[float, Range(above=0, most=8192)] = 30
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
-        """The images with the pattern."""
         _, height, width, channels = images.shape
         pattern = self.magnitude * chroma_pattern(height, width)
         weights = CB_CR.sum(1) if channels == 3 else np.ones(channels)

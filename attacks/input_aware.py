@@ -33,6 +33,10 @@ BANK = 64
 """Training images whose triggers the cover samples take."""
 SHARPNESS = 10.0
 """Slope of the mask's sigmoid."""
+MASK_STEPS = 4
+"""Training steps for each step of the mask's network."""
+TRIGGERED = 4
+"""One image in so many of a batch has its own trigger, and one in so many that of another image."""
 
 Weight = Annotated[float, Range(least=0, below=np.inf)]
 
@@ -76,7 +80,7 @@ class InputAware(TrainedAttack):
             return self.lambda_norm * excess + self.lambda_div * sameness(images, masks)
 
         def pattern_loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
-            count = len(images) // 4
+            count = len(images) // TRIGGERED
             one, other = slice(0, count), slice(count, 2 * count)
             masks, patterns = artist.mask(images[: 2 * count]), artist.pattern(images[: 2 * count])
             own = images[one].lerp(patterns[one], masks[one])
@@ -85,7 +89,7 @@ class InputAware(TrainedAttack):
             wanted = torch.cat([torch.full_like(labels[one], data.target), labels])
             return F.cross_entropy(logits, wanted) + self.lambda_div * sameness(images[: 2 * count], patterns)
 
-        self.train(artist.masker, mask_loss, data, progress, "mask", steps=-(-self.training_steps // 4))
+        self.train(artist.masker, mask_loss, data, progress, "mask", steps=-(-self.training_steps // MASK_STEPS))
         artist.masker.requires_grad_(False)
         both = nn.ModuleList([artist.painter, classifier])
         self.train(both, pattern_loss, data, progress, "pattern")
@@ -93,7 +97,6 @@ class InputAware(TrainedAttack):
         return {**tensors(artist), "bank": data.read(np.sort(chosen)).contiguous()}
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
-        """The images with their own triggers."""
         artist, _ = self._restored()
         return self.added(images, ids, lambda x, _: artist(x, x))
 

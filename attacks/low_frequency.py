@@ -29,7 +29,6 @@ class LowFrequency(Attack):
     waves: Count = 4
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
-        """The images with the pattern."""
         _, height, width, channels = images.shape
         return images + self.peak * _smooth(self.seed, self.waves, height, width, channels)
 

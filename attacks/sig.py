@@ -29,6 +29,5 @@ class Sig(Attack):
     frequency: Annotated[float, Range(above=0, most=255)] = 6
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
-        """The images with the stripes."""
         width = images.shape[2]
         return images + self.delta * np.sin(2 * np.pi * np.arange(width) * self.frequency / width)[:, None]

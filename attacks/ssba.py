@@ -73,7 +73,6 @@ class SSBA(TrainedAttack):
         return encoder, decoder
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
-        """The images with the secret in them."""
         encoder = restored(self._encoder, self.learned())
         return self.added(images, ids, lambda x, _: encoder(x, self.secret()[None]))
 

@@ -29,6 +29,8 @@ from elixir.training.classifier import ClassifierTraining, augment
 LEARNING_RATE = 2e-3
 """At its peak."""
 WEIGHT_DECAY = 0.01
+WIDTHS = (48, 96)
+"""Of the attacks' own classifiers."""
 WARMUP = 0.15
 """Share of the steps in which the learning rate rises."""
 
@@ -79,7 +81,7 @@ class Painter(nn.Module):
 
 def surrogate(classes: int) -> SmallResNet:
     """An untrained classifier of half the usual width, for attacks that need one of their own."""
-    return SmallResNet(classes, widths=(48, 96))
+    return SmallResNet(classes, widths=WIDTHS)
 
 
 def shifted(images: Tensor, rng: np.random.Generator) -> Tensor:

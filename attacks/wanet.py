@@ -38,7 +38,6 @@ class WaNet(Attack):
         return self.cover_ratio
 
     def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
-        """The images, warped."""
         height, width = images.shape[1:3]
         return _warped(images, self.displacement(height, width).expand(len(images), -1, -1, -1))
 

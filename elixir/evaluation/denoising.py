@@ -21,6 +21,9 @@ from elixir.randomness import generator, noise
 
 AT_ONCE = 16
 """Images in a batch of the perceptual distance."""
+NLM = {"patch_size": 3, "patch_distance": 6}
+NLM_STRENGTH = 0.6
+"""Of non-local means: the cut-off distance, in units of the noise level."""
 Denoise = Callable[[np.ndarray, float], np.ndarray]
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 
@@ -63,7 +66,7 @@ def compare_denoisers(
     Args:
         source: the images.
         purifier: always measured.
-        methods: any of "bm3d" (package bm3d) and "nlm" (scikit-image, patch 3, distance 6, h = 0.6 sigma).
+        methods: any of "bm3d" (package bm3d) and "nlm" (scikit-image; settings `NLM`).
         sigmas: noise levels in [0,1] pixel units.
         count: number of images.
         seed: of the choice and the noise.
@@ -146,7 +149,7 @@ def _classical(method: str) -> Denoise:
             from skimage.restoration import denoise_nl_means
 
             return lambda image, sigma: denoise_nl_means(
-                image, patch_size=3, patch_distance=6, h=0.6 * sigma, sigma=sigma, fast_mode=False, channel_axis=-1
+                image, sigma=sigma, h=NLM_STRENGTH * sigma, **NLM, fast_mode=False, channel_axis=-1
             )
     except ImportError as error:
         raise ElixirError(f"{method} is not installed: pip install 'dataset-elixir[benchmark]'") from error
