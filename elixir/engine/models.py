@@ -40,7 +40,7 @@ class Models:
         reference: Classifier | None = None,
     ) -> None:
         self._folder = folder
-        self._classes = list(classes)
+        self.classes = list(classes)
         self._device = device
         self._meter = meter
         self._progress = progress
@@ -77,7 +77,7 @@ class Models:
         if not len(indices):
             raise ElixirError(f"no image is left to train the {name} model on; are most of the labels under attack?")
         path.parent.mkdir(parents=True, exist_ok=True)
-        classes = list(classes or self._classes)
+        classes = list(classes or self.classes)
         start = None if initial is None else load_small_classifier(self._path(initial))
         checkpoint = path.with_suffix(".checkpoint")
         with self._meter.network(), self._progress.task(name, settings.passes(len(indices))) as advance:
@@ -97,7 +97,7 @@ class Models:
 
     def copy(self, name: str, to: str) -> None:
         """Keep a classifier under another name as well."""
-        save_classifier(load_small_classifier(self._path(name)), self._path(to), self._classes)
+        save_classifier(load_small_classifier(self._path(name)), self._path(to), self.classes)
 
     def classify(self, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Log-probabilities (n, k) and features (n, d), float32, by the classifier of that name.
