@@ -1,12 +1,11 @@
-"""SELECT: the two SSIMs against scikit-image and a direct computation, the distance, the place in the list."""
+"""How far an image is from the given one: both SSIMs against scikit-image and a direct computation, the distance."""
 
 import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from elixir.stages.distance import candidate_distance, intended_ssim, released_ssim
-from elixir.stages.paper.replacement import select
+from elixir.stages.repaired_images import candidate_distance, intended_ssim, released_ssim
 
 
 def pictures(seed: int = 0, height: int = 24, width: int = 19) -> tuple[np.ndarray, np.ndarray]:
@@ -64,14 +63,3 @@ def test_distance_is_half_pixels_and_half_features(ssim: str) -> None:
     assert candidate_distance(raw, raw, east, -east, ssim) == pytest.approx(0.5, abs=1e-6)
     similarity = {"intended": intended_ssim, "released": released_ssim}[ssim](other, raw).item()
     assert candidate_distance(raw, other, east, east, ssim) == pytest.approx((1 - similarity) / 4, abs=1e-6)
-
-
-def test_place_in_the_list_that_begins_with_the_raw_image() -> None:
-    distance = np.array([0.4, 0.1, 0.3, 0.2])  # sorted with the raw image: raw, 1, 3, 2, 0
-    assert select(distance, 0.8) == 0  # int(0.8 * 5) = 4
-    assert select(distance, 0.79) == 2
-    assert select(distance, 0.2) == 1
-    assert select(distance, 0) == 1  # never the raw image itself
-    assert select(distance, 1) == 0
-    assert select(np.arange(50) / 50, 0.8) == 39  # int(0.8 * 51) = 40
-    assert select(np.array([0.5]), 0.8) == 0

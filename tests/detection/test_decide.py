@@ -1,0 +1,222 @@
+"""Doubtful labels before a model that has not seen their groups."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from fakes import FakeProbe
+
+from elixir.detection.decide import Detection, LabelReport, LabelTest, confirm
+from elixir.detection.detectors import Evidence
+from elixir.detection.scores import SampleScores
+from elixir.detection.thresholds import Thresholds
+
+COUNT = 120
+MISLABELED = 40
+SEEDS = 30
+every = np.arange(2 * COUNT)
+
+
+def confirmed(
+    *,
+    poisoned: bool,
+    score: float,
+    attacked: tuple[int, ...] = (),
+    sure: float = 0.95,
+    contrary: tuple[int, ...] = (),
+    apart: int = MISLABELED,
+    grey: str = "",
+    split: tuple[int, int] = (0, 0),
+    drifted: bool = False,
+    likely: int = 0,
+    losing: tuple[int, int] = (0, 0),
+    certain: int = 0,
+) -> tuple[LabelReport, FakeProbe]:
+    """The report of the second of two labels; its last samples lie apart, and most of them or all are in its group.
+
+    Args:
+        poisoned: whether the held-out model takes those for the first label.
+        score: direct score of the second label.
+        attacked: labels that a direct score has put under attack.
+        sure: the model's probability of the label that it sees.
+        contrary: last digits of samples that the model takes for the other label.
+        apart: how many lie apart; of more than `MISLABELED` all are in the group.
+        grey: what the model has its doubts about: "group", those apart, or "others", one in two of the others.
+        split: group of a clear spectral split, the first and the one after the last.
+        drifted: of those that lie apart the ones outside the group are benign.
+        likely: benign samples of the second label that are in the group, as they lie half-way to those apart.
+        losing: samples that lose their label with a little noise, the first and the one after the last.
+        certain: samples of the first label that are in its group.
+    """
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], COUNT)
+    away = every >= 2 * COUNT - apart
+    features = rng.normal(0, 1, (2 * COUNT, 8)) + np.where(away[:, None], [6, *[0] * 7], [0, 6, *[0] * 6])
+    half_way = (label == 1) & (every < COUNT + likely)
+    features[half_way, :2] = rng.normal(3, 1, (likely, 2))
+    group = half_way | away & ((every % 4 > 0) | (apart > MISLABELED))
+    group |= every < certain
+    second = (label == 1) & ~((group if drifted else away) & poisoned) ^ np.isin(every % 10, contrary)
+    doubtful = {"": False & away, "group": away, "others": ~away & (every % 2 == 0)}[grey]
+    probability = np.where(second, 1, -1) * (np.where(doubtful, 0.7, sure) - 0.5) + 0.5
+    logp = np.log(np.stack([1 - probability, probability], 1))
+    probe = FakeProbe(log_probabilities=lambda indices: logp[indices])
+    scores = SampleScores(
+        label,
+        features.astype(np.float32),
+        trigger_transfer=np.zeros(2 * COUNT),
+        label_disagreement=np.zeros(2 * COUNT),
+        disagrees=np.zeros(2 * COUNT, bool),
+        confidence_drop=1 - np.exp(-np.where(_between(losing), 3, 0.1)),
+    )
+    reports = []
+    for one, name in enumerate(("first", "second")):
+        test = LabelTest("joint", "direct", 0, score if one == 1 else 0.0, one in attacked)
+        reports.append(LabelReport(one, name, COUNT, (test,), test if one in attacked else None))
+    found = Detection(
+        tuple(reports),
+        np.where(group, 0.9, 0.001).astype(np.float32),
+        np.where(_between(split), 0.99, 0).astype(np.float32),
+    )
+    first, report = confirm(Evidence(scores, probe, Thresholds(), seed=0), found)
+    assert bool(first.decided_by) == (0 in attacked)
+    assert report.tests[0] == reports[1].tests[0]
+    return report, probe
+
+
+def _between(limits: tuple[int, int]) -> np.ndarray:
+    return (every >= limits[0]) & (every < limits[1])
+
+
+def fractions(report: LabelReport) -> Mapping[str, float]:
+    """Mislabeled fraction of each group that was tested."""
+    return {test.detector: test.score for test in report.tests if test.kind == "holdout"}
+
+
+def decided(report: LabelReport) -> LabelTest:
+    assert report.decided_by is not None
+    assert report.decided_by in report.tests
+    return report.decided_by
+
+
+def test_a_group_of_another_label_is_an_attack():
+    report, probe = confirmed(poisoned=True, score=0.15)
+    test = decided(report)
+    assert (test.detector, test.kind, test.group_size) == ("expanded", "holdout", MISLABELED)
+    # all of 40 are sure to be of the first class, so at least 93 %; of 40 others none is mistaken, so at most 7 %
+    assert test.score == pytest.approx(0.05 ** (1 / MISLABELED) - (1 - 0.05 ** (1 / 40)), abs=1e-4)
+    assert test.evidence["other_label"] == 1
+    assert test.evidence["share"] == pytest.approx(MISLABELED / COUNT, abs=1e-4)
+    assert probe.seen is not None
+    others = 2 * COUNT - MISLABELED
+    assert len(set(probe.seen.tolist())) == len(probe.seen) == round(0.8 * others)
+    assert probe.seen.max() < others  # nothing of the group has been seen, whether it was a seed or not
+
+
+def test_a_group_that_has_grown_to_benign_samples_is_reduced_to_its_seeds():
+    report, _ = confirmed(poisoned=True, score=0.15, drifted=True)
+    assert (decided(report).detector, decided(report).group_size) == ("seed", SEEDS)
+    assert fractions(report)["expanded"] < 0.6 < fractions(report)["seed"]
+    assert decided(report).score == fractions(report)["seed"]
+
+
+@pytest.mark.parametrize("poisoned", [True, False])
+def test_a_group_with_benign_samples_in_it_is_reduced_to_those_that_noise_robs_of_their_label(poisoned: bool):
+    report, _ = confirmed(poisoned=poisoned, score=0.15, likely=30, losing=(2 * COUNT - MISLABELED, 2 * COUNT))
+    found = fractions(report)
+    if not poisoned:
+        assert not any(found.values())
+        assert report.decided_by is None
+        return
+    assert max(found["seed"], found["expanded"]) < 0.6 < found["noise_sensitivity"]
+    assert (decided(report).detector, decided(report).group_size) == ("noise_sensitivity", MISLABELED)
+    assert decided(report).score == found["noise_sensitivity"]
+
+
+def test_benign_samples_that_are_only_hard_go_free():
+    report, probe = confirmed(poisoned=False, score=0.15)
+    assert report.decided_by is None
+    assert set(fractions(report).values()) == {0}
+    assert probe.seen is not None
+
+
+def test_samples_that_look_like_others_but_not_surely_go_free():
+    report, _ = confirmed(poisoned=True, score=0.15, grey="group")
+    assert set(fractions(report).values()) == {0}
+    assert report.decided_by is None
+
+
+def test_a_model_that_is_sure_of_a_half_is_not_wrong_about_the_other():
+    report, _ = confirmed(poisoned=True, score=0.15, grey="others")
+    assert report.decided_by is not None
+
+
+def test_a_model_that_is_sure_of_nothing_finds_nothing():
+    report, _ = confirmed(poisoned=True, score=0.15, sure=0.7)
+    assert report.decided_by is None
+    assert set(fractions(report).values()) == {0}
+
+
+@pytest.mark.parametrize(("contrary", "least", "most"), [((0,), 0.5, 0.6), ((0, 1), 0.3, 0.4), ((0, 1, 2), 0.1, 0.2)])
+def test_a_model_that_is_often_wrong_is_believed_less(contrary: tuple[int, ...], least: float, most: float):
+    report, _ = confirmed(poisoned=True, score=0.15, contrary=contrary)  # one in ten or more may be mistakes
+    assert least < fractions(report)["seed"] < most
+    assert (report.decided_by is not None) == (least >= 0.6)
+
+
+def test_a_model_without_a_sample_of_the_label_finds_nothing():
+    report, _ = confirmed(poisoned=True, score=0.15, apart=COUNT)
+    assert set(fractions(report).values()) == {0}
+    assert report.decided_by is None
+
+
+def test_samples_that_are_few_are_learned_not_kept_apart():
+    _, probe = confirmed(poisoned=True, score=0.15, apart=COUNT - 4)
+    assert probe.seen is not None
+    assert set(range(COUNT, COUNT + 4)) <= set(probe.seen.tolist())
+
+
+@pytest.mark.parametrize(("score", "attacked"), [(0.04, ()), (0.15, (1,)), (0.4, (1,))])
+def test_nothing_is_trained_without_doubt(score: float, attacked: tuple[int, ...]):
+    report, probe = confirmed(poisoned=True, score=score, attacked=attacked)
+    assert probe.seen is None
+    assert [test.detector for test in report.tests] == ["joint"]
+    assert report.decided_by == (report.tests[0] if attacked else None)
+
+
+def test_the_groups_of_attacked_labels_are_not_learned_either():
+    report, probe = confirmed(poisoned=True, score=0.15, attacked=(0,), certain=20)
+    assert report.decided_by is not None
+    assert probe.seen is not None
+    assert probe.seen.min() >= 20
+
+
+def test_a_clear_split_is_tested_whatever_the_score():
+    start = 2 * COUNT - MISLABELED
+    report, probe = confirmed(poisoned=True, score=0, split=(start, 2 * COUNT))
+    assert (decided(report).detector, decided(report).kind) == ("spectral_split", "holdout")
+    assert decided(report).group_size == MISLABELED
+    assert probe.seen is not None
+    assert probe.seen.max() < start
+
+
+def test_a_split_is_preferred_to_what_the_score_points_at():
+    report, _ = confirmed(poisoned=True, score=0.15, split=(2 * COUNT - 20, 2 * COUNT))
+    assert (decided(report).detector, decided(report).group_size) == ("spectral_split", 20)
+
+
+def test_a_split_into_samples_of_the_label_does_not_hide_the_others():
+    report, _ = confirmed(poisoned=True, score=0.15, split=(COUNT, COUNT + 20))
+    assert (decided(report).detector, decided(report).group_size) == ("expanded", MISLABELED)
+
+
+def test_a_benign_split_is_no_attack():
+    report, _ = confirmed(poisoned=True, score=0, split=(COUNT, COUNT + 20))
+    assert report.decided_by is None
+    assert set(fractions(report).values()) == {0}
+
+
+def test_few_samples_of_a_split_are_not_tested():
+    report, probe = confirmed(poisoned=True, score=0, split=(2 * COUNT - 9, 2 * COUNT))
+    assert fractions(report) == {}
+    assert probe.seen is None

@@ -1,0 +1,143 @@
+"""Four ways to learn that a label is under attack, and none on clean data."""
+
+import numpy as np
+import pytest
+import torch
+from fakes import FakeImages, FakeProbe
+
+from elixir.detection.decide import Detection, LabelReport, detect
+from elixir.detection.detectors import Evidence
+from elixir.detection.scores import sample_scores
+from elixir.detection.thresholds import Thresholds
+
+COUNT = 400
+STRIPES = (-1) ** np.arange(8)
+
+
+def detected(
+    poisoned: np.ndarray, *, transfers: bool, disagrees: bool, common: float, stripes: float = 0, taken: float = 8
+) -> Detection:
+    """What is found in two labels of 400 samples; the poisoned ones of the second lie apart in the features.
+
+    The images are noise, those of poisoned samples with stripes of so many grey levels. If the poisoned samples carry
+    what transfers, purification has taken some levels of stripes away. Images with stripes are of the second label with
+    the probability `common`. The held-out model reads the given labels.
+    """
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 2], COUNT)
+    attacked = np.concatenate([np.zeros(COUNT, bool), poisoned])
+    features = rng.normal(size=(2 * COUNT, 16)) + 10.0 * attacked[:, None] * (np.arange(16) < 3)
+    noise = rng.random(2 * COUNT) < 0.03
+    scores = sample_scores(
+        label,
+        features=features,
+        reference_logp=np.full(2 * COUNT, -0.01),
+        residual_transfer=np.stack([np.where(attacked & transfers, 0.9, 0.05)] * 2, 1).astype(np.float32),
+        tile_transfer=np.zeros(2 * COUNT, np.float32),
+        heldout_logp=np.log(np.where((attacked & disagrees) | noise, 0.01, 0.99)),
+        heldout_erased_logp=np.zeros(2 * COUNT),
+        logp_drop=np.zeros(2 * COUNT, np.float32),
+        thresholds=Thresholds(),
+    )
+    pattern = attacked[:, None, None, None] * STRIPES
+    images = rng.normal(128, 10, (2 * COUNT, 3, 8, 8)) + stripes * pattern
+    pixels = FakeImages(images)
+
+    def probability(of: int, change: torch.Tensor) -> float:
+        received = (pixels.read(np.flatnonzero(label != of)).float() + change).clamp(0, 255).numpy()
+        second = np.where((received * STRIPES).mean((1, 2, 3)) > 4, common, 0.001)
+        return float(np.mean({0: 1 - second, 2: second}[of]))
+
+    probe = FakeProbe(
+        pixels,
+        FakeImages(images - taken * transfers * pattern),
+        probability,
+        lambda indices: np.log(np.eye(3)[label[indices]].clip(1e-6, 0.999)),
+    )
+    return detect(Evidence(scores, probe, Thresholds(), seed=0), ["first", "empty", "second"])
+
+
+def attacked(found: Detection) -> list[tuple[str, str]]:
+    """Name of each label under attack, and the detector that has decided."""
+    return [(report.name, report.decided_by.detector) for report in found.reports if report.decided_by]
+
+
+def evidence(report: LabelReport, detector: str) -> dict[str, float]:
+    (test,) = (test for test in report.tests if (test.detector, test.kind) == (detector, "direct"))
+    return test.evidence
+
+
+def test_a_trigger_that_transfers_and_disagreement_in_the_same_samples():
+    poisoned = np.arange(COUNT) < 120
+    found = detected(poisoned, transfers=True, disagrees=True, common=0.01)
+    assert attacked(found) == [("second", "joint")]
+    assert ((found.posterior[COUNT:] > 0.5) == poisoned).mean() > 0.97
+
+
+def test_a_trigger_that_transfers_without_disagreement():
+    poisoned = np.arange(COUNT) < 240
+    found = detected(poisoned, transfers=True, disagrees=False, common=0.8)
+    assert attacked(found) == [("second", "trigger_transfer")]
+    assert ((found.posterior[COUNT:] > 0.5) == poisoned).mean() > 0.97
+    assert not attacked(detected(poisoned, transfers=True, disagrees=False, common=0.2))
+
+
+def test_a_trigger_of_which_purification_takes_away_little():
+    poisoned = np.arange(COUNT) < 240
+    found = detected(poisoned, transfers=True, disagrees=False, common=0.8, stripes=20, taken=1)
+    assert attacked(found) == [("second", "trigger_transfer")]
+    measured = evidence(found.reports[1], "trigger_transfer")
+    assert measured["group_transfer"] < 0.1 < 0.7 < measured["difference_transfer"]
+    assert not attacked(detected(poisoned, transfers=True, disagrees=False, common=0.05, stripes=20, taken=1))
+
+
+def test_a_group_that_disagrees_without_a_trigger_that_transfers():
+    poisoned = np.arange(COUNT) < 120
+    found = detected(poisoned, transfers=False, disagrees=True, common=0.01)
+    assert attacked(found) == [("second", "label_disagreement")]
+    assert found.reports[1].decided_by is not None
+    assert found.reports[1].decided_by.score > 0.4
+    assert ((found.posterior[COUNT:] > 0.5) == poisoned).mean() > 0.97
+
+
+def test_some_hard_samples_are_no_attack():
+    found = detected(np.zeros(COUNT, bool), transfers=False, disagrees=True, common=0.01)
+    assert not attacked(found)
+    assert max(report.direct_score for report in found.reports) < 0.2
+
+
+def test_a_pattern_that_other_labels_do_not_show():
+    poisoned = np.arange(COUNT) < 240
+    found = detected(poisoned, transfers=False, disagrees=False, common=0.8, stripes=20)
+    assert attacked(found) == [("second", "spectral_split")]
+    assert ((found.posterior[COUNT:] > 0.5) == poisoned).all()
+    assert (found.split_posterior[COUNT:] == found.posterior[COUNT:]).all()
+
+
+@pytest.mark.parametrize(("stripes", "clear"), [(20, True), (6, True), (4.5, False)])
+def test_a_pattern_without_effect_is_no_attack_but_kept_for_the_held_out_test_if_it_is_clear(
+    stripes: float, clear: bool
+):
+    poisoned = np.arange(COUNT) < 240
+    found = detected(poisoned, transfers=False, disagrees=False, common=0.2, stripes=stripes)
+    assert not attacked(found)
+    assert ((found.split_posterior[COUNT:] > 0.5) == (poisoned & clear)).all()
+    assert not found.split_posterior[:COUNT].any()
+    tested = [test.detector for test in found.reports[1].tests if test.kind == "holdout"]
+    assert ("spectral_split" in tested) == clear
+
+
+def test_a_lump_with_an_effect_is_no_attack():
+    found = detected(np.arange(COUNT) < 240, transfers=False, disagrees=False, common=0.9, stripes=0)
+    assert not attacked(found)
+    assert not found.split_posterior.any()
+
+
+def test_a_label_has_a_report_of_all_detectors_up_to_the_first_that_passes():
+    found = detected(np.arange(COUNT) < 240, transfers=True, disagrees=False, common=0.8)
+    assert [(report.label, report.samples) for report in found.reports] == [(0, COUNT), (2, COUNT)]
+    asked = [[test.detector for test in report.tests] for report in found.reports]
+    assert asked == [["joint", "trigger_transfer", "label_disagreement", "spectral_split"], asked[0][:2]]
+    assert [test.passed for test in found.reports[1].tests] == [False, True]
+    assert found.reports[1].decided_by == found.reports[1].tests[1]
+    assert found.reports[1].tests[1].group_size == pytest.approx(240, abs=10)

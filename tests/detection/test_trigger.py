@@ -1,0 +1,47 @@
+"""What samples have in common besides their content."""
+
+import numpy as np
+import pytest
+from fakes import FakeImages
+
+from elixir.detection.thresholds import Thresholds
+from elixir.detection.trigger import mean_excess, mean_image, mean_residual
+
+SIZE = 16
+STRIPES = np.round(40 * np.sin(np.arange(SIZE) * np.pi / 2 + 0.5))
+LABELS = np.repeat([0, 1], 100)
+STRIPED = np.arange(200) >= 170
+INFLATION = Thresholds.variance_inflation
+
+
+def images(dark: bool) -> FakeImages:
+    """100 dark images and 100 bright ones, of which the last 30 are striped, and dark too if asked for."""
+    grey = np.where((LABELS == 0) | (STRIPED & dark), 80, 170)[:, None, None, None]
+    content = np.random.default_rng(0).normal(grey, 10, (200, 3, SIZE, SIZE))
+    return FakeImages(content + STRIPED[:, None, None, None] * STRIPES)
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_what_samples_have_beyond_all_content_is_their_trigger(dark: bool):
+    benign = np.flatnonzero(~STRIPED)
+    excess = mean_excess(images(dark), np.flatnonzero(STRIPED), 1, benign, LABELS[benign], INFLATION)
+    assert np.abs(excess.mean((0, 1)).numpy() - STRIPES).max() < 5
+    assert np.abs(excess.mean((1, 2)).numpy()).max() < 5  # brightness is what the labels differ by
+
+
+def test_samples_like_the_benign_ones_of_another_label_have_nothing_beyond_content():
+    benign = np.flatnonzero(~STRIPED)
+    pixels = images(dark=True)
+    excess = mean_excess(pixels, np.arange(30), 1, benign, LABELS[benign], INFLATION)
+    assert excess.abs().max() < 10
+    assert not mean_excess(pixels, np.arange(30), 1, np.arange(100), LABELS[:100], INFLATION).any()
+
+
+def test_the_mean_residual_is_what_purification_takes_away_on_average():
+    rng = np.random.default_rng(0)
+    raw = rng.integers(100, 200, (9, 3, 8, 8))
+    purified = raw - rng.integers(0, 50, raw.shape)
+    chosen = np.array([1, 4, 7])
+    np.testing.assert_allclose(mean_image(FakeImages(raw), chosen), raw[chosen].mean(0))
+    residual = mean_residual(FakeImages(raw), FakeImages(purified), chosen)
+    np.testing.assert_allclose(residual, (raw - purified)[chosen].mean(0), rtol=1e-6)

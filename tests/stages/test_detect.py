@@ -1,0 +1,87 @@
+"""The stage that judges labels: what it asks the networks of the run, and what it publishes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from fakes import FakeModels, fake_run, provide
+
+from elixir.detection.decide import label_reports
+from elixir.result import write_label_reports
+from elixir.stages.detect import DetectStage, detection_of
+
+COUNT, GROUP = 200, 16
+POISONED = 2 * COUNT - GROUP
+
+
+class FakeHoldoutModel(FakeModels):
+    """It sees what the images show: dark ones are of the first label. To the reference model nothing transfers."""
+
+    def __init__(self) -> None:
+        super().__init__(self._read)
+
+    def _read(self, name: str, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        assert name in ("reference", "holdout")
+        assert (name == "holdout") == (images.dtype == torch.uint8)
+        second = np.full(len(images), 0.5) if name == "reference" else images[:, 0, 0, 0].numpy() > 128
+        second = np.where(second, 0.98, 0.02) if name == "holdout" else np.full(len(images), 0.01)
+        return np.log(np.stack([1 - second, second], 1)), np.zeros((len(images), 1))
+
+
+@pytest.fixture
+def models() -> FakeHoldoutModel:
+    return FakeHoldoutModel()
+
+
+def test_a_doubtful_label_is_tested_with_a_held_out_model_and_reported(tmp_path: Path, models: FakeHoldoutModel):
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], COUNT)
+    poisoned = np.arange(2 * COUNT) >= POISONED
+    images = np.where((labels == 1) & ~poisoned, 200, 50)[:, None, None, None] + rng.integers(-9, 9, (400, 3, 8, 8))
+    run = fake_run(tmp_path / "run", labels, ["first", "second"], images.astype(np.uint8), models)
+    run.purified.write(np.arange(2 * COUNT), images.astype(np.uint8))
+    provide(
+        run,
+        features=(rng.normal(size=(2 * COUNT, 16)) + 10.0 * poisoned[:, None] * (np.arange(16) < 3)).astype(np.float16),
+        reference_logp=np.full(2 * COUNT, -0.01, np.float32),
+        residual_transfer=np.full((2 * COUNT, 2), 0.05, np.float32),
+        tile_transfer=np.zeros(2 * COUNT, np.float32),
+        heldout_logp=np.log(np.where(poisoned, 0.01, 0.99)).astype(np.float16),
+        heldout_erased_logp=np.zeros(2 * COUNT, np.float16),
+        logp_drop=np.zeros(2 * COUNT, np.float32),
+    )
+    columns = DetectStage().reduce(run)
+    provide(run, **columns)
+    found = detection_of(run)
+    first, second = found.reports
+    assert first.decided_by is None
+    assert second.decided_by is not None
+    assert (second.decided_by.detector, second.decided_by.kind) == ("expanded", "holdout")
+    assert second.decided_by.group_size == GROUP
+    assert ((found.posterior > 0.5) == poisoned).mean() > 0.97
+    assert 0.07 <= second.direct_score < 0.3
+    training = models.trained["holdout"]
+    assert list(models.trained) == ["holdout"]
+    assert training.indices.max() < POISONED
+    assert (training.labels == labels[training.indices]).all()
+    assert torch.equal(training.read(training.indices), run.pixels.read(training.indices))
+    assert training.settings.seed == 200
+
+    assert tuple(label_reports(json.loads(json.dumps(run.facts)))) == found.reports
+    write_label_reports(tmp_path / "labels.parquet", list(found.reports))
+    rows = pq.read_table(tmp_path / "labels.parquet").to_pylist()
+    assert [path.name for path in tmp_path.glob("labels*")] == ["labels.parquet"]
+    assert {(row["label"], row["class"], row["samples"], row["attacked"]) for row in rows} == {
+        (0, "first", COUNT, False),
+        (1, "second", COUNT, True),
+    }
+    tests = [test for report in found.reports for test in report.tests]
+    for row, test in zip(rows, tests, strict=True):
+        same = ("detector", "group_size", "score", "passed")
+        assert [row[name] for name in same] == [getattr(test, name) for name in same]
+        assert row["test"] == test.kind
+        assert json.loads(row["evidence"]) == test.evidence
+    assert [row["detector"] for row in rows if row["decides"]] == ["expanded"]
