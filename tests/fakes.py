@@ -14,7 +14,7 @@ from elixir.detection.probe import LogProbabilities, View
 from elixir.engine.models import Models
 from elixir.engine.run import Run
 from elixir.purifiers.base import Purifier
-from elixir.purifiers.identity import Identity
+from elixir.purifiers.classical import Identity
 from elixir.training.classifier import ClassifierTraining, ReadPixels
 
 Classify = Callable[[str, Tensor], tuple[np.ndarray, np.ndarray]]

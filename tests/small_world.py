@@ -11,10 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir import cli
-from elixir.engine.run import Run
 from elixir.registry import register
 from elixir.result import Result
-from elixir.training.classifier import ClassifierTraining, ReadPixels
 
 
 class Blur:
@@ -46,27 +44,6 @@ FAST = {
     "probe.carriers": 2,
     "repair.sigmas": [0.1, 0.2],
 }
-
-
-class Taught(Run):
-    """Trains nothing: `learn` is shown what a classifier would be trained on."""
-
-    def learn(
-        self, name: str, read: ReadPixels, rows: np.ndarray, labels: np.ndarray, classes: list[str] | None
-    ) -> None:
-        raise NotImplementedError
-
-    def train(
-        self,
-        name: str,
-        read: ReadPixels,
-        rows: np.ndarray,
-        labels: np.ndarray,
-        settings: ClassifierTraining,
-        initial: str | None = None,
-        classes: list[str] | None = None,
-    ) -> None:
-        self.learn(name, read, rows, labels, classes)
 
 
 def place(result: Result) -> Path:

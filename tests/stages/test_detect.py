@@ -18,7 +18,7 @@ POISONED = 2 * COUNT - GROUP
 
 
 class FakeHoldoutModel(FakeModels):
-    """It sees what the images show: dark ones are of the first label. To the reference model nothing transfers."""
+    """Images are of the second label if their first two values differ. To the reference model nothing transfers."""
 
     def __init__(self) -> None:
         super().__init__(self._read)
@@ -26,9 +26,10 @@ class FakeHoldoutModel(FakeModels):
     def _read(self, name: str, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         assert name in ("reference", "holdout")
         assert (name == "holdout") == (images.dtype == torch.uint8)
-        second = np.full(len(images), 0.5) if name == "reference" else images[:, 0, 0, 0].numpy() > 128
-        second = np.where(second, 0.98, 0.02) if name == "holdout" else np.full(len(images), 0.01)
-        return np.log(np.stack([1 - second, second], 1)), np.zeros((len(images), 1))
+        differs = ((images[:, 0, 0, 0] > 128) ^ (images[:, 1, 0, 0] > 128)).numpy()
+        second = np.where(differs, 0.98, 0.02)
+        probability = np.stack([1 - second, second], 1) if name == "holdout" else np.full((len(images), 2), 0.01)
+        return np.log(probability), np.zeros((len(images), 1))
 
 
 @pytest.fixture
@@ -40,12 +41,15 @@ def test_a_doubtful_label_is_tested_with_a_held_out_model_and_reported(tmp_path:
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], COUNT)
     poisoned = np.arange(2 * COUNT) >= POISONED
-    images = np.where((labels == 1) & ~poisoned, 200, 50)[:, None, None, None] + rng.integers(-9, 9, (400, 3, 8, 8))
+    images = rng.integers(90, 110, (2 * COUNT, 3, 8, 8))
+    images[:, :2, 0, 0] = np.where(rng.random(2 * COUNT) < 0.5, 200, 50)[:, None]
+    images[:, 1, 0, 0] ^= np.where((labels == 1) & ~poisoned, 200 ^ 50, 0)
+    features = rng.normal(size=(2 * COUNT, 4)) + np.where(poisoned[:, None], [8, 0, 0, 0], [0, 8, 0, 0])
     run = fake_run(tmp_path / "run", labels, ["first", "second"], images.astype(np.uint8), models)
     run.purified.write(np.arange(2 * COUNT), images.astype(np.uint8))
     provide(
         run,
-        features=(rng.normal(size=(2 * COUNT, 16)) + 10.0 * poisoned[:, None] * (np.arange(16) < 3)).astype(np.float16),
+        features=features.astype(np.float16),
         reference_logp=np.full(2 * COUNT, -0.01, np.float32),
         residual_transfer=np.full((2 * COUNT, 2), 0.05, np.float32),
         tile_transfer=np.zeros(2 * COUNT, np.float32),
@@ -61,7 +65,7 @@ def test_a_doubtful_label_is_tested_with_a_held_out_model_and_reported(tmp_path:
     assert second.decided_by is not None
     assert (second.decided_by.detector, second.decided_by.kind) == ("expanded", "holdout")
     assert second.decided_by.group_size == GROUP
-    assert ((found.posterior > 0.5) == poisoned).mean() > 0.97
+    assert ((found.posterior[COUNT:] > 0.5) == poisoned[COUNT:]).mean() > 0.97
     assert 0.07 <= second.direct_score < 0.3
     training = models.trained["holdout"]
     assert list(models.trained) == ["holdout"]

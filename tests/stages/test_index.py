@@ -11,7 +11,7 @@ from elixir.data.open import open_source
 from elixir.engine.local import execute
 from elixir.engine.run import Run
 from elixir.errors import ElixirError
-from elixir.purifiers.identity import Identity
+from elixir.purifiers.classical import Identity
 from elixir.settings import build
 from elixir.stages.index import IndexStage
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from fakes import Classify, FakeModels, fake_run, provide
+from PIL import Image
 from small_world import png
 
 from elixir.engine.run import Run

@@ -14,7 +14,7 @@ from elixir.data.source import Kind
 from elixir.engine.local import execute
 from elixir.engine.run import Run
 from elixir.errors import ElixirError
-from elixir.purifiers.identity import Identity
+from elixir.purifiers.classical import Identity
 from elixir.stages.index import IndexStage
 from elixir.stages.relabel import CONFIRMED
 from elixir.stages.write import WriteStage

@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fakes import FakeModels, provide
 from PIL import Image
 from small_world import place
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elixir.data.columns import Columns
 from elixir.data.open import open_source
 from elixir.engine.local import execute
 from elixir.engine.run import Run
-from elixir.engine.stage import ReduceStage, Stage
+from elixir.engine.stage import Stage
 from elixir.errors import ElixirError
 from elixir.pipeline import Pipeline
 from elixir.purifiers.samplers import ddpm_reverse, ddpm_sigmas
 from elixir.randomness import noise
 from elixir.registry import register
 from elixir.result import Result
-from elixir.stages.distance import candidate_distance
 from elixir.stages.index import IndexStage
 from elixir.stages.paper.candidates import CandidatesStage
-from elixir.stages.paper.conclude import ConcludeStage
-from elixir.stages.paper.consensus import ConsensusStage
-from elixir.stages.paper.learn import purified_set
-from elixir.stages.paper.replacement import replace_images, select
-from elixir.stages.paper.settle import SettleStage
+from elixir.stages.paper.clean_model import FineTuneStage, TrainCleanFirstStage
+from elixir.stages.paper.relabel import RelabelAgreedStage, RelabelRestStage, RelabelUnanimousStage
+from elixir.stages.paper.replace import replace_images, select
+from elixir.stages.repaired_images import candidate_distance
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40), "yellow": (200, 190, 40)}
 SETTINGS: dict[str, object] = {
@@ -44,8 +40,8 @@ SETTINGS: dict[str, object] = {
     "candidates.rounds": 2,
     "candidates.keep": 6,
     "transitions.minimum": 4,
-    "learn.least_steps": 60,
-    "finetune.least_steps": 20,
+    "train_clean_first.least_steps": 60,
+    "fine_tune.least_steps": 20,
 }
 
 
@@ -128,9 +124,9 @@ def result(poisoned: Path, reference: str, tmp_path_factory: pytest.TempPathFact
 
 
 def test_poisoned_samples_go_back_to_their_class_without_the_trigger(poisoned: Path, result: Result) -> None:
-    (target,) = result.targets
-    assert target.name == "red"
-    assert target.suspects == 12
+    (attacked,) = result.attacked
+    assert attacked.name == "red"
+    assert attacked.flagged == 12
     assert result.counts == {"kept": 56, "relabelled": 12}
     found = [path for path in place(result).rglob("was-*.png") if ".elixir" not in path.parts]
     assert len(found) == 12
@@ -146,13 +142,14 @@ def test_poisoned_samples_go_back_to_their_class_without_the_trigger(poisoned: P
 
 def test_every_network_call_is_counted(result: Result) -> None:
     chain = 12 * 2  # steps, rounds
-    assert result.costs["candidates"].calls == 68 * chain
-    again = [result.costs[stage].calls for stage in ("settle", "consensus", "conclude")]
-    suspects = result.targets[0].suspects
-    assert sum(again) == suspects * chain
-    assert result.calls_per_sample == pytest.approx(chain * (68 + suspects) / 68)
+    assert result.costs["candidates"].nfe == 68 * chain
+    again = [result.costs[stage].nfe for stage in ("relabel_unanimous", "relabel_agreed", "relabel_rest")]
+    flagged = result.attacked[0].flagged
+    assert sum(again) == flagged * chain
+    assert result.nfe_per_sample == pytest.approx(chain * (68 + flagged) / 68)
 
 
+@pytest.mark.slow
 def test_interrupted_after_every_stage_and_with_another_batch_size_it_writes_the_same(
     poisoned: Path, reference: str, result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,11 +167,16 @@ def test_interrupted_after_every_stage_and_with_another_batch_size_it_writes_the
     assert files(tmp_path / "out") == files(place(result))
 
 
+@pytest.mark.slow
 def test_nothing_changes_when_no_label_is_under_attack(poisoned: Path, tmp_path: Path) -> None:
-    trainings = [f"{stage}.{key}" for stage in ("reference", "learn", "finetune") for key in ("epochs", "least_steps")]
+    trainings = [
+        f"{stage}.{key}"
+        for stage in ("reference", "train_clean_first", "fine_tune")
+        for key in ("epochs", "least_steps")
+    ]
     quick = dict.fromkeys(trainings, 1) | {"transitions.minimum": 1000}
     result = Pipeline.from_recipe("dataelixir-paper", SETTINGS | quick).run(poisoned, tmp_path / "out")
-    assert result.targets == []
+    assert result.attacked == []
     assert result.counts == {"kept": 68}
     assert {path for path in files(tmp_path / "out") if not path.startswith(".elixir")} == {
         str(path.relative_to(poisoned)) for path in poisoned.rglob("*.png")
@@ -189,44 +191,30 @@ def test_labels_need_others_to_be_compared_with(poisoned: Path, tmp_path: Path) 
 
 
 @pytest.fixture
-def run(poisoned: Path, tmp_path: Path) -> Iterator[Any]:
+def run(poisoned: Path, tmp_path: Path) -> Run:
     run = Run(tmp_path / "run", open_source(poisoned), Blocks(None, torch.device("cpu")))
     execute(run, IndexStage(size=16))
-    run._stage = "index"
-    yield run
-    run.pixels.close()
+    run.meter.start("test")
+    return run
 
 
 def test_candidates_are_the_last_states_of_rounds_that_start_from_the_last_result(run: Run) -> None:
     stage = CandidatesStage(steps=3, of=40, rounds=2, keep=2)
-    rows = np.array([5, 0, 61])
-    raw = run.pixels.read(rows)
+    indices = np.array([5, 0, 61])
+    raw = run.pixels.read(indices)
     x = raw.float() / 255
     expected = []
     for turn in range(2):
-        drawn = [noise(0, run.ids(rows), ("candidates", turn, step), (3, 16, 16)) for step in range(3)]
+        drawn = [noise(0, run.ids(indices), ("candidates", turn, step), (3, 16, 16)) for step in range(3)]
         states = ddpm_reverse(run.purifier.denoise, x, drawn.__getitem__, ddpm_sigmas(3, 40), keep=2)
         expected += [(state * 255).round().to(torch.uint8) for state in states]
         x = states[-1]
-    made = list(stage.make(run, rows, raw))
+    made = list(stage.make(run, indices, raw))
     assert len(made) == 4
     assert torch.equal(torch.stack(made), torch.stack(expected))
-    assert run.costs["index"].calls == 3 * 3 * 2
-    alone = list(stage.make(run, rows[1:2], raw[1:2]))
+    assert run.meter.costs["test"].nfe == 3 * 3 * 2
+    alone = list(stage.make(run, indices[1:2], raw[1:2]))
     assert torch.equal(torch.stack(alone)[:, 0], torch.stack(made)[:, 1])
-
-
-class Decided(ReduceStage):
-    """Stands in for the transitions: of the five of "red" the first is no suspect, the second settled, the rest not."""
-
-    name = "transitions"
-
-    def reduce(self, run: Run) -> Columns:
-        return {
-            "suspect": np.array([0, 0, 0, 1, 1, 1, 1, 0], bool),
-            "single": np.array([1, 1, 1, 1, 0, 0, 0, 1], bool),
-            "label": np.array([0, 1, 2, 0, 1, 0, 2, 3], np.int16),
-        }
 
 
 def nearest_colour(name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -237,8 +225,11 @@ def nearest_colour(name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture
-def settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Rows 2 to 6 are labelled "red": a red one, a blue one, a larger green one, a yellow one, a red one."""
+def settled(tmp_path: Path) -> Run:
+    """Samples 2 to 6 are labelled "red": a red one, a blue one, a larger green one, a yellow one, a red one.
+
+    Of those the first is not flagged, and the second unanimous.
+    """
     root = tmp_path / "data"
     shown = {"blue/0": "blue", "green/0": "green", "yellow/0": "yellow"}
     shown |= {f"red/{index}": name for index, name in enumerate(("red", "blue", "green", "yellow", "red"))}
@@ -246,49 +237,66 @@ def settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         picture(COLOURS[name], seed, size=24 if path == "red/2" else 16).save(root / f"{path}.png")
     run = Run(tmp_path / "run", open_source(root), Blocks(None, torch.device("cpu")))
-    monkeypatch.setattr(run, "classify", nearest_colour)
-    run.findings["candidates"] = {"steps": 4, "of": 40, "rounds": 2, "keep": 3}
-    for stage in (IndexStage(size=16), Decided(), SettleStage(), ConsensusStage(), ConcludeStage()):
+    run.models = FakeModels(nearest_colour)
+    run.facts["candidates"] = {"steps": 4, "of": 40, "rounds": 2, "keep": 3}
+    execute(run, IndexStage(size=16))
+    provide(
+        run,
+        flagged=np.array([0, 0, 0, 1, 1, 1, 1, 0], bool),
+        unanimous=np.array([1, 1, 1, 1, 0, 0, 0, 1], bool),
+        majority_label=np.array([0, 1, 2, 0, 1, 0, 2, 3], np.int32),
+    )
+    for stage in (
+        RelabelUnanimousStage(),
+        TrainCleanFirstStage(),
+        RelabelAgreedStage(),
+        FineTuneStage(),
+        RelabelRestStage(),
+    ):
         execute(run, stage)
-    yield run
-    run.pixels.close()
-    run.purified.close()
+    return run
 
 
-def test_suspects_are_settled_confirmed_or_read_by_the_benign_model(settled: Run) -> None:
-    assert settled.columns("settle")["row"].tolist() == [3]
-    assert settled.columns("settle")["label"].tolist() == [0]
-    assert settled.columns("consensus")["row"].tolist() == [4, 5, 6]
-    assert settled.columns("consensus")["label"].tolist() == [1, -1, 2]
-    concluded = settled.columns("conclude")
-    assert concluded["row"].tolist() == [3, 4, 5, 6]
-    assert concluded["label"].tolist() == [0, 1, 3, 2]
-    assert concluded["verdict"].tolist() == ["poisoned"] * 4
-    shapes = [np.asarray(Image.open(settled.selected_path(row))).shape for row in range(3, 7)]
+def test_flagged_samples_are_unanimous_agreed_on_or_read_by_the_clean_model(settled: Run) -> None:
+    assert settled["unanimous_label"].tolist() == [-1, -1, -1, 0, -1, -1, -1, -1]
+    assert settled["agreed_label"].tolist() == [-1, -1, -1, -1, 1, -1, 2, -1]
+    assert settled["new_label"].tolist() == [-1, -1, -1, 0, 1, 3, 2, -1]
+    poisoned, right = ("relabelled", "poisoned"), ("purified", "poisoned, its label is right")
+    decided = list(zip(settled["action"], settled["reason"], strict=True))
+    assert decided == [*[("", "")] * 3, poisoned, poisoned, poisoned, right, ("", "")]
+    assert settled["repaired"].tolist() == [False] * 3 + [True] * 4 + [False]
+    assert np.isnan(settled["repair_sigma"]).all()
+    assert np.isnan(settled["confidence"]).all()
+    shapes = [np.asarray(Image.open(settled.repaired_path(index))).shape for index in range(3, 7)]
     assert shapes == [(16, 16, 3), (24, 24, 3), (16, 16, 3), (16, 16, 3)]
-    assert [settled.costs[stage].calls for stage in ("settle", "consensus", "conclude")] == [8, 16, 8]
+    stages = ("relabel_unanimous", "relabel_agreed", "relabel_rest")
+    assert [settled.meter.costs[stage].nfe for stage in stages] == [8, 16, 8]
 
 
-def test_benign_models_see_the_new_images_and_labels_of_what_is_decided(settled: Run) -> None:
-    assert purified_set(settled, "settle")[1].tolist() == [0, 1, 2, 3, 7]
-    read, rows, labels = purified_set(settled, "settle", "consensus")
-    assert rows.tolist() == [0, 1, 2, 3, 4, 6, 7]
-    assert labels.tolist() == [0, 1, 2, 0, 1, 2, 3]
-    images = read(rows)
-    assert torch.equal(images[2], settled.pixels.read(rows[2:3])[0])
-    new = np.asarray(Image.open(settled.selected_path(3))).transpose(2, 0, 1)
+def test_clean_models_see_the_new_images_and_labels_of_what_is_decided(settled: Run) -> None:
+    models = settled.models
+    assert isinstance(models, FakeModels)
+    first, last = models.trained["clean-first"], models.trained["clean"]
+    assert first.indices.tolist() == [0, 1, 2, 3, 7]
+    assert (first.initial, last.initial) == (None, "clean-first")
+    assert last.indices.tolist() == [0, 1, 2, 3, 4, 6, 7]
+    assert last.labels.tolist() == [0, 1, 2, 0, 1, 2, 3]
+    images = last.read(last.indices)
+    assert torch.equal(images[2], settled.pixels.read(last.indices[2:3])[0])
+    new = np.asarray(Image.open(settled.repaired_path(3))).transpose(2, 0, 1)
     assert torch.equal(images[3], torch.from_numpy(new.copy()))
-    assert not torch.equal(images[3], settled.pixels.read(rows[3:4])[0])
+    assert not torch.equal(images[3], settled.pixels.read(last.indices[3:4])[0])
 
 
 def test_the_new_image_is_the_candidate_at_the_quantile(settled: Run) -> None:
-    rows = np.array([3])
-    raw = settled.pixels.read(rows)
-    made = torch.cat(list(CandidatesStage(**settled.findings["candidates"]).make(settled, rows, raw)))
+    indices = np.array([3])
+    raw = settled.pixels.read(indices)
+    made = torch.cat(list(CandidatesStage(**settled.facts["candidates"]).make(settled, indices, raw)))
     features, own = nearest_colour("reference", made)[1], nearest_colour("reference", raw)[1]
     distance = candidate_distance(raw.expand(6, -1, -1, -1), made, own, features)
     best = select(distance, 0.8)
-    assert np.array_equal(np.asarray(Image.open(settled.selected_path(3))), made[best].permute(1, 2, 0).numpy())
-    settled.selected_path(3).unlink()
-    replace_images(settled, rows, np.array([3]))  # no candidate is yellow, so all of them may be chosen
-    assert np.array_equal(np.asarray(Image.open(settled.selected_path(3))), made[best].permute(1, 2, 0).numpy())
+    expected = made[best].permute(1, 2, 0).numpy()
+    assert np.array_equal(np.asarray(Image.open(settled.repaired_path(3))), expected)
+    settled.repaired_path(3).unlink()
+    replace_images(settled, indices, np.array([3]))  # no candidate is yellow, so all of them may be chosen
+    assert np.array_equal(np.asarray(Image.open(settled.repaired_path(3))), expected)

@@ -78,7 +78,7 @@ def test_predictions_are_pooled_over_the_anomalous_samples_of_a_label() -> None:
 
 
 def wavering() -> tuple[np.ndarray, np.ndarray]:
-    """Label 2 of five: 12 samples turn into 0, 3 into a mixture, 5 stay; of the others two each waver. And one unusable.
+    """Label 2 of five: 12 samples turn into 0, 3 into a mixture, 5 stay; of the others two each waver. One is unusable.
 
     Returns:
         Given labels, and predictions of all but the last.

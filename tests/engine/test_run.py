@@ -1,0 +1,90 @@
+"""Columns, facts and costs of a run, as its stages leave them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import FakeModels, fake_run, provide
+
+from elixir.data.columns import Columns
+from elixir.engine.local import execute
+from elixir.engine.run import Run
+from elixir.engine.stage import MapStage
+from elixir.errors import ElixirError
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Five samples, of which the second is not usable."""
+    usable = np.arange(5) != 1
+    models = FakeModels(lambda name, images: (np.zeros(0), np.zeros(0)))
+    return fake_run(tmp_path, np.zeros(5, int), ["a"], np.zeros((4, 3, 4, 4), np.uint8), models, usable=usable)
+
+
+def test_where_a_stage_has_not_looked_a_column_has_a_fill_value(run: Run):
+    provide(
+        run,
+        np.array([0, 3]),
+        score=np.array([0.5, 1], np.float32),
+        label=np.array([7, 8], np.int32),
+        flag=np.array([True, True]),
+        reason=np.array(["x", "y"], object),
+        pair=np.array([[1, 2], [3, 4]], np.int16),
+    )
+    np.testing.assert_array_equal(run["score"], np.array([0.5, np.nan, np.nan, 1], np.float32))
+    assert run["label"].tolist() == [7, -1, -1, 8]
+    assert run["flag"].tolist() == [True, False, False, True]
+    assert run["reason"].tolist() == ["x", "", "", "y"]
+    assert run["pair"].tolist() == [[1, 2], [-1, -1], [-1, -1], [3, 4]]
+    assert [run[name].dtype for name in ("score", "label", "flag", "pair")] == [np.float32, np.int32, bool, np.int16]
+
+
+def test_columns_of_the_source_have_a_value_for_every_sample_of_it(run: Run):
+    assert run["source_usable"].tolist() == [True, False, True, True, True]
+    assert len(run) == 4
+
+
+def test_a_column_that_no_stage_has_provided_is_named(run: Run):
+    with pytest.raises(ElixirError, match="no stage has provided 'tile'; a stage that does must come earlier"):
+        run["tile"]
+
+
+def test_columns_and_facts_are_found_again(run: Run):
+    run.facts["found"] = {"a": 1}
+    provide(run, tile=np.arange(4))
+    again = Run(run.folder, run.source, run.purifier)
+    assert again["tile"].tolist() == [0, 1, 2, 3]
+    assert again.facts["found"] == {"a": 1}
+    assert list(again.meter.costs) == ["before-source_usable", "before-tile"]
+
+
+@dataclass
+class Doubles(MapStage):
+    """A stage of a plug-in, with a name of its own; it looks at every second sample."""
+
+    name = "doubles"
+
+    def indices(self, run: Run) -> np.ndarray:
+        return np.arange(0, len(run), 2)
+
+    def process(self, run: Run, indices: np.ndarray) -> Columns:
+        return {"double": 2 * indices}
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 256])
+def test_a_map_stage_writes_in_parts_and_goes_on(run: Run, batch_size: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("elixir.engine.local.PART", 1)
+    run.batch_size = batch_size
+    run.meter.start("doubles")
+    run.write_part("doubles", 0, np.array([0]), {"double": np.array([99])})  # an interrupted run has left this
+    execute(run, Doubles())
+    assert run["double"].tolist() == [99, -1, 4, -1]
+    execute(run, Doubles())
+    assert run.has("doubles")
+
+
+def test_a_stage_that_looks_at_no_sample_provides_its_columns_too(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Doubles, "indices", lambda self, run: np.arange(0))
+    execute(run, Doubles())
+    assert run["double"].tolist() == [-1] * 4
