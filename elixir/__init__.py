@@ -1,12 +1,11 @@
-"""Find and repair backdoor-poisoned samples in labelled image datasets."""
+"""Find and repair backdoor-poisoned samples in labelled image datasets; see `elixir.api` for all functions."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
-    from elixir.api import sanitize, scan
-    from elixir.data.restore import restore
+    from elixir.api import restore, sanitize, scan
     from elixir.errors import ElixirError
     from elixir.pipeline import Pipeline
     from elixir.result import Result
@@ -17,9 +16,7 @@ _HOMES = {
     "ElixirError": "elixir.errors",
     "Pipeline": "elixir.pipeline",
     "Result": "elixir.result",
-    "restore": "elixir.data.restore",
-    "sanitize": "elixir.api",
-    "scan": "elixir.api",
+    **dict.fromkeys(("restore", "sanitize", "scan"), "elixir.api"),
 }
 
 

@@ -1,16 +1,43 @@
-"""The two calls that most programs need."""
+"""Everything that the command line does, as typed functions."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
+from elixir.certification.certify import Settings as CertificationSettings
+from elixir.certification.certify import certify_dataset
+from elixir.data.io import RUN_FOLDER, read_json, writing
+from elixir.data.open import open_source, refuse_overlap
+from elixir.data.restore import restore
+from elixir.data.source import find_class
+from elixir.data.workdir import locked
 from elixir.errors import ElixirError
+from elixir.evaluation.denoising import Denoising, compare_denoisers
+from elixir.evaluation.outcome import Outcome, train_and_attack
+from elixir.evaluation.poisoning import UNATTACKED, pipelines, poisonings
+from elixir.evaluation.report import write_page
+from elixir.evaluation.results import Row, read_rows
+from elixir.evaluation.trial import Experiment
+from elixir.evaluation.truth import Recovery, attack_of, attacked_classes, read_truth, recovery
+from elixir.models.device import choose_device
+from elixir.models.features import load_perceptual
+from elixir.models.weights import sha256_of
+from elixir.options import RunOptions, TableOptions
 from elixir.pipeline import Pipeline
-from elixir.result import Result
+from elixir.purify import PurifiedImages, purify_images
+from elixir.registry import find
+from elixir.result import Result, read_result
+from elixir.robustness.measure import Settings as RobustnessSettings
+from elixir.robustness.measure import measure_robustness
+
+__all__ = ["certify", "denoise", "evaluate", "poison", "purify", "restore", "robustness", "sanitize", "scan", "score"]
+
+AttackSettings = Mapping[str, object]
+"""Parameters of an attack, by name."""
 
 
 def sanitize(
@@ -19,25 +46,29 @@ def sanitize(
     *,
     pipeline: str | Path | Pipeline = "dataelixir",
     settings: Mapping[str, object] | None = None,
-    **options: Any,
+    policy: str = "relabel",
+    to: str | None = None,
+    **options: Unpack[RunOptions],
 ) -> Result:
     """Find poisoned samples, repair them and write the cleaned dataset to `dst`.
 
     Args:
         src: class-per-folder tree, Hugging Face dataset (folder, parquet, hub name or object) or torch dataset.
-        dst: folder to make.
+        dst: folder to make; must not exist or be empty, unless `overwrite`.
         pipeline: recipe name, TOML file or a `Pipeline`.
-        settings: "stage.key" -> value, over the recipe's own; not together with a `Pipeline` object.
-        options: see `Pipeline.run`.
+        settings: "stage.key" or "thresholds.key" -> value, over the recipe's own; not together with a `Pipeline`.
+        policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
+        to: "folder", "hf" or "parquet"; the kind of `src` by default.
+        options: see `RunOptions`.
 
     Raises:
         ElixirError: something is unusable; nothing has been written to `dst`.
 
     Example:
         result = sanitize("poisoned/", "clean/")
-        result.targets, result.counts, result.dataset(), result.model
+        result.attacked, result.counts, result.dataset(), result.model
     """
-    return _chosen(pipeline, settings).run(src, dst, **options)
+    return _pipeline(pipeline, settings).run(src, dst, policy=policy, to=to, **options)
 
 
 def scan(
@@ -46,7 +77,7 @@ def scan(
     *,
     pipeline: str | Path | Pipeline = "dataelixir",
     settings: Mapping[str, object] | None = None,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> Result:
     """Find poisoned samples and write no dataset.
 
@@ -55,12 +86,12 @@ def scan(
         dst: folder for the findings; by default they are only returned.
         pipeline: as for `sanitize`.
         settings: as for `sanitize`.
-        options: see `Pipeline.run`.
+        options: see `RunOptions`.
 
     Raises:
         ElixirError: something is unusable.
     """
-    chosen = _chosen(pipeline, settings).without_dataset()
+    chosen = _pipeline(pipeline, settings).without_dataset()
     if dst is None and options.get("resume"):
         raise ElixirError("without a folder for the findings nothing is kept to go on with; name one with -o")
     if dst is not None:
@@ -69,9 +100,332 @@ def scan(
         return replace(chosen.run(src, Path(folder) / "scan", **options), path=None)
 
 
-def _chosen(pipeline: str | Path | Pipeline, settings: Mapping[str, object] | None) -> Pipeline:
+def purify(
+    src: Any,
+    dst: str | Path,
+    *,
+    purifier: str = "impure",
+    sigma: float | None = None,
+    prior: str | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    resume: bool = False,
+    quiet: bool = True,
+    **table: Unpack[TableOptions],
+) -> PurifiedImages:
+    """Clean plain images of adversarial perturbations, as a classifier meets them; PNGs of the same names in `dst`.
+
+    Args:
+        src: any folder of images, or a dataset.
+        dst: folder to make.
+        purifier: registered name.
+        sigma: noise in [0,1] pixel units; by default none for purifiers that can do without, 0.1 for others.
+        prior: weights of the purifier: file, folder or hub name.
+        device: see `RunOptions`.
+        seed: of the noise.
+        resume: go on with an interrupted run of the same settings.
+        quiet: no progress.
+        table: see `TableOptions`.
+
+    Raises:
+        ElixirError: something is unusable, or the disk is full.
+    """
+    source = open_source(src, labelled=False, **table)
+    loaded = find("purifiers", purifier)(prior, choose_device(device))
+    settings: dict[str, object] = {"purifier": purifier, "prior": prior, "prior_sha256": sha256_of(prior)}
+    return purify_images(source, Path(dst), loaded, sigma, seed, settings, resume, quiet)
+
+
+def poison(
+    src: Any,
+    dst: str | Path,
+    attack: str,
+    target: str | None = None,
+    *,
+    all_to_all: bool = False,
+    rate: float = 0.1,
+    rate_of: str | None = None,
+    select: str | None = None,
+    settings: AttackSettings | None = None,
+    seed: int = 0,
+    quiet: bool = True,
+    **table: Unpack[TableOptions],
+) -> Any:
+    """Write a poisoned copy of a dataset to `dst`, for experiments, and the truth beside it.
+
+    Args:
+        src: as for `sanitize`.
+        dst: folder to make; a dataset of the kind of `src` is written there.
+        attack: registered name.
+        target: class that the trigger is to stand for, by name or number.
+        all_to_all: instead of a target: every class becomes the next one.
+        rate: share of samples to poison, in [0,1].
+        rate_of: what the rate is a share of: "dataset" or "class"; by the attack's kind by default.
+        select: what may be poisoned: "any", "non_target" or "target"; likewise.
+        settings: parameters of the attack.
+        seed: of the choice of samples.
+        quiet: no progress.
+        table: see `TableOptions`.
+
+    Returns:
+        An `elixir.attacks.poison.Poisoned`.
+
+    Raises:
+        ElixirError: something is unusable.
+    """
+    _check_target(target, all_to_all)
+    made = find("attacks", attack).configure(settings or {})
+    source = open_source(src, **table)
+    return made.poison_dataset(source, dst, target, rate=rate, rate_of=rate_of, select=select, seed=seed, quiet=quiet)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a cleaned dataset is worth.
+
+    Attributes:
+        dataset: where it is.
+        recovery: what the run did against the truth; None without a truth or a run.
+        outcomes: what fresh classifiers have learned from it, one for each seed.
+    """
+
+    dataset: str
+    recovery: Recovery | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        described: dict[str, Any] = {"dataset": self.dataset, **(asdict(self.recovery) if self.recovery else {})}
+        return described | ({"outcomes": [asdict(each) for each in self.outcomes]} if self.outcomes else {})
+
+
+def score(
+    dst: str | Path,
+    *,
+    truth: str | Path | None = None,
+    test: str | None = None,
+    attack: str | None = None,
+    target: str | None = None,
+    settings: AttackSettings | None = None,
+    seeds: int = 3,
+    quiet: bool = True,
+) -> Score:
+    """Compare a result with the truth, and train fresh classifiers on it.
+
+    Args:
+        dst: what `sanitize` has written; any dataset where only classifiers are trained.
+        truth: the file that `poison` has written.
+        test: clean test set to train for.
+        attack: on the test set; that of the truth by default.
+        target: class that its trigger stands for, likewise.
+        settings: parameters of `attack`.
+        seeds: fresh classifiers to train.
+        quiet: no progress.
+
+    Raises:
+        ElixirError: something is unusable, or neither truth nor test is given.
+    """
+    if truth is None and test is None:
+        raise ElixirError("give --truth to compare with, --test to train for, or both")
+    if attack is None and (target is not None or settings):
+        raise ElixirError("--target and --set are about the attack that --attack names")
+    dst = Path(dst)
+    found, outcomes = None, []
+    if truth is not None and (test is None or (dst / RUN_FOLDER).is_dir()):
+        found = recovery(read_result(dst).table, read_truth(Path(truth)))
+    if test is not None:
+        train, classes = open_source(dst, **_columns_of(dst)), None
+        if attack is not None and target is not None:
+            target = train.classes[find_class(train, target)]
+            made = find("attacks", attack).configure(settings or {})
+        elif attack is None and truth is not None:
+            made, target = attack_of(Path(truth))
+            classes = attacked_classes(Path(truth))
+        else:
+            raise ElixirError("--test needs --truth, or --attack and --target")
+        tests = open_source(test, usual="test")
+        outcomes = train_and_attack(train, tests, made, target, list(range(seeds)), quiet=quiet, classes=classes)
+    return Score(str(dst), found, outcomes)
+
+
+def evaluate(
+    train: str,
+    test: str,
+    folder: str | Path,
+    *,
+    target: str | None = None,
+    all_to_all: bool = False,
+    attacks: Sequence[tuple[str, AttackSettings]] = (("all", {}),),
+    rates: Sequence[float] = (0.1, 0.01),
+    clean_label_rates: Sequence[float] = (0.8, 0.2),
+    defences: Sequence[str] | None = None,
+    settings: Mapping[str, object] | None = None,
+    subset: int | None = None,
+    seeds: int = 1,
+    device: str = "auto",
+    seed: int = 0,
+    quiet: bool = True,
+    on_trial: Callable[[str], None] = lambda name: None,
+) -> list[Row]:
+    """Poison, clean, train and attack, for every attack, rate and defence; goes on where it was interrupted.
+
+    Args:
+        train: clean training set to poison.
+        test: clean test set.
+        folder: for the results, one JSON file a trial, and a page of all.
+        target: class that the trigger is to stand for.
+        all_to_all: instead of a target: every class becomes the next one.
+        attacks: names with parameters; "all" for every attack, "none" for the set as it is.
+        rates: shares of the dataset.
+        clean_label_rates: shares of the target class, for clean-label attacks.
+        defences: recipes and baselines, "all-baselines"; "none" and "dataelixir" by default.
+        settings: of the recipes, "stage.key" or "thresholds.key" -> value.
+        subset: let recipes look at so many samples only, and train nothing on them.
+        seeds: fresh classifiers to train on each outcome.
+        device: see `RunOptions`.
+        seed: of the attack and the defence.
+        quiet: no progress.
+        on_trial: called with the name of each trial before it begins.
+
+    Returns:
+        All trials of the folder.
+
+    Raises:
+        ElixirError: something is unusable, or the folder is of another experiment.
+    """
+    folder, recipe_settings = Path(folder), dict(settings or {})
+    if any(name != UNATTACKED for name, _ in attacks):
+        _check_target(target, all_to_all)
+    named = [(name, dict(parameters)) for name, parameters in attacks]
+    attacked = poisonings(named, rates, clean_label_rates, all_to_all)
+    chosen = pipelines(defences or (["dataelixir"] if subset else ["none", "dataelixir"]), recipe_settings, subset)
+    experiment = Experiment(
+        train, test, target, seeds, seed, subset, recipe_settings, choose_device(device), folder, quiet
+    )
+    for source in (open_source(train), open_source(test, usual="test")):
+        refuse_overlap(source, folder, around=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for poisoning in attacked:
+        for name in chosen:
+            on_trial(f"{poisoning.name}, {name}")
+            experiment.run(poisoning, name)
+            with locked(folder / "work" / "results.lock", wait=True):
+                write_page(folder / "results.html", [read_rows(folder)])
+    return read_rows(folder)
+
+
+def certify(
+    test: Any,
+    folder: str | Path,
+    settings: CertificationSettings,
+    *,
+    device: str = "auto",
+    quiet: bool = True,
+    **table: Unpack[TableOptions],
+) -> dict[str, Any]:
+    """Certify a classifier behind a purifier by randomized smoothing; goes on where it was interrupted.
+
+    Args:
+        test: clean test set, of any kind that `sanitize` takes.
+        folder: for the results.
+        settings: classifier, purifier, noise levels, draws and seed.
+        device: see `RunOptions`.
+        quiet: no progress.
+        table: see `TableOptions`.
+
+    Returns:
+        See `certify_dataset`.
+
+    Raises:
+        ElixirError: something is unusable.
+    """
+    source = open_source(test, usual="test", **table)
+    return certify_dataset(source, Path(folder), settings, choose_device(device), quiet)
+
+
+def robustness(
+    test: Any,
+    folder: str | Path,
+    settings: RobustnessSettings,
+    *,
+    device: str = "auto",
+    quiet: bool = True,
+    **table: Unpack[TableOptions],
+) -> dict[str, Any]:
+    """Attack a classifier behind purifiers; goes on where it was interrupted.
+
+    Args:
+        test: clean test set, of any kind that `sanitize` takes.
+        folder: for the results.
+        settings: classifier, purifiers, attacks, budgets and seed.
+        device: see `RunOptions`.
+        quiet: no progress.
+        table: see `TableOptions`.
+
+    Returns:
+        See `measure_robustness`.
+
+    Raises:
+        ElixirError: something is unusable.
+    """
+    source = open_source(test, usual="test", **table)
+    return measure_robustness(source, Path(folder), settings, choose_device(device), quiet)
+
+
+def denoise(
+    src: Any,
+    *,
+    against: Sequence[str] = (),
+    sigmas: Sequence[float] = (0.075, 0.15, 0.26, 0.4),
+    count: int = 500,
+    purifier: str = "prior",
+    prior: str | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    quiet: bool = True,
+    **table: Unpack[TableOptions],
+) -> list[Denoising]:
+    """Measure how near a purifier leads noisy images to the clean ones, beside classical denoisers.
+
+    Args:
+        src: as for `sanitize`.
+        against: "bm3d", "nlm".
+        sigmas: noise levels in [0,1] pixel units.
+        count: number of images.
+        purifier: registered name.
+        prior: weights of the purifier: file, folder or hub name.
+        device: see `RunOptions`.
+        seed: of the choice of images and the noise.
+        quiet: no progress.
+        table: see `TableOptions`.
+
+    Raises:
+        ElixirError: something is unusable.
+    """
+    loaded = find("purifiers", purifier)(prior, choose_device(device))
+    perceptual = load_perceptual(None, choose_device("cpu"))
+    source = open_source(src, **table)
+    return list(compare_denoisers(source, loaded, against, sigmas, count, seed, quiet, perceptual))
+
+
+def _pipeline(pipeline: str | Path | Pipeline, settings: Mapping[str, object] | None) -> Pipeline:
     if not isinstance(pipeline, Pipeline):
         return Pipeline.from_recipe(pipeline, settings)
     if settings:
         raise ElixirError("settings are for a recipe; a Pipeline has its own: set pipeline[STAGE].KEY")
     return pipeline
+
+
+def _columns_of(dst: Path) -> TableOptions:
+    """Columns and split of a table that `sanitize` has written."""
+    settings = dst / RUN_FOLDER / "run.json"
+    config = read_json(settings, "sanitize again") if settings.exists() else {}
+    if config.get("to", "folder") == "folder":
+        return {}
+    return TableOptions(image=config.get("image"), label=config.get("label"), split=config.get("split"))
+
+
+def _check_target(target: str | None, all_to_all: bool) -> None:
+    if (target is None) != all_to_all:
+        raise ElixirError("give --target CLASS, or --all-to-all")

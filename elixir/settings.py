@@ -53,6 +53,7 @@ class Settings:
     A field gets its range from an annotation such as `Count`. What else an object keeps begins with an underscore.
     """
 
+    name: ClassVar[str]
     what: ClassVar[str] = ""
     """What the object is, for messages."""
 

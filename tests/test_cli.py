@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -136,11 +137,11 @@ def test_one_class_only(spots: Path, monkeypatch, capsys):
             "--test needs --truth, or --attack and --target",
         ),
         (["score", "{src}", "--truth", "{src}"], "findings.json"),
-        (["train-impure", "{src}", "-o", "{out}", "--stage", "pretrain"], "must end with .safetensors"),
-        (["train-impure", "{src}", "-o", "{out}", "--stage", "pretrain", "--initial", "a"], "leave out --initial"),
-        (["train-impure", "{src}", "-o", "{out}", "--stage", "pretrain", "--size", "40"], "too small"),
-        (["train-impure", "{src}", "-o", "{out}", "--stage", "finetune"], "with --initial"),
-        (["train-impure", "{src}", "-o", "{out}", "--stage", "finetune", "--initial", "a"], "no weight file"),
+        (["train", "impure", "{src}", "-o", "{out}", "--stage", "pretrain"], "must end with .safetensors"),
+        (["train", "impure", "{src}", "-o", "{out}", "--stage", "pretrain", "--initial", "a"], "leave out --initial"),
+        (["train", "impure", "{src}", "-o", "{out}", "--stage", "pretrain", "--size", "40"], "too small"),
+        (["train", "impure", "{src}", "-o", "{out}", "--stage", "finetune"], "with --initial"),
+        (["train", "impure", "{src}", "-o", "{out}", "--stage", "finetune", "--initial", "a"], "no weight file"),
     ],
 )
 def test_mistakes_are_explained(shapes: Path, tmp_path: Path, monkeypatch, capsys, arguments, message):
@@ -156,7 +157,7 @@ def test_mistakes_are_explained(shapes: Path, tmp_path: Path, monkeypatch, capsy
 def test_text_of_strangers_is_shown_as_it_is(tmp_path: Path, monkeypatch, capsys):
     assert elixir(monkeypatch, "scan", tmp_path / "\x1b]0;:cat:a") == 1
     assert r"/\x1b]0;:cat:a does not exist" in capsys.readouterr().err
-    assert elixir(monkeypatch, "report", tmp_path / "\x1b]0;:cat:") == 1
+    assert elixir(monkeypatch, "report", "results", tmp_path / "\x1b]0;:cat:") == 1
     assert r"/\x1b]0;:cat:" in capsys.readouterr().err
     out.print(":cat: a:100:b [b]")
     assert capsys.readouterr().out == ":cat: a:100:b [b]\n"
@@ -274,9 +275,9 @@ def test_attacks_are_listed_with_their_parameters(monkeypatch, capsys):
         ),
         (("poison", "TRAIN", "-o", "OUT", "--attack", "sig", "--all-to-all"), "sig needs one target class"),
         (("poison", "TRAIN", "-o", "OUT", "--attack", "ssba", "--target", "spot", "--set", "bit=3"), "mean 'bits'"),
-        (("report", "TRAIN"), "holds no results of `elixir evaluate`"),
+        (("report", "results", "TRAIN"), "holds no results of `elixir evaluate`"),
         (
-            ("evaluate", "TRAIN", "--test", "TRAIN", "-o", "OUT", "--target", "spot", "--set", "refine.treshold=.6"),
+            ("evaluate", "TRAIN", "--test", "TRAIN", "-o", "OUT", "--target", "spot", "--set", "thresholds.treshold=.6"),
             "no setting 'treshold'",
         ),
         (
@@ -309,19 +310,49 @@ def test_recipes_are_listed_with_their_settings(monkeypatch, capsys):
     shown = [line.strip() for line in told.splitlines() if line.startswith("  ") and " = " in line]
     pipeline = Pipeline.from_recipe("impure", parse_settings([line.replace(" = ", "=", 1) for line in shown]))
     assert pipeline.describe() == Pipeline.from_recipe("impure").describe()
-    assert len(shown) == sum(map(len, pipeline.describe()["stages"].values()))
+    described = pipeline.describe()
+    assert len(shown) == sum(map(len, [*described["stages"].values(), described["thresholds"]]))
     assert elixir(monkeypatch, "recipes", "impur") == 1
     assert "did you mean 'impure'" in capsys.readouterr().err
 
 
 def test_help_and_readme_know_every_command():
-    output = CliRunner().invoke(cli.app, ["--help"]).output
     readme = (Path(__file__).parents[1] / "README.md").read_text()
-    commands = get_command(cli.app).commands  # type: ignore[attr-defined]
+    top = get_command(cli.app).commands  # type: ignore[attr-defined]
+    groups = {(): top, **{(name,): group.commands for name, group in top.items() if hasattr(group, "commands")}}
+    commands = [(*group, name) for group, members in groups.items() for name in members if (name,) not in groups]
     assert len(commands) == 20
     for command in commands:
-        assert re.search(rf"^\W*{command}\s", output, re.MULTILINE), command
-        assert re.search(rf"elixir {command}\b", readme), command
+        output = CliRunner().invoke(cli.app, [*command[:-1], "--help"]).output
+        assert re.search(rf"^\W*{command[-1]}\s", output, re.MULTILINE), command
+        assert re.search(rf"elixir {' '.join(command)}\b|\btrain {command[-1]}\b", readme), command
+
+
+def test_help_of_every_command_has_an_example_that_it_understands():
+    top = get_command(cli.app).commands  # type: ignore[attr-defined]
+    for name, command in top.items():
+        for each in getattr(command, "commands", {name: command}).values():
+            words = shlex.split(each.epilog.removeprefix("Example: "))
+            assert words[:2] == ["elixir", name]
+            each.make_context(name, words[2 + (each.name != name) :])
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands_and_options(shell: str):
+    words = {
+        "COMP_WORDS": "elixir sanitize --poli",
+        "COMP_CWORD": "2",
+        "_TYPER_COMPLETE_ARGS": "elixir sanitize --poli",
+    }
+    environment = {
+        **os.environ,
+        **words,
+        "_ELIXIR_COMPLETE": f"complete_{shell}",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
+    program = [sys.executable, "-c", "import sys; sys.argv = ['elixir']; from elixir.cli import main; main()"]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=120)
+    assert "--policy" in done.stdout
 
 
 def test_settings_are_parsed_as_toml_or_text():

@@ -13,18 +13,19 @@ import typer
 from rich.console import Console
 
 import elixir
-from elixir.cli import certification, cleaning, experiments, priors, recipes, robustness
+from elixir.cli import catalog, cleaning, experiments, measuring, reports, training
 from elixir.data.paths import printable
 from elixir.errors import ElixirError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (cleaning, recipes, experiments, priors, certification, robustness):
+for group in (cleaning, catalog, experiments, measuring):
     app.add_typer(group.app)
+app.add_typer(training.app, name="train")
+app.add_typer(reports.app, name="report")
 
 GO_ON = "the same command goes on from here, with --resume where it has that option"
 

@@ -2,67 +2,45 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 
 from elixir.cli import options as opt
-from elixir.cli.options import out, parse_settings
+from elixir.cli.options import command, out, parse_settings, print_json
 from elixir.data.paths import printable
+from elixir.options import RunOptions, TableOptions
+
+if TYPE_CHECKING:
+    from elixir.result import Result
 
 app = typer.Typer()
 
 
-@app.command()
+@command(app, "elixir sanitize photos/ -o clean/")
 def sanitize(
     src: opt.Source,
     dst: opt.Folder,
     pipeline: opt.Recipe = "dataelixir",
     settings: opt.Settings = None,
-    reference: opt.Reference = None,
-    prior: opt.Prior = None,
-    device: opt.Device = "auto",
-    seed: opt.Seed = 0,
     policy: Annotated[str, typer.Option(help="Poisoned samples: relabel, drop or quarantine.")] = "relabel",
     to: Annotated[str | None, typer.Option(help="Kind of DST: folder, hf or parquet; as SRC by default.")] = None,
-    batch_size: opt.BatchSize = 256,
-    image: opt.Image = None,
-    label: opt.Label = None,
-    split: opt.Split = None,
-    resume: opt.Resume = False,
-    overwrite: opt.Overwrite = False,
-    quiet: opt.Quiet = False,
     as_json: opt.Json = False,
+    **options: Unpack[RunOptions],
 ) -> None:
     """Write a clean copy of SRC to DST, with the evidence in DST/.elixir."""
-    from elixir.api import sanitize as run
+    from elixir import api
 
-    result = run(
-        src,
-        dst,
-        pipeline=pipeline,
-        settings=parse_settings(settings or []),
-        reference=reference,
-        prior=prior,
-        device=device,
-        seed=seed,
-        policy=policy,
-        to=to,
-        batch_size=batch_size,
-        image=image,
-        label=label,
-        split=split,
-        resume=resume,
-        overwrite=overwrite,
-        quiet=quiet or as_json,
+    quiet = options.get("quiet", False)
+    options["quiet"] = quiet or as_json
+    result = api.sanitize(
+        src, dst, pipeline=pipeline, settings=parse_settings(settings), policy=policy, to=to, **options
     )
     _render(result, quiet, as_json)
 
 
-@app.command()
+@command(app, "elixir scan photos/ --json")
 def scan(
     src: opt.Source,
     dst: Annotated[
@@ -70,57 +48,33 @@ def scan(
     ] = None,
     pipeline: opt.Recipe = "dataelixir",
     settings: opt.Settings = None,
-    reference: opt.Reference = None,
-    prior: opt.Prior = None,
-    device: opt.Device = "auto",
-    seed: opt.Seed = 0,
-    batch_size: opt.BatchSize = 256,
-    image: opt.Image = None,
-    label: opt.Label = None,
-    split: opt.Split = None,
-    resume: opt.Resume = False,
-    overwrite: opt.Overwrite = False,
-    quiet: opt.Quiet = False,
     as_json: opt.Json = False,
+    **options: Unpack[RunOptions],
 ) -> None:
     """Look for poisoned samples in SRC and write no dataset."""
-    from elixir.api import scan as run
+    from elixir import api
 
-    result = run(
-        src,
-        dst,
-        pipeline=pipeline,
-        settings=parse_settings(settings or []),
-        reference=reference,
-        prior=prior,
-        device=device,
-        seed=seed,
-        batch_size=batch_size,
-        image=image,
-        label=label,
-        split=split,
-        resume=resume,
-        overwrite=overwrite,
-        quiet=quiet or as_json,
-    )
+    quiet = options.get("quiet", False)
+    options["quiet"] = quiet or as_json
+    result = api.scan(src, dst, pipeline=pipeline, settings=parse_settings(settings), **options)
     _render(result, quiet, as_json)
 
 
-@app.command()
+@command(app, "elixir restore clean/ -o photos-again/")
 def restore(
     dst: Annotated[Path, typer.Argument(metavar="DST", help="What `elixir sanitize` has written.")],
     original: Annotated[Path, typer.Option("--output", "-o", metavar="ORIGINAL", help="Folder to make.")],
     quiet: opt.Quiet = False,
 ) -> None:
     """Rebuild the input of a sanitization from its output."""
-    from elixir.data.restore import restore as run
+    from elixir import api
 
-    count = run(dst, original)
+    count = api.restore(dst, original)
     if not quiet:
         out.print(f"{count} samples restored to {original}")
 
 
-@app.command()
+@command(app, "elixir purify uploads/ -o purified/ --purifier prior --sigma .1")
 def purify(
     src: Annotated[str, typer.Argument(metavar="IMAGES", help="Any folder of images, or a dataset.")],
     folder: opt.Folder,
@@ -132,23 +86,25 @@ def purify(
     prior: opt.Prior = None,
     device: opt.Device = "auto",
     seed: opt.Seed = 0,
-    image: opt.Image = None,
-    label: opt.Label = None,
-    split: opt.Split = None,
     resume: opt.Resume = False,
     quiet: opt.Quiet = False,
+    **table: Unpack[TableOptions],
 ) -> None:
     """Clean plain images, as a classifier meets them, of adversarial perturbations; PNGs of the same names in DST."""
-    from elixir.data.open import open_source
-    from elixir.models.device import choose_device
-    from elixir.models.weights import sha256_of
-    from elixir.purify import purify_images
-    from elixir.registry import find
+    from elixir import api
 
-    source = open_source(src, image=image, label=label, split=split, labelled=False)
-    loaded = find("purifiers", purifier)(prior, choose_device(device))
-    names: dict[str, object] = {"purifier": purifier, "prior": prior, "prior_sha256": sha256_of(prior)}
-    done = purify_images(source, folder, loaded, sigma, seed, names, resume, quiet)
+    done = api.purify(
+        src,
+        folder,
+        purifier=purifier,
+        sigma=sigma,
+        prior=prior,
+        device=device,
+        seed=seed,
+        resume=resume,
+        quiet=quiet,
+        **table,
+    )
     for id, reason in done.damaged.items():
         typer.echo(f"{printable(id)}: {printable(reason)}", err=True)
     if not quiet:
@@ -156,7 +112,7 @@ def purify(
         out.print(f"{done.written} images written to {folder}{left_out}")
 
 
-@app.command()
+@command(app, "elixir demo")
 def demo(
     folder: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Keep all files here.")] = None,
     seed: opt.Seed = 0,
@@ -168,8 +124,8 @@ def demo(
     run(folder, seed, quiet, out.print)
 
 
-def _render(result: Any, quiet: bool, as_json: bool) -> None:
+def _render(result: Result, quiet: bool, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps(result.as_dict()) + "\n")
+        print_json(result.as_dict())
     elif not quiet:
         out.print(result.summary(), end="")

@@ -1,10 +1,15 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options that several commands have, and settings as they are written on the command line."""
 
 from __future__ import annotations
 
+import inspect
+import json
+import sys
 import tomllib
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 from rich.console import Console
@@ -17,16 +22,29 @@ Source = Annotated[
     str,
     typer.Argument(metavar="SRC", help="Class-per-folder images, Hugging Face dataset folder, parquet, or hub name."),
 ]
+TestSet = Annotated[str, typer.Argument(metavar="TEST", help="Clean test set, of any kind that SRC can be.")]
+Folder = Annotated[Path, typer.Option("--output", "-o", metavar="DST", help="Folder to make.")]
+Results = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")]
+Weights = Annotated[Path, typer.Option("--output", "-o", metavar="FILE.safetensors", help="Weights to write.")]
+Initial = Annotated[Path | None, typer.Option("--initial", metavar="FILE", help="Weights to start from.")]
+Features = Annotated[
+    Path | None, typer.Option("--features", metavar="FILE", help="Classifier for the perceptual distance.")
+]
+TrainingSteps = Annotated[
+    int | None, typer.Option(min=1, help="Training steps; resumes from FILE's checkpoint.", show_default="by stage")
+]
+Size = Annotated[int, typer.Option(min=32, help="Side in pixels at which the images are read.")]
 Recipe = Annotated[str, typer.Option("--pipeline", metavar="NAME|FILE.toml", help="Recipe: a shipped name or a file.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Change one setting; may be repeated.")
 ]
-Reference = Annotated[
-    str | None,
+AttackSettings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the attack.")
+]
+Classifier = Annotated[
+    str,
     typer.Option(
-        "--reference",
-        metavar="MODEL",
-        help="Your own classifier: TorchScript or .safetensors file, timm name, transformers folder.",
+        "--classifier", metavar="MODEL", help="Elixir's .safetensors, TorchScript, timm name, transformers folder."
     ),
 ]
 Prior = Annotated[
@@ -34,28 +52,90 @@ Prior = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides every draw and training.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Samples in flight; has no influence on the result.")]
-Image = Annotated[
-    str | None, typer.Option("--image", metavar="COLUMN", help="Image column of a table, where it cannot be told.")
-]
-Label = Annotated[
-    str | None, typer.Option("--label", metavar="COLUMN", help="Label column of a table, where it cannot be told.")
-]
-Split = Annotated[str | None, typer.Option(help="Split of a dataset with several.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the destination; forget an interrupted run.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Folder = Annotated[Path, typer.Option("--output", "-o", metavar="DST", help="Folder to make.")]
-AttackSettings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the attack.")
-]
+Target = Annotated[str | None, typer.Option(help="Class that the trigger is to stand for.")]
+AllToAll = Annotated[bool, typer.Option("--all-to-all", help="Instead of a target: every class becomes the next one.")]
 
-STAGE_FORM = "STAGE.KEY=VALUE, for example probe.hosts=8"
+SHARED: dict[str, tuple[Any, Any]] = {
+    "image": (
+        Annotated[
+            str | None, typer.Option("--image", metavar="COLUMN", help="Image column of a table, if it cannot be told.")
+        ],
+        None,
+    ),
+    "label": (
+        Annotated[
+            str | None, typer.Option("--label", metavar="COLUMN", help="Label column of a table, if it cannot be told.")
+        ],
+        None,
+    ),
+    "split": (Annotated[str | None, typer.Option(help="Split of a dataset with several.")], None),
+    "reference": (
+        Annotated[
+            str | None,
+            typer.Option(
+                "--reference",
+                metavar="MODEL",
+                help="Your own classifier: TorchScript or .safetensors file, timm name, transformers folder.",
+            ),
+        ],
+        None,
+    ),
+    "prior": (Prior, None),
+    "device": (Device, "auto"),
+    "seed": (Seed, 0),
+    "batch_size": (Annotated[int, typer.Option(min=1, help="Samples in flight; has no influence on results.")], 256),
+    "resume": (Resume, False),
+    "overwrite": (
+        Annotated[bool, typer.Option("--overwrite", help="Replace the destination; forget an interrupted run.")],
+        False,
+    ),
+    "quiet": (Quiet, False),
+}
+"""How the options of `elixir.options` are written on the command line, and their defaults."""
+
+STAGE_FORM = "STAGE.KEY=VALUE, for example probe.carriers=8"
 ATTACK_FORM = "KEY=VALUE, for example alpha=0.2"
 
 
-def parse_settings(pairs: list[str], form: str = STAGE_FORM) -> dict[str, object]:
+def command(app: typer.Typer, example: str, name: str | None = None) -> Callable[[Callable[..., None]], None]:
+    """Decorator that makes a function a command; `**options: Unpack[GROUP]` becomes the options of that group.
+
+    Args:
+        app: where it belongs.
+        example: of its use, for `--help`.
+        name: of the command; that of the function by default.
+    """
+
+    def add(function: Callable[..., None]) -> None:
+        signature = inspect.signature(function, eval_str=True)
+        parameters = []
+        for parameter in signature.parameters.values():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                (group,) = get_args(parameter.annotation)
+                parameters += [_shared(option) for option in get_type_hints(group)]
+            else:
+                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+        @wraps(function)
+        def run(**given: Any) -> None:
+            function(**given)
+
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        app.command(name, epilog=f"Example: {example}")(run)
+
+    return add
+
+
+def _shared(option: str) -> inspect.Parameter:
+    annotation, default = SHARED[option]
+    return inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def parse_settings(pairs: list[str] | None, form: str = STAGE_FORM) -> dict[str, object]:
     """Parse "key=value" pairs; values as in TOML, anything else is text.
 
     Args:
@@ -66,7 +146,7 @@ def parse_settings(pairs: list[str], form: str = STAGE_FORM) -> dict[str, object
         ElixirError: no equals sign.
     """
     settings: dict[str, object] = {}
-    for pair in pairs:
+    for pair in pairs or []:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise ElixirError(f"the setting {pair!r} should look like {form}")
@@ -75,3 +155,8 @@ def parse_settings(pairs: list[str], form: str = STAGE_FORM) -> dict[str, object
         except tomllib.TOMLDecodeError:
             settings[key.strip()] = value.strip()
     return settings
+
+
+def print_json(value: Any, indent: int | None = None) -> None:
+    """Print plain values as JSON."""
+    sys.stdout.write(json.dumps(value, indent=indent) + "\n")

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from elixir.api import sanitize, scan
 from elixir.data.open import open_source
 from elixir.data.pixels import cache_pixels
 from elixir.data.source import Source
@@ -185,16 +184,7 @@ def defend(name: str, case: Case, settings: dict[str, object]) -> Cleaned:
     """
     start = time.perf_counter()
     if name not in BASELINES:
-        result = sanitize(
-            case.path,
-            case.folder / "clean",
-            pipeline=name,
-            settings=settings,
-            seed=case.seed,
-            device=str(case.device),
-            quiet=case.quiet,
-            resume=True,
-        )
+        result = _run(Pipeline.from_recipe(name, settings), case, case.path, case.folder / "clean")
         return Cleaned(open_source(case.folder / "clean"), result.table, None, spent(result))
     removed = BASELINES[name](case)
     classes = [*case.source.classes, ""]
@@ -225,17 +215,13 @@ def examine(name: str, case: Case, count: int, settings: dict[str, object]) -> R
         ElixirError: it is no recipe, or it failed.
     """
     rows = np.sort(generator(case.seed, "subset").permutation(len(case.truth))[:count])
-    return scan(
-        Subset(case.source, rows.tolist()),
-        case.folder / "scan",
-        pipeline=name,
-        settings=settings,
-        reference=str(case.model),
-        seed=case.seed,
-        device=str(case.device),
-        quiet=case.quiet,
-        resume=True,
-    )
+    part, pipeline = Subset(case.source, rows.tolist()), Pipeline.from_recipe(name, settings).without_dataset()
+    return _run(pipeline, case, part, case.folder / "scan", reference=case.model)
+
+
+def _run(pipeline: Pipeline, case: Case, src: Any, dst: Path, reference: Path | None = None) -> Result:
+    device = str(case.device)
+    return pipeline.run(src, dst, reference=reference, seed=case.seed, device=device, quiet=case.quiet, resume=True)
 
 
 def spent(result: Result) -> dict[str, Any]:

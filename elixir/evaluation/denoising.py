@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,8 +54,8 @@ class Denoising:
 def compare_denoisers(
     source: Source,
     purifier: Purifier,
-    methods: list[str],
-    sigmas: list[float],
+    methods: Sequence[str],
+    sigmas: Sequence[float],
     count: int,
     seed: int,
     quiet: bool,

@@ -243,10 +243,10 @@ def test_commands(shapes: Path, tmp_path: Path, settings: Settings, monkeypatch,
     assert "| blur | " in capsys.readouterr().out
     readme = tmp_path / "README.md"
     readme.write_text("a\n<!-- robustness -->\nold\n<!-- end of robustness -->\nb\n")
-    assert elixir(monkeypatch, "robust", str(tmp_path / "out"), "--into", str(readme)) == 0
+    assert elixir(monkeypatch, "report", "robust", str(tmp_path / "out"), "--into", str(readme)) == 0
     assert readme.read_text().startswith("a\n<!-- robustness -->\nshapes, eps 8/255, static attacks; 4 images")
     assert readme.read_text().endswith("|\n<!-- end of robustness -->\nb\n")
-    assert elixir(monkeypatch, "robust", str(tmp_path)) == 1
+    assert elixir(monkeypatch, "report", "robust", str(tmp_path)) == 1
     assert "holds no finished measurement" in capsys.readouterr().err
 
 

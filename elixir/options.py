@@ -1,0 +1,44 @@
+"""Options that many functions and commands have, in groups: each is typed and explained here once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypedDict
+
+
+class TableOptions(TypedDict, total=False):
+    """Which part of a table is meant.
+
+    Attributes:
+        image: image column, where it cannot be told from the types.
+        label: label column, likewise.
+        split: of a dataset with several.
+    """
+
+    image: str | None
+    label: str | None
+    split: str | None
+
+
+class RunOptions(TableOptions, total=False):
+    """How a pipeline is run.
+
+    Attributes:
+        reference: the user's own classifier (see `elixir.models.external.load_classifier`).
+        prior: weights of the purifier: file, folder or hub name.
+        device: "auto" (default), "cpu", "cuda", "cuda:1" or "mps".
+        seed: decides every draw and training; 0 by default.
+        batch_size: samples in flight, 256 by default; has no influence on the result.
+        resume: go on with an interrupted run of the same settings.
+        overwrite: replace what is at the destination, and forget an interrupted run.
+        quiet: no progress; the default of functions, not of commands.
+    """
+
+    reference: str | Path | None
+    prior: str | Path | None
+    device: str
+    seed: int
+    batch_size: int
+    resume: bool
+    overwrite: bool
+    quiet: bool
