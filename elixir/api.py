@@ -1,4 +1,7 @@
-"""Everything that the command line does, as typed functions."""
+"""Everything that the command line does, as typed functions.
+
+Options that are not explained with a function are those of `elixir.options`.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,6 @@ def sanitize(
         settings: "stage.key" or "thresholds.key" -> value, over the recipe's own; not together with a `Pipeline`.
         policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
         to: "folder", "hf" or "parquet"; the kind of `src` by default.
-        options: see `RunOptions`.
 
     Raises:
         ElixirError: something is unusable; nothing has been written to `dst`.
@@ -82,11 +84,7 @@ def scan(
     """Find poisoned samples and write no dataset.
 
     Args:
-        src: as for `sanitize`.
         dst: folder for the findings; by default they are only returned.
-        pipeline: as for `sanitize`.
-        settings: as for `sanitize`.
-        options: see `RunOptions`.
 
     Raises:
         ElixirError: something is unusable.
@@ -121,11 +119,6 @@ def purify(
         purifier: registered name.
         sigma: noise in [0,1] pixel units; by default none for purifiers that can do without, 0.1 for others.
         prior: weights of the purifier: file, folder or hub name.
-        device: see `RunOptions`.
-        seed: of the noise.
-        resume: go on with an interrupted run of the same settings.
-        quiet: no progress.
-        table: see `TableOptions`.
 
     Raises:
         ElixirError: something is unusable, or the disk is full.
@@ -163,9 +156,6 @@ def poison(
         rate_of: what the rate is a share of: "dataset" or "class"; by the attack's kind by default.
         select: what may be poisoned: "any", "non_target" or "target"; likewise.
         settings: parameters of the attack.
-        seed: of the choice of samples.
-        quiet: no progress.
-        table: see `TableOptions`.
 
     Returns:
         An `elixir.attacks.poison.Poisoned`.
@@ -219,8 +209,6 @@ def score(
         attack: on the test set; that of the truth by default.
         target: class that its trigger stands for, likewise.
         settings: parameters of `attack`.
-        seeds: fresh classifiers to train.
-        quiet: no progress.
 
     Raises:
         ElixirError: something is unusable, or neither truth nor test is given.
@@ -282,9 +270,6 @@ def evaluate(
         settings: of the recipes, "stage.key" or "thresholds.key" -> value.
         subset: let recipes look at so many samples only, and train nothing on them.
         seeds: fresh classifiers to train on each outcome.
-        device: see `RunOptions`.
-        seed: of the attack and the defence.
-        quiet: no progress.
         on_trial: called with the name of each trial before it begins.
 
     Returns:
@@ -330,9 +315,6 @@ def certify(
         test: clean test set, of any kind that `sanitize` takes.
         folder: for the results.
         settings: classifier, purifier, noise levels, draws and seed.
-        device: see `RunOptions`.
-        quiet: no progress.
-        table: see `TableOptions`.
 
     Returns:
         See `certify_dataset`.
@@ -359,9 +341,6 @@ def robustness(
         test: clean test set, of any kind that `sanitize` takes.
         folder: for the results.
         settings: classifier, purifiers, attacks, budgets and seed.
-        device: see `RunOptions`.
-        quiet: no progress.
-        table: see `TableOptions`.
 
     Returns:
         See `measure_robustness`.
@@ -393,12 +372,6 @@ def denoise(
         against: "bm3d", "nlm".
         sigmas: noise levels in [0,1] pixel units.
         count: number of images.
-        purifier: registered name.
-        prior: weights of the purifier: file, folder or hub name.
-        device: see `RunOptions`.
-        seed: of the choice of images and the noise.
-        quiet: no progress.
-        table: see `TableOptions`.
 
     Raises:
         ElixirError: something is unusable.

@@ -173,18 +173,9 @@ class Pipeline:
             src: see `elixir.data.open.open_source`.
             dst: folder to make; must not exist or be empty, unless `overwrite`.
             to: "folder", "hf" or "parquet"; the kind of `src` by default.
-            image: image column of a table, where it cannot be told.
-            label: label column of a table, likewise.
-            split: split of a dataset with several.
-            reference: the user's own classifier (see `elixir.models.external.load_classifier`).
-            prior: weights of the purifier: file, folder or hub name.
-            device: "auto", "cpu", "cuda", "cuda:1", "mps".
-            seed: decides every draw and training.
-            batch_size: samples in flight; has no influence on the result.
             policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
-            resume: go on with an interrupted run of the same settings.
-            overwrite: replace what is at `dst`, and forget an interrupted run.
-            quiet: no progress bars.
+
+        All other options are those of `elixir.options.RunOptions`.
 
         Raises:
             ElixirError: a setting, `src` or `dst` is unusable.

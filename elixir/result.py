@@ -25,22 +25,6 @@ from elixir.models.classifier import SmallResNet, load_small_classifier
 if TYPE_CHECKING:
     import datasets
 
-LABELS_SCHEMA = pa.schema(
-    [
-        ("label", pa.int64()),
-        ("class", pa.string()),
-        ("samples", pa.int64()),
-        ("attacked", pa.bool_()),
-        ("detector", pa.string()),
-        ("test", pa.string()),
-        ("group_size", pa.int64()),
-        ("score", pa.float64()),
-        ("passed", pa.bool_()),
-        ("decides", pa.bool_()),
-        ("evidence", pa.string()),
-    ]
-)
-
 
 @dataclass(frozen=True)
 class AttackedLabel:
@@ -255,7 +239,7 @@ def write_label_reports(path: Path, reports: Sequence[LabelReport]) -> None:
         for test in report.tests
     ]
     with replacing(path, path.with_name(path.name + ".partial")) as partial:
-        pq.write_table(pa.Table.from_pylist(rows, LABELS_SCHEMA), partial)
+        pq.write_table(pa.Table.from_pylist(rows), partial)
 
 
 def _image_files(folder: Path, outputs: list[str]) -> datasets.Dataset:
