@@ -32,7 +32,7 @@ def predicting(folder: Path, given: np.ndarray, classes: str, predicted: np.ndar
     usable = given >= 0
     images = np.zeros((int(usable.sum()), 3, 4, 4), np.uint8)
     run = fake_run(
-        folder, given, list(classes), images, FakeModels(lambda name, images: (images, images)), None, usable
+        folder, given, list(classes), images, FakeModels(lambda name, images: (np.zeros(0), np.zeros(0))), None, usable
     )
     provide(run, predicted=predicted.astype(np.int32))
     return run
