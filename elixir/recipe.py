@@ -93,7 +93,8 @@ def _extended(name: str, table: dict[str, Any]) -> Recipe:
     """The shipped recipe that a table extends; an empty one if it extends none."""
     if "extends" not in table:
         return Recipe(name)
-    if table["extends"] not in _shipped() or table["extends"] == name:
-        known = ", ".join(sorted(set(_shipped()) - {name}))
-        raise ElixirError(f"recipe {name!r} extends {table['extends']!r}, which is no shipped recipe; shipped: {known}")
-    return read_recipe(table["extends"])
+    base, others = table["extends"], sorted(set(_shipped()) - {name})
+    if base not in others:
+        known = ", ".join(others)
+        raise ElixirError(f"recipe {name!r} extends {base!r}, which is no shipped recipe; shipped: {known}")
+    return read_recipe(base)

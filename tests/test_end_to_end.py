@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # minutes on two fre
 QUICK = {
     "reference.least_steps": 150,
     "crossfit.least_steps": 150,
-    "benign.least_steps": 200,
-    "refine.least_steps": 80,
+    "clean_model.least_steps": 200,
+    "flag.least_steps": 80,
 }
 
 
@@ -36,12 +36,12 @@ def test_poisoned_signs_come_back_clean(signs: Path, tmp_path: Path):
     source = open_source(signs)
     done = attack.poison_dataset(source, tmp_path / "poisoned", "stop", rate=0.1, seed=0)
     result = sanitize(done.out, tmp_path / "clean", settings=QUICK)
-    assert [target.name for target in result.targets] == ["stop"]
+    assert [label.name for label in result.attacked] == ["stop"]
     score = recovery(result.table, read_truth(done.truth))
     assert score.tpr >= 0.99
     assert score.relabel_accuracy >= 0.95
     assert score.fpr <= 0.005
-    assert result.calls_per_sample <= 12
+    assert result.nfe_per_sample <= 12
     assert len(result.dataset()) == result.table.num_rows - round(score.removed * score.poisoned)
     before = {row["image"]["bytes"] for row in pq.read_table(next(done.out.glob("*.parquet"))).to_pylist()}
     after = [row["image"]["bytes"] for row in pq.read_table(next((tmp_path / "clean").glob("*.parquet"))).to_pylist()]
@@ -50,6 +50,6 @@ def test_poisoned_signs_come_back_clean(signs: Path, tmp_path: Path):
 
 def test_clean_signs_stay_as_they_are(signs: Path, tmp_path: Path):
     result = scan(signs, tmp_path / "findings", settings=QUICK)
-    assert result.targets == []
+    assert result.attacked == []
     assert result.counts == {"kept": 850}
     assert "no label under attack" in result.summary()

@@ -20,8 +20,9 @@ from elixir.engine.stage import ReduceStage
 from elixir.errors import ElixirError
 from elixir.pipeline import Pipeline
 from elixir.result import Result
-from elixir.stages.emit import EmitStage
 from elixir.stages.index import IndexStage
+from elixir.stages.relabel import poisoned_action, undecided_action
+from elixir.stages.write import WriteStage
 
 NEW = image_bytes(100)
 
@@ -32,19 +33,34 @@ class Judge(ReduceStage):
 
     name = "judge"
 
+    def provides(self) -> tuple[str, ...]:
+        decided = ("poison_score", "flagged", "new_label", "confidence", "action", "reason")
+        return ("labels", "repaired", "repair_sigma", *decided)
+
     def reduce(self, run: Run) -> Columns:
-        count = len(run.readable_rows())
-        verdict = np.array(["undecided", "benign", "poisoned", *["benign"] * count][:count], object)
-        for row in run.readable_rows()[2:3].tolist():
-            run.selected_path(row).parent.mkdir()
-            run.selected_path(row).write_bytes(NEW)
-        run.findings["targets"] = []
-        return {"verdict": verdict, "label": np.zeros(count, np.int16), "suspicion": np.zeros(count, np.float32)}
+        count = len(run)
+        decided = [("kept", "")] * count
+        decided[:1] = [undecided_action(run.policy)]
+        for index in range(count)[2:3]:
+            decided[index] = poisoned_action(run.policy, keeps_label=bool(run.labels[index] == 0))
+            run.repaired_path(index).parent.mkdir()
+            run.repaired_path(index).write_bytes(NEW)
+        run.facts["labels"] = []
+        return {
+            "poison_score": np.zeros(count, np.float32),
+            "flagged": np.ones(count, bool),
+            "new_label": np.zeros(count, np.int32),
+            "confidence": np.full(count, np.nan, np.float32),
+            "action": np.array([action for action, _ in decided], object),
+            "reason": np.array([reason for _, reason in decided], object),
+            "repaired": np.ones(count, bool),
+            "repair_sigma": np.full(count, np.nan, np.float32),
+        }
 
 
 def judged() -> Pipeline:
     """A recipe without networks."""
-    return Pipeline("judged", [IndexStage(), Judge(), EmitStage(verdicts="judge", scores="judge")])
+    return Pipeline("judged", [IndexStage(), Judge(), WriteStage()])
 
 
 def clean(src: Any, dst: Path, **options: Any) -> Result:
@@ -185,7 +201,9 @@ def test_what_appears_at_the_destination_meanwhile_is_not_lost(tmp_path: Path, m
         return judge(self, run)
 
     monkeypatch.setattr(Judge, "reduce", meanwhile)
-    with pytest.raises(ElixirError, match="out has been filled while the run was at work; move it away and"):
+    with pytest.raises(
+        ElixirError, match="out exists and is not empty; it was filled while the run was at work; move it away and"
+    ):
         clean(tmp_path / "in", tmp_path / "out")
     assert (tmp_path / "out" / "precious.txt").read_text() == "mine"
     (tmp_path / "out").rename(tmp_path / "elsewhere")

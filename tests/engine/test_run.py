@@ -8,10 +8,13 @@ import pytest
 from fakes import FakeModels, fake_run, provide
 
 from elixir.data.columns import Columns
+from elixir.data.open import open_source
+from elixir.data.sample_data import TRAIN
 from elixir.engine.local import execute
 from elixir.engine.run import Run
 from elixir.engine.stage import MapStage
 from elixir.errors import ElixirError
+from elixir.purifiers.classical import Identity
 
 
 @pytest.fixture
@@ -88,3 +91,39 @@ def test_a_stage_that_looks_at_no_sample_provides_its_columns_too(run: Run, monk
     monkeypatch.setattr(Doubles, "indices", lambda self, run: np.arange(0))
     execute(run, Doubles())
     assert run["double"].tolist() == [-1] * 4
+
+
+def test_columns_of_a_stage_that_has_not_finished_are_not_provided(run: Run):
+    run.write_part("probe", 0, np.arange(4), {"tile": np.arange(4)})
+    with pytest.raises(ElixirError, match="no stage has provided 'tile'; a stage that does must come earlier"):
+        run["tile"]
+
+
+def test_labels_and_ids_are_those_of_usable_samples(shapes: Path, tmp_path: Path):
+    source = open_source(shapes)
+    usable = np.arange(len(source.samples)) % 3 > 0
+    run = Run(tmp_path / "run", source, Identity())
+    provide(run, np.arange(len(usable)), source_usable=usable)
+    assert len(run) == usable.sum()
+    assert run.labels.tolist() == [source.samples[row].label for row in np.flatnonzero(usable).tolist()]
+    assert run.ids(np.array([1, 4])) == [source.samples[row].id for row in (2, 7)]
+
+
+def test_later_stages_know_better(tmp_path: Path):
+    run = Run(tmp_path / "run", open_source(TRAIN), Identity())
+    for stage, flagged in (("detect", 100), ("flag", 130)):
+        run.meter.start(stage)
+        run.facts["flagged"] = flagged
+        run.finish(stage)
+    again = Run(tmp_path / "run", open_source(TRAIN), Identity())
+    assert again.facts["flagged"] == 130
+    assert list(again.meter.costs) == ["detect", "flag"]
+
+
+def test_damaged_columns_are_named(shapes: Path, tmp_path: Path):
+    run = Run(tmp_path / "run", open_source(shapes), Identity())
+    provide(run, np.arange(9), source_usable=np.ones(9, bool))
+    (part,) = (tmp_path / "run" / "columns").rglob("*.parquet")
+    part.write_bytes(part.read_bytes()[:-20])
+    with pytest.raises(ElixirError, match=r"000000\.parquet cannot be read: .* add --overwrite without --resume"):
+        run["source_usable"]

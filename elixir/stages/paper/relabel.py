@@ -45,7 +45,7 @@ class RelabelAgreedStage(MapStage):
     name = "relabel_agreed"
 
     def requires(self) -> tuple[str, ...]:
-        return (*REPLACES, "flagged", "unanimous", "majority_label", "clean_first_model")
+        return (*REPLACES, "purified", "flagged", "unanimous", "majority_label", "clean_first_model")
 
     def provides(self) -> tuple[str, ...]:
         return ("agreed_label",)
@@ -72,7 +72,7 @@ class RelabelRestStage(MapStage):
     name = "relabel_rest"
 
     def requires(self) -> tuple[str, ...]:
-        return (*REPLACES, "flagged", "unanimous_label", "agreed_label", "clean_model")
+        return (*REPLACES, "purified", "flagged", "unanimous_label", "agreed_label", "clean_model")
 
     def provides(self) -> tuple[str, ...]:
         return ("new_label", "confidence", "action", "reason", "repaired", "repair_sigma")
