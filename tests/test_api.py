@@ -90,6 +90,13 @@ def test_result_is_complete(run: Result):
     assert len(run.dataset()) == sum(row["output"] != "" for row in run.table.to_pylist())
     json.dumps(run.as_dict())
     assert "function evaluations of the purifier a sample" in run.summary()
+    assert [(label.name, label.flagged) for label in run.attacked] == [
+        ("spot", sum(row["flagged"] for row in run.table.to_pylist() if row["class"] == "spot"))
+    ]
+    told = pq.read_table(place(run) / ".elixir" / "labels.parquet").to_pylist()
+    assert {row["class"] for row in told if row["attacked"]} == {"spot"}
+    assert {row["class"] for row in told} == {report.name for report in run.labels} == {"bar", "post", "spot"}
+    assert all(row["poison_score"] > 0 for row in run.table.to_pylist() if row["flagged"])
     assert "spot is under attack" in (place(run) / ".elixir" / "report.html").read_text()
 
 

@@ -3,23 +3,25 @@
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from data.conftest import image_bytes, make_tree, table
 
 from elixir.api import scan
 from elixir.data.columns import Columns
+from elixir.detection.decide import LabelReport, LabelTest
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
 from elixir.errors import ElixirError
 from elixir.pipeline import Pipeline
-from elixir.result import Result
+from elixir.result import AttackedLabel, Result
 from elixir.stages.index import IndexStage
 from elixir.stages.relabel import poisoned_action, undecided_action
 from elixir.stages.write import WriteStage
@@ -89,6 +91,7 @@ def images(*names: str) -> dict[str, bytes]:
     return {name: image_bytes(number) for number, name in enumerate(names)}
 
 
+TEST = ("detector", "test", "group_size", "score", "passed")
 CLASSES = ["cat", "dog/2", ".."]
 
 
@@ -164,6 +167,43 @@ def test_what_could_not_be_copied_is_told(tmp_path: Path) -> None:
     whole = clean(make_tree(tmp_path / "whole", images("cat/a.png", "cat/b.png", "dog/c.png")), tmp_path / "all")
     assert whole.unreadable_files == []
     assert "could not be read" not in whole.summary() + (tmp_path / "all/.elixir/report.html").read_text()
+
+
+def test_what_is_known_about_every_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = LabelTest("spectral_split", "direct", 0, 0.0, False)
+    joint = LabelTest("joint", "direct", 12, 0.31239, True, {"group_transfer": 0.90001})
+    held_out = LabelTest("seed", "holdout", 3, 0.25, False, {"other_label": 0.5})
+    reports = [LabelReport(0, "cat", 2, (split, held_out)), LabelReport(1, "dog", 2, (joint,), joint)]
+    judge = Judge.reduce
+
+    def detect(self: Judge, run: Run) -> Columns:
+        columns = judge(self, run)
+        run.facts["labels"] = [asdict(report) for report in reports]
+        effect = {"residual": 0.5, "difference": 0.25}
+        run.facts["triggers"] = {"1": {"clean_label": True, "kept": "residual", "effect": effect}}
+        return columns
+
+    monkeypatch.setattr(Judge, "reduce", detect)
+    make_tree(tmp_path / "in", images("cat/a.png", "cat/b.png", "dog/c.png", "dog/d.png"))
+    result = clean(tmp_path / "in", tmp_path / "out")
+    assert result.labels == reports
+    assert [report.direct_score for report in result.labels] == [0.0, 0.3124]
+    evidence = {"group_transfer": 0.9, "residual_effect": 0.5, "difference_effect": 0.25}
+    assert result.attacked == [AttackedLabel(1, "dog", 2, 0.3124, "joint", "direct", evidence, clean_label=True)]
+    assert result.as_dict()["attacked"] == [asdict(label) for label in result.attacked]
+    assert "\nunder attack: dog (2 flagged, score 0.312, joint)\n" in result.summary()
+    rows = pq.read_table(tmp_path / "out/.elixir/labels.parquet").to_pylist()
+    assert [(row["label"], row["class"], row["attacked"], row["samples"]) for row in rows] == [
+        (0, "cat", False, 2),
+        (0, "cat", False, 2),
+        (1, "dog", True, 2),
+    ]
+    assert [LabelTest(*(row[name] for name in TEST), json.loads(row["evidence"])) for row in rows] == [
+        split,
+        held_out,
+        joint,
+    ]
+    assert [row["decides"] for row in rows] == [False, False, True]
 
 
 def test_dataset_that_was_changed(tmp_path: Path) -> None:
