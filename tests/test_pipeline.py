@@ -362,11 +362,11 @@ def test_the_stage_of_the_readme_takes_the_place_of_another():
     pipeline = pipeline_of_the_readme({})
     pipeline.check()
     assert "flag" not in pipeline.describe()["stages"]
-    assert pipeline.describe()["stages"]["disagrees"] == {"below": 0.1}
+    assert pipeline.describe()["stages"]["low_confidence"] == {"below": 0.1}
     run = {"reference_logp": np.log([0.99, 0.05])}
-    assert pipeline["disagrees"].reduce(run)["flagged"].tolist() == [False, True]
-    with pytest.raises(ElixirError, match=r"disagrees\.below = 1 is out of range"):
-        pipeline["disagrees"].below = 1
+    assert pipeline["low_confidence"].reduce(run)["flagged"].tolist() == [False, True]
+    with pytest.raises(ElixirError, match=r"low_confidence\.below = 1 is out of range"):
+        pipeline["low_confidence"].below = 1
 
 
 @pytest.mark.slow
@@ -374,7 +374,7 @@ def test_the_stage_of_the_readme_decides_what_is_flagged(shapes: Path, tmp_path:
     quick = FAST | {"reference.epochs": 1, "reference.least_steps": 4}  # learns little, and so disagrees
     result = pipeline_of_the_readme(quick).without_dataset().run(shapes, tmp_path / "out")
     score, flagged = (result.table.column(name).to_numpy() for name in ("poison_score", "flagged"))
-    assert "disagrees" in result.costs
+    assert "low_confidence" in result.costs
     assert flagged.tolist() == (score > 0.9).tolist()
     assert len(np.unique(score)) > 1
 
