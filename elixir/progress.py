@@ -14,11 +14,7 @@ SPEED_OVER = 600
 
 
 class Progress:
-    """One bar for each stage, on standard error.
-
-    Args:
-        quiet: show nothing.
-    """
+    """One bar for each stage, on standard error; none if `quiet`."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -26,12 +22,7 @@ class Progress:
 
     @contextmanager
     def task(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show a bar while the enclosed work runs; yields a function that advances it.
-
-        Args:
-            name: what is being done.
-            total: number of steps.
-        """
+        """Show a bar while the enclosed work runs; yields a function that advances it by a number of steps."""
         if self.quiet:
             yield lambda steps: None
             return

@@ -1,8 +1,4 @@
-"""Plugins found by name: stages, purifiers and attacks, built in or from any installed package.
-
-A package offers one through an entry point in the group `elixir.stages`, `elixir.purifiers` or `elixir.attacks`;
-a script registers one with the decorator.
-"""
+"""Plugins found by name: stages, purifiers and attacks, from entry points of packages or registered by a script."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ _registered: dict[tuple[Kind, str], Any] = {}
 
 
 def register(kind: Kind, name: str) -> Callable[[T], T]:
-    """Decorator that makes an object available as `name`; it takes precedence over entry points."""
+    """Decorator that makes an object available as `name`; it takes precedence over entry points of `elixir.<kind>`."""
 
     def add(plugin: T) -> T:
         _registered[kind, name] = plugin
@@ -35,11 +31,7 @@ def names(kind: Kind) -> list[str]:
 
 
 def find(kind: Kind, name: str) -> Any:
-    """The plugin of that name.
-
-    Raises:
-        ElixirError: no such plugin (with the nearest names), or its package cannot be imported.
-    """
+    """The plugin of that name; raises an ElixirError if there is none or its package cannot be imported."""
     if (kind, name) in _registered:
         return _registered[kind, name]
     for point in entry_points(group=f"elixir.{kind}", name=name):

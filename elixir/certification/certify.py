@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from elixir.certification.accuracy import Row, accuracies, draw_curve, radii_up_to
+from elixir.certification.report import Row, accuracies, draw_curve, radii_up_to
 from elixir.certification.sampling import Certificate, check, largest_radius
 from elixir.certification.smoothing import Named, SmoothedClassifier
 from elixir.data.source import Source
@@ -37,7 +37,6 @@ class Settings:
         n: draws for the bound.
         alpha: probability of a wrong certificate for one image at one noise level.
         count: number of images, evenly spread over the test set; all where it has fewer.
-        seed: of the noise.
         adaptive: abstain early, see `sampling.certifying`.
     """
 
@@ -59,17 +58,7 @@ def certify_dataset(
     """Certify images of a test set, and write `rows.parquet`, `curve.svg`, `summary.json` and `timings.json`.
 
     Goes on where it was interrupted, and does nothing when it is done. All files but the timings are the same however
-    often it was interrupted.
-
-    Args:
-        source: the test set; its classes are those of the classifier, in the same order.
-        out: folder to make.
-        settings: of the certification.
-        device: where the networks run.
-        quiet: no progress.
-
-    Returns:
-        See `MeasurementFolder.read`.
+    often it was interrupted. Returns `MeasurementFolder.read`.
 
     Raises:
         ElixirError: unusable settings, model, data or folder; see `MeasurementFolder`.
@@ -121,8 +110,8 @@ def _certify(
     start = time.perf_counter()
     with Progress(quiet).task("certifying", len(labels) * len(smoothed)) as advance:
         advance(len(log.entries))
-        for sigma, classifier in zip(settings.sigmas, smoothed, strict=True):
-            images = _images(folder, {entry["id"] for entry in log.entries if entry["sigma"] == sigma})
+        for classifier in smoothed:
+            images = _images(folder, {entry["id"] for entry in log.entries if entry["sigma"] == classifier.sigma})
             certified = classifier.certify_each(images, settings.n0, settings.n, settings.alpha, settings.adaptive)
             for id, certificate in certified:
                 cost = Cost(
@@ -130,12 +119,11 @@ def _certify(
                     before.network_seconds + sum(each.cost.network_seconds for each in smoothed),
                     before.nfe + sum(each.cost.nfe for each in smoothed),
                 )
-                log.add(to_entry(Row(id, labels[id], sigma, certificate), cost))
+                log.add(to_entry(Row(id, labels[id], classifier.sigma, certificate), cost))
                 advance(1)
 
 
 def _images(folder: MeasurementFolder, done: set[str]) -> Iterator[Named]:
-    """Ids and images, float32 (3, h, w) in [0,1], of those that are not done."""
     for index, sample in enumerate(folder.images.samples):
         if sample.id not in done:
             yield sample.id, torch.from_numpy(folder.pixels(index).astype(np.float32) / 255)
@@ -144,10 +132,8 @@ def _images(folder: MeasurementFolder, done: set[str]) -> Iterator[Named]:
 def _rates(cost: Cost, rows: list[Row]) -> dict[str, object]:
     """What it has cost; an image counts once for every noise level."""
     return {
-        "seconds": cost.seconds,
-        "network_seconds": cost.network_seconds,
+        **vars(cost),
         "network_share": cost.network_seconds / cost.seconds,
         "images_per_minute": 60 * len(rows) / cost.seconds,
-        "nfe": cost.nfe,
         "draws": sum(row.certificate.draws for row in rows),
     }

@@ -1,8 +1,4 @@
-"""Prediction and certification of one image from noise draws (Cohen et al. 2019, section 3.2), as generators.
-
-`certifying` and `predicting` yield how many draws they need next and are sent the predicted labels of these, int64;
-the outcome is what they return. So the statistics know nothing of networks, and many images can share their batches.
-"""
+"""Prediction and certification of one image from noise draws (Cohen et al. 2019, section 3.2), as generators."""
 
 from __future__ import annotations
 
@@ -18,6 +14,8 @@ from elixir.statistics import binomial_lower, binomial_upper
 
 T = TypeVar("T")
 Sampling = Generator[int, np.ndarray, T]
+"""Yields how many draws it needs next, is sent their predicted labels, int64, and returns the outcome: the statistics
+know nothing of networks, and many images can share their batches."""
 
 ABSTAIN = -1
 BLOCK = 100
@@ -33,10 +31,10 @@ class Certificate:
     Attributes:
         prediction: the label most frequent among the first draws, certified or not.
         abstained: whether nothing is certified; the bound is then less than 1/2.
-        radius: L2 radius in [0,1] pixel units within which the prediction cannot change; 0 when abstained.
+        radius: L2, in [0,1] pixel units, within which the prediction cannot change; 0 when abstained.
         p_lower: lower bound of the probability that a noisy image gets the predicted label.
-        hits: draws with the predicted label, not counting those that chose it.
-        draws: draws in all, not counting those; fewer than asked for where it was stopped early.
+        hits: draws with the predicted label, without those that chose it.
+        draws: all draws, without those; fewer than asked for where it was stopped early.
     """
 
     prediction: int
@@ -56,13 +54,10 @@ def check(alpha: float, *draws: int) -> None:
 
 
 def certified_radius(sigma: float, lower: float) -> float:
-    """L2 radius within which a smoothed prediction cannot change: sigma * Phi^-1(pA), 0 for pA of 1/2 or less.
+    """L2 radius, in units of sigma, within which a smoothed prediction cannot change: sigma * Phi^-1(pA).
 
-    Cohen et al. 2019, theorem 1, with 1 - pA as bound for the probability of any other class.
-
-    Args:
-        sigma: deviation of the noise; the radius is in the same units.
-        lower: lower bound of the probability pA of the predicted class, less than 1.
+    Cohen et al. 2019, theorem 1, with `lower`, a bound less than 1, for the probability pA of the predicted class and
+    1 - pA for that of any other; 0 for pA of 1/2 or less.
     """
     return sigma * float(ndtri(lower)) if lower > 0.5 else 0.0
 
@@ -92,7 +87,7 @@ def certifying(
         sigma: deviation of the noise in [0,1] pixel units.
         n0: draws that choose the label.
         n: draws for the bound.
-        alpha: probability of a wrong certificate, in (0,1).
+        alpha: in (0,1).
         adaptive: stop early.
         block: most draws that are asked for at once.
     """
@@ -114,12 +109,8 @@ def predicting(n: int, alpha: float, block: int = BLOCK) -> Sampling[int]:
     """The most frequent label, or `ABSTAIN` if it is not sure to be the most probable (`Predict` of Cohen et al. 2019).
 
     With probability 1 - alpha or more the outcome is the most probable label or an abstention: the two most frequent
-    labels are compared by a two-sided binomial test. Stops as soon as the draws to come cannot change the outcome.
-
-    Args:
-        n: draws at most.
-        alpha: in (0,1).
-        block: most draws that are asked for at once.
+    labels are compared by a two-sided binomial test. Stops as soon as the draws to come, of `n`, cannot change the
+    outcome.
     """
     counts, left = np.zeros(2, np.int64), n
     for size in _blocks(n, block):

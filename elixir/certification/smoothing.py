@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import Generic, TypeVar
 
@@ -48,52 +48,38 @@ class _Case(Generic[T]):
             self.wanted, self.outcome = 0, end.value
 
 
+@dataclass(frozen=True)
 class SmoothedClassifier:
     """Predicts the label that classifier(purify(x + sigma * noise)) gives most often, and certifies it.
 
     Each draw costs one `purify`; the noisy image is not clipped before it, the purified one is, to [0,1]. The noise is
-    seeded by (seed, id, sigma, block of draws), so that the outcome for an image does not depend on the others.
-
-    Args:
-        classifier: in evaluation mode, on `device`.
-        purifier: on `device`.
-        sigma: deviation of the noise in [0,1] pixel units, greater than 0.
-        device: where everything stays from the noise to the labels.
-        seed: of the noise.
+    seeded by (seed, id, sigma, block of draws), so that the outcome for an image does not depend on the others: ids are
+    stable and all different.
 
     Attributes:
+        classifier: in evaluation mode, on `device`, as the purifier is.
+        sigma: deviation of the noise in [0,1] pixel units, greater than 0.
         cost: seconds inside the two networks and function evaluations so far; `seconds` is left to the caller.
 
     Raises:
-        ElixirError: sigma is not positive.
+        ElixirError: sigma is not positive, or the draws or alpha of a method are out of range.
     """
 
-    def __init__(
-        self, classifier: Classifier, purifier: Purifier, sigma: float, device: torch.device, seed: int = 0
-    ) -> None:
-        if not 0 < sigma < math.inf:
-            raise ElixirError(f"sigma must be greater than 0 and finite, not {sigma:g}")
-        self.cost = Cost()
-        self._classifier = classifier
-        self._purifier = purifier
-        self._sigma = sigma
-        self._device = device
-        self._seed = seed
+    classifier: Classifier
+    purifier: Purifier
+    sigma: float
+    device: torch.device
+    seed: int = 0
+    cost: Cost = field(default_factory=Cost, init=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma < math.inf:
+            raise ElixirError(f"sigma must be greater than 0 and finite, not {self.sigma:g}")
 
     def predict(self, images: Tensor, ids: list[str], n: int, alpha: float) -> np.ndarray:
-        """Labels by majority of the draws.
+        """Labels int64 (m,) by majority of `n` draws or fewer, for images float32 (m, 3, h, w) in [0,1].
 
-        Args:
-            images: float32 (m, 3, h, w) in [0,1].
-            ids: stable ids of the images, all different.
-            n: draws an image, fewer where more cannot change the label.
-            alpha: probability of a label that is not the most probable one, in (0,1).
-
-        Returns:
-            int64 (m,), `ABSTAIN` (-1) where the most probable label is not certain.
-
-        Raises:
-            ElixirError: n or alpha are out of range.
+        `ABSTAIN` (-1) where the most probable label is not certain; wrong with probability alpha or less.
         """
         check(alpha, n)
         found = dict(self._run(zip(ids, images, strict=True), lambda block: predicting(n, alpha, block)))
@@ -109,29 +95,21 @@ class SmoothedClassifier:
     def certify_each(
         self, images: Iterable[Named], n0: int, n: int, alpha: float, adaptive: bool = False
     ) -> Iterator[tuple[str, Certificate]]:
-        """Certificates with ids, in any order; images are taken as there is room.
+        """Certificates with ids, in any order; images float32 (3, h, w) in [0,1], of any sizes, are taken in turn.
 
-        Args:
-            images: stable ids, all different, and images float32 (3, h, w) in [0,1], of any sizes.
-            n0: draws that choose the label.
-            n: draws for the bound.
-            alpha: probability of a wrong certificate, in (0,1), for each image.
-            adaptive: see `sampling.certifying`.
-
-        Raises:
-            ElixirError: n0, n or alpha are out of range.
+        For `n0`, `n`, `alpha` and `adaptive` see `sampling.certifying`.
         """
         check(alpha, n0, n)
-        return self._run(images, lambda block: certifying(self._sigma, n0, n, alpha, adaptive, block))
+        return self._run(images, lambda block: certifying(self.sigma, n0, n, alpha, adaptive, block))
 
     def _run(self, images: Iterable[Named], begin: Callable[[int], Sampling[T]]) -> Iterator[tuple[str, T]]:
         """Sample as many images at once as fit, those of one size together."""
         for (height, width), same in groupby(images, key=lambda named: named[1].shape[-2:]):
-            room = fitting(CPU_IMAGES if self._device.type == "cpu" else CUDA_IMAGES, height, width)
+            room = fitting(CPU_IMAGES if self.device.type == "cpu" else CUDA_IMAGES, height, width)
             cases: list[_Case[T]] = []
             while True:
                 for id, image in islice(same, room - len(cases)):
-                    case = _Case(id, image.to(self._device), begin(block_size(height, width)))
+                    case = _Case(id, image.to(self.device), begin(block_size(height, width)))
                     case.advance(None)
                     cases.append(case)
                 if not cases:
@@ -145,16 +123,16 @@ class SmoothedClassifier:
         """Predicted labels of the next draws of each image."""
         x = torch.cat([case.image.expand(case.wanted, -1, -1, -1) for case in cases])
         noise = torch.cat([self._noise(case)[: case.wanted] for case in cases])
-        wait_for(self._device)
+        wait_for(self.device)
         start = time.perf_counter()
-        purified = self._purifier.purify(x, self._sigma, noise)
-        labels = predict(self._classifier, purified, self._device).cpu().numpy()
+        purified = self.purifier.purify(x, self.sigma, noise)
+        labels = predict(self.classifier, purified, self.device).cpu().numpy()
         self.cost.network_seconds += time.perf_counter() - start
-        self.cost.nfe += len(x) * self._purifier.nfe
+        self.cost.nfe += len(x) * self.purifier.nfe
         return np.split(labels, np.cumsum([case.wanted for case in cases])[:-1])
 
     def _noise(self, case: _Case[T]) -> Tensor:
         """A block of noise, always of the same size: a smaller one might have other numbers."""
         shape = (block_size(*case.image.shape[-2:]), *case.image.shape)
         case.blocks += 1
-        return device_noise(self._device, shape, self._seed, case.id, self._sigma, case.blocks)
+        return device_noise(self.device, shape, self.seed, case.id, self.sigma, case.blocks)

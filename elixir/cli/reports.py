@@ -29,7 +29,7 @@ def results(
     """Results of `elixir evaluate`."""
     from elixir.evaluation.report import MARKS, OVERVIEW_MARKS, markdown, overview, write_page
     from elixir.evaluation.results import read_rows
-    from elixir.measurement.markdown import insert
+    from elixir.measurement.tables_and_charts import insert
 
     experiments = [read_rows(folder) for folder in folders]
     if page is not None:
@@ -45,7 +45,7 @@ def results(
 @command(app, "elixir report certified certified/*")
 def certified(folders: Folders, into: Into = None) -> None:
     """Certifications of the same images by `elixir certify`."""
-    from elixir.certification.tables import certification_tables, read_certification
+    from elixir.certification.report import certification_tables, read_certification
 
     _show(certification_tables([read_certification(folder) for folder in folders]), into, "certified")
 
@@ -65,7 +65,7 @@ def robust(
 
 
 def _show(tables: str, into: Path | None, mark: str) -> None:
-    from elixir.measurement.markdown import insert
+    from elixir.measurement.tables_and_charts import insert
 
     if into is None:
         out.print(tables, end="")

@@ -8,7 +8,7 @@ from elixir.data.io import replace_text
 from elixir.data.paths import printable
 from elixir.evaluation.defences import BASELINES, UNDEFENDED, UNPOISONED
 from elixir.evaluation.results import Row, Share
-from elixir.measurement.markdown import table
+from elixir.measurement.tables_and_charts import table
 from elixir.pages import render
 
 DETECTION = ("TPR", "FPR", "relabel accuracy")

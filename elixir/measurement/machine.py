@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,28 +14,20 @@ LIBRARIES = ("dataset-elixir", "torch", "torchvision", "scikit-learn", "numpy", 
 
 
 def machine(device: torch.device) -> dict[str, object]:
-    """Processor, accelerator if `device` is one, system and versions of the libraries that decide results."""
+    """Processor, accelerator if `device` is one, system and versions of the installed libraries that decide results."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = f"{len(models)} x {models[0]}" if models else cpu
+    if info.exists() and (models := re.findall(r"^model name\s*: (.*)$", info.read_text(), re.MULTILINE)):
+        cpu = f"{len(models)} x {models[0]}"
+    versions: dict[str, str] = {}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
     return {
         "cpu": cpu,
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": _versions(),
+        "versions": versions,
     }
-
-
-def _versions() -> dict[str, str]:
-    """Of the installed ones."""
-    found: dict[str, str] = {}
-    for name in LIBRARIES:
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found

@@ -1,16 +1,4 @@
-"""The frame of a measurement on test images: which images, the folder of its results, and how to compare such folders.
-
-    folder = MeasurementFolder(source, out, settings, device)
-    if not folder.finished:
-        ...                              # load the networks: what fails here leaves no folder
-        log = folder.begin("curve.svg")
-        ...                              # measure what `log.entries` does not hold yet, and add it
-        folder.finish(log, rows, drawings, timings, summary)
-    return folder.read()
-
-While it goes on, the results stand in `rows.jsonl`; then in `rows.parquet`, drawings, `timings.json` and, written last,
-`summary.json`.
-"""
+"""The frame of a measurement on test images: which ones, the folder of its results, and how to compare such folders."""
 
 from __future__ import annotations
 
@@ -45,17 +33,16 @@ SMALL_IMAGE = 32 * 32
 class MeasurementFolder:
     """Evenly spread images of a test set, and the folder of what is measured on them.
 
+    Unless it is `finished`: load the networks, so that what fails there leaves no folder; `begin`; add to the log what
+    it does not hold yet; `finish`. Then `read`. While it goes on, the results stand in `rows.jsonl`; then in
+    `rows.parquet`, drawings, `timings.json` and, written last, `summary.json`.
+
     Args:
         source: the test set; its classes are those of the classifier, in the same order.
         out: the folder, made by `begin`.
         settings: what the results depend on, besides the images; with "classifier" (see `load_classifier`) and "count"
             (of images) among them. Paths of models are recorded by `recorded_model`.
-        device: where the networks run.
         digests: of other models that the results depend on.
-
-    Attributes:
-        images: the chosen ones.
-        settings: all that the results depend on, as they are recorded.
 
     Raises:
         ElixirError: no image can be read, or `out` overlaps with the test set.
@@ -65,13 +52,11 @@ class MeasurementFolder:
         self, source: Source, out: Path, settings: Mapping[str, Any], device: torch.device, **digests: object
     ) -> None:
         refuse_overlap(source, out, around=True)
-        self._out = out
-        self._device = device
-        self._classes = source.classes
+        self._out, self._device, self._classes = out, device, source.classes
         self._classifier: str = settings["classifier"]
         self.images: Source
         self.images, self._unreadable, sha256 = evenly_spread(source, settings["count"])
-        self.settings: dict[str, Any] = {
+        self._settings: dict[str, Any] = {
             "test": recorded(source.location),
             **json.loads(json.dumps(settings)),
             "classifier": recorded_model(self._classifier),
@@ -90,7 +75,7 @@ class MeasurementFolder:
     @property
     def title(self) -> str:
         """Of the test set, for people."""
-        return name_of_test_set(self.settings)
+        return name_of_test_set(self._settings)
 
     def load_classifier(self) -> Classifier:
         """See `load_classifier`; checked against the classes of the test set."""
@@ -103,14 +88,13 @@ class MeasurementFolder:
     def begin(self, drawing: str) -> ResultsLog:
         """Make the folder, and open the log of the results in it.
 
-        Args:
-            drawing: name of one that `finish` writes; where there is one, the other files are of a measurement as well.
+        A folder with `drawing`, one of those that `finish` writes, is taken for that of a measurement.
 
         Raises:
             ElixirError: the folder holds something else or belongs to other settings, or cannot be written.
         """
         result_folder(self._out, ("rows.jsonl", drawing), ("rows.parquet", "timings.json"))
-        return ResultsLog(self._out / "rows.jsonl", self.settings)
+        return ResultsLog(self._out / "rows.jsonl", self._settings)
 
     def finish(
         self,
@@ -123,11 +107,10 @@ class MeasurementFolder:
         """Write all results, the summary last, and remove the log.
 
         Args:
-            log: of `begin`.
-            rows: one or more of the same keys, for `rows.parquet`; numbers and text.
+            rows: one or more of the same keys, with numbers and text.
             drawings: SVG, by file name.
-            timings: for `timings.json`, beside the machine.
-            summary: for `summary.json`, beside the settings.
+            timings: what is recorded beside the machine.
+            summary: what is recorded beside the settings.
         """
         columns = {
             key: np.array([row[key] for row in rows], object if isinstance(value, str) else None)
@@ -138,19 +121,19 @@ class MeasurementFolder:
         for name, drawing in drawings.items():
             replace_text(self._out / name, drawing)
         replace_json(self._out / "timings.json", {**timings, "machine": machine(self._device)})
-        facts = {"settings": self.settings, "unreadable": self._unreadable, **summary}
-        replace_json(self._out / "summary.json", facts)
+        about = {"settings": self._settings, "unreadable": self._unreadable}
+        replace_json(self._out / "summary.json", {**about, **summary})
         log.remove()
 
     def read(self) -> dict[str, Any]:
         """What is in `summary.json` and, under `timings`, in `timings.json`.
 
         Raises:
-            ElixirError: a file is missing or damaged, or the results belong to other settings.
+            ElixirError: a file is missing or damaged, or belongs to other settings.
         """
         summary = read_json(self._out / "summary.json", "remove it to measure again")
         other = f"{self._out} holds a measurement with other settings"
-        refuse_other_settings(summary.get("settings", {}), self.settings, other, "choose another output folder")
+        refuse_other_settings(summary.get("settings", {}), self._settings, other, "choose another output folder")
         timings = read_json(self._out / "timings.json", "remove it and summary.json to measure again")
         return {**summary, "timings": timings}
 
@@ -167,15 +150,10 @@ def fitting(most: int, height: int, width: int) -> int:
 
 
 def read_finished(folder: Path, what: str, command: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Contents of `summary.json` and `timings.json`.
-
-    Args:
-        folder: of a measurement.
-        what: it is, for the message.
-        command: that finishes it, likewise.
+    """Contents of `summary.json` and `timings.json`; `what` they are and the `command` that writes them, for messages.
 
     Raises:
-        ElixirError: it is not finished, or a file is damaged.
+        ElixirError: the measurement is not finished, or a file is damaged.
     """
     if not (folder / "summary.json").exists():
         raise ElixirError(f"{folder} holds no finished {what}; run the same `elixir {command}` again to finish it")
@@ -183,7 +161,7 @@ def read_finished(folder: Path, what: str, command: str) -> tuple[dict[str, Any]
 
 
 def name_of_test_set(settings: Mapping[str, Any]) -> str:
-    """Of the test set, without folder and extension."""
+    """The file of the test set, without folder and extension."""
     return Path(settings["test"]).stem
 
 

@@ -14,14 +14,9 @@ from elixir.errors import ElixirError
 
 
 class ResultsLog:
-    """A file of JSON lines: the settings, then one line for every entry.
+    """A file of JSON lines: the settings, then one line for every entry; `entries` has them in this order.
 
-    Args:
-        path: of the file; begun when missing. A half-written last line is cut off.
-        settings: what the entries depend on.
-
-    Attributes:
-        entries: so far, in the order in which they were added.
+    Begun when missing; a half-written last line is cut off.
 
     Raises:
         ElixirError: the file has other settings, is damaged, or cannot be written.

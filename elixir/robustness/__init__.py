@@ -23,11 +23,7 @@ ATTACKS: dict[str, Attack] = {
 
 
 def attack_names(text: str) -> tuple[str, ...]:
-    """Read "all", or names with commas between them.
-
-    Raises:
-        ElixirError: there is no such attack, or one is named twice.
-    """
+    """Read "all", or names with commas between them; raises an ElixirError for unknown or repeated ones."""
     chosen = tuple(ATTACKS) if text == "all" else tuple(name.strip() for name in text.split(","))
     for name in chosen:
         if name not in ATTACKS:

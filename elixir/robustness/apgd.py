@@ -1,8 +1,4 @@
-"""Auto-PGD (Croce, Hein 2020, algorithm 1): projected gradient ascent that finds its step size by itself.
-
-The toolbox's version is not used: it returns the last iterate instead of the best one, computes three passes a step
-where one is enough, and looks at the images of a batch one by one to compute the DLR loss.
-"""
+"""Auto-PGD (Croce, Hein 2020, algorithm 1): projected gradient ascent that finds its step size by itself."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from elixir.robustness.attacks import LogProbs, Loss, box, loss_gradient, margin
@@ -44,19 +40,16 @@ def difference_of_logits_ratio(log_probs: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class AutoPGD:
-    """One start, at random; see `attacks.Attack`.
+    """Makes the loss large from one start, at random, with one pass forth and back a step; see `attacks.Attack`.
 
-    Attributes:
-        loss: what is to become large.
-        steps: each one pass forth and back.
+    The toolbox's version returns the last iterate instead of the best one, computes three passes a step, and looks at
+    the images of a batch one by one to compute the DLR loss.
     """
 
     loss: Loss
     steps: int = 50
 
-    def __call__(
-        self, log_probs: LogProbs, x: Tensor, labels: Tensor, eps: float, generator: torch.Generator
-    ) -> Tensor:
+    def __call__(self, log_probs: LogProbs, x: Tensor, labels: Tensor, eps: float, generator: Generator) -> Tensor:
         """See `attacks.Attack`; the image of the largest loss among those that are misclassified, or among all.
 
         A step counts as a rise if it beats the best so far; in the paper, if it beats the one before.

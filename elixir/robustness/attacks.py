@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from elixir.errors import ElixirError
 
@@ -15,7 +15,7 @@ EPS_SLACK = 1e-6  # of a grey level: 8/255 in binary is slightly less than eight
 LogProbs = Callable[[Tensor], Tensor]
 """Maps images float32 (n, 3, h, w) in [0,1] to log-probabilities (n, k); differentiable, and possibly random."""
 
-Attack = Callable[[LogProbs, Tensor, Tensor, float, torch.Generator], Tensor]
+Attack = Callable[[LogProbs, Tensor, Tensor, float, Generator], Tensor]
 """Called with log-probabilities, images x (n, 3, h, w) in [0,1], true labels int64 (n,), the budget eps in [0,1] pixel
 units and a random generator, all on one device. Returns images with |result - x| <= eps, up to rounding, and in [0,1];
 x is left as it is."""
@@ -51,11 +51,7 @@ def box(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
 
 def budget(text: str) -> float:
-    """Read an eps such as "8/255" or ".03", in [0,1] pixel units.
-
-    Raises:
-        ElixirError: not a number, or less than one of 255 levels, or more than 1.
-    """
+    """Read an eps such as "8/255" or ".03", in [0,1] pixel units; raises an ElixirError below 1/255 and above 1."""
     try:
         eps = float(Fraction(text))
     except (ValueError, ArithmeticError) as error:
@@ -71,21 +67,9 @@ def levels(eps: float) -> int:
 
 
 def craft(
-    attack: Attack, log_probs: LogProbs, images: Tensor, labels: Tensor, eps: float, generator: torch.Generator
+    attack: Attack, log_probs: LogProbs, images: Tensor, labels: Tensor, eps: float, generator: Generator
 ) -> Tensor:
-    """Attack 8-bit images, and round the result to 8 bits within the budget.
-
-    Args:
-        attack: one of `elixir.robustness.ATTACKS`.
-        log_probs: of the classifier; see `LogProbs`.
-        images: uint8 (n, 3, h, w), on the device.
-        labels: true ones, int64 (n,), likewise.
-        eps: greatest change of a pixel's value, in [0,1] units.
-        generator: of the attack's draws, likewise.
-
-    Returns:
-        uint8 (n, 3, h, w), nowhere more than eps away from `images`.
-    """
+    """As `Attack`, for images uint8 (n, 3, h, w): the result is rounded to 8 bits, nowhere more than eps away."""
     near = levels(eps)
     found = attack(log_probs, images.float() / 255, labels, near / 255, generator)
     rounded = (255 * found).round().to(torch.int16)

@@ -21,9 +21,8 @@ class Defended:
     Args:
         classifier: in evaluation mode, on `device`.
         purifier: on `device`; None for the bare classifier.
-        sigma: the purifier's noise level in [0,1] pixel units.
+        sigma: noise level in [0,1] pixel units of a purifier that needs one.
         draws: over which an attacker averages, where the purifier is random.
-        device: where the networks run.
     """
 
     def __init__(
@@ -52,15 +51,11 @@ class Defended:
         return predict(self._classifier, purified, self._device)
 
     def log_probs(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Log-probabilities float32 (n, k), differentiable in `x`.
+        """Log-probabilities float32 (n, k), differentiable in `x`, float32 (n, 3, h, w) in [0,1].
 
         Where the purifier is random: the mean over draws, so that the gradient of the cross-entropy is the mean of the
         draws' gradients (expectation over transformation, Athalye et al. 2018, section 4.2). The noise is new in every
-        call.
-
-        Args:
-            x: float32 (n, 3, h, w) in [0,1], on the device.
-            generator: of the attacker's noise, on the device.
+        call. All tensors, and the generator of the attacker's noise, are on the device.
         """
         if self._purifier is None:
             return self._classifier(x)[0].log_softmax(1)
@@ -78,15 +73,11 @@ def is_random(purifier: Purifier, sigma: float, x: Tensor) -> bool:
 
 
 def differentiable(purify: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Apply a purifier so that a gradient comes back through it.
+    """Apply a purifier, which maps each image (3, h, w) by itself, so that a gradient comes back through it.
 
     Where the purifier has none, the gradient passes it unchanged (BPDA, Athalye et al. 2018, section 4.1). Inside the
     purifier every image's gradient is scaled to a maximum of 1, since 16-bit networks would lose a small one: that is
     undone behind it, and backpropagation is linear, so the result is the gradient.
-
-    Args:
-        purify: maps images to images, each by itself.
-        x: float32 (n, 3, h, w).
     """
     if not x.requires_grad:
         return purify(x)

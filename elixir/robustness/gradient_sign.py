@@ -1,15 +1,11 @@
-"""FGSM and its descendants PGD, MI-FGSM, DI-FGSM and M-DI-FGSM, from the Adversarial Robustness Toolbox.
-
-All are steps along the sign of the gradient of the cross-entropy. The toolbox has no input diversity: for DI-FGSM and
-M-DI-FGSM its loops run on a classifier that sees diverse inputs, which is how Xie et al. 2019 define them (eqs. 4, 8).
-"""
+"""FGSM and its descendants PGD, MI-FGSM, DI-FGSM and M-DI-FGSM, from the Adversarial Robustness Toolbox."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from elixir.errors import ElixirError
@@ -22,11 +18,13 @@ MIN_SIZE = 0.9  # of the image
 
 @dataclass(frozen=True)
 class GradientSign:
-    """Steps along the sign of the gradient, each followed by projection; see `attacks.Attack`.
+    """Steps along the sign of the cross-entropy's gradient, each followed by projection; see `attacks.Attack`.
+
+    The toolbox has no input diversity: its loops run on a classifier that sees diverse inputs, which is how Xie et al.
+    2019 define DI-FGSM and M-DI-FGSM (eqs. 4, 8).
 
     Attributes:
-        steps: number of steps.
-        step: length of each, as a share of eps; IMPure's 4/255 at 16/255 (arXiv 2311.15339) is 1/4.
+        step: length of each of the `steps`, as a share of eps; IMPure's 4/255 at 16/255 (arXiv 2311.15339) is 1/4.
         random_start: begin anywhere in the budget (Madry et al. 2018).
         decay: of the momentum of L1-normalised gradients (Dong et al. 2018); None for none.
         diversity: take the gradient at `diverse` inputs (Xie et al. 2019).
@@ -38,14 +36,8 @@ class GradientSign:
     decay: float | None = None
     diversity: bool = False
 
-    def __call__(
-        self, log_probs: LogProbs, x: Tensor, labels: Tensor, eps: float, generator: torch.Generator
-    ) -> Tensor:
-        """See `attacks.Attack`.
-
-        Raises:
-            ElixirError: the toolbox is not installed.
-        """
+    def __call__(self, log_probs: LogProbs, x: Tensor, labels: Tensor, eps: float, generator: Generator) -> Tensor:
+        """See `attacks.Attack`; raises an ElixirError if the toolbox is not installed."""
         try:
             from art.attacks.evasion.projected_gradient_descent.projected_gradient_descent_pytorch import (
                 ProjectedGradientDescentPyTorch,
@@ -77,20 +69,15 @@ class GradientSign:
             verbose=False,
         )
         seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-        with numpy_seeded(seed):  # the toolbox draws its random start from numpy's global state
+        with numpy_seeded(seed):  # the random start is drawn from numpy's global state
             found = attack.generate(x.cpu().numpy(), labels.cpu().numpy())
         return torch.from_numpy(found).to(x.device)
 
 
-def diverse(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Input diversity (Xie et al. 2019, section 3.3): half of the images shrunk to .9 to 1, put somewhere on black.
+def diverse(x: Tensor, generator: Generator) -> Tensor:
+    """Images (n, c, h, w), half of them shrunk to .9 to 1 and put somewhere on black; differentiable.
 
-    Args:
-        x: (n, c, h, w).
-        generator: on the device of `x`.
-
-    Returns:
-        Of the shape of `x`, differentiable.
+    This is input diversity (Xie et al. 2019, section 3.3).
     """
     chosen, size, across, down = torch.rand(4, len(x), generator=generator, device=x.device)
     kept = torch.where(chosen < DIVERSE_SHARE, MIN_SIZE + (1 - MIN_SIZE) * size, torch.ones_like(size))

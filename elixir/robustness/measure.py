@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -23,7 +22,6 @@ from elixir.measurement.results_log import ResultsLog
 from elixir.models.device import wait_for
 from elixir.models.weights import read_weights, sha256_of, write_weights
 from elixir.progress import Progress
-from elixir.purifiers.base import Purifier
 from elixir.randomness import device_generator
 from elixir.registry import find
 from elixir.robustness import ATTACKS
@@ -50,7 +48,6 @@ class Settings:
         sigma: noise level of the purifiers that need one, in [0,1] pixel units; those that work without get none.
         draws: noise draws that an adaptive attack averages over, where the purifier is random.
         count: number of images, evenly spread over the test set; all where it has fewer.
-        seed: of the attacks and the noise.
     """
 
     classifier: str
@@ -94,17 +91,8 @@ def measure_robustness(
     adaptive one takes its gradient through the purifier: see `Defended.log_probs`. Writes `rows.parquet`, `static.svg`,
     `adaptive.svg`, `summary.json` and `timings.json`. Goes on where it was interrupted, at the block of images of an
     attack, and does nothing when it is done. On a CPU all files but the timings are the same however often it was
-    interrupted; the gradients of a GPU may differ in their last bits from one time to the next.
-
-    Args:
-        source: the test set; its classes are those of the classifier, in the same order.
-        out: folder to make.
-        settings: of the measurement.
-        device: where the networks run.
-        quiet: no progress.
-
-    Returns:
-        See `MeasurementFolder.read`.
+    interrupted; the gradients of a GPU may differ in their last bits from one time to the next. Returns
+    `MeasurementFolder.read`.
 
     Raises:
         ElixirError: unusable settings, model, data or folder; see `MeasurementFolder`.
@@ -115,7 +103,8 @@ def measure_robustness(
     folder = MeasurementFolder(source, out, asdict(settings), device, weights_sha256=weights_sha256)
     if not folder.finished:
         classifier = folder.load_classifier()
-        purifiers = {name: _load(name, model, device) for name, model in weights.items()}
+        purifiers = {name: find("purifiers", name.partition("=")[0])(model, device) for name, model in weights.items()}
+        purifiers[UNDEFENDED] = None
         log = folder.begin("static.svg")
         adversarial = out / "adversarial"
         with writing(out):
@@ -125,7 +114,7 @@ def measure_robustness(
                 stale.unlink()
         defended = {
             name: Defended(classifier, purifier, settings.sigma, settings.draws, device)
-            for name, purifier in {UNDEFENDED: None, **purifiers}.items()
+            for name, purifier in purifiers.items()
         }
         _Measurement(folder, defended, settings, log, adversarial, device).run(Progress(quiet))
         samples = folder.images.samples
@@ -244,12 +233,6 @@ def _checked(settings: Settings) -> tuple[Settings, dict[str, str | None]]:
     return replace(settings, purifiers=tuple(weights)), weights
 
 
-def _load(purifier: str, weights: str | None, device: torch.device) -> Purifier | None:
-    name = purifier.partition("=")[0]
-    loaded = find("purifiers", name)(weights, device)
-    return None if name == UNDEFENDED else loaded
-
-
 def _jobs(settings: Settings) -> Iterator[_Job]:
     for purifier in settings.purifiers:
         yield _Job("static", purifier, CLEAN, "0")
@@ -277,15 +260,13 @@ def _rows(log: ResultsLog, samples: Sequence[Sample]) -> Iterator[dict[str, Any]
 
 def _crafting(log: ResultsLog) -> list[dict[str, Any]]:
     """Seconds that adversarial images took, all budgets together; static ones are no purifier's."""
-    seconds: dict[tuple[str, str, str], float] = defaultdict(float)
-    images: dict[tuple[str, str, str], int] = defaultdict(int)
+    totals: dict[tuple[str, str, str], dict[str, Any]] = {}
     for entry in log.entries:
-        mode, purifier, attack = (entry["job"][key] for key in ("mode", "purifier", "attack"))
         if entry["seconds"]:
-            key = mode, purifier if mode == "adaptive" else "", attack
-            seconds[key] += entry["seconds"]
-            images[key] += len(entry["predictions"])
-    return [
-        {"mode": key[0], "purifier": key[1], "attack": key[2], "seconds": seconds[key], "images": images[key]}
-        for key in seconds
-    ]
+            mode, purifier, attack = (entry["job"][key] for key in ("mode", "purifier", "attack"))
+            purifier = purifier if mode == "adaptive" else ""
+            total = {"mode": mode, "purifier": purifier, "attack": attack, "seconds": 0.0, "images": 0}
+            total = totals.setdefault((mode, purifier, attack), total)
+            total["seconds"] += entry["seconds"]
+            total["images"] += len(entry["predictions"])
+    return list(totals.values())

@@ -1,17 +1,11 @@
-"""Attacks that look for the smallest perturbation: Carlini and Wagner (2017), and DeepFool, both inside the budget.
-
-The toolbox's versions are not used. Of Carlini and Wagner's attack, its L-inf form takes one image at a time through
-thousands of steps, its L2 form ten line searches an image, and neither knows a budget. Its DeepFool knows the L2 form
-alone, whose few large changes a budget of L-inf cuts off, and computes the gradients of all labels that any image of a
-batch might need, for images that are done as well.
-"""
+"""Attacks that look for the smallest perturbation: Carlini and Wagner (2017), and DeepFool, both inside the budget."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from elixir.robustness.attacks import LogProbs, box, eight_bit, margin
 
@@ -26,11 +20,12 @@ class CarliniWagner:
 
     The authors' change of variable, a tanh, leads to the box of the budget rather than that of all images: so nothing
     has to be projected, and instead of a search for the smallest weight one that is large is enough. The margin is that
-    of the image rounded to 8 bits, since rounding would undo a perturbation that just reaches its aim.
+    of the image rounded to 8 bits, since rounding would undo a perturbation that just reaches its aim. The toolbox's
+    L-inf form takes one image at a time through thousands of steps, its L2 form ten line searches an image, and neither
+    knows a budget.
 
     Attributes:
-        steps: of Adam.
-        rate: its learning rate, in units of the tanh's argument.
+        rate: learning rate, in units of the tanh's argument.
         weight: of the margin, with images in [0,1].
     """
 
@@ -38,9 +33,7 @@ class CarliniWagner:
     rate: float = 0.1
     weight: float = 10.0
 
-    def __call__(
-        self, log_probs: LogProbs, x: Tensor, labels: Tensor, eps: float, generator: torch.Generator
-    ) -> Tensor:
+    def __call__(self, log_probs: LogProbs, x: Tensor, labels: Tensor, eps: float, generator: Generator) -> Tensor:
         """See `attacks.Attack`; the nearest image that was misclassified, or else the last one."""
         low, high = box(x, eps)
         middle, half = (low + high) / 2, (high - low) / 2
@@ -64,13 +57,11 @@ class CarliniWagner:
 class DeepFool:
     """DeepFool (Moosavi-Dezfooli et al. 2016, algorithm 2) in its L-inf form; see `attacks.Attack`.
 
-    The least step over the nearest boundary, again and again until it is crossed.
-
-    DeepFool knows no budget: what exceeds eps is cut off after every step. It looks at images rounded to 8 bits, since
-    rounding would undo a perturbation that just reaches its aim.
+    The least step over the nearest boundary, again and again until it is crossed. DeepFool knows no budget: what
+    exceeds eps is cut off after every step. It looks at images rounded to 8 bits, as `CarliniWagner` does. The toolbox
+    knows the L2 form alone, whose few large changes a budget of L-inf cuts off.
 
     Attributes:
-        steps: at most.
         labels: how many of the likeliest labels may lie behind the nearest boundary.
         overshoot: by which the perturbation is lengthened.
     """
@@ -79,9 +70,7 @@ class DeepFool:
     labels: int = 10
     overshoot: float = 0.02
 
-    def __call__(
-        self, log_probs: LogProbs, x: Tensor, labels: Tensor, eps: float, generator: torch.Generator
-    ) -> Tensor:
+    def __call__(self, log_probs: LogProbs, x: Tensor, labels: Tensor, eps: float, generator: Generator) -> Tensor:
         """See `attacks.Attack`; what is misclassified at the beginning stays as it is."""
         low, high = box(x, eps)
         delta = torch.zeros_like(x)

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from elixir.errors import ElixirError
-from elixir.measurement.chart import Line, draw_chart
-from elixir.measurement.markdown import table
 from elixir.measurement.measurement_folder import hardware, measured_alike, name_of_test_set, read_finished
+from elixir.measurement.tables_and_charts import Line, draw_chart, table
 from elixir.robustness.attacks import budget
 from elixir.statistics import binomial_interval
 
@@ -31,10 +30,7 @@ class Result:
         purifier: see `Settings.purifiers`.
         attack: its name, or `CLEAN`.
         eps: its budget as it was given, "0" for clean images.
-        images: number of images.
-        accuracy: share that is classified right, with its exact 95% interval.
-        low: of the interval.
-        high: of the interval.
+        accuracy: share of the images that is classified right; `low` and `high` are its exact 95% interval.
         residual: mean of |purify(adversarial) - purify(clean)| / |adversarial - clean|, in L2 norms, over the images
             that the attack has changed; None where there are none.
     """
@@ -51,24 +47,20 @@ class Result:
 
 
 def summarize(entries: Sequence[dict[str, Any]], labels: Sequence[int]) -> list[Result]:
-    """Put the blocks of each job together.
-
-    Args:
-        entries: of the results log of `measure_robustness`.
-        labels: of all images, in order.
-    """
-    right: dict[tuple[str, ...], list[bool]] = {}
-    residuals: dict[tuple[str, ...], list[float]] = {}
+    """Put the blocks of each job in the log of `measure_robustness` together, given the labels of all images."""
+    jobs: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for entry in entries:
-        job = tuple(entry["job"][key] for key in ("mode", "purifier", "attack", "eps"))
-        true = labels[entry["first"] : entry["first"] + len(entry["predictions"])]
-        right.setdefault(job, []).extend(np.equal(entry["predictions"], true).tolist())
-        residuals.setdefault(job, []).extend(value for value in entry["residuals"] if value is not None)
+        jobs.setdefault(tuple(entry["job"].values()), []).append(entry)
     results: list[Result] = []
-    for job, hits in right.items():
-        residual = float(np.mean(residuals[job])) if residuals[job] else None
-        share = sum(hits) / len(hits)
-        results.append(Result(*job, len(hits), share, *binomial_interval(sum(hits), len(hits)), residual))  # pyright: ignore[reportCallIssue]
+    for blocks in jobs.values():
+        places = (pair for block in blocks for pair in enumerate(block["predictions"], block["first"]))
+        right = [prediction == labels[place] for place, prediction in places]
+        residuals = [value for block in blocks for value in block["residuals"] if value is not None]
+        residual = float(np.mean(residuals)) if residuals else None
+        hits, images = sum(right), len(right)
+        low, high = binomial_interval(hits, images)
+        job = blocks[0]["job"]
+        results.append(Result(**job, images=images, accuracy=hits / images, low=low, high=high, residual=residual))
     return results
 
 
@@ -84,13 +76,7 @@ def short_name(purifier: str, among: Iterable[str]) -> str:
 
 
 def draw_robustness(results: Sequence[Result], mode: str, title: str) -> str:
-    """Mean accuracy under all attacks over eps, a line for each purifier, as SVG.
-
-    Args:
-        results: of `summarize`.
-        mode: see `Result`.
-        title: above the lines.
-    """
+    """Mean accuracy under all attacks of a mode over eps, a line for each purifier, as SVG."""
     points: dict[str, dict[float, list[float]]] = {}
     ticks: dict[float, str] = {}
     for each in of_mode(results, mode):
@@ -106,13 +92,7 @@ def draw_robustness(results: Sequence[Result], mode: str, title: str) -> str:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What `measure_robustness` has left in a folder.
-
-    Attributes:
-        settings: of the measurement.
-        results: see `Result`.
-        hardware: that it ran on.
-    """
+    """What `measure_robustness` has left in a folder."""
 
     settings: dict[str, Any]
     results: list[Result]
@@ -120,11 +100,7 @@ class Measurement:
 
 
 def read_measurement(folder: Path) -> Measurement:
-    """Read a finished measurement.
-
-    Raises:
-        ElixirError: there is none.
-    """
+    """Read a finished measurement; raises an ElixirError if there is none."""
     summary, timings = read_finished(folder, "measurement", "robustness")
     try:
         results = [Result(**each) for each in summary["results"]]
@@ -138,14 +114,8 @@ def robustness_tables(measurements: Sequence[Measurement], eps: Sequence[str] | 
 
     Measurements of the same images, made in the same way, share their tables; what two of them have is taken from the
     first, and attacks that not all of the purifiers have met are left out. Cells hold accuracy in per cent and, behind
-    the stroke, the residual perturbation (see `Result`).
-
-    Args:
-        measurements: in the order in which their purifiers are to be listed.
-        eps: budgets to show, as they were given to the measurement or in another form; all by default.
-
-    Raises:
-        ElixirError: no measurement has such a budget.
+    the stroke, the residual perturbation (see `Result`). Purifiers are listed in the order of their measurements; only
+    the budgets in `eps`, if given, are shown. Raises an ElixirError if no measurement has such a budget.
     """
     wanted = None if eps is None else {budget(each) for each in eps}
     tables = [each for alike in measured_alike(measurements, COMMON) for each in _tables(alike, wanted)]

@@ -15,8 +15,8 @@ import torch
 from small_world import Blur, elixir
 from torch import Tensor
 
-from elixir.certification.accuracy import Row
 from elixir.certification.certify import Settings, certify_dataset, from_entry, to_entry
+from elixir.certification.report import Row
 from elixir.certification.sampling import Certificate
 from elixir.data.open import open_source
 from elixir.engine.cost import Cost

@@ -32,7 +32,7 @@ from elixir.evaluation.report import MARKS, markdown, overview, write_page
 from elixir.evaluation.results import Share, defence_effectiveness, read_rows
 from elixir.evaluation.trial import Experiment
 from elixir.measurement.machine import machine
-from elixir.measurement.markdown import insert
+from elixir.measurement.tables_and_charts import insert
 from elixir.pipeline import Pipeline
 from elixir.registry import find, names
 

@@ -2,7 +2,7 @@
 
 import xml.etree.ElementTree as ET
 
-from elixir.measurement.chart import draw_chart
+from elixir.measurement.tables_and_charts import draw_chart
 from elixir.robustness.report import Measurement, Result, draw_robustness, robustness_tables, summarize
 
 

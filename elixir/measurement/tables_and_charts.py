@@ -1,9 +1,13 @@
-"""Accuracy over the size of a perturbation, drawn as SVG."""
+"""Results for people: Markdown tables, on their own or between two marks of a file, and line charts as SVG."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
+
+from elixir.data.io import replace_text
+from elixir.errors import ElixirError
 
 WIDTH, HEIGHT = 640, 400
 LEFT, TOP, RIGHT, BOTTOM = 60, 30, 20, 50
@@ -11,19 +15,28 @@ COLOURS = ("#3b7dd8", "#c0504d", "#4f9d69", "#8064a2", "#d98e32", "#55616e")
 STYLE = "text{font:12px system-ui,sans-serif;fill:#1c2530}path{fill:none;stroke-width:1.8}line{stroke:#dde3ea}"
 
 Line = tuple[str, Sequence[tuple[float, float]]]
+"""A name and its points."""
 Tick = tuple[float, str]
+"""A value on the x axis and what to write there."""
+
+
+def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A caption and a table below it; no cell can break the table or end a comment."""
+    lines = [_plain(caption), "", _row(head), "|" + "---|" * len(head), *map(_row, rows)]
+    return "\n".join(lines) + "\n"
+
+
+def insert(path: Path, text: str, marks: tuple[str, str]) -> None:
+    """Put text between the two marks of a Markdown file; raises an ElixirError if it has none."""
+    before, start, rest = path.read_text(encoding="utf-8").partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not start or not end:
+        raise ElixirError(f"{path} has no lines {marks[0]} and {marks[1]} to put the results between")
+    replace_text(path, f"{before}{start}\n{text}{end}{after}")
 
 
 def draw_chart(lines: Sequence[Line], ticks: Sequence[Tick], largest: float, title: str, axis: str) -> str:
-    """Straight lines between points.
-
-    Args:
-        lines: the name of each, and its points: value on the x axis, share in [0,1].
-        ticks: values on the x axis, and what to write there.
-        largest: value at the right end, greater than 0.
-        title: above the lines.
-        axis: name of the x axis.
-    """
+    """Straight lines between points (x, share in [0,1]), over an x axis from 0 to `largest`, which exceeds 0."""
     marks = [f'<text x="{LEFT}" y="18">{escape(title)}</text>', *_axes(ticks, largest, axis)]
     for index, (name, points) in enumerate(lines):
         colour = COLOURS[index % len(COLOURS)]
@@ -59,3 +72,11 @@ def _x(value: float, largest: float) -> float:
 
 def _y(share: float) -> float:
     return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(map(_plain, cells)) + " |"
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -2,7 +2,7 @@
 
 import xml.etree.ElementTree as ET
 
-from elixir.measurement.chart import BOTTOM, COLOURS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, draw_chart
+from elixir.measurement.tables_and_charts import BOTTOM, COLOURS, HEIGHT, LEFT, RIGHT, TOP, WIDTH, draw_chart
 
 SVG = "{http://www.w3.org/2000/svg}"
 
