@@ -99,7 +99,8 @@ def certifying(
     for size in _blocks(n, block):
         hits += int(((yield size) == top).sum())
         draws += size
-        if adaptive and _uncertifiable(hits, draws, n, alpha):
+        most = hits + n - draws
+        if adaptive and (binomial_lower(most, n, alpha) < 0.5 or binomial_upper(hits, draws, alpha) < 0.5):
             break
     lower = binomial_lower(hits, draws, alpha)
     return Certificate(top, lower < 0.5, certified_radius(sigma, lower), lower, hits, draws)
@@ -132,11 +133,6 @@ def _counted(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
     more = np.bincount(labels, minlength=len(counts))
     more[: len(counts)] += counts
     return more
-
-
-def _uncertifiable(hits: int, draws: int, n: int, alpha: float) -> bool:
-    """Whether the label cannot, or most likely not, be certified after `n` draws."""
-    return binomial_lower(hits + n - draws, n, alpha) < 0.5 or binomial_upper(hits, draws, alpha) < 0.5
 
 
 def _significant(first: int, second: int, alpha: float) -> bool:

@@ -66,16 +66,12 @@ class MeasurementFolder:
             **digests,
             "device": device.type,
         }
+        self.title = name_of_test_set(self._settings)
 
     @property
     def finished(self) -> bool:
         """Whether the results are there."""
         return (self._out / "summary.json").exists()
-
-    @property
-    def title(self) -> str:
-        """Of the test set, for people."""
-        return name_of_test_set(self._settings)
 
     def load_classifier(self) -> Classifier:
         """See `load_classifier`; checked against the classes of the test set."""

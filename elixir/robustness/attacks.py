@@ -72,7 +72,5 @@ def craft(
     """As `Attack`, for images uint8 (n, 3, h, w): the result is rounded to 8 bits, nowhere more than eps away."""
     near = levels(eps)
     found = attack(log_probs, images.float() / 255, labels, near / 255, generator)
-    rounded = (255 * found).round().to(torch.int16)
-    original = images.to(torch.int16)
-    within = torch.minimum(torch.maximum(rounded, original - near), original + near)
-    return within.clamp(0, 255).to(torch.uint8)
+    rounded, original = (255 * found).round().to(torch.int16), images.to(torch.int16)
+    return rounded.clamp(original - near, original + near).clamp(0, 255).to(torch.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from elixir.registry import find
 from elixir.robustness import ATTACKS
 from elixir.robustness.attacks import budget, craft
 from elixir.robustness.defended import Defended
-from elixir.robustness.report import CLEAN, MODES, UNDEFENDED, draw_robustness, summarize
+from elixir.robustness.report import CLEAN, MODES, UNDEFENDED, Job, draw_robustness, summarize
 
 CPU_IMAGES = 64
 CUDA_IMAGES = 128
@@ -59,16 +59,6 @@ class Settings:
     draws: int = 4
     count: int = 500
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One attack on every image; `CLEAN` is none."""
-
-    mode: str
-    purifier: str
-    attack: str
-    eps: str
 
 
 @dataclass(frozen=True)
@@ -145,7 +135,7 @@ class _Measurement:
     def run(self, progress: Progress) -> None:
         """Do all jobs that the log does not hold."""
         jobs = list(_jobs(self.settings))
-        done = {(_Job(**entry["job"]), entry["block"]) for entry in self.log.entries}
+        done = {(Job(**entry["job"]), entry["block"]) for entry in self.log.entries}
         with progress.task("attacking", len(jobs) * len(self.folder.images.samples)) as advance:
             for block in self._blocks():
                 clean: dict[str, Tensor] = {}
@@ -156,7 +146,7 @@ class _Measurement:
                         self._do(job, block, clean[job.purifier])
                     advance(len(block.ids))
 
-    def _do(self, job: _Job, block: _Block, clean: Tensor) -> None:
+    def _do(self, job: Job, block: _Block, clean: Tensor) -> None:
         attacked, seconds = self._attack(job, block)
         purified = self._purify(job.purifier, block, attacked)
         changed = _distance(attacked.float() / 255, block.images.float() / 255)
@@ -172,7 +162,7 @@ class _Measurement:
             }
         )
 
-    def _attack(self, job: _Job, block: _Block) -> tuple[Tensor, float]:
+    def _attack(self, job: Job, block: _Block) -> tuple[Tensor, float]:
         """Images uint8 and the time that they took; of static attacks only the first purifier's job makes them."""
         if job.attack == CLEAN:
             return block.images, 0.0
@@ -186,14 +176,8 @@ class _Measurement:
         generator = device_generator(self.device, self.settings.seed, *key)
         wait_for(self.device)
         start = time.perf_counter()
-        attacked = craft(
-            ATTACKS[job.attack],
-            lambda x: self.defended[victim].log_probs(x, generator),
-            block.images,
-            block.labels,
-            eps,
-            generator,
-        )
+        log_probs = partial(self.defended[victim].log_probs, generator=generator)
+        attacked = craft(ATTACKS[job.attack], log_probs, block.images, block.labels, eps, generator)
         wait_for(self.device)
         seconds = time.perf_counter() - start
         if static:
@@ -233,15 +217,15 @@ def _checked(settings: Settings) -> tuple[Settings, dict[str, str | None]]:
     return replace(settings, purifiers=tuple(weights)), weights
 
 
-def _jobs(settings: Settings) -> Iterator[_Job]:
+def _jobs(settings: Settings) -> Iterator[Job]:
     for purifier in settings.purifiers:
-        yield _Job("static", purifier, CLEAN, "0")
+        yield Job("static", purifier, CLEAN, "0")
     for attack in settings.attacks:
         for eps in settings.eps:
             for purifier in settings.purifiers:
-                yield _Job("static", purifier, attack, eps)
+                yield Job("static", purifier, attack, eps)
                 if settings.adaptive and purifier != UNDEFENDED:  # there, it is the same
-                    yield _Job("adaptive", purifier, attack, eps)
+                    yield Job("adaptive", purifier, attack, eps)
 
 
 def _distance(one: Tensor, other: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ CLEAN = "clean"
 
 
 @dataclass(frozen=True)
-class Result:
+class Job:
     """One attack on all images behind one purifier.
 
     Attributes:
@@ -30,15 +30,24 @@ class Result:
         purifier: see `Settings.purifiers`.
         attack: its name, or `CLEAN`.
         eps: its budget as it was given, "0" for clean images.
-        accuracy: share of the images that is classified right; `low` and `high` are its exact 95% interval.
-        residual: mean of |purify(adversarial) - purify(clean)| / |adversarial - clean|, in L2 norms, over the images
-            that the attack has changed; None where there are none.
     """
 
     mode: str
     purifier: str
     attack: str
     eps: str
+
+
+@dataclass(frozen=True)
+class Result(Job):
+    """What has come of a job.
+
+    Attributes:
+        accuracy: share of the images that is classified right; `low` and `high` are its exact 95% interval.
+        residual: mean of |purify(adversarial) - purify(clean)| / |adversarial - clean|, in L2 norms, over the images
+            that the attack has changed; None where there are none.
+    """
+
     images: int
     accuracy: float
     low: float
@@ -48,19 +57,20 @@ class Result:
 
 def summarize(entries: Sequence[dict[str, Any]], labels: Sequence[int]) -> list[Result]:
     """Put the blocks of each job in the log of `measure_robustness` together, given the labels of all images."""
-    jobs: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    jobs: dict[Job, list[dict[str, Any]]] = {}
     for entry in entries:
-        jobs.setdefault(tuple(entry["job"].values()), []).append(entry)
+        jobs.setdefault(Job(**entry["job"]), []).append(entry)
     results: list[Result] = []
-    for blocks in jobs.values():
+    for job, blocks in jobs.items():
         places = (pair for block in blocks for pair in enumerate(block["predictions"], block["first"]))
         right = [prediction == labels[place] for place, prediction in places]
         residuals = [value for block in blocks for value in block["residuals"] if value is not None]
         residual = float(np.mean(residuals)) if residuals else None
         hits, images = sum(right), len(right)
         low, high = binomial_interval(hits, images)
-        job = blocks[0]["job"]
-        results.append(Result(**job, images=images, accuracy=hits / images, low=low, high=high, residual=residual))
+        results.append(
+            Result(**vars(job), images=images, accuracy=hits / images, low=low, high=high, residual=residual)
+        )
     return results
 
 
