@@ -50,13 +50,9 @@ class GradientSign:
         seen = (lambda images: log_probs(diverse(images, generator))) if self.diversity else log_probs
         with torch.no_grad():
             classes = log_probs(x[:1]).shape[1]
+        loss, shape = nn.NLLLoss(reduction="sum"), tuple(x.shape[1:])
         estimator = PyTorchClassifier(
-            _OnDevice(seen, x.device),
-            nn.NLLLoss(reduction="sum"),
-            tuple(x.shape[1:]),
-            classes,
-            clip_values=(0.0, 1.0),
-            device_type="cpu",
+            _OnDevice(seen, x.device), loss, shape, classes, clip_values=(0.0, 1.0), device_type="cpu"
         )
         attack = ProjectedGradientDescentPyTorch(
             estimator,
