@@ -128,10 +128,10 @@ class Pipeline:
             if stage.name in names:
                 raise ElixirError(f"pipeline {self.name!r} has the stage {stage.name!r} twice; a stage runs once")
             names.append(stage.name)
-            for name in stage.requires():
+            for name in stage.requires:
                 if name not in provider:
                     raise ElixirError(f"{self._lacks(stage, name)} of pipeline {self.name!r}")
-            for name in stage.provides():
+            for name in stage.provides:
                 if name in provider:
                     raise ElixirError(
                         f"the stages {provider[name]!r} and {stage.name!r} of pipeline {self.name!r} both provide "
@@ -142,7 +142,7 @@ class Pipeline:
             raise ElixirError(f"pipeline {self.name!r} needs the stage write at its end, which writes what was found")
 
     def _lacks(self, stage: Stage, name: str) -> str:
-        later = [other.name for other in self.stages if name in other.provides()]
+        later = [other.name for other in self.stages if name in other.provides]
         remedy = f"move the stage {later[0]!r} before it" if later else f"add one that provides {name!r} before it"
         return f"stage {stage.name!r} requires {name!r}, which no earlier stage provides; {remedy}: the stages"
 

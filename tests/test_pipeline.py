@@ -141,7 +141,7 @@ def test_stages_name_all_that_they_read(recipe: str, shapes: Path, tmp_path: Pat
     assert pipeline.run(shapes, tmp_path / "out").attacked  # else there is little to read
     assert set(recorder.read) == known > {"reference", "write"}
     for stage in pipeline.stages:
-        required, provided = set(stage.requires()), set(stage.provides())
+        required, provided = set(stage.requires), set(stage.provides)
         unnamed = recorder.read[stage.name] - OF_THE_RUN - required - provided
         assert not unnamed, f"{stage.name} reads {unnamed}"
         unasked = recorder.provided[stage.name] - required - provided
@@ -215,9 +215,7 @@ class Confident(ReduceStage):
     """Provides what the stage flag provides, under a name of its own."""
 
     name = "confident"
-
-    def provides(self) -> tuple[str, ...]:
-        return ("poison_score", "flagged")
+    provides = ("poison_score", "flagged")
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,7 @@ from elixir.detection.grouping import EPSILON, crossval_lda, self_train_step
 from elixir.detection.holdout import excess_disagreement
 from elixir.detection.probe import GroupProbe
 from elixir.detection.scores import SampleScores
-from elixir.detection.spectral_split import otsu_split, spectral_split
-from elixir.detection.spectrum import Moments, bands
+from elixir.detection.spectrum import Moments, bands, otsu_split, spectral_split
 from elixir.detection.thresholds import Thresholds
 from elixir.detection.trigger import mean_image, mean_residual
 from elixir.randomness import Draw, generator

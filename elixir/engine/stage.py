@@ -17,20 +17,15 @@ class Stage(Settings):
     """A named step of a pipeline; subclasses are dataclasses whose fields are the recipe's settings.
 
     Derive from `MapStage` or `ReduceStage`, not from this. What is passed on has a name of its own: a column (a value
-    for every sample), a fact about the whole set, a model, a store of images. A stage says which names it requires and
-    which it provides, and does not care which stage provides what it requires.
+    for every sample), a fact about the whole set, a model, a store of images.
     """
 
     name: ClassVar[str]
     what: ClassVar[str] = "stage"
-
-    def requires(self) -> tuple[str, ...]:
-        """Names that earlier stages must have provided."""
-        return ()
-
-    def provides(self) -> tuple[str, ...]:
-        """Names that later stages may require."""
-        return ()
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Names that earlier stages must have provided."""
+    provides: ClassVar[tuple[str, ...]] = ()
+    """Names that later stages may require."""
 
 
 class MapStage(Stage):

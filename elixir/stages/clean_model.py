@@ -31,15 +31,11 @@ class CleanModelStage(ReduceStage):
     """
 
     name = "clean_model"
+    requires = ("pixels", "reference_model", "accuracy", "flagged")
+    provides = ("clean_model", "mirrored")
     epochs: Count = 10
     least_steps: Steps = 600
     mirrored_passes: Count = 2
-
-    def requires(self) -> tuple[str, ...]:
-        return ("pixels", "reference_model", "accuracy", "flagged")
-
-    def provides(self) -> tuple[str, ...]:
-        return ("clean_model", "mirrored")
 
     def reduce(self, run: Run) -> Columns:
         is_flagged, accuracy = run["flagged"], run.facts["accuracy"]

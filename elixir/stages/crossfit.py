@@ -33,15 +33,11 @@ class CrossfitStage(ReduceStage):
     """
 
     name = "crossfit"
+    requires = ("pixels", "purified", "tile")
+    provides = ("heldout_logp", "heldout_erased_logp", "accuracy")
     folds: Annotated[int, Range(least=2)] = 2
     epochs: Count = 8
     least_steps: Steps = 600
-
-    def requires(self) -> tuple[str, ...]:
-        return ("pixels", "purified", "tile")
-
-    def provides(self) -> tuple[str, ...]:
-        return ("heldout_logp", "heldout_erased_logp", "accuracy")
 
     def reduce(self, run: Run) -> Columns:
         labels, tile, per_side = run.labels, run["tile"], run.thresholds.tiles_per_side

@@ -35,14 +35,10 @@ class DetectStage(ReduceStage):
     """
 
     name = "detect"
+    requires = ("pixels", "purified", "reference_model", *SCORES)
+    provides = ("labels", "posterior", "split_posterior")
     epochs: Count = 8
     least_steps: Steps = 600
-
-    def requires(self) -> tuple[str, ...]:
-        return ("pixels", "purified", "reference_model", *SCORES)
-
-    def provides(self) -> tuple[str, ...]:
-        return ("labels", "posterior", "split_posterior")
 
     def reduce(self, run: Run) -> Columns:
         training = ClassifierTraining(self.epochs, self.least_steps)

@@ -32,13 +32,8 @@ class EstimateTriggerStage(ReduceStage):
     """
 
     name = "estimate_trigger"
-
-    def requires(self) -> tuple[str, ...]:
-        models = ("reference_model", "clean_model", "mirrored")
-        return ("pixels", "purified", "labels", "poison_score", "flagged", *models)
-
-    def provides(self) -> tuple[str, ...]:
-        return ("triggers",)
+    requires = ("pixels", "purified", "labels", "poison_score", "flagged", "reference_model", "clean_model", "mirrored")
+    provides = ("triggers",)
 
     def reduce(self, run: Run) -> Columns:
         thresholds, is_flagged = run.thresholds, run["flagged"]

@@ -30,14 +30,10 @@ class FlagStage(ReduceStage):
     """
 
     name = "flag"
+    requires = ("pixels", "labels", "posterior", "split_posterior", *SCORES)
+    provides = ("poison_score", "flagged")
     epochs: Count = 8
     least_steps: Steps = 600
-
-    def requires(self) -> tuple[str, ...]:
-        return ("pixels", "labels", "posterior", "split_posterior", *SCORES)
-
-    def provides(self) -> tuple[str, ...]:
-        return ("poison_score", "flagged")
 
     def reduce(self, run: Run) -> Columns:
         probe = RunProbe(run, recognizer=ClassifierTraining(self.epochs, self.least_steps))

@@ -15,6 +15,8 @@ from elixir.engine.stage import MapStage
 from elixir.errors import ElixirError, UnreadableSample
 from elixir.settings import Count, Range
 
+SOURCE_COLUMNS = ("source_usable", "source_problem", "source_sha256", "source_shape")
+
 
 @dataclass
 class IndexStage(MapStage):
@@ -30,6 +32,7 @@ class IndexStage(MapStage):
     """
 
     name = "index"
+    provides = (*SOURCE_COLUMNS, "pixels", "working_size", "max_pixels")
     size: Annotated[int, Range(least=0, most=512)] = 0
     smallest: Annotated[int, Range(least=16, most=512)] = 32
     largest: Annotated[int, Range(least=16, most=512)] = 64
@@ -41,10 +44,6 @@ class IndexStage(MapStage):
             raise ElixirError(f"index.size = {self.size} must be 0 (choose) or a multiple of 4 from 16 to 512 pixels")
         if self.smallest > self.largest:
             raise ElixirError(f"index.smallest = {self.smallest} must not be above index.largest = {self.largest}")
-
-    def provides(self) -> tuple[str, ...]:
-        of_source = ("source_usable", "source_problem", "source_sha256", "source_shape")
-        return (*of_source, "pixels", "working_size", "max_pixels")
 
     def indices(self, run: Run) -> np.ndarray:
         return np.arange(len(run.source.samples))
@@ -86,9 +85,4 @@ class IndexStage(MapStage):
             except UnreadableSample as error:
                 problems[place] = error.reason
         run.source_pixels.write(indices, pixels)
-        return {
-            "source_usable": problems == "",
-            "source_problem": problems,
-            "source_sha256": digests,
-            "source_shape": shape,
-        }
+        return dict(zip(SOURCE_COLUMNS, (problems == "", problems, digests, shape), strict=True))

@@ -41,16 +41,12 @@ class ProbeStage(MapStage):
     """
 
     name = "probe"
+    requires = ("pixels", "reference_model")
+    provides = ("logp_drop", "residual_transfer", "tile", "tile_transfer", "purified")
     sigmas: Annotated[tuple[float, ...], Range(above=0, most=1)] = (0.075, 0.15, 0.26, 0.4)
     transfer_from: Annotated[float, Range(above=0, most=1)] = 0.26
     carriers: Count = 4
     keep: Annotated[float, Range(above=0, most=1)] = 0.15
-
-    def requires(self) -> tuple[str, ...]:
-        return ("pixels", "reference_model")
-
-    def provides(self) -> tuple[str, ...]:
-        return ("logp_drop", "residual_transfer", "tile", "tile_transfer", "purified")
 
     def check(self) -> None:
         if list(self.sigmas) != sorted(self.sigmas):

@@ -29,14 +29,10 @@ class ReferenceStage(ReduceStage):
     """
 
     name = "reference"
+    requires = ("pixels",)
+    provides = ("reference_model", "reference_logp", "features")
     epochs: Count = 8
     least_steps: Steps = 600
-
-    def requires(self) -> tuple[str, ...]:
-        return ("pixels",)
-
-    def provides(self) -> tuple[str, ...]:
-        return ("reference_model", "reference_logp", "features")
 
     def reduce(self, run: Run) -> Columns:
         everything = np.arange(len(run))

@@ -34,12 +34,8 @@ class RelabelStage(MapStage):
     """
 
     name = "relabel"
-
-    def requires(self) -> tuple[str, ...]:
-        return ("pixels", "poison_score", "flagged", "clean_model", "mirrored", "triggers")
-
-    def provides(self) -> tuple[str, ...]:
-        return ("new_label", "confidence", "action", "reason")
+    requires = ("pixels", "poison_score", "flagged", "clean_model", "mirrored", "triggers")
+    provides = ("new_label", "confidence", "action", "reason")
 
     def indices(self, run: Run) -> np.ndarray:
         return np.flatnonzero(run["flagged"])

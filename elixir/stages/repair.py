@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from elixir.data.columns import Columns
-from elixir.data.image import Picture, as_encoded, decode, resize
+from elixir.data.image import Picture, as_encoded, decode, encode, resize
+from elixir.data.io import replacing
 from elixir.detection.grouping import fit_lda
 from elixir.detection.scores import is_patch
 from elixir.detection.tiles import mask
@@ -24,8 +26,8 @@ from elixir.purifiers.samplers import repaint
 from elixir.randomness import Draw, noise
 from elixir.settings import Range
 from elixir.stages.estimate_trigger import clean_label_targets
-from elixir.stages.repaired_images import by_size, candidate_distance, keep_repaired
 
+BYTES_AT_ONCE = 2**28
 Sigmas = Annotated[tuple[float, ...], Range(least=0, most=1)]
 
 
@@ -51,16 +53,13 @@ class RepairStage(MapStage):
     """
 
     name = "repair"
+    requires = (
+        *("pixels", "max_pixels", "reference_model", "clean_model", "features", "flagged", "new_label", "action"),
+        *("residual_transfer", "tile_transfer", "tile", "triggers"),
+    )
+    provides = ("repaired", "repair_sigma")
     sigmas: Sigmas = (0.0, 0.075, 0.15, 0.26)
     repaint_sigmas: Annotated[tuple[float, ...], Range(above=0, most=1)] = (0.6, 0.45, 0.3, 0.2, 0.1)
-
-    def requires(self) -> tuple[str, ...]:
-        models = ("reference_model", "clean_model", "features")
-        trigger = ("residual_transfer", "tile_transfer", "tile", "triggers")
-        return ("pixels", "max_pixels", "flagged", "new_label", "action", *models, *trigger)
-
-    def provides(self) -> tuple[str, ...]:
-        return ("repaired", "repair_sigma")
 
     def check(self) -> None:
         if not any(self.sigmas):
@@ -164,10 +163,8 @@ def tiles_to_repaint(labels: np.ndarray, patch: np.ndarray, tiles: np.ndarray, m
     has its own repainted, or the most common one where its own is not known.
 
     Args:
-        labels: given labels, (n,).
-        patch: whether the label depends on the tile, bool (n,).
+        patch: whether the given label depends on the tile, bool (n,).
         tiles: the tile that carries the label best, (n,).
-        majority: share of a label's samples.
     """
     chosen = np.full(len(labels), -1, np.int64)
     for label in np.unique(labels):
@@ -183,7 +180,73 @@ def nearest_free(distance: np.ndarray, free: np.ndarray, seen: np.ndarray) -> np
 
     Args:
         distance: from the raw image, (n, candidates).
-        free: whether the trigger is gone, bool, same shape.
+        free: whether the trigger is gone, same shape.
         seen: log-probability of the given label by the reference model, same shape.
     """
     return np.where(free.any(1), np.where(free, distance, np.inf).argmin(1), seen.argmin(1))
+
+
+def keep_repaired(run: Run, index: int, picture: Picture, rgb: np.ndarray) -> None:
+    """Keep the repaired image (uint8 (h, w, 3)) of a sample, as PNG with the picture's alpha and tags."""
+    path = run.repaired_path(index)
+    with replacing(path, path.with_suffix(".partial")) as partial:
+        path.parent.mkdir(exist_ok=True)
+        partial.write_bytes(encode(picture, rgb))
+
+
+def by_size(run: Run, indices: np.ndarray, copies: int) -> Iterator[np.ndarray]:
+    """Places in `indices` of images with the same height and width, as many as fit in memory with so many copies."""
+    shapes = run.shapes[indices]
+    for shape in np.unique(shapes, axis=0):
+        places = np.flatnonzero((shapes == shape).all(1))
+        size = max(1, BYTES_AT_ONCE // (copies * 3 * int(shape.prod())))
+        yield from (places[start : start + size] for start in range(0, len(places), size))
+
+
+def candidate_distance(
+    raw: Tensor, candidate: Tensor, raw_features: np.ndarray, features: np.ndarray, ssim: str = "intended"
+) -> np.ndarray:
+    """d = (1 - (SSIM + 1) / 2) / 2 + (1 - (cos + 1) / 2) / 2, as in DataElixir, float32 (n,) in [0,1].
+
+    Args:
+        raw: uint8 (n, 3, h, w), like `candidate`; features are (n, d).
+        ssim: "intended", the mean over the channels, or "released", what the authors' code computes.
+    """
+    similarity = SSIM[ssim](candidate, raw).numpy()
+    return ((1 - (similarity + 1) / 2) / 2 + (1 - (cosine(raw_features, features) + 1) / 2) / 2).astype(np.float32)
+
+
+def intended_ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Mean over channels and pixels of SSIM with an 11x11 Gaussian window (Wang et al. 2004); (n,) in [-1,1]."""
+    similarity = structural_similarity_index_measure(a.float() / 255, b.float() / 255, data_range=1.0, reduction="none")
+    assert isinstance(similarity, Tensor)
+    return similarity
+
+
+def released_ssim(a: Tensor, b: Tensor) -> Tensor:
+    """SSIM of images (n, 3, h, w), h and w at least 3, taken as volumes, with a uniform 3x3x3 window; float32 (n,).
+
+    The authors' code says `multichannel`, which current scikit-image ignores, and so compares volumes. Of three
+    channels only windows around the middle one lie inside.
+    """
+
+    def mean(volume: Tensor) -> Tensor:
+        return F.avg_pool3d(volume[:, None], 3, stride=1)
+
+    x, y = a.double() / 255, b.double() / 255
+    mean_x, mean_y = mean(x), mean(y)
+    unbiased = 27 / 26
+    variances = unbiased * (mean(x * x) - mean_x**2 + mean(y * y) - mean_y**2)
+    covariance = unbiased * (mean(x * y) - mean_x * mean_y)
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    similarity /= (mean_x**2 + mean_y**2 + c1) * (variances + c2)
+    return similarity.flatten(1).mean(1).float()
+
+
+SSIM: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"intended": intended_ssim, "released": released_ssim}
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cosine between the rows of two float arrays (n, d); 0 where one of them is zero."""
+    return (a * b).sum(1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-12)

@@ -16,6 +16,7 @@ from elixir.data.open import open_sink
 from elixir.data.sink import Decision
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
+from elixir.stages.index import SOURCE_COLUMNS
 
 
 @dataclass
@@ -28,15 +29,13 @@ class WriteStage(ReduceStage):
     """
 
     name = "write"
+    provides = ("unreadable_files",)
     dataset: bool = True
 
-    def requires(self) -> tuple[str, ...]:
+    @property
+    def requires(self) -> tuple[str, ...]:  # type: ignore[override]
         decided = ("poison_score", "flagged", "new_label", "confidence", "action", "reason")
-        repaired = ("repaired", "repair_sigma") if self.dataset else ()
-        return ("source_usable", "source_problem", "source_sha256", "source_shape", *decided, *repaired)
-
-    def provides(self) -> tuple[str, ...]:
-        return ("unreadable_files",)
+        return (*SOURCE_COLUMNS, *decided, *(("repaired", "repair_sigma") if self.dataset else ()))
 
     def reduce(self, run: Run) -> Columns:
         if run.output.exists():

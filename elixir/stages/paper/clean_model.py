@@ -30,14 +30,10 @@ class TrainCleanFirstStage(ReduceStage):
     """
 
     name = "train_clean_first"
+    requires = ("pixels", "purified", "flagged", "unanimous_label")
+    provides = ("clean_first_model",)
     epochs: Count = 10
     least_steps: Steps = 600
-
-    def requires(self) -> tuple[str, ...]:
-        return ("pixels", "purified", "flagged", "unanimous_label")
-
-    def provides(self) -> tuple[str, ...]:
-        return ("clean_first_model",)
 
     def reduce(self, run: Run) -> Columns:
         training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + FIRST_SEED)
@@ -56,15 +52,11 @@ class FineTuneStage(ReduceStage):
     """
 
     name = "fine_tune"
+    requires = ("pixels", "purified", "flagged", "unanimous_label", "agreed_label", "clean_first_model")
+    provides = ("clean_model",)
     epochs: Count = 5
     least_steps: Steps = 300
     learning_rate: Annotated[float, Range(above=0, most=1)] = 4e-4
-
-    def requires(self) -> tuple[str, ...]:
-        return ("pixels", "purified", "flagged", "unanimous_label", "agreed_label", "clean_first_model")
-
-    def provides(self) -> tuple[str, ...]:
-        return ("clean_model",)
 
     def reduce(self, run: Run) -> Columns:
         label = np.maximum(run["unanimous_label"], run["agreed_label"])  # a sample has one of them at most

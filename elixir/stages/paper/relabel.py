@@ -10,8 +10,8 @@ from elixir.data.columns import Columns
 from elixir.engine.models import CLEAN
 from elixir.engine.run import Run
 from elixir.engine.stage import MapStage
+from elixir.stages.paper.candidates import replace_images
 from elixir.stages.paper.clean_model import FIRST
-from elixir.stages.paper.replace import replace_images
 from elixir.stages.relabel import poisoned_action
 
 REPLACES = ("pixels", "reference_model", "candidates", "max_pixels")
@@ -22,12 +22,8 @@ class RelabelUnanimousStage(MapStage):
     """Samples whose candidates all have one label get that label and a purified image at once (step 5)."""
 
     name = "relabel_unanimous"
-
-    def requires(self) -> tuple[str, ...]:
-        return (*REPLACES, "flagged", "unanimous", "majority_label")
-
-    def provides(self) -> tuple[str, ...]:
-        return ("unanimous_label", "purified")
+    requires = (*REPLACES, "flagged", "unanimous", "majority_label")
+    provides = ("unanimous_label", "purified")
 
     def indices(self, run: Run) -> np.ndarray:
         return np.flatnonzero(run["flagged"] & run["unanimous"])
@@ -43,12 +39,8 @@ class RelabelAgreedStage(MapStage):
     """The candidates' most common label if the first clean model reads it in the raw image too, else -1 (step 6)."""
 
     name = "relabel_agreed"
-
-    def requires(self) -> tuple[str, ...]:
-        return (*REPLACES, "purified", "flagged", "unanimous", "majority_label", "clean_first_model")
-
-    def provides(self) -> tuple[str, ...]:
-        return ("agreed_label",)
+    requires = (*REPLACES, "purified", "flagged", "unanimous", "majority_label", "clean_first_model")
+    provides = ("agreed_label",)
 
     def indices(self, run: Run) -> np.ndarray:
         return np.flatnonzero(run["flagged"] & ~run["unanimous"])
@@ -70,12 +62,8 @@ class RelabelRestStage(MapStage):
     """
 
     name = "relabel_rest"
-
-    def requires(self) -> tuple[str, ...]:
-        return (*REPLACES, "purified", "flagged", "unanimous_label", "agreed_label", "clean_model")
-
-    def provides(self) -> tuple[str, ...]:
-        return ("new_label", "confidence", "action", "reason", "repaired", "repair_sigma")
+    requires = (*REPLACES, "purified", "flagged", "unanimous_label", "agreed_label", "clean_model")
+    provides = ("new_label", "confidence", "action", "reason", "repaired", "repair_sigma")
 
     def indices(self, run: Run) -> np.ndarray:
         return np.flatnonzero(run["flagged"])

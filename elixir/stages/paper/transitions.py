@@ -30,18 +30,14 @@ class TransitionsStage(ReduceStage):
     """
 
     name = "transitions"
+    requires = ("predicted",)
+    provides = ("labels", "flagged", "unanimous", "majority_label", "poison_score")
     tau: Count = 5
     rule: Literal["repaired", "published"] = "repaired"
     published_threshold: Positive = 2.0
     repaired_threshold: Positive = 3.5
     min_deviation: Positive = 0.1
     minimum: Count = 10
-
-    def requires(self) -> tuple[str, ...]:
-        return ("predicted",)
-
-    def provides(self) -> tuple[str, ...]:
-        return ("labels", "flagged", "unanimous", "majority_label", "poison_score")
 
     def reduce(self, run: Run) -> Columns:
         given, predicted = run.labels, run["predicted"]

@@ -25,11 +25,10 @@ from elixir.randomness import noise
 from elixir.registry import register
 from elixir.result import Result
 from elixir.stages.index import IndexStage
-from elixir.stages.paper.candidates import CandidatesStage
+from elixir.stages.paper.candidates import CandidatesStage, replace_images, select
 from elixir.stages.paper.clean_model import FineTuneStage, TrainCleanFirstStage
 from elixir.stages.paper.relabel import RelabelAgreedStage, RelabelRestStage, RelabelUnanimousStage
-from elixir.stages.paper.replace import replace_images, select
-from elixir.stages.repaired_images import candidate_distance
+from elixir.stages.repair import candidate_distance
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40), "yellow": (200, 190, 40)}
 SETTINGS: dict[str, object] = {

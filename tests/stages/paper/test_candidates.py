@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from elixir.stages.paper.replace import select
+from elixir.stages.paper.candidates import select
 
 
 def test_place_in_the_list_that_begins_with_the_raw_image() -> None:
