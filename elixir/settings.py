@@ -122,13 +122,15 @@ def checked(owner: type, key: str, value: object, what: str) -> object:
 
 
 def explained(owner: type) -> dict[str, str]:
-    """What the docstring of a dataclass says about each setting, with its range: name -> a line."""
+    """What the docstrings of a dataclass and its bases say about each setting, with its range: name -> a line."""
     known, said, current = kinds(owner), {}, ""
-    _, _, arguments = inspect.cleandoc(owner.__doc__ or "").partition("\nArgs:\n")
-    for line in arguments.splitlines():
-        key, colon, rest = line.strip().partition(": ")
-        current = key if colon and key in known else current
-        said.setdefault(current, []).append(rest if current == key else line.strip())
+    for kind in reversed(owner.__mro__):
+        _, _, arguments = inspect.cleandoc(kind.__doc__ or "").partition("\nArgs:\n")
+        for line in arguments.splitlines():
+            key, colon, rest = line.strip().partition(": ")
+            if colon and key in known:
+                current, said[key] = key, []
+            said.setdefault(current, []).append(rest if current == key else line.strip())
     return {key: " ".join([*said.get(key, []), *_allowed(kind)]) for key, kind in known.items()}
 
 

@@ -1,9 +1,9 @@
-"""Which labels are under attack: proposals of detectors, their direct scores, and a held-out test of the doubtful."""
+"""Which labels are under attack: proposals of detectors, their direct scores, and a held-out test of uncertain ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,13 +22,10 @@ class LabelTest:
     """One detector's group of one label, and what a test says of it.
 
     Attributes:
-        detector: whose group it is: a detector of `elixir.detection.detectors`; or "seed", "expanded" (see `confirm`)
-            or "noise_sensitivity".
+        detector: one of `elixir.detection.detectors`; or "seed", "expanded", "noise_sensitivity" (see `confirm`).
         kind: "direct", the detector's own score; "holdout", the mislabeled fraction by a held-out model; or
             "discrepancy", the paper's test (see `elixir.detection.discrepancy`).
-        group_size: samples of the group.
         score: in [0,1].
-        passed: whether the score reaches its threshold.
         evidence: what the score rests on, by name.
     """
 
@@ -42,15 +39,7 @@ class LabelTest:
 
 @dataclass(frozen=True)
 class LabelReport:
-    """What was found out about one label.
-
-    Attributes:
-        label: index of the class.
-        name: of the class.
-        samples: that have this label.
-        tests: all that were made, in their order.
-        decided_by: the test that puts the label under attack; None for a label that is not.
-    """
+    """What was found out about one label: its samples, all tests made, and the one that puts it under attack."""
 
     label: int
     name: str
@@ -66,16 +55,12 @@ class LabelReport:
 
 def label_reports(facts: dict[str, Any]) -> list[LabelReport]:
     """The reports of all labels, from the fact `labels` of a run, where they are plain values."""
-    return [
-        LabelReport(
-            **report
-            | {
-                "tests": tuple(LabelTest(**test) for test in report["tests"]),
-                "decided_by": report["decided_by"] and LabelTest(**report["decided_by"]),
-            }
-        )
-        for report in facts["labels"]
-    ]
+    reports = []
+    for report in facts["labels"]:
+        tests = tuple(LabelTest(**test) for test in report["tests"])
+        decided_by = report["decided_by"] and LabelTest(**report["decided_by"])
+        reports.append(LabelReport(**report | {"tests": tests, "decided_by": decided_by}))
+    return reports
 
 
 @dataclass(frozen=True)
@@ -85,7 +70,7 @@ class Detection:
     Attributes:
         reports: one for each label that has samples, in order.
         posterior: of belonging to the group of the label's best direct score, float32 (n,).
-        split_posterior: of belonging to the group of a clear spectral split, float32 (n,); 0 where there is none.
+        split_posterior: of belonging to one side of a well separated spectral split, float32 (n,); 0 where none is.
     """
 
     reports: tuple[LabelReport, ...]
@@ -94,15 +79,10 @@ class Detection:
 
 
 def detect(evidence: Evidence, names: Sequence[str]) -> Detection:
-    """Judge every label: by the first direct score that reaches `min_score`, else by `confirm`.
-
-    Args:
-        evidence: of all samples.
-        names: of the labels.
-    """
+    """Decide about every label: by the first direct score that reaches `min_score`, else by `confirm`."""
     thresholds, label = evidence.thresholds, evidence.scores.label
     posterior, split_posterior = np.zeros(len(label), np.float32), np.zeros(len(label), np.float32)
-    reports: dict[int, LabelReport] = {}
+    reports: list[LabelReport] = []
     asked = detectors(evidence)
     for one, name in enumerate(names):
         members = evidence.scores.members(one)
@@ -115,18 +95,18 @@ def detect(evidence: Evidence, names: Sequence[str]) -> Detection:
                 break
         best, last = max(proposed, key=lambda candidate: candidate.score), proposed[-1]
         posterior[members] = best.posterior
-        clear = last.evidence.get("separation", 0.0) >= thresholds.min_separation
-        if last.detector == SPLIT and (clear or last.score >= thresholds.min_score):
+        separated = last.evidence.get("separation", 0.0) >= thresholds.min_separation
+        if last.detector == SPLIT and (separated or last.score >= thresholds.min_score):
             split_posterior[members] = last.posterior
         tests = tuple(_direct_test(evidence, candidate) for candidate in proposed)
         decided_by = max(tests, key=lambda test: test.score)
-        reports[one] = LabelReport(one, name, len(members), tests, decided_by if decided_by.passed else None)
-    found = Detection(tuple(reports.values()), posterior, split_posterior)
-    return Detection(tuple(confirm(evidence, found)), posterior, split_posterior)
+        reports.append(LabelReport(one, name, len(members), tests, decided_by if decided_by.passed else None))
+    found = Detection(tuple(reports), posterior, split_posterior)
+    return replace(found, reports=tuple(confirm(evidence, found)))
 
 
 def confirm(evidence: Evidence, found: Detection) -> Iterator[LabelReport]:
-    """Test the groups of doubtful labels with one model that has seen none of them, nor of attacked labels' groups.
+    """Test groups of labels not under attack so far with one model that has seen neither these nor attacked groups.
 
     A trigger that survives purification is learned by the cross-fitted models too, which then agree with the label. The
     held-out model has seen nothing that speaks for it, so it reads the true label of poisoned samples as confidently as
@@ -137,15 +117,15 @@ def confirm(evidence: Evidence, found: Detection) -> Iterator[LabelReport]:
     - "expanded": what it grows to by features. If only the seed group passes, benign samples have joined it;
     - "noise_sensitivity": its samples that lose their label with a little noise, for triggers that differ by image;
 
-    and of any label that falls into two clear groups by its spectrum, one of them ("spectral_split"), as the reference
-    model may not have learned its trigger at all.
+    and of any label that falls into two separated groups by its spectrum, one of them ("spectral_split"), as the
+    reference model may not have learned its trigger at all.
     """
     scores, thresholds = evidence.scores, evidence.thresholds
     groups = {
         (report.label, detector): group
         for report in found.reports
         if not report.decided_by
-        for detector, group in _doubtful_groups(evidence, found, report)
+        for detector, group in _groups_to_test(evidence, found, report)
     }
     attacked = [report.label for report in found.reports if report.decided_by]
     if not groups:
@@ -177,7 +157,7 @@ def confirm(evidence: Evidence, found: Detection) -> Iterator[LabelReport]:
     for report in found.reports:
         made = tests.get(report.label, [])
         decided_by = report.decided_by or _decisive(made)
-        yield LabelReport(report.label, report.name, report.samples, (*report.tests, *made), decided_by)
+        yield replace(report, tests=(*report.tests, *made), decided_by=decided_by)
 
 
 def _direct_test(evidence: Evidence, candidate: Candidate) -> LabelTest:
@@ -186,8 +166,7 @@ def _direct_test(evidence: Evidence, candidate: Candidate) -> LabelTest:
     return LabelTest(candidate.detector, "direct", len(group), candidate.score, passed, candidate.evidence)
 
 
-def _doubtful_groups(evidence: Evidence, found: Detection, report: LabelReport) -> Iterator[tuple[str, np.ndarray]]:
-    """The groups of one label that a held-out model is to test."""
+def _groups_to_test(evidence: Evidence, found: Detection, report: LabelReport) -> Iterator[tuple[str, np.ndarray]]:
     scores, thresholds = evidence.scores, evidence.thresholds
     members = scores.members(report.label)
     features, posterior = scores.features[members], found.posterior[members]

@@ -9,7 +9,6 @@ from typing import ClassVar, Protocol
 import numpy as np
 import torch
 from scipy.special import logit
-from torch import Tensor
 
 from elixir.detection.grouping import EPSILON, crossval_lda, self_train_step
 from elixir.detection.holdout import excess_disagreement
@@ -26,7 +25,6 @@ class Candidate:
     """What one detector proposes for one label.
 
     Attributes:
-        detector: its name.
         members: indices of the label's samples, int64 (n,).
         posterior: of belonging to the group, float64 (n,) in [0,1].
         score: direct score, in [0,1].
@@ -42,14 +40,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that detectors look at.
-
-    Args:
-        scores: of all samples.
-        probe: answers questions about groups.
-        thresholds: of detection.
-        seed: of the folds.
-    """
+    """All that detectors look at, of all samples."""
 
     scores: SampleScores
     probe: GroupProbe
@@ -71,16 +62,16 @@ class Evidence:
         return self.probe.transfer(label, self.thresholds.residual_gain * residual)
 
     def difference_transfer(self, label: int, group: np.ndarray, rest: np.ndarray) -> float:
-        """Probability of the label on carriers that receive what a group has more than the rest of the label."""
-        return self.probe.transfer(label, self._difference(group, rest))
+        """Probability of the label on carriers that receive what a group has more than the rest of the label.
 
-    def _difference(self, group: np.ndarray, rest: np.ndarray) -> Tensor:
-        """In grey levels (3, s, s), no louder than `max_trigger_rms`; nothing without a rest."""
+        Its root mean square is `max_trigger_rms` at most; without a rest it is nothing.
+        """
         pixels, loudest = self.probe.pixels, self.thresholds.max_trigger_rms
         if not len(rest):
-            return torch.zeros(pixels.shape)
+            return self.probe.transfer(label, torch.zeros(pixels.shape))
         difference = mean_image(pixels, group) - mean_image(pixels, rest)
-        return difference * min(1.0, loudest / max(float(difference.square().mean().sqrt()), 1e-9))
+        rms = float(difference.square().mean().sqrt())
+        return self.probe.transfer(label, difference * min(1.0, loudest / max(rms, 1e-9)))
 
 
 class Detector(Protocol):
@@ -102,7 +93,6 @@ class Joint:
     name: ClassVar[str] = "joint"
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
-        """See `Detector.propose`."""
         scores, thresholds = evidence.scores, evidence.thresholds
         mean = (scores.trigger_transfer + scores.label_disagreement) / 2
         posterior = evidence.seeded_group(members, mean > thresholds.seed_threshold)
@@ -112,13 +102,8 @@ class Joint:
         carried = float(scores.trigger_transfer[group].mean())
         disagreement = float(scores.label_disagreement[group].mean())
         common = evidence.group_transfer(label, group)
-        return Candidate(
-            self.name,
-            members,
-            posterior,
-            max(carried, common) * disagreement,
-            {"trigger_transfer": carried, "group_transfer": common, "label_disagreement": disagreement},
-        )
+        found = {"trigger_transfer": carried, "group_transfer": common, "label_disagreement": disagreement}
+        return Candidate(self.name, members, posterior, max(carried, common) * disagreement, found)
 
 
 class TriggerTransfer:
@@ -131,7 +116,6 @@ class TriggerTransfer:
     name: ClassVar[str] = "trigger_transfer"
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
-        """See `Detector.propose`."""
         scores, thresholds = evidence.scores, evidence.thresholds
         seeded = evidence.seeded_group(members, scores.trigger_transfer > thresholds.seed_threshold)
         posterior = self_train_step(scores.features[members], seeded, evidence.seed, thresholds)
@@ -142,18 +126,9 @@ class TriggerTransfer:
         common = evidence.group_transfer(label, group)
         more = evidence.difference_transfer(label, group, np.setdiff1d(members, group))
         separation = otsu_split(logit(posterior.clip(EPSILON, 1 - EPSILON)), 0.0, thresholds).separation
-        return Candidate(
-            self.name,
-            members,
-            posterior,
-            max(common, (carried * more) ** 0.5 * separation),
-            {
-                "trigger_transfer": carried,
-                "group_transfer": common,
-                "difference_transfer": more,
-                "separation": separation,
-            },
-        )
+        found = {"trigger_transfer": carried, "group_transfer": common}
+        found |= {"difference_transfer": more, "separation": separation}
+        return Candidate(self.name, members, posterior, max(common, (carried * more) ** 0.5 * separation), found)
 
 
 class LabelDisagreement:
@@ -165,7 +140,6 @@ class LabelDisagreement:
     name: ClassVar[str] = "label_disagreement"
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
-        """See `Detector.propose`."""
         disagrees, thresholds = evidence.scores.disagrees, evidence.thresholds
         posterior = evidence.seeded_group(members, disagrees)
         group = evidence.group(members, posterior)
@@ -173,22 +147,14 @@ class LabelDisagreement:
             return Candidate(self.name, members, posterior)
         excess = excess_disagreement(disagrees[group], np.delete(disagrees, group), thresholds)
         share = len(group) / len(members)
-        return Candidate(
-            self.name,
-            members,
-            posterior,
-            excess * share**0.5,
-            {"disagrees": float(disagrees[group].mean()), "excess_disagreement": excess, "share": share},
-        )
+        found = {"disagrees": float(disagrees[group].mean()), "excess_disagreement": excess, "share": share}
+        return Candidate(self.name, members, posterior, excess * share**0.5, found)
 
 
 class SpectralSplit:
     """A pattern that part of a label's images carries, for triggers that survive purification on right labels.
 
     score = difference_transfer * separation of the two groups. No seeds are needed.
-
-    Args:
-        evidence: whose images give the moments that the split is measured in.
     """
 
     name: ClassVar[str] = "spectral_split"
@@ -199,21 +165,15 @@ class SpectralSplit:
         self._moments = [Moments.of(band, pixels, everything) for band in bands(thresholds)]
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
-        """See `Detector.propose`."""
         thresholds = evidence.thresholds
         fold = generator(evidence.seed, Draw.SPLIT, label).permutation(len(members)) % 2
-        found = spectral_split(evidence.probe.pixels, members, self._moments, fold, thresholds)
-        inside = found.posterior > thresholds.min_posterior
-        if min(inside.sum(), (~inside).sum()) < thresholds.min_group_size or not found.separation:
+        split = spectral_split(evidence.probe.pixels, members, self._moments, fold, thresholds)
+        inside = split.posterior > thresholds.min_posterior
+        if min(inside.sum(), (~inside).sum()) < thresholds.min_group_size or not split.separation:
             return Candidate(self.name, members, np.zeros(len(members)))
         more = evidence.difference_transfer(label, members[inside], members[~inside])
-        return Candidate(
-            self.name,
-            members,
-            found.posterior,
-            more * found.separation,
-            {"separation": found.separation, "difference_transfer": more},
-        )
+        found = {"separation": split.separation, "difference_transfer": more}
+        return Candidate(self.name, members, split.posterior, more * split.separation, found)
 
 
 def detectors(evidence: Evidence) -> Sequence[Detector]:

@@ -40,7 +40,6 @@ def published(matching: np.ndarray, total: np.ndarray, threshold: float) -> Disc
     Args:
         matching: predictions left that equal the label, (k,).
         total: all predictions left, (k,).
-        threshold: robust deviations.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         metric = -np.log(matching / total)
@@ -61,12 +60,9 @@ def repaired(
     Every label counts as having one more anomalous sample that stays true to it, so a label without any has metric 0.
 
     Args:
-        matching: predictions left that equal the label, (k,).
-        total: all predictions left, (k,).
+        matching: as in `published`, like `total`.
         samples: anomalous samples, (k,).
         minimum: anomalous samples that a label must have to be flagged.
-        threshold: robust deviations.
-        min_deviation: see `repaired_score`.
     """
     one = total.sum() / max(1, samples.sum())
     metric = -np.log((matching + one) / (total + one)) if one else np.zeros(len(matching))

@@ -21,7 +21,7 @@ class Expansion:
         self_train: whether it is learned anew by features, until it is stable.
         score: the score of `SampleScores` that joins the features in this, None for features alone.
         grow: whether recognizers of the images then let samples join, see `_grow`.
-        relearn: whether recognizers of the fine detail judge all samples anew, see `_relearn`.
+        relearn: whether recognizers of the fine detail assign all samples anew, see `_relearn`.
     """
 
     self_train: bool = False
@@ -54,11 +54,12 @@ def expand(evidence: Evidence, found: Detection) -> np.ndarray:
     for report in found.reports:
         weight[report.label] = 1.0 if report.decided_by else report.direct_score
     score = np.where(split, found.split_posterior, found.posterior).astype(np.float64) * weight[label]
+    how = {one: EXPANSIONS[detector] for one, detector in deciding.items()}
     members = {one: evidence.scores.members(one) for one in deciding}
-    for one, detector in deciding.items():
-        score[members[one]] = _self_trained(evidence, EXPANSIONS[detector], members[one], score[members[one]])
-    _grow(evidence, {one: members[one] for one, detector in deciding.items() if EXPANSIONS[detector].grow}, score)
-    _relearn(evidence, {one: members[one] for one, detector in deciding.items() if EXPANSIONS[detector].relearn}, score)
+    for one, own in members.items():
+        score[own] = _self_trained(evidence, how[one], own, score[own])
+    _grow(evidence, {one: own for one, own in members.items() if how[one].grow}, score)
+    _relearn(evidence, {one: own for one, own in members.items() if how[one].relearn}, score)
     return score
 
 
@@ -99,7 +100,7 @@ def _grow(evidence: Evidence, members: Mapping[int, np.ndarray], score: np.ndarr
 
 
 def _relearn(evidence: Evidence, members: Mapping[int, np.ndarray], score: np.ndarray) -> None:
-    """Judge all samples anew with recognizers of the fine detail, while many change sides.
+    """Assign all samples anew with recognizers of the fine detail, while many change sides.
 
     Only samples that are more likely poisoned than not keep a score.
     """

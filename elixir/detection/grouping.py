@@ -17,17 +17,14 @@ EPSILON = 1e-15  # distance of posteriors from 0 and 1 before their logarithm is
 def crossval_lda(
     features: np.ndarray, inside: np.ndarray, outside: np.ndarray, seed: int, thresholds: Thresholds
 ) -> np.ndarray:
-    """Posterior by features alone, from a cross-fitted linear discriminant analysis with equal priors.
+    """Posterior by features (n, d) alone, from a cross-fitted linear discriminant analysis with equal priors.
 
-    Poisoned samples of one label lie together in the features of a model that has learned the trigger. As each sample
-    is judged by others, wrong seeds are corrected.
+    Poisoned samples of one label lie together in the features of a model that has learned the trigger. As each sample's
+    posterior is learned from others, wrong seeds are corrected.
 
     Args:
-        features: of the reference model, (n, d).
         inside: seeds of the group, bool (n,).
-        outside: seeds of the rest, bool (n,); a sample that is neither is judged, not learned from.
-        seed: of the folds.
-        thresholds: of detection.
+        outside: seeds of the rest, bool (n,); from a sample that is neither nothing is learned.
 
     Returns:
         float64 (n,) in [0,1]; zeros if either side has fewer samples than folds.
@@ -48,18 +45,10 @@ def crossval_lda(
 def self_train_step(
     features: np.ndarray, posterior: np.ndarray, seed: int, thresholds: Thresholds, positive: float | None = None
 ) -> np.ndarray:
-    """`crossval_lda` once more, learned from the samples whose posterior is clear.
+    """`crossval_lda` once more, learned from the samples with a high or low posterior, which is (n,) as the result is.
 
-    Args:
-        features: of the reference model, (n, d).
-        posterior: so far, (n,).
-        seed: of the folds.
-        thresholds: of detection; samples below `negative_threshold` count as outside, or all that are not inside if
-            there are hardly any.
-        positive: posterior above which a sample counts as inside; `positive_threshold` by default.
-
-    Returns:
-        float64 (n,) in [0,1]; `posterior` itself if either side is too small.
+    Samples above `positive`, by default `positive_threshold`, count as inside, and those below `negative_threshold` as
+    outside, or all others if there are hardly any. If either side is too small, the posterior stays as it is.
     """
     inside = posterior > (thresholds.positive_threshold if positive is None else positive)
     outside = posterior < thresholds.negative_threshold
@@ -74,15 +63,6 @@ def self_train(features: np.ndarray, posterior: np.ndarray, seed: int, threshold
     """`self_train_step` until hardly a sample changes sides: a group of which half was seen grows to the whole.
 
     From the second step on a sample counts as inside above `min_posterior`, as a lower threshold lets the group drift.
-
-    Args:
-        features: of the reference model, (n, d).
-        posterior: at the start, (n,).
-        seed: of the folds.
-        thresholds: of detection.
-
-    Returns:
-        float64 (n,) in [0,1].
     """
     positive = thresholds.positive_threshold
     for _ in range(thresholds.max_rounds):
@@ -96,19 +76,10 @@ def self_train(features: np.ndarray, posterior: np.ndarray, seed: int, threshold
 def self_train_with_score(
     features: np.ndarray, score: np.ndarray, posterior: np.ndarray, seed: int, thresholds: Thresholds
 ) -> np.ndarray:
-    """`self_train` by features and a score of each sample's own, which keeps the group from drifting.
+    """`self_train` by features and a score of each sample's own in [0,1], which keeps the group from drifting.
 
     Naive Bayes: logit(posterior) = logit(LDA of the features) + log-odds by the score + logit(share of the group).
-
-    Args:
-        features: of the reference model, (n, d).
-        score: in [0,1], (n,), such as `trigger_transfer` or `confidence_drop`.
-        posterior: at the start, (n,).
-        seed: of the folds.
-        thresholds: of detection.
-
-    Returns:
-        float64 (n,) in [0,1]; `posterior` itself if either side is too small.
+    If either side is too small, the posterior stays as it is.
     """
     inside = posterior > thresholds.min_posterior
     for _ in range(thresholds.max_rounds):
@@ -123,15 +94,10 @@ def self_train_with_score(
 
 
 def fit_lda(features: np.ndarray, inside: np.ndarray, thresholds: Thresholds) -> Callable[[np.ndarray], np.ndarray]:
-    """Linear discriminant analysis of the directions of features, with equal priors.
-
-    Args:
-        features: (n, d).
-        inside: bool (n,), with at least one sample on either side.
-        thresholds: of detection.
+    """Linear discriminant analysis of the directions of features (n, d), with equal priors; both sides have samples.
 
     Returns:
-        A function from features (m, d) to posteriors, float64 (m,).
+        A function from features (m, d) to posteriors of being inside, float64 (m,).
     """
     model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=thresholds.lda_shrinkage, priors=[0.5, 0.5])
     model.fit(_unit_length(features), inside)
@@ -144,9 +110,7 @@ def lda_1d(score: np.ndarray, inside: np.ndarray, thresholds: Thresholds, min_d_
     Samples with a posterior above `min_posterior` join the group, until none is left that does.
 
     Args:
-        score: of every sample, (n,).
         inside: samples that belong to the group, bool (n,); most of the others do not.
-        thresholds: of detection.
         min_d_prime: standard deviations that must lie between the means of the two.
 
     Returns:
@@ -160,8 +124,8 @@ def lda_1d(score: np.ndarray, inside: np.ndarray, thresholds: Thresholds, min_d_
         before, inside = inside, inside | (posterior > thresholds.min_posterior)
         if (inside == before).all():
             break
-    clear = (posterior > thresholds.min_single_posterior) & (_d_prime(score, inside) >= min_d_prime)
-    return np.where(clear, posterior, 0.0)
+    told_apart = (posterior > thresholds.min_single_posterior) & (_d_prime(score, inside) >= min_d_prime)
+    return np.where(told_apart, posterior, 0.0)
 
 
 def _log_odds(score: np.ndarray, inside: np.ndarray, thresholds: Thresholds) -> np.ndarray:

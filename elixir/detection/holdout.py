@@ -17,7 +17,6 @@ def excess_disagreement(group: np.ndarray, others: np.ndarray, thresholds: Thres
     Args:
         group: whether the held-out models disagree with the label, bool (n,), n >= 1.
         others: the same for all other samples, bool (m,).
-        thresholds: of detection.
     """
     return max(0.0, _lower(group, thresholds) - (float(others.mean()) if len(others) else 0.0))
 
@@ -33,7 +32,6 @@ def mislabeled_fraction(other_label: np.ndarray, right: np.ndarray, wrong: np.nd
         other_label: whether the model is confident of another label than the group's, bool (n,), n >= 1.
         right: whether it is confident of the label of an unseen other sample, bool (m,).
         wrong: whether it is confident of another label than that, bool (m,).
-        thresholds: of detection.
 
     Returns:
         In [0,1]; 0 if P(right) is below `min_holdout_skill`.
@@ -49,14 +47,8 @@ def holdout_split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide all samples that are not withheld into those that the held-out model learns and those that measure it.
 
-    Args:
-        label: int64 (n,).
-        withheld: indices of the groups, int64.
-        fraction: of each label's other samples that measure the model.
-        rng: of the draw.
-
     Returns:
-        Indices seen, ascending, and unseen, by label; int64.
+        Indices seen, ascending, and unseen, a `fraction` of each label, by label; int64.
     """
     order = rng.permutation(np.setdiff1d(np.arange(len(label)), withheld))
     of_label = [order[label[order] == one] for one in np.unique(label)]

@@ -44,9 +44,7 @@ class GroupProbe(Protocol):
     def transfer(self, label: int, change: Tensor) -> float:
         """Mean probability of a label, by the reference model, on images of other labels (the carriers) plus a change.
 
-        Args:
-            label: which.
-            change: (3, s, s) in grey levels.
+        The change is (3, s, s) in grey levels.
         """
         ...
 
@@ -58,7 +56,6 @@ class GroupProbe(Protocol):
         """Train two classifiers for which each group is a class of its own, and let each read the other's half.
 
         Args:
-            view: what they see.
             number: of the round.
             groups: label -> indices of its group, int64.
 

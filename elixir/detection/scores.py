@@ -53,15 +53,12 @@ def sample_scores(
     """The table from the columns of the stages reference, probe and crossfit.
 
     Args:
-        label: int64 (n,).
-        features: of the reference model, (n, d).
         reference_logp: log-probability of the label by the reference model, (n,).
         residual_transfer: mean probability of the label on carriers that receive the residual, (n, noise levels).
         tile_transfer: likewise for the best tile, times what the image loses without it, (n,).
         heldout_logp: log-probability of the label by the held-out models, (n,).
         heldout_erased_logp: the same without the tile, (n,).
         logp_drop: fall of `reference_logp` with a little noise, (n,).
-        thresholds: of detection.
     """
     self_confidence = np.exp(heldout_logp, dtype=np.float32)
     erased_self_confidence = np.exp(heldout_erased_logp, dtype=np.float32)

@@ -10,12 +10,7 @@ from torch import Tensor
 
 
 def grid(size: int, per_side: int) -> list[tuple[int, int, int]]:
-    """Tiles (top, left, side) of a square image: `per_side` along each side, and those shifted by half a tile.
-
-    Args:
-        size: of the image in pixels.
-        per_side: aligned tiles along a side.
-    """
+    """Tiles (top, left, side) of a square image: `per_side` along each side, and those shifted by half a tile."""
     side = size // per_side
     half = side // 2
     aligned = range(0, size - side + 1, side)
@@ -24,14 +19,7 @@ def grid(size: int, per_side: int) -> list[tuple[int, int, int]]:
 
 
 def paste(carriers: Tensor, images: Tensor, tiles: np.ndarray, per_side: int) -> Tensor:
-    """Carriers with one tile of each image in its place.
-
-    Args:
-        carriers: (n, 3, s, s).
-        images: (n, 3, s, s).
-        tiles: index into the grid for each image, (n,).
-        per_side: see `grid`.
-    """
+    """Carriers (n, 3, s, s) with one tile, by its index in the `grid`, of each image (n, 3, s, s) in its place."""
     result = carriers.clone()
     for index, rows, columns in _places(tiles, images.shape[-1], per_side):
         result[index, :, rows, columns] = images[index, :, rows, columns]
@@ -39,13 +27,7 @@ def paste(carriers: Tensor, images: Tensor, tiles: np.ndarray, per_side: int) ->
 
 
 def erase(images: Tensor, tiles: np.ndarray, per_side: int) -> Tensor:
-    """Images with one tile of each filled with the mean colour of the pixels around it.
-
-    Args:
-        images: float (n, 3, s, s).
-        tiles: index into the grid for each image, (n,).
-        per_side: see `grid`.
-    """
+    """Float images (n, 3, s, s) with one tile of each filled with the mean colour of the pixels around it."""
     result = images.clone()
     for index, rows, columns in _places(tiles, images.shape[-1], per_side):
         ring = torch.zeros(images.shape[-2:], dtype=torch.bool)
@@ -56,18 +38,7 @@ def erase(images: Tensor, tiles: np.ndarray, per_side: int) -> Tensor:
 
 
 def mask(tiles: np.ndarray, size: int, per_side: int, height: int, width: int) -> Tensor:
-    """Where a tile lies in images of another size, rounded outwards.
-
-    Args:
-        tiles: index into the grid for each image, (n,).
-        size: side of the squares that the tiles were cut from.
-        per_side: see `grid`.
-        height: of the images.
-        width: of the images.
-
-    Returns:
-        bool (n, 1, height, width).
-    """
+    """Where a tile of squares of side `size` lies in images of another size, rounded outwards; bool (n, 1, h, w)."""
     result = torch.zeros(len(tiles), 1, height, width, dtype=torch.bool)
     for index, rows, columns in _places(tiles, size, per_side):
         down = slice(rows.start * height // size, -(-rows.stop * height // size))

@@ -20,17 +20,9 @@ def mean_image(images: Images, indices: np.ndarray) -> Tensor:
 
 
 def mean_residual(pixels: Images, purified: Images, indices: np.ndarray) -> Tensor:
-    """Mean of raw minus purified image over some samples.
+    """Mean of raw minus purified image over n > 0 samples, float32 (3, s, s) in [-255, 255].
 
     Faint and fine triggers come out clean; of smooth ones purification leaves most in the image.
-
-    Args:
-        pixels: the images as they are.
-        purified: one purification of each.
-        indices: int64 (n,), n > 0.
-
-    Returns:
-        float32 (3, s, s) in [-255, 255].
     """
     return (mean_image(pixels, indices) - mean_image(purified, indices)).float()
 
@@ -49,7 +41,6 @@ def mean_difference(
     frequency, by how much benign images vary there, is taken away with a Wiener filter.
 
     Args:
-        pixels: the images.
         indices: int64 (n,); those of a label without benign samples are left out.
         true_label: of these, (n,).
         benign: indices of samples whose given labels are right, int64 (m,).
@@ -80,30 +71,18 @@ def mean_excess(
     benign_label: np.ndarray,
     variance_inflation: float,
 ) -> Tensor:
-    """Mean of some samples minus that of benign ones of one label, as far as no other label differs from it as much.
+    """Mean of n > 0 samples minus that of benign ones of one label, as far as no other label differs from it as much.
 
     So it holds no content, whether the samples are of this label or of a mixture of labels, and of a trigger what no
-    content looks like.
-
-    Args:
-        pixels: the images.
-        indices: int64 (n,), n > 0.
-        label: with which they are compared.
-        benign: indices of samples whose given labels are right, int64 (m,).
-        benign_label: of these, (m,).
-        variance_inflation: factor on the variance of means.
-
-    Returns:
-        float32 (3, s, s) in [-255, 255]; 0 if there are no benign samples of the label.
+    content looks like. Arguments and result are those of `mean_difference`; 0 if no benign sample has the label.
     """
     own = benign[benign_label == label]
     if not len(own):
         return torch.zeros(pixels.shape)
     mean, variance = _spectrum_moments(pixels, own)
     others = np.unique(benign_label[benign_label != label])
-    content = np.max(
-        [(_mean_spectrum(pixels, benign[benign_label == other]) - mean) ** 2 for other in others], axis=0, initial=0.0
-    )
+    differences = [(_mean_spectrum(pixels, benign[benign_label == other]) - mean) ** 2 for other in others]
+    content = np.max(differences, axis=0, initial=0.0)
     difference = _mean_spectrum(pixels, indices) - mean
     return _wiener(difference, variance_inflation * variance * (1 / len(indices) + 1 / len(own)) + content)
 

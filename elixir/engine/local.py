@@ -41,6 +41,5 @@ def _map(run: Run, stage: MapStage) -> None:
                 batches.append(stage.process(run, batch))
                 advance(len(batch))
             run.meter.save()
-            run.write_part(
-                stage.name, number, part, {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
-            )
+            columns = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
+            run.write_part(stage.name, number, part, columns)

@@ -9,7 +9,7 @@ import numpy as np
 
 from elixir.data.columns import Columns
 from elixir.engine.run import Run
-from elixir.settings import Settings
+from elixir.settings import Count, Settings, Steps
 
 
 @dataclass
@@ -49,3 +49,16 @@ class ReduceStage(Stage):
     def reduce(self, run: Run) -> Columns:
         """Columns for all samples, in order; may be empty."""
         raise NotImplementedError
+
+
+@dataclass
+class TrainingStage(ReduceStage):
+    """Trains classifiers.
+
+    Args:
+        epochs: passes over the data at most, of each training.
+        least_steps: of the optimizer; a small set is passed more often.
+    """
+
+    epochs: Count = 8
+    least_steps: Steps = 600

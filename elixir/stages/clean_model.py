@@ -9,15 +9,15 @@ import numpy as np
 from elixir.data.columns import Columns
 from elixir.engine.models import CLEAN, REFERENCE
 from elixir.engine.run import Run
-from elixir.engine.stage import ReduceStage
-from elixir.settings import Count, Steps
+from elixir.engine.stage import TrainingStage
+from elixir.settings import Count
 from elixir.training.classifier import ClassifierTraining
 
 SEED = 100  # added to the run's seed
 
 
 @dataclass
-class CleanModelStage(ReduceStage):
+class CleanModelStage(TrainingStage):
     """Trains the model that names the flagged samples' true labels, and that is handed out with the result.
 
     If the cross-fitted models name the labels of mirrored images almost as well as those of the images themselves, it
@@ -25,8 +25,6 @@ class CleanModelStage(ReduceStage):
     user's own.
 
     Args:
-        epochs: passes over the data at most.
-        least_steps: of the optimizer; a small set is passed more often.
         mirrored_passes: factor on `epochs` where it learns from mirrored images too.
     """
 
@@ -34,7 +32,6 @@ class CleanModelStage(ReduceStage):
     requires = ("pixels", "reference_model", "accuracy", "flagged")
     provides = ("clean_model", "mirrored")
     epochs: Count = 10
-    least_steps: Steps = 600
     mirrored_passes: Count = 2
 
     def reduce(self, run: Run) -> Columns:

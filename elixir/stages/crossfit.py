@@ -11,14 +11,14 @@ from elixir.data.columns import Columns
 from elixir.data.pixels import blocks
 from elixir.detection.tiles import erase
 from elixir.engine.run import Run
-from elixir.engine.stage import ReduceStage
+from elixir.engine.stage import TrainingStage
 from elixir.randomness import Draw, generator
-from elixir.settings import Count, Range, Steps
+from elixir.settings import Range
 from elixir.training.classifier import ClassifierTraining
 
 
 @dataclass
-class CrossfitStage(ReduceStage):
+class CrossfitStage(TrainingStage):
     """A trigger that does not survive purification cannot be learned from purified images, whatever their labels.
 
     One that does survive is a patch; without the tile that carries it these models see what else is in the image. Both
@@ -28,16 +28,12 @@ class CrossfitStage(ReduceStage):
 
     Args:
         folds: parts of the data; a sample is read by the model that was trained on all other parts.
-        epochs: passes of each training at most.
-        least_steps: of the optimizer; a small set is passed more often.
     """
 
     name = "crossfit"
     requires = ("pixels", "purified", "tile")
     provides = ("heldout_logp", "heldout_erased_logp", "accuracy")
     folds: Annotated[int, Range(least=2)] = 2
-    epochs: Count = 8
-    least_steps: Steps = 600
 
     def reduce(self, run: Run) -> Columns:
         labels, tile, per_side = run.labels, run["tile"], run.thresholds.tiles_per_side

@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass
 from elixir.data.columns import Columns
 from elixir.detection.decide import Detection, detect, label_reports
 from elixir.detection.detectors import Evidence
-from elixir.detection.scores import SampleScores, sample_scores
+from elixir.detection.scores import sample_scores
 from elixir.engine.run import Run
-from elixir.engine.stage import ReduceStage
-from elixir.settings import Count, Steps
+from elixir.engine.stage import TrainingStage
 from elixir.stages.group_probe import RunProbe
 from elixir.training.classifier import ClassifierTraining
 
@@ -26,31 +25,24 @@ SCORES = (
 
 
 @dataclass
-class DetectStage(ReduceStage):
-    """A label is under attack if a coherent group of its samples is: see `elixir.detection.decide`.
-
-    Args:
-        epochs: passes of the held-out model's training at most.
-        least_steps: of the optimizer; a small set is passed more often.
-    """
+class DetectStage(TrainingStage):
+    """A label is under attack if a coherent group of its samples is: see `elixir.detection.decide`."""
 
     name = "detect"
     requires = ("pixels", "purified", "reference_model", *SCORES)
     provides = ("labels", "posterior", "split_posterior")
-    epochs: Count = 8
-    least_steps: Steps = 600
 
     def reduce(self, run: Run) -> Columns:
-        training = ClassifierTraining(self.epochs, self.least_steps)
-        probe = RunProbe(run, holdout=training)
-        found = detect(Evidence(scores_of(run), probe, run.thresholds, run.seed), run.classes)
+        probe = RunProbe(run, ClassifierTraining(self.epochs, self.least_steps))
+        found = detect(evidence_of(run, probe), run.classes)
         run.facts["labels"] = [asdict(report) for report in found.reports]
         return {"posterior": found.posterior, "split_posterior": found.split_posterior}
 
 
-def scores_of(run: Run) -> SampleScores:
-    """The table of scores, from the columns of earlier stages."""
-    return sample_scores(run.labels, **{name: run[name] for name in SCORES}, thresholds=run.thresholds)
+def evidence_of(run: Run, probe: RunProbe) -> Evidence:
+    """What detectors look at, with the scores from the columns of earlier stages."""
+    scores = sample_scores(run.labels, **{name: run[name] for name in SCORES}, thresholds=run.thresholds)
+    return Evidence(scores, probe, run.thresholds, run.seed)
 
 
 def detection_of(run: Run) -> Detection:

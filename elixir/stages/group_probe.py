@@ -21,36 +21,28 @@ HOLDOUT_SEED, RECOGNIZER_SEED = 200, 300  # added to the run's seed
 
 
 class RunProbe:
-    """A `GroupProbe` that asks the networks of a run.
+    """A `GroupProbe` that asks the networks of a run whose stages up to crossfit have finished.
 
     Args:
-        run: whose stages up to crossfit have finished.
-        holdout: training of the held-out model, but for its seed.
-        recognizer: training of each recognizer, likewise.
+        training: of the held-out model or of each recognizer, but for its seed.
     """
 
-    def __init__(
-        self, run: Run, holdout: ClassifierTraining | None = None, recognizer: ClassifierTraining | None = None
-    ) -> None:
+    def __init__(self, run: Run, training: ClassifierTraining) -> None:
         self._run = run
-        self._holdout = holdout or ClassifierTraining()
-        self._recognizer = recognizer or ClassifierTraining()
+        self._training = training
         self.pixels = run.pixels
         self.purified = run.purified
 
     def transfer(self, label: int, change: Tensor) -> float:
-        """See `GroupProbe.transfer`."""
         return transfer(self._run, label, carriers(self._run, label, Draw.GROUP_CARRIERS), change)
 
     def holdout_model(self, seen: np.ndarray) -> LogProbabilities:
-        """See `GroupProbe.holdout_model`."""
         run = self._run
-        training = replace(self._holdout, seed=run.seed + HOLDOUT_SEED)
+        training = replace(self._training, seed=run.seed + HOLDOUT_SEED)
         run.models.train("holdout", run.pixels.read, seen, run.labels[seen], training)
         return lambda indices: log_probabilities(run, "holdout", indices, run.pixels.read)
 
     def recognizer_log_odds(self, view: View, number: int, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
-        """See `GroupProbe.recognizer_log_odds`."""
         run = self._run
         if not groups:
             return {}
@@ -68,7 +60,7 @@ class RunProbe:
         for half in range(2):
             name = f"{prefix}-{number}-{half}"
             seen = np.flatnonzero(fold != half)
-            training = replace(self._recognizer, seed=run.seed + RECOGNIZER_SEED + 2 * number + half)
+            training = replace(self._training, seed=run.seed + RECOGNIZER_SEED + 2 * number + half)
             run.models.train(name, read, seen, taught[seen], training, classes=classes)
             for label in groups:
                 unseen = np.flatnonzero((run.labels == label) & (fold == half))
@@ -87,13 +79,9 @@ def carriers(run: Run, label: int, draw: Draw) -> np.ndarray:
 
 
 def transfer(run: Run, label: int, indices: np.ndarray, change: Tensor) -> float:
-    """Mean probability of a label, by the reference model, for images with something added; 0 without images.
+    """Mean probability of a label, by the reference model, for images with a change added; 0 without images.
 
-    Args:
-        run: whose reference model is trained.
-        label: which.
-        indices: of the images, int64 (n,).
-        change: what is added, (3, s, s) in grey levels.
+    The change is (3, s, s) in grey levels.
     """
     if not len(indices):
         return 0.0
@@ -103,14 +91,7 @@ def transfer(run: Run, label: int, indices: np.ndarray, change: Tensor) -> float
 
 
 def log_probabilities(run: Run, model: str, indices: np.ndarray, read: ReadPixels) -> np.ndarray:
-    """Log-probability of each label by a model, float32 (n, k).
-
-    Args:
-        run: that has trained the model.
-        model: its name.
-        indices: of the images, int64 (n,), any n.
-        read: maps indices to uint8 images.
-    """
+    """Log-probability of each label by a model, float32 (n, k), for the images that `read` finds; n may be 0."""
     parts = [*blocks(indices, run.pixels.shape)] or [indices]
     return np.concatenate([run.models.classify(model, read(part))[0] for part in parts])
 
@@ -121,8 +102,6 @@ def clean_probabilities(run: Run, indices: np.ndarray, triggers: Mapping[int, Te
     It reads the mirror images too, if it has learned from mirrored ones.
 
     Args:
-        run: whose clean model is trained.
-        indices: int64 (n,).
         triggers: given label -> float32 (3, s, s) in [0,1] pixel units; none for a label that is missing.
 
     Returns:

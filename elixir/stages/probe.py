@@ -85,7 +85,7 @@ class ProbeStage(MapStage):
         }
 
     def _carriers(self, run: Run, indices: np.ndarray) -> Tensor:
-        """Images of other labels for each sample, float32 (carriers, n, 3, h, w) in [0,1]; any if there are none."""
+        """Images of other labels for each sample, float32 (carriers, n, 3, s, s) in [0,1]; any if there are none."""
         chosen = np.empty((self.carriers, len(indices)), np.int64)
         for place, (index, id) in enumerate(zip(indices, run.ids(indices), strict=True)):
             drawn = generator(run.seed, id, Draw.CARRIERS).integers(0, len(run), 16 * self.carriers)
@@ -102,14 +102,11 @@ class ProbeStage(MapStage):
     ) -> tuple[np.ndarray, np.ndarray]:
         """The tile that carries each sample's label best, (n,), and its evidence in [0,1], float32 (n,)."""
         per_side = run.thresholds.tiles_per_side
-        carried = np.stack(
-            [
-                _label_probability(run, [paste(carriers[0], x, np.full(len(x), tile), per_side)], labels)
-                for tile in range(len(grid(x.shape[-1], per_side)))
-            ],
-            1,
-        )
-        best = carried.argmax(1)
+        carried = [
+            _label_probability(run, [paste(carriers[0], x, np.full(len(x), tile), per_side)], labels)
+            for tile in range(len(grid(x.shape[-1], per_side)))
+        ]
+        best = np.argmax(carried, 0)
         sufficient = _label_probability(run, [paste(carrier, x, best, per_side) for carrier in carriers], labels)
         necessary = confidence - _label_probability(run, [erase(x, best, per_side)], labels)
         return best, (sufficient * necessary.clip(0)).astype(np.float32)

@@ -10,9 +10,8 @@ import numpy as np
 from elixir.data.columns import Columns
 from elixir.engine.models import REFERENCE
 from elixir.engine.run import Run
-from elixir.engine.stage import ReduceStage
+from elixir.engine.stage import TrainingStage
 from elixir.errors import ElixirError
-from elixir.settings import Count, Steps
 from elixir.training.classifier import ClassifierTraining
 
 HALF_MAX = 60_000  # features are kept in half precision
@@ -20,19 +19,12 @@ READ_AT_ONCE = 1024
 
 
 @dataclass
-class ReferenceStage(ReduceStage):
-    """Trains the reference model, whose reaction to purification is the first kind of evidence (DataElixir, step 1).
-
-    Args:
-        epochs: passes over the data at most.
-        least_steps: of the optimizer; a small set is passed more often.
-    """
+class ReferenceStage(TrainingStage):
+    """Trains the reference model, whose reaction to purification is the first kind of evidence (DataElixir, step 1)."""
 
     name = "reference"
     requires = ("pixels",)
     provides = ("reference_model", "reference_logp", "features")
-    epochs: Count = 8
-    least_steps: Steps = 600
 
     def reduce(self, run: Run) -> Columns:
         everything = np.arange(len(run))

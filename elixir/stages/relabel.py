@@ -56,12 +56,17 @@ class RelabelStage(MapStage):
         clean_label = np.isin(given, self._clean_label).tolist()
         facts = zip(learned, own_label, certain, confident, clean_label, strict=True)
         decided = [_decide(*five, policy=run.policy) for five in facts]
-        return {
-            "new_label": label.astype(np.int32),
-            "confidence": confidence.astype(np.float32),
-            "action": np.array([action for action, _ in decided], object),
-            "reason": np.array([reason for _, reason in decided], object),
-        }
+        return decision_columns(label, confidence, decided)
+
+
+def decision_columns(label: np.ndarray, confidence: np.ndarray, decided: list[tuple[str, str]]) -> Columns:
+    """The columns of new labels (n,), how confident they are, and actions with reasons."""
+    return {
+        "new_label": label.astype(np.int32),
+        "confidence": confidence.astype(np.float32),
+        "action": np.array([action for action, _ in decided], object),
+        "reason": np.array([reason for _, reason in decided], object),
+    }
 
 
 def _decide(

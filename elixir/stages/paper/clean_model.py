@@ -12,7 +12,7 @@ from torch import Tensor
 from elixir.data.columns import Columns
 from elixir.engine.models import CLEAN
 from elixir.engine.run import Run
-from elixir.engine.stage import ReduceStage
+from elixir.engine.stage import TrainingStage
 from elixir.settings import Count, Range, Steps
 from elixir.training.classifier import ClassifierTraining, ReadPixels
 
@@ -21,19 +21,13 @@ FIRST_SEED, SEED = 100, 101  # added to the run's seed
 
 
 @dataclass
-class TrainCleanFirstStage(ReduceStage):
-    """Trains from scratch on the samples that are not flagged and on those with a unanimous label, repaired.
-
-    Args:
-        epochs: passes over the data at most.
-        least_steps: of the optimizer; a small set is passed more often.
-    """
+class TrainCleanFirstStage(TrainingStage):
+    """Trains from scratch on the samples that are not flagged and on those with a unanimous label, repaired."""
 
     name = "train_clean_first"
     requires = ("pixels", "purified", "flagged", "unanimous_label")
     provides = ("clean_first_model",)
     epochs: Count = 10
-    least_steps: Steps = 600
 
     def reduce(self, run: Run) -> Columns:
         training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + FIRST_SEED)
@@ -42,12 +36,10 @@ class TrainCleanFirstStage(ReduceStage):
 
 
 @dataclass
-class FineTuneStage(ReduceStage):
+class FineTuneStage(TrainingStage):
     """Trains the first model on, with the samples whose label it has agreed on; it is handed out with the result.
 
     Args:
-        epochs: passes over the data at most.
-        least_steps: of the optimizer; a small set is passed more often.
         learning_rate: a fifth of the first training's, as the authors have it.
     """
 
@@ -68,11 +60,7 @@ class FineTuneStage(ReduceStage):
 
 
 def _purified_set(run: Run, label: np.ndarray) -> tuple[ReadPixels, np.ndarray, np.ndarray]:
-    """The samples that are not flagged or have a new label (-1 for none), with their repaired images.
-
-    Returns:
-        A function that reads indices as uint8 (n, 3, s, s), the indices int64 (n,), and their labels int64 (n,).
-    """
+    """The samples that are not flagged or have a new label (-1 for none): read, repaired; indices; labels."""
     label = label.astype(np.int64)
     indices = np.flatnonzero(~run["flagged"] | (label >= 0))
 

@@ -12,7 +12,7 @@ from elixir.engine.run import Run
 from elixir.engine.stage import MapStage
 from elixir.stages.paper.candidates import replace_images
 from elixir.stages.paper.clean_model import FIRST
-from elixir.stages.relabel import poisoned_action
+from elixir.stages.relabel import decision_columns, poisoned_action
 
 REPLACES = ("pixels", "reference_model", "candidates", "max_pixels")
 
@@ -76,11 +76,5 @@ class RelabelRestStage(MapStage):
             replace_images(run, indices[rest], label[rest])
         decided = [poisoned_action(run.policy, bool(own)) for own in label == run.labels[indices]]
         unknown = np.full(len(indices), np.nan, np.float32)
-        return {
-            "new_label": label.astype(np.int32),
-            "confidence": unknown,
-            "action": np.array([action for action, _ in decided], object),
-            "reason": np.array([reason for _, reason in decided], object),
-            "repaired": np.ones(len(indices), bool),
-            "repair_sigma": unknown,
-        }
+        repaired = {"repaired": np.ones(len(indices), bool), "repair_sigma": unknown}
+        return decision_columns(label, unknown, decided) | repaired

@@ -88,9 +88,7 @@ class Transitions:
 def label_transitions(predicted: np.ndarray, tau: int) -> Transitions:
     """Drop isolated flips: where the second most common label has fewer than `tau` candidates, all but the majority's.
 
-    Args:
-        predicted: labels of the raw image and of the candidates, int32 (n, 1 + c).
-        tau: see above.
+    Labels predicted for the raw image and the candidates are int32 (n, 1 + c).
     """
     kept = np.ones(predicted.shape, bool)
     majority = np.empty(len(predicted), np.int32)
@@ -107,16 +105,9 @@ def label_transitions(predicted: np.ndarray, tau: int) -> Transitions:
 def pooled_predictions(
     predicted: np.ndarray, found: Transitions, given: np.ndarray, classes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each training label, over its anomalous samples: kept predictions that equal it, all kept ones, and samples.
+    """For each given label, over its anomalous samples: kept predictions that equal it, all kept ones, and samples.
 
-    Args:
-        predicted: int32 (n, 1 + c).
-        found: of the same samples.
-        given: training labels, int64 (n,).
-        classes: number of labels k.
-
-    Returns:
-        Three arrays (k,).
+    Three arrays (k,), k being the number of classes.
     """
     kept = found.kept & found.anomalous[:, None]
     matching = np.bincount(given, (kept & (predicted == given[:, None])).sum(1), classes)
