@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from scipy.fft import dctn, idctn
@@ -27,64 +29,58 @@ def mean_residual(pixels: Images, purified: Images, indices: np.ndarray) -> Tens
     return (mean_image(pixels, indices) - mean_image(purified, indices)).float()
 
 
-def mean_difference(
-    pixels: Images,
-    indices: np.ndarray,
-    true_label: np.ndarray,
-    benign: np.ndarray,
-    benign_label: np.ndarray,
-    variance_inflation: float,
-) -> Tensor:
-    """Mean of some samples minus the mean of benign ones of the same true labels.
+@dataclass(frozen=True)
+class Benign:
+    """Benign samples, with which poisoned ones are compared.
+
+    Attributes:
+        images: of all samples.
+        indices: of those whose given labels are right, int64 (m,).
+        label: of these, (m,).
+        variance_inflation: factor on the variance of means.
+    """
+
+    images: Images
+    indices: np.ndarray
+    label: np.ndarray
+    variance_inflation: float
+
+
+def mean_difference(benign: Benign, indices: np.ndarray, true_label: np.ndarray) -> Tensor:
+    """Mean of n samples minus the mean of benign ones of the same true labels, float32 (3, s, s) in [-255, 255].
 
     It needs no purification, but contents average out only over many samples. What chance leaves of them at each
-    frequency, by how much benign images vary there, is taken away with a Wiener filter.
-
-    Args:
-        indices: int64 (n,); those of a label without benign samples are left out.
-        true_label: of these, (n,).
-        benign: indices of samples whose given labels are right, int64 (m,).
-        benign_label: of these, (m,).
-        variance_inflation: factor on the variance of means.
-
-    Returns:
-        float32 (3, s, s) in [-255, 255].
+    frequency, by how much benign images vary there, is taken away with a Wiener filter. Samples of a label without
+    benign ones are left out.
     """
-    difference, chance = np.zeros(pixels.shape), np.zeros(pixels.shape)
-    others = {int(label): benign[benign_label == label] for label in np.unique(true_label)}
+    shape = benign.images.shape
+    difference, chance = np.zeros(shape), np.zeros(shape)
+    others = {int(label): benign.indices[benign.label == label] for label in np.unique(true_label)}
     known = [label for label, found in others.items() if len(found)]
     count = max(1, int(np.isin(true_label, known).sum()))
     for label in known:
         group = indices[true_label == label]
-        mean, variance = _spectrum_moments(pixels, others[label])
+        mean, variance = _spectrum_moments(benign.images, others[label])
         share = len(group) / count
-        difference += share * (_mean_spectrum(pixels, group) - mean)
+        difference += share * (_mean_spectrum(benign.images, group) - mean)
         chance += variance * (share / count + share**2 / len(others[label]))
-    return _wiener(difference, variance_inflation * chance)
+    return _wiener(difference, benign.variance_inflation * chance)
 
 
-def mean_excess(
-    pixels: Images,
-    indices: np.ndarray,
-    label: int,
-    benign: np.ndarray,
-    benign_label: np.ndarray,
-    variance_inflation: float,
-) -> Tensor:
+def mean_excess(benign: Benign, indices: np.ndarray, label: int) -> Tensor:
     """Mean of n > 0 samples minus that of benign ones of one label, as far as no other label differs from it as much.
 
     So it holds no content, whether the samples are of this label or of a mixture of labels, and of a trigger what no
-    content looks like. Arguments and result are those of `mean_difference`; 0 if no benign sample has the label.
+    content looks like. float32 (3, s, s) in [-255, 255]; 0 if no benign sample has the label.
     """
-    own = benign[benign_label == label]
+    images, own = benign.images, benign.indices[benign.label == label]
     if not len(own):
-        return torch.zeros(pixels.shape)
-    mean, variance = _spectrum_moments(pixels, own)
-    others = np.unique(benign_label[benign_label != label])
-    differences = [(_mean_spectrum(pixels, benign[benign_label == other]) - mean) ** 2 for other in others]
-    content = np.max(differences, axis=0, initial=0.0)
-    difference = _mean_spectrum(pixels, indices) - mean
-    return _wiener(difference, variance_inflation * variance * (1 / len(indices) + 1 / len(own)) + content)
+        return torch.zeros(images.shape)
+    mean, variance = _spectrum_moments(images, own)
+    others = [benign.indices[benign.label == other] for other in np.unique(benign.label) if other != label]
+    content = np.max([(_mean_spectrum(images, other) - mean) ** 2 for other in others], axis=0, initial=0.0)
+    chance = benign.variance_inflation * variance * (1 / len(indices) + 1 / len(own))
+    return _wiener(_mean_spectrum(images, indices) - mean, chance + content)
 
 
 def _wiener(spectrum: np.ndarray, chance: np.ndarray) -> Tensor:

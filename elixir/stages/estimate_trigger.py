@@ -9,7 +9,7 @@ from torch import Tensor
 
 from elixir.data.columns import Columns
 from elixir.detection.decide import label_reports
-from elixir.detection.trigger import mean_difference, mean_excess, mean_residual
+from elixir.detection.trigger import Benign, mean_difference, mean_excess, mean_residual
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
 from elixir.randomness import Draw, generator
@@ -38,7 +38,8 @@ class EstimateTriggerStage(ReduceStage):
     def reduce(self, run: Run) -> Columns:
         thresholds, is_flagged = run.thresholds, run["flagged"]
         certain = is_flagged & (run["poison_score"] > thresholds.certain_score)
-        benign = np.flatnonzero(~is_flagged)
+        rest = np.flatnonzero(~is_flagged)
+        benign = Benign(run.pixels, rest, run.labels[rest], thresholds.variance_inflation)
         kept: dict[int, Tensor] = {}
         facts: dict[str, dict[str, object]] = {}
         for report in label_reports(run.facts):
@@ -48,19 +49,16 @@ class EstimateTriggerStage(ReduceStage):
                 group = np.flatnonzero((run.labels == label) & is_flagged)
             if not report.decided_by or not len(group):
                 continue
-            compared = benign, run.labels[benign], thresholds.variance_inflation
             residual = thresholds.trigger_gain / 255 * mean_residual(run.pixels, run.purified, group)
-            excess = mean_excess(run.pixels, group, label, *compared) / 255
+            excess = mean_excess(benign, group, label) / 255
             read, again = (clean_probabilities(run, group, {label: x}).argmax(1) for x in (residual, excess))
             clean_label = bool(max((read == label).mean(), (again == label).mean()) > thresholds.clean_label_share)
             if clean_label:
                 read = np.full(len(read), label)
-            difference = mean_difference(run.pixels, group, read, *compared) / 255
+            difference = mean_difference(benign, group, read) / 255
             estimates = {"residual": residual, "difference": difference}
-            effect = {
-                name: self._effect(run, label, estimate, None if clean_label else group)
-                for name, estimate in estimates.items()
-            }
+            needed_by = None if clean_label else group
+            effect = {name: self._effect(run, label, estimate, needed_by) for name, estimate in estimates.items()}
             best = max(effect, key=lambda name: effect[name])
             kept[label] = estimates[best]
             facts[str(label)] = {"clean_label": clean_label, "kept": best, "effect": effect}

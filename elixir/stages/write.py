@@ -50,18 +50,17 @@ class WriteStage(ReduceStage):
 
     def _rows(self, run: Run, sink: SinkWithBackup | None) -> Iterator[ManifestRow]:
         """One row after the other; writes its sample on the way."""
-        problems, digests, shapes = run["source_problem"], run["source_sha256"], run["source_shape"]
-        score, is_flagged, confidence = run["poison_score"], run["flagged"], run["confidence"]
-        decide = _Decider(run, self.dataset)
+        columns = {name: run[name] for name in self.requires}
         index_of = np.full(len(run.source.samples), -1)
         index_of[run.rows] = np.arange(len(run))
         for row, sample in enumerate(run.source.samples):
-            index, digest = int(index_of[row]), str(digests[row])
+            index, digest = int(index_of[row]), str(columns["source_sha256"][row])
             usable = index >= 0
             if usable:
-                decision, reason = decide(index)
+                decision, reason = _decision(run, columns, index)
             else:
-                decision, reason = Decision("quarantined", sample.label), str(problems[row])
+                decision, reason = Decision("quarantined", sample.label), str(columns["source_problem"][row])
+            height, width = columns["source_shape"][row].tolist()
             output = sink.write(row, decision) if sink else ""
             original = sink.original(row, decision) if sink else ""
             if sink and digest:
@@ -77,35 +76,28 @@ class WriteStage(ReduceStage):
                 reason=reason,
                 sha256_in=digest,
                 sha256_out=written if sink and decision.written else "",
-                height=int(shapes[row][0]),
-                width=int(shapes[row][1]),
-                poison_score=float(score[index]) if usable else float("nan"),
-                flagged=usable and bool(is_flagged[index]),
-                confidence=float(confidence[index]) if usable else float("nan"),
+                height=height,
+                width=width,
+                poison_score=float(columns["poison_score"][index]) if usable else float("nan"),
+                flagged=usable and bool(columns["flagged"][index]),
+                confidence=float(columns["confidence"][index]) if usable else float("nan"),
                 seed=run.seed,
                 original=original,
             )
 
 
-class _Decider:
-    """What earlier stages have decided about a sample, with its repaired image."""
-
-    def __init__(self, run: Run, dataset: bool) -> None:
-        self._run = run
-        self._action, self._reason, self._new_label = run["action"], run["reason"], run["new_label"]
-        self._repaired, self._sigma = (run["repaired"], run["repair_sigma"]) if dataset else (None, None)
-
-    def __call__(self, index: int) -> tuple[Decision, str]:
-        given, action, reason = int(self._run.labels[index]), self._action[index], str(self._reason[index])
-        if action not in ("relabelled", "purified"):
-            return Decision(action or "kept", given), reason
-        label = int(self._new_label[index])
-        if self._repaired is None or self._sigma is None:
-            return Decision(action, label), reason
-        if not self._repaired[index]:
-            return Decision("quarantined", given), "poisoned, and the trigger could not be taken out"
-        data = self._run.repaired_path(index).read_bytes()
-        return Decision(action, label, data), reason + _how(self._sigma[index])
+def _decision(run: Run, columns: Columns, index: int) -> tuple[Decision, str]:
+    """What earlier stages have decided about a sample, with its repaired image if there is one, and why."""
+    given, action, reason = int(run.labels[index]), columns["action"][index], str(columns["reason"][index])
+    if action not in ("relabelled", "purified"):
+        return Decision(action or "kept", given), reason
+    label = int(columns["new_label"][index])
+    if "repaired" not in columns:
+        return Decision(action, label), reason
+    if not columns["repaired"][index]:
+        return Decision("quarantined", given), "poisoned, and the trigger could not be taken out"
+    data = run.repaired_path(index).read_bytes()
+    return Decision(action, label, data), reason + _how(columns["repair_sigma"][index])
 
 
 def _how(sigma: float) -> str:

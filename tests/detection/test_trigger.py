@@ -5,7 +5,7 @@ import pytest
 from fakes import FakeImages
 
 from elixir.detection.thresholds import Thresholds
-from elixir.detection.trigger import mean_excess, mean_image, mean_residual
+from elixir.detection.trigger import Benign, mean_excess, mean_image, mean_residual
 
 SIZE = 16
 STRIPES = np.round(40 * np.sin(np.arange(SIZE) * np.pi / 2 + 0.5))
@@ -24,7 +24,7 @@ def images(dark: bool) -> FakeImages:
 @pytest.mark.parametrize("dark", [True, False])
 def test_what_samples_have_beyond_all_content_is_their_trigger(dark: bool):
     benign = np.flatnonzero(~STRIPED)
-    excess = mean_excess(images(dark), np.flatnonzero(STRIPED), 1, benign, LABELS[benign], INFLATION)
+    excess = mean_excess(Benign(images(dark), benign, LABELS[benign], INFLATION), np.flatnonzero(STRIPED), 1)
     assert np.abs(excess.mean((0, 1)).numpy() - STRIPES).max() < 5
     assert np.abs(excess.mean((1, 2)).numpy()).max() < 5  # brightness is what the labels differ by
 
@@ -32,9 +32,9 @@ def test_what_samples_have_beyond_all_content_is_their_trigger(dark: bool):
 def test_samples_like_the_benign_ones_of_another_label_have_nothing_beyond_content():
     benign = np.flatnonzero(~STRIPED)
     pixels = images(dark=True)
-    excess = mean_excess(pixels, np.arange(30), 1, benign, LABELS[benign], INFLATION)
+    excess = mean_excess(Benign(pixels, benign, LABELS[benign], INFLATION), np.arange(30), 1)
     assert excess.abs().max() < 10
-    assert not mean_excess(pixels, np.arange(30), 1, np.arange(100), LABELS[:100], INFLATION).any()
+    assert not mean_excess(Benign(pixels, np.arange(100), LABELS[:100], INFLATION), np.arange(30), 1).any()
 
 
 def test_the_mean_residual_is_what_purification_takes_away_on_average():

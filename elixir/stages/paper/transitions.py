@@ -50,11 +50,9 @@ class TransitionsStage(ReduceStage):
         is_flagged = found.anomalous & discrepancy.flagged[given]
         reports = []
         for label in np.unique(given).tolist():
-            evidence = {
-                "discrepancy": float(np.nan_to_num(discrepancy.metric[label])),
-                "deviations": float(np.nan_to_num(discrepancy.score[label])),
-            }
-            passed, score = bool(discrepancy.flagged[label]), float(np.nan_to_num(discrepancy.confidence[label]))
+            measured = discrepancy.metric, discrepancy.score, discrepancy.confidence
+            metric, deviations, score = (float(np.nan_to_num(of_labels[label])) for of_labels in measured)
+            passed, evidence = bool(discrepancy.flagged[label]), {"discrepancy": metric, "deviations": deviations}
             test = LabelTest("discrepancy", "discrepancy", int(samples[label]), score, passed, evidence)
             decided_by = test if passed else None
             reports.append(LabelReport(label, run.classes[label], int((given == label).sum()), (test,), decided_by))
