@@ -277,7 +277,18 @@ def test_attacks_are_listed_with_their_parameters(monkeypatch, capsys):
         (("poison", "TRAIN", "-o", "OUT", "--attack", "ssba", "--target", "spot", "--set", "bit=3"), "mean 'bits'"),
         (("report", "results", "TRAIN"), "holds no results of `elixir evaluate`"),
         (
-            ("evaluate", "TRAIN", "--test", "TRAIN", "-o", "OUT", "--target", "spot", "--set", "thresholds.treshold=.6"),
+            (
+                "evaluate",
+                "TRAIN",
+                "--test",
+                "TRAIN",
+                "-o",
+                "OUT",
+                "--target",
+                "spot",
+                "--set",
+                "thresholds.treshold=.6",
+            ),
             "no setting 'treshold'",
         ),
         (

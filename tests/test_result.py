@@ -34,10 +34,10 @@ class Judge(ReduceStage):
     """Relabels the third readable sample as the first class, with a new image, and leaves the first one out."""
 
     name = "judge"
-
-    def provides(self) -> tuple[str, ...]:
-        decided = ("poison_score", "flagged", "new_label", "confidence", "action", "reason")
-        return ("labels", "repaired", "repair_sigma", *decided)
+    provides = (
+        *("labels", "repaired", "repair_sigma"),
+        *("poison_score", "flagged", "new_label", "confidence", "action", "reason"),
+    )
 
     def reduce(self, run: Run) -> Columns:
         count = len(run)
