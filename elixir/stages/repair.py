@@ -213,7 +213,9 @@ def candidate_distance(
         ssim: "intended", the mean over the channels, or "released", what the authors' code computes.
     """
     similarity = SSIM[ssim](candidate, raw).numpy()
-    return ((1 - (similarity + 1) / 2) / 2 + (1 - (cosine(raw_features, features) + 1) / 2) / 2).astype(np.float32)
+    norms = np.linalg.norm(raw_features, axis=1) * np.linalg.norm(features, axis=1)
+    cosine = (raw_features * features).sum(1) / np.maximum(norms, 1e-12)
+    return ((1 - (similarity + 1) / 2) / 2 + (1 - (cosine + 1) / 2) / 2).astype(np.float32)
 
 
 def intended_ssim(a: Tensor, b: Tensor) -> Tensor:
@@ -245,8 +247,3 @@ def released_ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 SSIM: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"intended": intended_ssim, "released": released_ssim}
-
-
-def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cosine between the rows of two float arrays (n, d); 0 where one of them is zero."""
-    return (a * b).sum(1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-12)

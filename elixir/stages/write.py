@@ -96,12 +96,7 @@ def _decision(run: Run, columns: Columns, index: int) -> tuple[Decision, str]:
         return Decision(action, label), reason
     if not columns["repaired"][index]:
         return Decision("quarantined", given), "poisoned, and the trigger could not be taken out"
-    data = run.repaired_path(index).read_bytes()
-    return Decision(action, label, data), reason + _how(columns["repair_sigma"][index])
-
-
-def _how(sigma: float) -> str:
-    """How an image was repaired, for the reason; nothing where that is not known."""
-    if np.isnan(sigma):
-        return ""
-    return f"; purified at sigma {sigma:g}" if sigma else "; only the trigger is taken out"
+    sigma = columns["repair_sigma"][index]
+    if not np.isnan(sigma):
+        reason += f"; purified at sigma {sigma:g}" if sigma else "; only the trigger is taken out"
+    return Decision(action, label, run.repaired_path(index).read_bytes()), reason
