@@ -24,14 +24,13 @@ from elixir.data.paths import escape, file_name
 from elixir.data.source import Source
 from elixir.data.table import (
     Choice,
+    FileRows,
     Rows,
     RowWriter,
     TableSink,
     TableSource,
-    check_same_columns,
     choose_split,
     features,
-    file_fingerprint,
     open_table,
     struct_field,
 )
@@ -48,17 +47,16 @@ _SAVE_AGAIN = "save the dataset again"
 _REMOTE = ("hf", "http", "https")
 
 
-class ArrowRows:
+class ArrowRows(FileRows):
     """The arrow files of a dataset written by `save_to_disk`, memory-mapped.
 
     Raises: ElixirError: a file is no arrow stream, or columns or names of labels differ between files.
     """
 
     def __init__(self, files: list[Path], stem: str, about: dict[str, str]) -> None:
-        self.files = files
-        self.about = about
+        super().__init__(files, about)
         self._batches: list[pa.RecordBatch] = []
-        for number, file in enumerate(files):
+        for file in files:
             try:
                 with pa.ipc.open_stream(pa.memory_map(os.fsencode(file))) as reader:
                     schema = reader.schema
@@ -67,9 +65,7 @@ class ArrowRows:
                     batch.validate(full=True)  # a wrong offset in a mapped file would end the process
             except (OSError, ValueError, pa.ArrowException) as error:
                 raise ElixirError(f"{file} cannot be read as an arrow file: {error}; save the dataset again") from error
-            if not number:
-                self.schema = schema
-            check_same_columns(schema, file, self.schema, files[0])
+            self._take_schema(schema, file)
             self._batches += batches
         self._starts = list(accumulate(map(len, self._batches), initial=0))
         self.parts = [(stem, self._starts[-1])]
@@ -83,10 +79,6 @@ class ArrowRows:
         """See `Rows.column`."""
         for batch in self._batches:
             yield struct_field(batch.column(name), field)
-
-    def fingerprint(self) -> str:
-        """See `Rows.fingerprint`: names, sizes and times of the files."""
-        return file_fingerprint(self.files)
 
 
 class DatasetRows:

@@ -60,7 +60,7 @@ class ManifestRow:
 
 RENAMED = {"suspicion": "poison_score", "uncopied": "unreadable_files", "calls": "nfe"}
 """What outputs of Elixir 0.2 call otherwise: columns of the manifest, and facts in their JSON files."""
-RENAMED_DETECTORS = {
+RENAMED_WORDS = {
     "trigger": "joint",
     "cause": "trigger_transfer",
     "contradiction": "label_disagreement",
@@ -68,18 +68,14 @@ RENAMED_DETECTORS = {
     "core": "seed",
     "retrial": "expanded",
     "drop": "noise_sensitivity",
-}
-"""Likewise the detectors in its findings."""
-RENAMED_EVIDENCE = {
     "transplant": "trigger_transfer",
     "common_transplant": "group_transfer",
     "difference_transplant": "difference_transfer",
-    "contradiction": "label_disagreement",
     "denied": "disagrees",
     "beyond_others": "excess_disagreement",
     "sure_of_another": "other_label",
 }
-"""Likewise what their scores rest on."""
+"""Likewise the detectors in its findings, and what their scores rest on."""
 
 _TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float32(), "bool": pa.bool_()}
 _FIELDS = [pa.field(name, _TYPES[kind]) for name, kind in ManifestRow.__annotations__.items()]
@@ -156,13 +152,13 @@ def _decisive_test(target: dict[str, Any]) -> dict[str, Any]:
     detector, evidence = target["witness"], target["evidence"]
     held_out = "holdout" if "sure_of_another" in evidence else "direct"
     return {
-        "detector": RENAMED_DETECTORS.get(detector, detector),
+        "detector": RENAMED_WORDS.get(detector, detector),
         "kind": "discrepancy" if detector == "discrepancy" else held_out,
         "group_size": target["suspects"],
         "score": target["score"],
         "passed": True,
         "evidence": {
-            RENAMED_EVIDENCE.get(name, name): value for name, value in evidence.items() if not name.endswith("_cause")
+            RENAMED_WORDS.get(name, name): value for name, value in evidence.items() if not name.endswith("_cause")
         },
     }
 

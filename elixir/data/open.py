@@ -185,8 +185,7 @@ def _parquet_files(folder: Path) -> list[Path]:
     if files and others:
         one = len({file.parent for file in files}) == 1
         pattern = f"{glob.escape(str(files[0].parent if one else folder))}/{'' if one else '**/'}*.parquet"
-        raise ElixirError(
-            f"{escape(str(folder))} has both parquet files ({escape(files[0].name)}) and folders that may be classes "
-            f"({escape(others[0])}); give {escape(pattern)}, or a folder that has the class folders alone"
-        )
+        both = f"parquet files ({escape(files[0].name)}) and folders that may be classes ({escape(others[0])})"
+        remedy = f"give {escape(pattern)}, or a folder that has the class folders alone"
+        raise ElixirError(f"{escape(str(folder))} has both {both}; {remedy}")
     return files

@@ -19,13 +19,12 @@ from elixir.data.paths import escape
 from elixir.data.source import Source
 from elixir.data.table import (
     Choice,
+    FileRows,
     RowWriter,
     TableSink,
     TableSource,
-    check_same_columns,
     choose_split,
     features,
-    file_fingerprint,
     open_table,
     struct_field,
 )
@@ -41,7 +40,7 @@ ROW = "elixir_row"
 _SPLIT = re.compile(r"(?<![a-z])(train|test|validation|valid|val|dev|eval)(?![a-z])")
 
 
-class ParquetRows:
+class ParquetRows(FileRows):
     """Parquet files of one schema, decoded by blocks of rows.
 
     Going back within a row group decodes it from its start again, so read in ascending order.
@@ -50,17 +49,14 @@ class ParquetRows:
     """
 
     def __init__(self, files: list[Path], stems: list[str]) -> None:
-        self.files = files
-        self.about: dict[str, str] = {}
+        super().__init__(files, {})
         self.parts: list[tuple[str, int]] = []
         self._groups: list[tuple[int, int, int]] = []  # file, row group in it, rows to decode at once
         sizes = [0]
         for number, (file, stem) in enumerate(zip(files, stems, strict=True)):
             with _open_parquet(file) as opened:
                 schema, meta = opened.schema_arrow, opened.metadata
-            if not number:
-                self.schema = schema
-            check_same_columns(schema, file, self.schema, files[0])
+            self._take_schema(schema, file)
             self.parts.append((stem, meta.num_rows))
             for group in range(meta.num_row_groups):
                 about = meta.row_group(group)
@@ -92,10 +88,6 @@ class ParquetRows:
                         yield struct_field(batch.column(name), field)
                 except (pa.ArrowException, OSError) as error:
                     raise ElixirError(f"{file} is damaged in its column {name!r}: {error}") from error
-
-    def fingerprint(self) -> str:
-        """See `Rows.fingerprint`: names, sizes and times of the files."""
-        return file_fingerprint(self.files)
 
     def _open(self, group: int) -> None:
         number, within, block = self._groups[group]

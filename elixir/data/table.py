@@ -306,18 +306,29 @@ def features(schema: pa.Schema) -> datasets.Features:
     return datasets.Features()
 
 
-def file_fingerprint(files: list[Path]) -> str:
-    """Hexadecimal digest of names, sizes and modification times."""
-    states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(repr(states).encode("utf-8", "surrogateescape")).hexdigest()
+class FileRows:
+    """What the rows of files have in common; see `Rows`."""
 
+    schema: pa.Schema
 
-def check_same_columns(schema: pa.Schema, file: Path, first_schema: pa.Schema, first: Path) -> None:
-    """Raise an ElixirError for a file whose columns or names of labels are others than those of the first one."""
-    if not schema.equals(first_schema):
-        raise ElixirError(f"{file} has other columns than {first}; give files of one dataset")
-    if _label_names(schema) != _label_names(first_schema):
-        raise ElixirError(f"{file} has other names of labels than {first}; give files of one dataset")
+    def __init__(self, files: list[Path], about: dict[str, str]) -> None:
+        self.files = files
+        self.about = about
+
+    def fingerprint(self) -> str:
+        """See `Rows.fingerprint`: from the names, sizes and modification times of the files."""
+        states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
+        return hashlib.sha256(repr(states).encode("utf-8", "surrogateescape")).hexdigest()
+
+    def _take_schema(self, schema: pa.Schema, file: Path) -> None:
+        """Take that of the first file; an ElixirError for another that has other columns or names of labels."""
+        first = self.files[0]
+        if file == first:
+            self.schema = schema
+        if not schema.equals(self.schema):
+            raise ElixirError(f"{file} has other columns than {first}; give files of one dataset")
+        if _label_names(schema) != _label_names(self.schema):
+            raise ElixirError(f"{file} has other names of labels than {first}; give files of one dataset")
 
 
 def _label_names(schema: pa.Schema) -> dict[str, list[str]]:

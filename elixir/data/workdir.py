@@ -22,8 +22,8 @@ RECORD = "run.json"
 class WorkDir:
     """The hidden folder `path` beside an absolute destination; in it grows `output`, which becomes the destination.
 
-    Within `alone`: where the output is not `finished` yet, `prepare`, `begin` (from here on an interruption leaves a run
-    to go on with), make the output, `sign`, `publish`; else `discard` what a run killed between these two has left.
+    Within `alone`: `discard` what is left if the output is `finished` (a run was killed within the last step); else
+    `prepare`, `begin` (from here on an interruption leaves a run to go on with), make the output, `sign`, `publish`.
     `overwritable`: whether the user can ask for what is there to be replaced, which only changes what messages propose.
     """
 
@@ -90,16 +90,11 @@ class WorkDir:
 
     def begin(self, settings: Mapping[str, Any]) -> None:
         """Make the folder and keep the settings in it."""
-        with writing(self.path):
-            self.path.mkdir(exist_ok=True)
-        replace_json(self._record, settings)
+        _keep_settings(self.path, settings)
 
     def sign(self, settings: Mapping[str, Any]) -> None:
         """Keep the settings in the output, by which `finished` knows it."""
-        folder = self.output / RUN_FOLDER
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        replace_json(folder / RECORD, settings)
+        _keep_settings(self.output / RUN_FOLDER, settings)
 
     def publish(self, overwrite: bool = False) -> None:
         """Give the output its name and remove the rest, with what was at the destination.
@@ -123,6 +118,12 @@ class WorkDir:
             if self.path.exists():
                 self._record.unlink(missing_ok=True)
                 shutil.rmtree(self.path)
+
+
+def _keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    replace_json(folder / RECORD, settings)
 
 
 def changed_settings(known: Mapping[str, Any], settings: Mapping[str, Any], but: Collection[str] = ()) -> list[str]:
