@@ -10,6 +10,7 @@ import pytest
 from elixir.data.manifest import RENAMED, SCHEMA, class_names, current_findings, current_names, read_manifest
 from elixir.detection.decide import LabelReport, LabelTest
 from elixir.engine.cost import Cost
+from elixir.models.classifier import SmallResNet, save_classifier
 from elixir.result import AttackedLabel, read_result
 
 V02 = Path(__file__).parent / "fixtures" / "v02"
@@ -84,6 +85,13 @@ def test_detectors_of_0_2_have_the_names_of_today(
     (attacked,) = result.attacked
     assert (attacked.detector, attacked.test, attacked.clean_label) == (detector, test, True)
     assert attacked.evidence == named | {"residual_effect": 0.7}
+
+
+def test_the_clean_model_of_a_run_of_0_2_is_read(tmp_path: Path) -> None:
+    shutil.copytree(V02 / "folder", tmp_path / "run")
+    (tmp_path / "run/.elixir/models").mkdir()
+    save_classifier(SmallResNet(2), tmp_path / "run/.elixir/models/benign.safetensors", ["stop", "yield"])
+    assert isinstance(read_result(tmp_path / "run").model, SmallResNet)
 
 
 def test_findings_of_today_stay_as_they_are() -> None:
