@@ -126,7 +126,7 @@ def current_findings(findings: dict[str, Any], manifest: pa.Table) -> dict[str, 
     facts = current_names(findings)
     if "labels" in facts:
         return facts
-    readable = manifest.filter(pc.greater(manifest["height"], 0))
+    readable = manifest.filter(pc.field("height") > 0)
     samples, direct = Counter(readable["label"].to_pylist()), facts.get("scores", {})
     decisive = {target["label"]: _decisive_test(target) for target in facts["targets"]}
     facts["labels"] = []

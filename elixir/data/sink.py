@@ -50,6 +50,8 @@ class Sink(Protocol):
 
         Raises: ElixirError: the disk is full or read-only, or the source has changed under way.
         """
+        ...
 
     def close(self) -> None:
         """Write what belongs to the whole dataset."""
+        ...

@@ -37,24 +37,30 @@ class Source(Protocol):
     @property
     def kind(self) -> Kind:
         """Which kind of output keeps everything there is in it."""
+        ...
 
     @property
     def location(self) -> str:
         """Where it is, for people."""
+        ...
 
     @property
     def classes(self) -> list[str]:
         """Names of the labels; a class may have no samples."""
+        ...
 
     @property
     def samples(self) -> Sequence[Sample]:
         """All samples, in the same order in every run."""
+        ...
 
     def read(self, index: int) -> bytes:
         """The encoded image exactly as it is stored. Raises: UnreadableSample: with the reason."""
+        ...
 
     def fingerprint(self) -> str:
         """Hexadecimal digest that changes with the input, from names, sizes and times rather than contents."""
+        ...
 
 
 class Subset:
@@ -62,7 +68,7 @@ class Subset:
 
     def __init__(self, whole: Source, rows: Sequence[int]) -> None:
         self._whole, self._rows = whole, list(rows)
-        self.kind = whole.kind
+        self.kind: Kind = whole.kind
         self.location = f"{len(self._rows)} samples of {recorded(whole.location)}"
         self.classes = whole.classes
         self.samples = [whole.samples[row] for row in rows]

@@ -48,12 +48,15 @@ class Rows(Protocol):
 
     def row(self, index: int) -> pa.Table:
         """One row, as a table of length 1."""
+        ...
 
     def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
         """All values of a column, or of a field of it, piece by piece."""
+        ...
 
     def fingerprint(self) -> str:
         """Hexadecimal digest that changes with the table."""
+        ...
 
 
 @dataclass(frozen=True)
