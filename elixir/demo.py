@@ -8,8 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from elixir.api import sanitize
-from elixir.data.open import open_source
-from elixir.data.sample_data import TEST, TRAIN
+from elixir.data.open import TEST, TRAIN, open_source
 from elixir.errors import ElixirError
 from elixir.evaluation.outcome import train_and_attack
 from elixir.evaluation.truth import read_truth, recovery

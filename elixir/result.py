@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elixir.data.io import RUN_FOLDER, read_json, replacing
-from elixir.data.manifest import class_names, current_names, read_manifest
+from elixir.data.manifest import class_names, current_findings, current_names, read_manifest
 from elixir.data.paths import printable, unescape
 from elixir.detection.decide import LabelReport, label_reports
 from elixir.engine.cost import Cost
@@ -90,7 +90,9 @@ class Result:
         Raises:
             ElixirError: this run has left none.
         """
-        return load_small_classifier(self._place / ".elixir" / "models" / "clean.safetensors")
+        models = self._place / RUN_FOLDER / "models"
+        of_02 = models / "benign.safetensors"
+        return load_small_classifier(of_02 if of_02.exists() else models / "clean.safetensors")
 
     @property
     def _place(self) -> Path:
@@ -178,16 +180,18 @@ def read_result(folder: Path, path: Path | None = None) -> Result:
     """
     evidence = folder / RUN_FOLDER
     findings, costs, config = (
-        current_names(read_json(evidence / f"{name}.json", "give what `elixir sanitize` has written"))
+        read_json(evidence / f"{name}.json", "give what `elixir sanitize` has written")
         for name in ("findings", "timings", "run")
     )
-    table, reports = read_manifest(evidence / "manifest.parquet"), label_reports(findings)
+    table = read_manifest(evidence / "manifest.parquet")
+    findings = current_findings(findings, table)
+    reports = label_reports(findings)
     return Result(
         path or folder,
         _attacked(reports, table, findings.get("triggers", {})),
         reports,
         table,
-        {name: Cost(**cost) for name, cost in costs.items()},
+        {name: Cost(**current_names(cost)) for name, cost in costs.items()},
         config,
         findings.get("unreadable_files", []),
     )

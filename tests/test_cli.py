@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 from elixir import cli
 from elixir.attacks.badnets import BadNets
 from elixir.cli.options import out, parse_settings
+from elixir.data.open import TRAIN
 from elixir.data.restore import restore
-from elixir.data.sample_data import TRAIN
 from elixir.errors import ElixirError
 from elixir.evaluation import outcome
 from elixir.evaluation.truth import attack_of

@@ -7,8 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from elixir.api import sanitize, scan
-from elixir.data.open import open_source
-from elixir.data.sample_data import TRAIN
+from elixir.data.open import TRAIN, open_source
 from elixir.evaluation.truth import read_truth, recovery
 from elixir.registry import find
 

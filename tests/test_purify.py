@@ -15,8 +15,7 @@ from PIL import Image
 from small_world import Blur, elixir, png
 from torch import Tensor
 
-from elixir.data.open import open_source
-from elixir.data.sample_data import TEST
+from elixir.data.open import TEST, open_source
 from elixir.data.table import TableSamples, TableSource
 from elixir.errors import ElixirError
 from elixir.purifiers.base import Purifier

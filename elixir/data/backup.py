@@ -1,28 +1,23 @@
-"""The backup in an output: originals of changed samples, quarantine, and what else it takes to rebuild the input.
-
-Changed samples are kept in `.elixir/originals` ("purified", "relabelled", "dropped") or `.elixir/quarantine`
-("quarantined"): a file with the sample's id as its path, or for tables a row of `.elixir/originals.parquet` or
-`.elixir/quarantine.parquet`. `.elixir/restore.json` holds the rest; `elixir.data.restore` reads it all.
-"""
+"""The backup in an output: originals of changed samples, quarantine, and what else it takes to rebuild the input."""
 
 from __future__ import annotations
 
 import base64
 import json
 import shutil
-import stat
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from elixir.data.folder import FolderSource
-from elixir.data.io import RUN_FOLDER, copy, empty_folder, replace_text, writing
+from elixir.data.io import RUN_FOLDER, copy, replace_text, writing
 from elixir.data.parquet import ParquetWriter, files_by_split, numbered
-from elixir.data.paths import unescape
+from elixir.data.paths import escape, unescape
 from elixir.data.sink import Decision, Sink
 from elixir.data.source import Source
 from elixir.data.table import TableSource, with_image
+from elixir.errors import ElixirError
 
 ORIGINALS, QUARANTINE, COLUMNS = "originals", "quarantine", "columns"
 
@@ -30,11 +25,13 @@ ORIGINALS, QUARANTINE, COLUMNS = "originals", "quarantine", "columns"
 def empty_output(folder: Path) -> None:
     """Prepare an output folder; the backup of an earlier attempt is removed.
 
-    Raises:
-        ElixirError: it holds something else, or cannot be written.
+    Raises: ElixirError: it holds something else, or cannot be written.
     """
-    empty_folder(folder)
     run = folder / RUN_FOLDER
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(child != run for child in folder.iterdir()):
+            raise ElixirError(f"{escape(str(folder))} is not empty; give a folder that does not exist yet")
     with writing(run):
         run.mkdir(exist_ok=True)
         for name in (ORIGINALS, QUARANTINE):
@@ -42,12 +39,11 @@ def empty_output(folder: Path) -> None:
 
 
 class SinkWithBackup:
-    """Writes the decisions, one call of `write` for every sample in ascending order, then `close`.
+    """Writes the decisions to a folder from `empty_output`, one call of `write` for every sample in ascending order.
 
-    Args:
-        folder: the output, from `empty_output`.
-        source: what the decisions are about.
-        sink: of the samples that are in the output.
+    Changed samples are kept in `.elixir/originals` ("purified", "relabelled", "dropped") or `.elixir/quarantine`
+    ("quarantined"): a file with the sample's id as its path, or for tables a row of `.elixir/originals.parquet` or
+    `.elixir/quarantine.parquet`. `.elixir/restore.json` holds the rest; `elixir.data.restore` reads it all.
 
     Attributes:
         unreadable_files: ids of samples, and paths of other files, whose bytes could not be read and so are not kept.
@@ -65,52 +61,36 @@ class SinkWithBackup:
         self.unreadable_files = self._backup.unreadable
 
     def write(self, index: int, decision: Decision) -> str:
-        """Write one sample and keep the original of a changed one.
-
-        Returns:
-            See `Sink.write`; "" if the sample is not in the output.
-
-        Raises:
-            ElixirError: the disk is full or read-only, or the source has changed under way.
-        """
+        """Write one sample and keep the original of a changed one; "" if it is not in the output, see `Sink.write`."""
         self._backup.keep(index, decision)
         return self._sink.write(index, decision) if decision.written else ""
 
     def original(self, index: int, decision: Decision) -> str:
-        """Path below the folder, escaped, of the file that keeps this sample's original.
-
-        It is "" if the sample is untouched or could not be read.
-        """
-        return self._backup.place(index, decision)
+        """Escaped path below the folder of what keeps this sample's original; "" if untouched or unreadable."""
+        return "" if decision.action == "kept" else self._backup.place(index, decision)
 
     def close(self) -> None:
         """Write what belongs to the whole dataset."""
         self._sink.close()
-        others = self._folder if self._sink.kind == "folder" else self._folder / RUN_FOLDER / ORIGINALS
-        self._backup.close(others)
+        self._backup.close(self._folder if self._sink.kind == "folder" else self._folder / RUN_FOLDER / ORIGINALS)
         facts = {"sink": self._sink.kind, "outputs": self._sink.outputs, "unreadable_files": self.unreadable_files}
         replace_text(self._folder / RUN_FOLDER / "restore.json", json.dumps(facts | self._backup.facts(), indent=1))
 
 
 class FileBackup:
-    """Originals of a folder, as files of the same path; a link that cannot be followed is kept as a link.
-
-    Attributes:
-        unreadable: ids of samples, and paths of other files, whose bytes could not be read.
-    """
+    """Originals of a folder, as files of the same path; a link that cannot be followed is kept as a link."""
 
     def __init__(self, folder: Path, source: FolderSource) -> None:
-        self.folder = folder
+        self.run = folder / RUN_FOLDER
         self.source = source
         self.unreadable: list[str] = []
 
     def keep(self, index: int, decision: Decision) -> None:
         """Keep one sample as it was, if the decision changes it."""
-        sample = self.source.samples[index]
         if decision.action == "kept":
             return
-        target = self.folder / RUN_FOLDER / _kept_in(decision) / unescape(sample.id)
-        source = self.source.path(index)
+        sample, source = self.source.samples[index], self.source.path(index)
+        target = self.run / _kept_in(decision) / unescape(sample.id)
         if sample.problem and source.is_symlink():
             with writing(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -126,14 +106,12 @@ class FileBackup:
             return
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-        copy(source, target, self.folder / RUN_FOLDER / "partial")
+        copy(source, target, self.run / "partial")
 
     def place(self, index: int, decision: Decision) -> str:
-        """See `SinkWithBackup.original`."""
+        """The original of a changed sample; see `SinkWithBackup.original`."""
         id = self.source.samples[index].id
-        if decision.action == "kept" or id in self.unreadable:
-            return ""
-        return f"{RUN_FOLDER}/{_kept_in(decision)}/{id}"
+        return "" if id in self.unreadable else f"{RUN_FOLDER}/{_kept_in(decision)}/{id}"
 
     def close(self, others: Path) -> None:
         """Copy the files that are no samples below a folder."""
@@ -146,12 +124,9 @@ class FileBackup:
 
 
 class RowBackup:
-    """Originals of a table, as rows of the same columns and one more with their number.
+    """Originals of a table, as rows with their number in another column; with `columns`, untouched ones as well.
 
-    Args:
-        folder: the output.
-        source: the table.
-        columns: also keep untouched rows, without their images.
+    Untouched rows are kept without their images.
     """
 
     def __init__(self, folder: Path, source: TableSource, columns: bool) -> None:
@@ -171,8 +146,8 @@ class RowBackup:
             self._add(COLUMNS, index, with_image(self.source.rows.row(index), self.source.image, None))
 
     def place(self, index: int, decision: Decision) -> str:
-        """See `SinkWithBackup.original`."""
-        return "" if decision.action == "kept" else f"{RUN_FOLDER}/{_kept_in(decision)}.parquet"
+        """See `FileBackup.place`."""
+        return f"{RUN_FOLDER}/{_kept_in(decision)}.parquet"
 
     def close(self, others: Path) -> None:
         """Finish the files; a table has no others."""
@@ -206,9 +181,9 @@ def _kept_in(decision: Decision) -> str:
 
 def _is_readable_file(path: Path) -> bool:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return False
-        path.open("rb").close()
+        if path.is_file():  # a pipe must not be opened
+            path.open("rb").close()
+            return True
     except OSError:
-        return False
-    return True
+        pass
+    return False

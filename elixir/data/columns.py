@@ -16,14 +16,9 @@ Columns = dict[str, np.ndarray]
 
 
 def write_columns(path: Path, columns: Columns) -> None:
-    """Write columns of equal length through a temporary name.
+    """Write columns through a temporary name: arrays (n, ...) of numbers, or of text as objects (n,).
 
-    Args:
-        path: of the file; its folder is made if missing.
-        columns: arrays (n, ...) of numbers, or of text as objects (n,).
-
-    Raises:
-        ElixirError: the disk is full or read-only.
+    Raises: ElixirError: the disk is full or read-only.
     """
     with replacing(path, path.with_suffix(".partial")) as partial:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,36 +26,11 @@ def write_columns(path: Path, columns: Columns) -> None:
 
 
 def read_columns(paths: Sequence[Path], remedy: str, names: list[str] | None = None) -> Columns:
-    """Read columns of several files, one after the other.
+    """Read columns (all, or those of some names) of several files, one after the other.
 
-    Args:
-        paths: of the files.
-        remedy: what to do if one is damaged, for the message.
-        names: of the columns that are wanted; all by default.
-
-    Raises:
-        ElixirError: a file is missing or damaged.
+    Raises: ElixirError: a file is missing or damaged; the message ends with `remedy`.
     """
-    return _to_arrays(pa.concat_tables([read_table(path, remedy, names) for path in paths]))
-
-
-def column_names(path: Path) -> list[str]:
-    """Names of the columns of a file that `write_columns` has written."""
-    return pq.read_schema(path).names
-
-
-def _to_table(columns: Columns) -> pa.Table:
-    arrays: list[pa.Array] = []
-    for values in columns.values():
-        flat = pa.array(list(values), pa.string()) if values.dtype == object else pa.array(values.reshape(-1))
-        arrays.append(
-            pa.FixedSizeListArray.from_arrays(flat, int(np.prod(values.shape[1:]))) if values.ndim > 1 else flat
-        )
-    shapes = {key: list(values.shape[1:]) for key, values in columns.items() if values.ndim > 1}
-    return pa.table(dict(zip(columns, arrays, strict=True))).replace_schema_metadata({"shapes": json.dumps(shapes)})
-
-
-def _to_arrays(table: pa.Table) -> Columns:
+    table = pa.concat_tables([read_table(path, remedy, names) for path in paths])
     shapes: dict[str, Sequence[int]] = json.loads((table.schema.metadata or {}).get(b"shapes", b"{}"))
     columns: Columns = {}
     for key in table.column_names:
@@ -70,3 +40,18 @@ def _to_arrays(table: pa.Table) -> Columns:
         else:
             columns[key] = column.to_numpy(zero_copy_only=False)
     return columns
+
+
+def column_names(path: Path) -> list[str]:
+    """Names of the columns of a file that `write_columns` has written."""
+    return pq.read_schema(path).names
+
+
+def _to_table(columns: Columns) -> pa.Table:
+    arrays: dict[str, pa.Array] = {}
+    for key, values in columns.items():
+        flat = pa.array(list(values), pa.string()) if values.dtype == object else pa.array(values.reshape(-1))
+        width = int(np.prod(values.shape[1:]))
+        arrays[key] = pa.FixedSizeListArray.from_arrays(flat, width) if values.ndim > 1 else flat
+    shapes = {key: list(values.shape[1:]) for key, values in columns.items() if values.ndim > 1}
+    return pa.table(arrays).replace_schema_metadata({"shapes": json.dumps(shapes)})

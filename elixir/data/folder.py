@@ -36,19 +36,15 @@ class FolderSource:
     hidden, only the bytes count: trainers read such images too, but systems leave files of their own there. Links to
     files inside the tree are followed. What cannot be used is a sample with a `problem`: a link that leaves the tree,
     leads nowhere or to a folder, a folder that cannot be listed, a pipe. Everything else (hidden at the root, outside
-    class folders, or no image) is in `others`; a run folder of ours at the root is left out.
-
-    Args:
-        root: the tree.
-        labelled: False takes images anywhere in the tree, and labels none of them.
+    class folders, or no image) is in `others`; a run folder of ours at the root is left out. Without `labelled`, images
+    anywhere in the tree are taken, and none has a label.
 
     Attributes:
         root: absolute, links resolved.
         folders: paths of all folders relative to the root, escaped as ids are, sorted.
         others: paths of the files that are no samples, likewise.
 
-    Raises:
-        ElixirError: it cannot be read, there is no image in it, or (labelled) no class folder.
+    Raises: ElixirError: it cannot be read, there is no image in it, or (labelled) no class folder.
     """
 
     kind: Literal["folder"] = "folder"
@@ -181,57 +177,34 @@ class FolderSink:
 
     def write(self, index: int, decision: Decision) -> str:
         """See `Sink.write`."""
-        if isinstance(self.source, FolderSource):
-            path = self._write_file(self.source, index, decision)
+        sample, data = self.source.samples[index], decision.data
+        file = self.source.path(index) if isinstance(self.source, FolderSource) else None
+        old = unescape(sample.name) if file else sample.name
+        if data is None and not file:
+            with reading_again(sample.id):
+                data = self.source.read(index)
+        if data is not None and not file and not IMAGE_NAME.fullmatch(old):
+            name = shortened(old, extension(data))
         else:
-            path = self._write_row(index, decision)
+            name = old if decision.data is None else png_name(old)
+        if (decision.label, name) != (sample.label, old):
+            name = self._free(decision.label, name)
+        path = f"{self._classes[decision.label]}/{name}"
+        target = self.folder / path
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        self._refuse(path)
+        if data is not None:
+            with replacing(target, self._partial) as partial:
+                partial.write_bytes(data)
+        elif file:
+            with reading_again(sample.id):
+                file.open("rb").close()
+            copy(file, target, self._partial)
         return escape(path)
 
     def close(self) -> None:
         """See `Sink.close`: all is written."""
-
-    def _write_file(self, source: FolderSource, index: int, decision: Decision) -> str:
-        sample = source.samples[index]
-        name = unescape(sample.name)
-        if decision.data is not None:
-            name = png_name(name)
-        if (decision.label, name) != (sample.label, unescape(sample.name)):
-            name = self._free(decision.label, name)
-        path = f"{self._classes[decision.label]}/{name}"
-        if decision.data is None:
-            self._make_room(path)
-            with reading_again(sample.id):
-                source.path(index).open("rb").close()
-            copy(source.path(index), self.folder / path, self._partial)
-        else:
-            self._write_bytes(path, decision.data)
-        return path
-
-    def _write_row(self, index: int, decision: Decision) -> str:
-        sample = self.source.samples[index]
-        with reading_again(sample.id):
-            data = self.source.read(index) if decision.data is None else decision.data
-        if decision.data is not None and IMAGE_NAME.fullmatch(sample.name):
-            name = png_name(sample.name)
-        elif IMAGE_NAME.fullmatch(sample.name):
-            name = sample.name
-        else:
-            name = shortened(sample.name, extension(data))
-        if (decision.label, name) != (sample.label, sample.name):
-            name = self._free(decision.label, name)
-        path = f"{self._classes[decision.label]}/{name}"
-        self._write_bytes(path, data)
-        return path
-
-    def _write_bytes(self, path: str, data: bytes) -> None:
-        self._make_room(path)
-        with replacing(self.folder / path, self._partial) as partial:
-            partial.write_bytes(data)
-
-    def _make_room(self, path: str) -> None:
-        with writing(self.folder / path):
-            (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
-        self._refuse(path)
 
     def _refuse(self, path: str) -> None:
         """Raise an ElixirError for what is there already, as the output was empty."""
@@ -252,10 +225,10 @@ class FolderSink:
         if not isinstance(self.source, FolderSource):
             return Names(names, [])
         start = f"{self._classes[label]}/"
-        others = [unescape(path).removeprefix(start) for path in self.source.others if unescape(path).startswith(start)]
-        folders = [
-            unescape(path).removeprefix(start) for path in self.source.folders if unescape(path).startswith(start)
-        ]
+        others, folders = (
+            [path.removeprefix(start) for path in map(unescape, paths) if path.startswith(start)]
+            for paths in (self.source.others, self.source.folders)
+        )
         return Names([*map(unescape, names), *others], folders)
 
 
@@ -263,12 +236,9 @@ def _is_class(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
 
 
-def _hidden(path: str) -> bool:
-    return any(part.startswith(".") for part in path.split("/"))
-
-
 def _is_image(path: str, entry: os.DirEntry[str]) -> bool:
-    if IMAGE_NAME.fullmatch(entry.name) and not _hidden(path):
+    hidden = any(part.startswith(".") for part in path.split("/"))
+    if IMAGE_NAME.fullmatch(entry.name) and not hidden:
         return True
     try:
         with Path(entry.path).open("rb") as file:

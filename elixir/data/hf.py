@@ -23,15 +23,14 @@ from elixir.data.io import read_json, writing
 from elixir.data.paths import escape, file_name
 from elixir.data.source import Source
 from elixir.data.table import (
-    Batch,
     Choice,
+    FileRows,
     Rows,
+    RowWriter,
     TableSink,
     TableSource,
-    check_same_columns,
     choose_split,
     features,
-    file_fingerprint,
     open_table,
     struct_field,
 )
@@ -48,23 +47,16 @@ _SAVE_AGAIN = "save the dataset again"
 _REMOTE = ("hf", "http", "https")
 
 
-class ArrowRows:
+class ArrowRows(FileRows):
     """The arrow files of a dataset written by `save_to_disk`, memory-mapped.
 
-    Args:
-        files: of one dataset.
-        stem: for sample ids.
-        about: see `Rows`.
-
-    Raises:
-        ElixirError: a file is no arrow stream, or columns or names of labels differ between files.
+    Raises: ElixirError: a file is no arrow stream, or columns or names of labels differ between files.
     """
 
     def __init__(self, files: list[Path], stem: str, about: dict[str, str]) -> None:
-        self.files = files
-        self.about = about
+        super().__init__(files, about)
         self._batches: list[pa.RecordBatch] = []
-        for number, file in enumerate(files):
+        for file in files:
             try:
                 with pa.ipc.open_stream(pa.memory_map(os.fsencode(file))) as reader:
                     schema = reader.schema
@@ -73,10 +65,7 @@ class ArrowRows:
                     batch.validate(full=True)  # a wrong offset in a mapped file would end the process
             except (OSError, ValueError, pa.ArrowException) as error:
                 raise ElixirError(f"{file} cannot be read as an arrow file: {error}; save the dataset again") from error
-            if not number:
-                self.schema = schema
-            else:
-                check_same_columns(schema, file, self.schema, files[0])
+            self._take_schema(schema, file)
             self._batches += batches
         self._starts = list(accumulate(map(len, self._batches), initial=0))
         self.parts = [(stem, self._starts[-1])]
@@ -90,10 +79,6 @@ class ArrowRows:
         """See `Rows.column`."""
         for batch in self._batches:
             yield struct_field(batch.column(name), field)
-
-    def fingerprint(self) -> str:
-        """See `Rows.fingerprint`: names, sizes and times of the files."""
-        return file_fingerprint(self.files)
 
 
 class DatasetRows:
@@ -246,40 +231,29 @@ def _about(facts: dict[str, Any]) -> dict[str, str]:
     return {name: facts[name] for name in ABOUT if isinstance(facts.get(name), str)}
 
 
-class ArrowWriter:
+class ArrowWriter(RowWriter):
     """A folder as `Dataset.save_to_disk` writes it, from rows that come one by one.
 
     `datasets` writes the folder for a dataset without rows, of as many files as there are; files of the same names that
     hold the rows take the place of its empty ones. It would not do for the rows: it reads image files that a row only
     names into the output, shortens the paths beside images, and would write everything twice.
-
-    Args:
-        folder: to be made.
-        schema: of the rows.
-        split: its name.
-        about: what its dataset_info.json says for each of `ABOUT`, "" where it is not given.
+    `about` is what its dataset_info.json says for each of `ABOUT`, "" where it is not given.
     """
 
     def __init__(self, folder: Path, schema: pa.Schema, split: str, about: dict[str, str] | None = None) -> None:
+        super().__init__(schema)
         self.folder = folder
-        self.schema = schema
         self.split = split
         self.about = about or {}
-        self._batch = Batch(schema)
         self._shards: list[Path] = []
         self._digest = hashlib.sha256(schema.serialize())
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._start_shard()
 
-    def add(self, row: pa.Table) -> None:
-        """See `RowWriter.add`."""
-        if self._batch.add(row):
-            self._flush()
-
     def close(self) -> None:
         """See `RowWriter.close`."""
-        self._flush()
+        super().close()
         with writing(self.folder):
             self._finish_shard()
             known = features(self.schema)
@@ -293,10 +267,7 @@ class ArrowWriter:
             for shard, name in zip(self._shards, sorted(self.folder.glob("data-*.arrow")), strict=True):
                 shard.replace(name)
 
-    def _flush(self) -> None:
-        table = self._batch.take()
-        if not table:
-            return
+    def _write(self, table: pa.Table) -> None:
         with writing(self.folder):
             if self._file.tell() >= SHARD_BYTES:
                 self._finish_shard()
@@ -342,10 +313,18 @@ class HfSink(TableSink):
         place = folder if self._siblings is None else folder / self._split
         self._writer = ArrowWriter(place, self.schema, self._split, about)
         self.outputs = [(self._split, "" if self._siblings is None else self._split)]
-        self._count = 0
 
-    def stored(self, schema: pa.Schema) -> pa.Schema:
-        """See `TableSink.stored`: the image column becomes one that `datasets` decodes."""
+    def close(self) -> None:
+        """See `Sink.close`."""
+        self._writer.close()
+        if self._siblings is not None:
+            write_siblings(self.folder, self._split, self._siblings)
+
+    def _add(self, index: int, row: pa.Table) -> str:
+        self._writer.add(row)
+        return f"{self._split}/{self._writer.count - 1:08d}"
+
+    def _stored(self, schema: pa.Schema) -> pa.Schema:
         known = features(schema)
         if not known:
             what = f"{self.source.location} has a column of a type that a Hugging Face dataset cannot hold"
@@ -354,18 +333,6 @@ class HfSink(TableSink):
             return schema
         known[self.image] = datasets.Image()
         return known.arrow_schema
-
-    def add(self, index: int, row: pa.Table) -> str:
-        """See `TableSink.add`."""
-        self._writer.add(row)
-        self._count += 1
-        return f"{self._split}/{self._count - 1:08d}"
-
-    def close(self) -> None:
-        """See `Sink.close`."""
-        self._writer.close()
-        if self._siblings is not None:
-            write_siblings(self.folder, self._split, self._siblings)
 
 
 def write_siblings(folder: Path, split: str, siblings: dict[str, Any]) -> None:

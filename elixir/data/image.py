@@ -55,11 +55,7 @@ def decode(data: bytes, max_pixels: int = 50_000_000) -> Picture:
 
     Palette, CMYK and 16-bit images become 8-bit RGB (16 bit by their high byte). Integers of 32 bit may hold values of
     8 or 16 bit. Pixels are not turned by EXIF orientation, except in TIFF, where the decoder does it. Broken EXIF
-    counts as none.
-
-    Args:
-        data: the file's bytes.
-        max_pixels: largest width times height that is decoded; checked on the header alone.
+    counts as none. `max_pixels` is the largest width times height that is decoded, checked on the header alone.
 
     Raises:
         UnreadableSample: the bytes are empty, truncated, too large or no image of these formats, or a grey image of
@@ -89,13 +85,9 @@ def decode(data: bytes, max_pixels: int = 50_000_000) -> Picture:
 
 
 def encode(picture: Picture, rgb: np.ndarray) -> bytes:
-    """Lossless PNG of new pixels with what else the picture has; the same bytes every time.
+    """Lossless PNG of new pixels, uint8 (h, w, 3), in place of the picture's; the same bytes every time.
 
-    That is its alpha, greyness, depth, orientation tag and ICC profile.
-
-    Args:
-        picture: what the pixels replace.
-        rgb: uint8 (h, w, 3) of the picture's height and width.
+    It keeps the picture's alpha, greyness, depth, orientation tag and ICC profile.
     """
     if rgb.dtype != np.uint8 or rgb.shape != picture.rgb.shape:
         raise ValueError(f"pixels must be uint8 {picture.rgb.shape}, not {rgb.dtype} {rgb.shape}")
@@ -122,14 +114,9 @@ def as_encoded(picture: Picture, rgb: np.ndarray) -> np.ndarray:
 
 
 def resize(rgb: np.ndarray, size: int) -> np.ndarray:
-    """Scale to a square by bicubic interpolation with antialiasing; a copy when it has that size already.
+    """Scale uint8 (h, w, 3) to (size, size, 3) by bicubic interpolation with antialiasing; always a copy.
 
-    Args:
-        rgb: uint8 (h, w, 3).
-        size: height and width of the result.
-
-    Returns:
-        uint8 (size, size, 3); the aspect ratio is not kept.
+    The aspect ratio is not kept.
     """
     if rgb.shape[:2] == (size, size):
         return rgb.copy()

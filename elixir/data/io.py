@@ -46,11 +46,7 @@ def reading_again(id: str) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path, partial: Path) -> Iterator[Path]:
-    """Write to `partial`, which becomes `path` if nothing goes wrong.
-
-    Raises:
-        ElixirError: the disk is full or read-only.
-    """
+    """Write to `partial`, which becomes `path` if nothing goes wrong; ElixirError on a full or read-only disk."""
     with writing(path):
         try:
             yield partial
@@ -62,29 +58,20 @@ def replacing(path: Path, partial: Path) -> Iterator[Path]:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a small text file, UTF-8, through a temporary name.
-
-    Raises:
-        ElixirError: the disk is full or read-only.
-    """
+    """Write a small text file, UTF-8, as `replacing` does."""
     with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def replace_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a small JSON file; see `replace_text`."""
+    """Write a small JSON file, as `replacing` does."""
     replace_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
     """Read a JSON file that holds an object.
 
-    Args:
-        path: of the file.
-        remedy: what to do if that fails, for the message.
-
-    Raises:
-        ElixirError: it is missing, damaged, or holds something else.
+    Raises: ElixirError: it is missing, damaged, or holds something else; the message ends with `remedy`.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -96,15 +83,9 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def read_table(path: Path, remedy: str, columns: list[str] | None = None) -> pa.Table:
-    """Read a parquet file as a whole.
+    """Read a parquet file as a whole, or some columns of it.
 
-    Args:
-        path: of the file.
-        remedy: what to do if that fails, for the message.
-        columns: those that are wanted; all by default.
-
-    Raises:
-        ElixirError: it is missing or damaged, or lacks a column.
+    Raises: ElixirError: it is missing or damaged, or lacks a column; the message ends with `remedy`.
     """
     try:
         return pq.read_table(path, columns=columns, use_threads=False)
@@ -130,11 +111,7 @@ def resolving(path: str | Path) -> Iterator[None]:
 
 
 def real_path(path: str | Path) -> Path:
-    """The path, absolute, with ~ and links resolved.
-
-    Raises:
-        ElixirError: it cannot be resolved.
-    """
+    """The path, absolute, with ~ and links resolved; an ElixirError if that is not possible."""
     with resolving(path):
         return Path(path).expanduser().resolve()
 
@@ -157,15 +134,3 @@ def refuse_bytes(path: Path) -> None:
 def occupied(path: Path) -> bool:
     """Whether something is there that an output would replace: a file, or a folder with anything in it."""
     return path.exists() and (not path.is_dir() or any(path.iterdir()))
-
-
-def empty_folder(folder: Path) -> None:
-    """Make `folder`, or make sure that it holds nothing but a run folder.
-
-    Raises:
-        ElixirError: it is not empty, or cannot be made.
-    """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(child.name != RUN_FOLDER for child in folder.iterdir()):
-            raise ElixirError(f"{escape(str(folder))} is not empty; give a folder that does not exist yet")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elixir.data.io import read_table, replacing
@@ -22,7 +24,6 @@ class ManifestRow:
     """One input sample.
 
     Attributes:
-        id: stable id in the source.
         name: file name below its class.
         label: given label, -1 for none.
         new_label: label in the output, or after a scan the proposed one; -1 when the sample is not to be in it.
@@ -31,13 +32,11 @@ class ManifestRow:
         reason: why, in a few words; "" for what was never in doubt.
         sha256_in: of the encoded image in the source, "" when it could not be read.
         sha256_out: of the encoded image in the output, "" when it is not in it.
-        height: pixels, 0 when unreadable.
-        width: pixels, 0 when unreadable.
+        height, width: pixels, 0 when unreadable.
         poison_score: how far it looks poisoned, in [0,1]; NaN when unreadable.
         flagged: whether it counts as one that may be poisoned and was looked at again.
         confidence: probability by the clean model of the label that it reads in a flagged sample, in [0,1]; NaN for
             others.
-        seed: of the run.
         original: path of the kept original, "" when the sample is untouched or could not be read.
     """
 
@@ -59,8 +58,24 @@ class ManifestRow:
     original: str
 
 
-RENAMED = {"suspicion": "poison_score", "uncopied": "unreadable_files"}
+RENAMED = {"suspicion": "poison_score", "uncopied": "unreadable_files", "calls": "nfe"}
 """What outputs of Elixir 0.2 call otherwise: columns of the manifest, and facts in their JSON files."""
+RENAMED_WORDS = {
+    "trigger": "joint",
+    "cause": "trigger_transfer",
+    "contradiction": "label_disagreement",
+    "pattern": "spectral_split",
+    "core": "seed",
+    "retrial": "expanded",
+    "drop": "noise_sensitivity",
+    "transplant": "trigger_transfer",
+    "common_transplant": "group_transfer",
+    "difference_transplant": "difference_transfer",
+    "denied": "disagrees",
+    "beyond_others": "excess_disagreement",
+    "sure_of_another": "other_label",
+}
+"""Likewise the detectors in its findings, and what their scores rest on."""
 
 _TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float32(), "bool": pa.bool_()}
 _FIELDS = [pa.field(name, _TYPES[kind]) for name, kind in ManifestRow.__annotations__.items()]
@@ -72,14 +87,14 @@ def write_manifest(path: Path, rows: Iterable[ManifestRow], classes: list[str]) 
 
     The names of all classes, with samples or without, are in the metadata of the schema.
 
-    Raises:
-        ElixirError: the disk is full or read-only.
+    Raises: ElixirError: the disk is full or read-only.
     """
+    remaining = iter(rows)
     with (
         replacing(path, path.with_name(path.name + ".partial")) as partial,
         pq.ParquetWriter(partial, SCHEMA.with_metadata({"classes": json.dumps(classes)})) as writer,
     ):
-        for block in _blocks(iter(rows)):
+        while block := list(islice(remaining, ROWS_AT_ONCE)):
             columns = {field.name: [getattr(row, field.name) for row in block] for field in _FIELDS}
             columns["class"] = [_name(row.label, classes) for row in block]
             columns["new_class"] = [_name(row.new_label, classes) for row in block]
@@ -87,11 +102,7 @@ def write_manifest(path: Path, rows: Iterable[ManifestRow], classes: list[str]) 
 
 
 def read_manifest(path: Path) -> pa.Table:
-    """The manifest as a table, a row for every input sample in order of the source.
-
-    Raises:
-        ElixirError: it is missing or damaged.
-    """
+    """The manifest, a row for every input sample in order of the source; an ElixirError if missing or damaged."""
     table = read_table(path, "give what `elixir sanitize` has written")
     renamed = table.rename_columns([RENAMED.get(name, name) for name in table.column_names])
     if "flagged" not in renamed.column_names:  # 0.2 gave a reason to each of them, and else to unreadable ones only
@@ -106,14 +117,57 @@ def current_names(facts: dict[str, Any]) -> dict[str, Any]:
     return {RENAMED.get(name, name): value for name, value in facts.items()}
 
 
+def current_findings(findings: dict[str, Any], manifest: pa.Table) -> dict[str, Any]:
+    """Findings of a run with the facts `labels` and `triggers` of today, also if the run was one of 0.2.
+
+    Of each label 0.2 kept the decisive test and the best direct score. It did not say whose that score is unless it
+    decides: the detector is then "unknown" and the group has 0 samples.
+    """
+    facts = current_names(findings)
+    if "labels" in facts:
+        return facts
+    readable = manifest.filter(pc.field("height") > 0)
+    samples, direct = Counter(readable["label"].to_pylist()), facts.get("scores", {})
+    decisive = {target["label"]: _decisive_test(target) for target in facts["targets"]}
+    facts["labels"] = []
+    for label, name in enumerate(class_names(manifest)):
+        tests = [decisive[label]] if label in decisive else []
+        if name in direct and not any(test["kind"] == "direct" for test in tests):
+            unknown = {"detector": "unknown", "kind": "direct", "group_size": 0}
+            tests.insert(0, unknown | {"score": direct[name], "passed": False})
+        report = {"label": label, "name": name, "samples": samples[label], "tests": tests}
+        if samples[label]:
+            facts["labels"].append(report | {"decided_by": decisive.get(label)})
+    facts["triggers"] = {str(target["label"]): _trigger(target) for target in facts["targets"]}
+    return facts
+
+
 def class_names(manifest: pa.Table) -> list[str]:
     """Names of the labels, which `label` and `new_label` are indices of."""
     return json.loads(manifest.schema.metadata[b"classes"])
 
 
-def _blocks(rows: Iterator[ManifestRow]) -> Iterator[list[ManifestRow]]:
-    while block := list(islice(rows, ROWS_AT_ONCE)):
-        yield block
+def _decisive_test(target: dict[str, Any]) -> dict[str, Any]:
+    """The test that has put a label of a run of 0.2 under attack, as a `LabelTest` in plain values."""
+    detector, evidence = target["witness"], target["evidence"]
+    held_out = "holdout" if "sure_of_another" in evidence else "direct"
+    return {
+        "detector": RENAMED_WORDS.get(detector, detector),
+        "kind": "discrepancy" if detector == "discrepancy" else held_out,
+        "group_size": target["suspects"],
+        "score": target["score"],
+        "passed": True,
+        "evidence": {
+            RENAMED_WORDS.get(name, name): value for name, value in evidence.items() if not name.endswith("_cause")
+        },
+    }
+
+
+def _trigger(target: dict[str, Any]) -> dict[str, Any]:
+    """What 0.2 has found out about the trigger of a label under attack."""
+    evidence = target["evidence"].items()
+    effect = {name.removesuffix("_cause"): value for name, value in evidence if name.endswith("_cause")}
+    return {"clean_label": target.get("clean_label", False), "effect": effect}
 
 
 def _name(label: int, classes: list[str]) -> str:

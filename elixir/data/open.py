@@ -16,11 +16,13 @@ from elixir.data.hf import DatasetRows, HfSink, open_dataset, open_hub, open_sav
 from elixir.data.io import real_path, resolving
 from elixir.data.parquet import ParquetSink, open_parquet
 from elixir.data.paths import escape, unescape
-from elixir.data.source import Kind, Source
-from elixir.data.subset import Subset
+from elixir.data.source import Kind, Source, Subset
 from elixir.data.table import Choice, TableSource, has_paths, open_table
 from elixir.data.torch_dataset import TorchRows
 from elixir.errors import ElixirError
+
+TRAIN, TEST = (Path(__file__).parents[1] / "sample" / f"signs-{name}.parquet" for name in ("train", "test"))
+"""The shipped sample: 1,700 and 700 images of ten German traffic signs."""
 
 
 def open_source(
@@ -41,12 +43,10 @@ def open_source(
             or a `Subset` of an opened source.
         image: column of a table with the images, where it cannot be told from the types.
         label: column of a table with the labels, likewise.
-        split: part of a dataset with several; only this part is read.
-        usual: the part to read unless `split` is given.
+        split: part of a dataset with several; only this part is read, by default the `usual` one.
         labelled: False makes any folder with images in it do, with or without class folders.
 
-    Raises:
-        ElixirError: there is no such thing, or no labelled images in it.
+    Raises: ElixirError: there is no such thing, or no labelled images in it.
     """
     if isinstance(src, Subset):
         return src
@@ -61,9 +61,8 @@ def open_source(
         if files := _parquet_files(path):
             return open_parquet(files, choice, str(path))
         if choice.given:
-            raise ElixirError(
-                f"{path} is a folder of images; leave out --image, --label and --split, which are for tables"
-            )
+            given = "--image, --label and --split, which are for tables"
+            raise ElixirError(f"{path} is a folder of images; leave out {given}")
         return FolderSource(path, labelled)
     if path.is_file():
         if path.suffix != ".parquet":
@@ -81,15 +80,11 @@ def open_source(
 
 
 def open_sink(kind: Kind, folder: Path, source: Source) -> SinkWithBackup:
-    """Start the output, which keeps the originals of changed samples (see `SinkWithBackup`).
+    """Start an output that keeps the originals of changed samples (see `SinkWithBackup`), for an opened source.
 
-    Args:
-        kind: of the output.
-        folder: holds nothing, or `.elixir` alone; originals and quarantine of an earlier attempt in there are removed.
-        source: what the decisions are about, from `open_source`.
+    The folder holds nothing, or `.elixir` alone; originals and quarantine of an earlier attempt in there are removed.
 
-    Raises:
-        ElixirError: the folder is not empty or cannot be written.
+    Raises: ElixirError: the folder is not empty or cannot be written.
     """
     empty_output(folder)
     sink = {"folder": FolderSink, "hf": HfSink, "parquet": ParquetSink}[kind](folder, source)
@@ -102,15 +97,9 @@ def place_of(source: Source) -> Path:
 
 
 def refuse_overlap(source: Source, dst: Path, around: bool = False) -> None:
-    """Make sure that an output neither lies in what a source is read from nor holds it.
+    """Raise an ElixirError for an output that lies in what a source is read from, or holds it.
 
-    Args:
-        source: the input.
-        dst: the output.
-        around: whether it may hold it, as nothing is removed or replaced there.
-
-    Raises:
-        ElixirError: it does.
+    It may hold it with `around`, as nothing is removed or replaced there.
     """
     dst = real_path(dst)
     for place in (path.resolve() for path in _places(source)):
@@ -133,8 +122,8 @@ def _places(source: Source) -> list[Path]:
     opened = place_of(source)
     places = [opened] if opened.exists() else []
     if isinstance(source, TableSource):
-        parts = (source.rows, *(source.siblings or {}).values())
-        places += [place for part in parts for place in _files(part)]
+        for part in (source.rows, *(source.siblings or {}).values()):
+            places += _files(part)
         places += _image_folders(source)
     return places
 
@@ -187,8 +176,7 @@ def _is_saved(folder: Path) -> bool:
 def _parquet_files(folder: Path) -> list[Path]:
     """The parquet files of a folder that holds a table, in itself or in "data".
 
-    Raises:
-        ElixirError: it has other folders too: one of the two would be passed on unseen.
+    Raises: ElixirError: it has other folders too: one of the two would be passed on unseen.
     """
     folders = [child for child in sorted(folder.iterdir()) if child.is_dir() and not child.name.startswith(".")]
     found = [file for place in (folder, *folders) for file in place.glob("*.parquet")]
@@ -197,8 +185,7 @@ def _parquet_files(folder: Path) -> list[Path]:
     if files and others:
         one = len({file.parent for file in files}) == 1
         pattern = f"{glob.escape(str(files[0].parent if one else folder))}/{'' if one else '**/'}*.parquet"
-        raise ElixirError(
-            f"{escape(str(folder))} has both parquet files ({escape(files[0].name)}) and folders that may be classes "
-            f"({escape(others[0])}); give {escape(pattern)}, or a folder that has the class folders alone"
-        )
+        both = f"parquet files ({escape(files[0].name)}) and folders that may be classes ({escape(others[0])})"
+        remedy = f"give {escape(pattern)}, or a folder that has the class folders alone"
+        raise ElixirError(f"{escape(str(folder))} has both {both}; {remedy}")
     return files

@@ -6,8 +6,8 @@ import json
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
-from itertools import accumulate
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, repeat
 from pathlib import Path
 
 import datasets
@@ -18,15 +18,13 @@ from elixir.data.io import RUN_FOLDER, copy, replacing, writing
 from elixir.data.paths import escape
 from elixir.data.source import Source
 from elixir.data.table import (
-    Batch,
     Choice,
+    FileRows,
     RowWriter,
     TableSink,
     TableSource,
-    check_same_columns,
     choose_split,
     features,
-    file_fingerprint,
     open_table,
     struct_field,
 )
@@ -42,28 +40,23 @@ ROW = "elixir_row"
 _SPLIT = re.compile(r"(?<![a-z])(train|test|validation|valid|val|dev|eval)(?![a-z])")
 
 
-class ParquetRows:
+class ParquetRows(FileRows):
     """Parquet files of one schema, decoded by blocks of rows.
 
     Going back within a row group decodes it from its start again, so read in ascending order.
 
-    Raises:
-        ElixirError: a file is no parquet file, or columns or names of labels differ between files.
+    Raises: ElixirError: a file is no parquet file, or columns or names of labels differ between files.
     """
 
     def __init__(self, files: list[Path], stems: list[str]) -> None:
-        self.files = files
-        self.about: dict[str, str] = {}
+        super().__init__(files, {})
         self.parts: list[tuple[str, int]] = []
         self._groups: list[tuple[int, int, int]] = []  # file, row group in it, rows to decode at once
         sizes = [0]
         for number, (file, stem) in enumerate(zip(files, stems, strict=True)):
             with _open_parquet(file) as opened:
                 schema, meta = opened.schema_arrow, opened.metadata
-            if not number:
-                self.schema = schema
-            else:
-                check_same_columns(schema, file, self.schema, files[0])
+            self._take_schema(schema, file)
             self.parts.append((stem, meta.num_rows))
             for group in range(meta.num_row_groups):
                 about = meta.row_group(group)
@@ -95,10 +88,6 @@ class ParquetRows:
                         yield struct_field(batch.column(name), field)
                 except (pa.ArrowException, OSError) as error:
                     raise ElixirError(f"{file} is damaged in its column {name!r}: {error}") from error
-
-    def fingerprint(self) -> str:
-        """See `Rows.fingerprint`: names, sizes and times of the files."""
-        return file_fingerprint(self.files)
 
     def _open(self, group: int) -> None:
         number, within, block = self._groups[group]
@@ -154,13 +143,12 @@ def files_by_split(source: TableSource) -> dict[str, dict[Path, Path]]:
     return {split: {file.relative_to(common): file for file in files} for split, files in splits.items()}
 
 
-class ParquetWriter:
+class ParquetWriter(RowWriter):
     """One parquet file; it has its name only when closed."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
+        super().__init__(schema)
         self.path = path
-        self.schema = schema
-        self._batch = Batch(schema)
         self._partial = path.with_name(f"{path.stem[:200]}.partial")
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -169,21 +157,23 @@ class ParquetWriter:
             except pa.ArrowException as error:
                 raise ElixirError(f"the table has a column that parquet cannot hold: {error}; leave it out") from error
 
-    def add(self, row: pa.Table) -> None:
-        """See `RowWriter.add`."""
-        if self._batch.add(row):
-            self._flush()
-
     def close(self) -> None:
         """See `RowWriter.close`."""
-        self._flush()
+        super().close()
         with replacing(self.path, self._partial):
             self._writer.close()
 
-    def _flush(self) -> None:
-        if table := self._batch.take():
-            with writing(self.path):
-                self._writer.write_table(table)
+    def _write(self, table: pa.Table) -> None:
+        with writing(self.path):
+            self._writer.write_table(table)
+
+
+def writers_by_row(parts: Iterable[tuple[str, int, Path]], schema: pa.Schema) -> Iterator[tuple[str, ParquetWriter]]:
+    """Stem and writer of every row of some parts (stem, rows, file), in order; exhaust it to finish the files."""
+    for stem, count, path in parts:
+        writer = ParquetWriter(path, schema)
+        yield from repeat((stem, writer), count)
+        writer.close()
 
 
 def numbered(schema: pa.Schema) -> pa.Schema:
@@ -208,44 +198,28 @@ class ParquetSink(TableSink):
     def __init__(self, folder: Path, source: Source) -> None:
         super().__init__(folder, source)
         self._copies: dict[Path, Path] = {}
-        self._parts: list[tuple[str, int, Path]] = []
         if isinstance(source, TableSource) and source.kind == "parquet":
             chosen, *siblings = files_by_split(source).values()
             self._copies = {path: file for files in siblings for path, file in files.items()}
-            self._parts = [(*part, path) for part, path in zip(source.rows.parts, chosen, strict=True)]
+            parts = [(*part, path) for part, path in zip(source.rows.parts, chosen, strict=True)]
         else:
             split = source.split if isinstance(source, TableSource) else "train"
             path = Path(f"{split}-00000-of-00001.parquet")
-            self._parts = [(path.stem, len(source.samples), path)]
-        self.outputs = [(stem, str(path)) for stem, _, path in self._parts]
-        self._part, self._end, self._count = -1, 0, 0
-        self._writer: RowWriter | None = None
-
-    def add(self, index: int, row: pa.Table) -> str:
-        """See `TableSink.add`."""
-        while index >= self._end:
-            self._next_part()
-        if self._writer:
-            self._writer.add(row)
-        self._count += 1
-        return f"{self._parts[self._part][0]}/{self._count - 1:08d}"
+            parts = [(path.stem, len(source.samples), path)]
+        self.outputs = [(stem, str(path)) for stem, _, path in parts]
+        files = ((stem, count, folder / path) for stem, count, path in parts)
+        self._writers = enumerate(writers_by_row(files, self.schema))
 
     def close(self) -> None:
         """See `Sink.close`."""
-        while self._part < len(self._parts) - 1:
-            self._next_part()
-        if self._writer:
-            self._writer.close()
+        for _ in self._writers:
+            pass
         for path, file in self._copies.items():
             with writing(self.folder / path):
                 (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
             copy(file, self.folder / path, self.folder / RUN_FOLDER / "partial")
 
-    def _next_part(self) -> None:
-        if self._writer:
-            self._writer.close()
-        self._part += 1
-        _, length, path = self._parts[self._part]
-        self._end += length
-        self._count = 0
-        self._writer = ParquetWriter(self.folder / path, self.schema)
+    def _add(self, index: int, row: pa.Table) -> str:
+        stem, writer = next(found for number, found in self._writers if number == index)
+        writer.add(row)
+        return f"{stem}/{writer.count - 1:08d}"

@@ -1,9 +1,4 @@
-r"""File names in columns, and class names as folders: both ways without loss.
-
-A file name may be any bytes. In ids and columns, which are UTF-8, a byte that is no UTF-8 is written `\xNN` and a
-backslash is doubled; every other name stays as it is. Text from a table may be no file name ("a/b", ".."): there the
-characters in the way are written `%2F`.
-"""
+"""File names in columns, and class names as folders: both ways without loss."""
 
 from __future__ import annotations
 
@@ -18,7 +13,10 @@ LONGEST = 255  # bytes in a file name, on every common file system
 
 
 def escape(name: str) -> str:
-    """A name or path from the file system (os.fsdecode'd) as valid UTF-8."""
+    r"""A name or path from the file system (os.fsdecode'd) as valid UTF-8.
+
+    A byte that is no UTF-8 is written `\xNN` and a backslash is doubled; every other name stays as it is.
+    """
     name = name.replace("\\", "\\\\")
     return re.sub("[\udc80-\udcff]", lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", name)
 
@@ -36,10 +34,8 @@ def recorded(place: str | Path) -> str:
     """What a record says of a place, so that it tells nothing of the machine: every record's paths go through here.
 
     A place below the current folder is relative to it, any other absolute one its last part alone; digests beside it
-    tell what was there. What is no absolute path (a relative one, the name of a model or dataset) stays as it is.
-
-    Args:
-        place: a path of the file system, or text for people such as `Source.location`.
+    tell what was there. What is no absolute path (a relative one, the name of a model or dataset) stays as it is, and
+    so does text for people such as `Source.location`.
     """
     path = PurePosixPath(escape(str(place)) if isinstance(place, Path) else place)
     if not path.is_absolute():
@@ -55,7 +51,10 @@ def printable(text: str) -> str:
 
 
 def file_name(text: str) -> str:
-    """Any text as the name of one file or folder that is not hidden; different texts give different names."""
+    """Any text as the name of one file or folder that is not hidden; different texts give different names.
+
+    Text that is no such name ("a/b", "..") has the characters in the way written as `%2F`.
+    """
     name = re.sub(r"%(?=[0-9A-F]{2})", "%25", text).replace("/", "%2F").replace("\0", "%00")
     name = re.sub(r"^\.", "%2E", name) or "%25"  # nothing else becomes this
     if len(os.fsencode(name)) > LONGEST:
@@ -86,12 +85,7 @@ def folded(name: str) -> str:
 
 
 class Names:
-    """Names in use in one folder, compared without regard to case.
-
-    Args:
-        files: their paths relative to it.
-        folders: likewise; parents of the files need not be among them.
-    """
+    """Paths in use in one folder, compared without regard to case; `folders` need not name parents of the files."""
 
     def __init__(self, files: Iterable[str], folders: Iterable[str]) -> None:
         self._files: set[str] = set()

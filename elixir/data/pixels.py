@@ -26,25 +26,13 @@ def blocks(records: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     yield from (records[start : start + size] for start in range(0, len(records), size))
 
 
-def _neighbours(records: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Where each run of successive records begins and ends."""
-    if len(records):
-        breaks = (np.flatnonzero(np.diff(records) != 1) + 1).tolist()
-        yield from zip([0, *breaks], [*breaks, len(records)], strict=True)
-
-
 class PixelStore:
     """Records of uint8 (3, size, size) one after another in a single file.
 
     Records may be written in any order and again. Reading maps the file and copies what was asked for. Writing does
-    not map it, because a full disk would then end the process.
+    not map it, because a full disk would then end the process. The file is made when missing.
 
-    Args:
-        path: of the file; made when missing.
-        size: height and width of a record.
-
-    Raises:
-        ElixirError: the file cannot be made.
+    Raises: ElixirError: the file cannot be made.
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -60,48 +48,35 @@ class PixelStore:
         return os.fstat(self._file).st_size // self._record
 
     def write(self, indices: Tensor | np.ndarray, images: np.ndarray) -> None:
-        """Write records, neighbours in one go; those between them that are never written read as black.
+        """Write records, uint8 (n, 3, size, size), at int64 indices (n,); what is never written reads as black.
 
-        Args:
-            indices: int64 (n,).
-            images: uint8 (n, 3, size, size).
-
-        Raises:
-            ElixirError: the disk is full or read-only.
+        Raises: ElixirError: the disk is full or read-only.
         """
         if images.dtype != np.uint8 or images.shape[1:] != self.shape:
             raise ValueError(f"records must be uint8 {self.shape}, not {images.dtype} {images.shape[1:]}")
         wanted = np.asarray(indices, np.int64)
+        breaks = np.flatnonzero(np.diff(wanted) != 1) + 1  # neighbours are written in one go
         with writing(self.path):
-            for first, last in _neighbours(wanted):
-                rest = np.ascontiguousarray(images[first:last]).reshape(-1).data
-                offset = int(wanted[first]) * self._record
+            for numbers, records in zip(np.split(wanted, breaks), np.split(images, breaks), strict=True):
+                rest = np.ascontiguousarray(records).reshape(-1).data
+                offset = int(numbers[0]) * self._record if len(numbers) else 0
                 while rest:
                     written = os.pwrite(self._file, rest, offset)
                     rest, offset = rest[written:], offset + written
 
     def read(self, indices: Tensor | np.ndarray) -> Tensor:
-        """Read records in the order asked for.
+        """Read records at int64 indices (n,), in their order: uint8 (n, 3, size, size).
 
-        Args:
-            indices: int64 (n,).
-
-        Returns:
-            uint8 (n, 3, size, size).
-
-        Raises:
-            ElixirError: a record lies behind the last one written.
+        Raises: ElixirError: a record lies behind the last one written.
         """
         wanted = np.asarray(indices, np.int64)
-        images = np.empty((len(wanted), *self.shape), np.uint8)
-        if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
+        if not len(wanted):
+            return torch.empty((0, *self.shape), dtype=torch.uint8)
+        if wanted.min() < 0 or wanted.max() >= len(self):
             raise ElixirError(f"{self.path} holds {len(self)} images, not number {wanted.max()}; index again")
-        if len(wanted):
-            records = np.frombuffer(
-                mmap.mmap(self._file, 0, access=mmap.ACCESS_READ), np.uint8, len(self) * self._record
-            )
-            images = records.reshape(-1, *self.shape)[wanted]
-        return torch.from_numpy(images)
+        mapped = mmap.mmap(self._file, 0, access=mmap.ACCESS_READ)
+        records = np.frombuffer(mapped, np.uint8, len(self) * self._record)
+        return torch.from_numpy(records.reshape(-1, *self.shape)[wanted])
 
     def close(self) -> None:
         """Close the file, which happens by itself when the store is not needed any more."""
@@ -119,11 +94,7 @@ def cache_pixels(
 ) -> tuple[PixelStore, np.ndarray]:
     """Decode every sample once and write it at one size; samples that cannot be read or have no label are left out.
 
-    Args:
-        source: the images.
-        path: of the store to make.
-        size: height and width of its records.
-        advance: called with the number of samples just done.
+    `advance` is called with the number of samples just done.
 
     Returns:
         The store, and the row in the source of each of its records, int64.

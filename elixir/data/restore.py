@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, repeat
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from elixir.data.backup import COLUMNS, ORIGINALS, QUARANTINE
 from elixir.data.hf import ArrowWriter, saved_rows, write_siblings
 from elixir.data.io import RUN_FOLDER, copy, read_json, read_table, real_path, writing
 from elixir.data.manifest import current_names
-from elixir.data.parquet import ParquetRows, ParquetWriter
+from elixir.data.parquet import ParquetRows, writers_by_row
 from elixir.data.paths import escape, unescape
 from elixir.data.table import Rows, RowWriter, conform, with_image
 from elixir.data.workdir import WorkDir
@@ -34,11 +34,7 @@ def restore(dst: Path, out: Path) -> int:
     Files come back byte for byte; rows of tables value by value, in files of the same names. Where files were links
     inside the tree, their contents come back. Splits that were not copied to `dst` do not, and nothing that lay beside
     parquet files does. Samples in `dst` may have been replaced by links since, as DVC and git-annex do; other files may
-    not, as nothing tells that they are still the same.
-
-    Args:
-        dst: output of a finished run, with `.elixir/manifest.parquet`.
-        out: a folder that is empty or does not exist; it appears when everything is there.
+    not, as nothing tells that they are still the same. `out` appears when everything is there.
 
     Returns:
         How many samples were restored: all, but those whose bytes could not be read in the first place.
@@ -48,8 +44,9 @@ def restore(dst: Path, out: Path) -> int:
             run is at work there.
     """
     dst, out = real_path(dst), real_path(out)
-    manifest = _read_manifest(dst)
-    facts = current_names(read_json(dst / RUN_FOLDER / "restore.json", "give the output folder of a finished run"))
+    run, remedy = dst / RUN_FOLDER, "give the output folder of a finished run"
+    manifest = read_table(run / "manifest.parquet", remedy, list(_MANIFEST)).to_pydict()
+    facts = current_names(read_json(run / "restore.json", remedy))
     if out.is_relative_to(dst):
         raise ElixirError(f"{escape(str(out))} is inside {escape(str(dst))}; restore to another place")
     work = WorkDir(out)
@@ -62,7 +59,7 @@ def restore(dst: Path, out: Path) -> int:
                 count = builder(dst, work.output, facts, manifest).build()
             work.publish()
         except (LookupError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
-            file = escape(str(dst / RUN_FOLDER / "restore.json"))
+            file = escape(str(run / "restore.json"))
             raise ElixirError(f"{file} cannot be understood: {type(error).__name__}: {error}; {_CHANGED}") from error
         finally:
             work.discard()
@@ -70,13 +67,30 @@ def restore(dst: Path, out: Path) -> int:
 
 
 @dataclass
-class _Folder:
-    """A class-per-folder tree."""
+class _Builder:
+    """Builds the input in `out` from the output `dst`."""
 
     dst: Path
     out: Path
     facts: dict[str, Any]
     manifest: dict[str, list[str]]
+
+    def samples(self) -> Iterator[tuple[str, str, str, str]]:
+        return zip(*(self.manifest[name] for name in _MANIFEST), strict=True)
+
+    def copy(self, source: Path, target: Path) -> None:
+        _check_there(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copy(source, target, self.out.with_name("partial"))
+
+    def copy_unchecked(self, source: Path, path: str) -> None:
+        """Copy a file that no digest tells, which must lie in the output, to a path in `out`."""
+        _check_within(self.dst, source)
+        self.copy(source, _inside(self.out, path))
+
+
+class _Folder(_Builder):
+    """A class-per-folder tree."""
 
     def build(self) -> int:
         for path in self.facts["folders"]:
@@ -85,7 +99,7 @@ class _Folder:
         unreadable = set(self.facts["unreadable_files"])
         links: dict[Path, Path] = {}
         count = 0
-        for sample, action, output, digest in _samples(self.manifest):
+        for sample, action, output, digest in self.samples():
             target = _inside(self.out, unescape(sample))
             kept = self._kept(sample, action, output)
             if action == "kept" and outputs:
@@ -94,17 +108,17 @@ class _Folder:
                 links[target] = kept.readlink()
             elif sample in unreadable:
                 continue
+            elif digest:
+                self.copy(kept, target)
             else:
-                if not digest:
-                    _check_within(self.dst, kept)
-                _copy(kept, target, self.out)
+                self.copy_unchecked(kept, unescape(sample))
             if target not in links:
                 _check(sample, target.read_bytes(), digest)
             count += 1
         rest = self.dst if self.facts["sink"] == "folder" else self.dst / RUN_FOLDER / ORIGINALS
         for path in self.facts["others"]:
             if path not in unreadable:
-                _copy(_found(self.dst, rest, unescape(path)), _inside(self.out, unescape(path)), self.out)
+                self.copy_unchecked(_inside(rest, unescape(path)), unescape(path))
         for target, to in links.items():  # last, so that nothing is written through a link
             target.symlink_to(to)
         return count
@@ -116,14 +130,8 @@ class _Folder:
         return _inside(self.dst / RUN_FOLDER / part, unescape(id))
 
 
-@dataclass
-class _Table:
+class _Table(_Builder):
     """A Hugging Face dataset or parquet files."""
-
-    dst: Path
-    out: Path
-    facts: dict[str, Any]
-    manifest: dict[str, list[str]]
 
     def build(self) -> int:
         image = self.facts["image"]
@@ -135,7 +143,7 @@ class _Table:
         if ids != self.manifest["id"]:
             raise ElixirError(f"{run / 'manifest.parquet'} does not list the samples of the input; {_CHANGED}")
         writers = self._writers(schema)
-        for index, (sample, action, output, digest) in enumerate(_samples(self.manifest)):
+        for index, (sample, action, output, digest) in enumerate(self.samples()):
             if action == "kept":
                 row = kept(index, output)
             else:
@@ -165,13 +173,12 @@ class _Table:
         if self.facts["kind"] == "hf":
             folder = self.out if self.facts["siblings"] is None else _inside(self.out, self.facts["split"])
             writer: RowWriter = ArrowWriter(folder, schema, self.facts["split"], self.facts.get("about"))
-            yield from (writer for _ in range(sum(count for _, count in self.facts["parts"])))
+            yield from repeat(writer, sum(count for _, count in self.facts["parts"]))
             writer.close()
             return
-        for (_, count), file in zip(self.facts["parts"], self.facts["files"], strict=True):
-            writer = ParquetWriter(_inside(self.out, file), schema)
-            yield from (writer for _ in range(count))
-            writer.close()
+        files = zip(self.facts["parts"], self.facts["files"], strict=True)
+        parts = ((stem, count, _inside(self.out, file)) for (stem, count), file in files)
+        yield from (writer for _, writer in writers_by_row(parts, schema))
 
     def _siblings(self) -> None:
         copied = self.facts["sink"] == self.facts["kind"]
@@ -183,7 +190,7 @@ class _Table:
                     _check_within(self.dst, path)
             write_siblings(self.out, self.facts["split"], siblings)
         for file in self.facts["copies"] if copied else ():
-            _copy(_found(self.dst, self.dst, file), _inside(self.out, file), self.out)
+            self.copy_unchecked(_inside(self.dst, file), file)
 
     def _file(self, output: str) -> bytes:
         try:
@@ -238,12 +245,6 @@ def _output_rows(dst: Path, facts: dict[str, Any]) -> _OutputRows:
     return _OutputRows(saved_rows(_inside(dst, places[0]), stems[0]))
 
 
-def _copy(source: Path, target: Path, out: Path) -> None:
-    _check_there(source)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    copy(source, target, out.with_name("partial"))
-
-
 def _check_there(path: Path) -> None:
     if not path.exists():
         raise ElixirError(f"{escape(str(path))} is missing; {_CHANGED}")
@@ -252,17 +253,8 @@ def _check_there(path: Path) -> None:
 def _check_within(dst: Path, path: Path) -> None:
     """That what is read there, and cannot be told by a digest, lies in the output, whatever is a link."""
     if not Path(os.path.realpath(path)).is_relative_to(dst):
-        raise ElixirError(
-            f"{escape(str(path))} is a link that leaves {escape(str(dst))}; "
-            "put the file itself there (dvc unprotect, git annex unlock)"
-        )
-
-
-def _found(dst: Path, folder: Path, path: str) -> Path:
-    """A file of the output that no digest tells, at a place in a folder of it."""
-    place = _inside(folder, path)
-    _check_within(dst, place)
-    return place
+        remedy = "put the file itself there (dvc unprotect, git annex unlock)"
+        raise ElixirError(f"{escape(str(path))} is a link that leaves {escape(str(dst))}; {remedy}")
 
 
 def _inside(folder: Path, path: str) -> Path:
@@ -272,15 +264,6 @@ def _inside(folder: Path, path: str) -> Path:
     return folder / path
 
 
-def _samples(manifest: dict[str, list[str]]) -> Iterator[tuple[str, str, str, str]]:
-    return zip(*(manifest[name] for name in _MANIFEST), strict=True)
-
-
 def _check(id: str, data: bytes | None, digest: str | None) -> None:
     if digest and data is not None and hashlib.sha256(data).hexdigest() != digest:
         raise ElixirError(f"{id} is not what it was in the input; {_CHANGED}")
-
-
-def _read_manifest(dst: Path) -> dict[str, list[str]]:
-    remedy = "give the output folder of a finished run"
-    return read_table(dst / RUN_FOLDER / "manifest.parquet", remedy, list(_MANIFEST)).to_pydict()

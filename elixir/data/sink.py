@@ -37,7 +37,6 @@ class Sink(Protocol):
     depend only on the source and the decisions.
 
     Attributes:
-        kind: of the output.
         outputs: for a table, stem of the row names and path below the folder, for each file or dataset folder.
         whole_rows: whether an untouched sample that is a row is kept as it was, with all of its columns.
     """
@@ -47,13 +46,9 @@ class Sink(Protocol):
     whole_rows: bool
 
     def write(self, index: int, decision: Decision) -> str:
-        """Write one sample.
+        """Write one sample; its path below the folder, escaped as ids are, or "<split or file stem>/<8-digit row>".
 
-        Returns:
-            Path below the folder, escaped as ids are, or "<split or file stem>/<8-digit row>".
-
-        Raises:
-            ElixirError: the disk is full or read-only, or the source has changed under way.
+        Raises: ElixirError: the disk is full or read-only, or the source has changed under way.
         """
         ...
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from elixir.errors import ElixirError, nearest
+from elixir.data.image import decode
+from elixir.data.paths import recorded
+from elixir.errors import ElixirError, UnreadableSample, nearest
 
 Kind = Literal["folder", "hf", "parquet"]
 
@@ -52,11 +55,7 @@ class Source(Protocol):
         ...
 
     def read(self, index: int) -> bytes:
-        """The encoded image exactly as it is stored.
-
-        Raises:
-            UnreadableSample: it cannot be read, with the reason.
-        """
+        """The encoded image exactly as it is stored. Raises: UnreadableSample: with the reason."""
         ...
 
     def fingerprint(self) -> str:
@@ -64,12 +63,52 @@ class Source(Protocol):
         ...
 
 
-def find_class(source: Source, target: str) -> int:
-    """The label of a class, by its name or its number.
+class Subset:
+    """Some samples of a dataset, by ascending rows, as a source to be scanned; nothing can be written like it."""
 
-    Raises:
-        ElixirError: there is no such class.
+    def __init__(self, whole: Source, rows: Sequence[int]) -> None:
+        self._whole, self._rows = whole, list(rows)
+        self.kind: Kind = whole.kind
+        self.location = f"{len(self._rows)} samples of {recorded(whole.location)}"
+        self.classes = whole.classes
+        self.samples = [whole.samples[row] for row in rows]
+
+    def read(self, index: int) -> bytes:
+        """See `Source.read`."""
+        return self._whole.read(self._rows[index])
+
+    def fingerprint(self) -> str:
+        """Of the whole and the choice."""
+        return hashlib.sha256(f"{self._whole.fingerprint()} {self._rows}".encode()).hexdigest()
+
+
+def evenly_spread(source: Source, count: int) -> tuple[Subset, int, str]:
+    """Every k-th labelled image that can be read; all where there are fewer than `count`.
+
+    Returns:
+        The images, how many of those chosen cannot be read, and a digest of ids, labels and bytes.
+
+    Raises: ElixirError: there is no readable, labelled image.
     """
+    labelled = [row for row, sample in enumerate(source.samples) if sample.label >= 0 and not sample.problem]
+    count = min(count, len(labelled))
+    rows, digest = [], hashlib.sha256()
+    for row in (labelled[place * len(labelled) // count] for place in range(count)):
+        sample = source.samples[row]
+        try:
+            data = source.read(row)
+            decode(data)
+        except UnreadableSample:
+            continue
+        rows.append(row)
+        digest.update(f"{sample.id}\0{sample.label}\0{len(data)}\0".encode("utf-8", "surrogateescape") + data)
+    if not rows:
+        raise ElixirError(f"{source.location} holds no readable, labelled image")
+    return Subset(source, rows), count - len(rows), digest.hexdigest()
+
+
+def find_class(source: Source, target: str) -> int:
+    """The label of a class, by its name or its number. Raises: ElixirError: there is no such class."""
     if target in source.classes:
         return source.classes.index(target)
     if target.isdecimal() and int(target) < len(source.classes):

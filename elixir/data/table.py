@@ -37,7 +37,7 @@ class Rows(Protocol):
     """A table that is read row by row; fastest in ascending order.
 
     Attributes:
-        schema: of the table, with the features of `datasets` in its metadata where there are any.
+        schema: with the features of `datasets` in its metadata where there are any.
         parts: stem for sample ids and number of rows of each part, in order.
         about: what a Hugging Face dataset tells of itself (see `hf.ABOUT`).
     """
@@ -61,14 +61,7 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Choice:
-    """Which columns and split the user named; None where they are to be detected.
-
-    Attributes:
-        image: column with the images.
-        label: column with the labels.
-        split: of several.
-        usual: split that is taken where none is named.
-    """
+    """Which columns and split the user named, None where they are to be detected, and the split usually taken."""
 
     image: str | None = None
     label: str | None = None
@@ -87,16 +80,12 @@ class TableSource:
 
     Attributes:
         kind: "parquet", or "hf" for everything that `save_to_disk` keeps best.
-        location: for people.
-        rows: the table.
         image: name of the image column: struct of bytes and path, or binary.
         label: name of the label column: class index, integer or string.
         split: name of the split that `rows` is.
         siblings: the dataset's other splits by name, not to be touched: a folder, parquet files or a dataset each;
             None when the dataset is not one of splits.
-        classes: names of the labels.
         values: what the label column holds for each class.
-        samples: made on demand.
     """
 
     kind: Literal["hf", "parquet"]
@@ -124,8 +113,7 @@ class TableSource:
 
     def read(self, index: int) -> bytes:
         """See `Source.read`."""
-        value = self.rows.row(index).column(self.image)[0]
-        data = value.as_py()
+        data = self.rows.row(index).column(self.image)[0].as_py()
         if isinstance(data, dict):
             data = data.get("bytes")
         if data is None:
@@ -138,13 +126,7 @@ class TableSource:
 
 
 class TableSamples(Sequence[Sample]):
-    """The samples of a table, from two arrays.
-
-    Args:
-        parts: stem and number of rows of each part.
-        labels: int32 (n,), -1 for none.
-        names: (n,) file names, null where there is none.
-    """
+    """The samples of a table, from its parts (see `Rows`), labels (n,) or -1, and file names (n,) or null."""
 
     def __init__(self, parts: list[tuple[str, int]], labels: np.ndarray, names: pa.Array) -> None:
         self._stems = [stem for stem, _ in parts]
@@ -164,12 +146,8 @@ class TableSamples(Sequence[Sample]):
             return [self[number] for number in range(*index.indices(len(self)))]
         index = range(len(self))[index]
         part = int(np.searchsorted(self._starts, index, "right")) - 1
-        label = int(self._labels[index])
-        return Sample(
-            id=f"{self._stems[part]}/{index - self._starts[part]:08d}",
-            label=label,
-            name=self._names[index].as_py() or f"{index:08d}",
-        )
+        id = f"{self._stems[part]}/{index - self._starts[part]:08d}"
+        return Sample(id, int(self._labels[index]), self._names[index].as_py() or f"{index:08d}")
 
 
 def open_table(
@@ -180,11 +158,7 @@ def open_table(
     split: str = "train",
     siblings: dict[str, Any] | None = None,
 ) -> TableSource:
-    """Find the columns of a table; for the arguments see `TableSource` and `Choice`.
-
-    Raises:
-        ElixirError: they cannot be told, or are not there.
-    """
+    """Find the columns of a table. Raises: ElixirError: they cannot be told or are not there."""
     if len(set(rows.schema.names)) < len(rows.schema.names):
         raise ElixirError(f"{location} has two columns of one name; rename one; {_listed(rows.schema)}")
     known = features(rows.schema)
@@ -217,12 +191,10 @@ def _label_column(schema: pa.Schema, known: datasets.Features, given: str | None
     typed = [name for name in plain if isinstance(known.get(name), datasets.ClassLabel)]
     if len(typed) == 1:
         return typed[0]
-    named = [name for name in LABEL_NAMES if name in (typed or plain)]
-    if not named:
-        raise ElixirError(
-            f"cannot tell which column of {location} has the labels; name it with --label; {_listed(schema)}"
-        )
-    return named[0]
+    for name in LABEL_NAMES:
+        if name in (typed or plain):
+            return name
+    raise ElixirError(f"cannot tell which column of {location} has the labels; name it with --label; {_listed(schema)}")
 
 
 def _holds_images(kind: pa.DataType) -> bool:
@@ -251,20 +223,18 @@ def _labels(rows: Rows, column: str) -> tuple[list[str], list[Any], np.ndarray]:
         labels = np.concatenate([*found, np.empty(0, np.int64)])
         labels[(labels < 0) | (labels >= len(feature.names))] = -1
         return [str(name) for name in feature.names], list(range(len(feature.names))), labels.astype(np.int32)
-    pieces = [
-        piece.cast(piece.type.value_type) if pa.types.is_dictionary(piece.type) else piece
-        for piece in rows.column(column)
-    ]
+    pieces = [_plain(piece) for piece in rows.column(column)]
     stored = pa.chunked_array(pieces) if pieces else pa.chunked_array([], pa.string())
     values = sorted(value for value in stored.unique().to_pylist() if value is not None)
     positions = stored.combine_chunks().dictionary_encode()
     order = {value: index for index, value in enumerate(values)}
     lookup = np.array([order.get(value, -1) for value in positions.dictionary.to_pylist()] + [-1], np.int32)
-    return (
-        [str(value) for value in values],
-        values,
-        lookup[positions.indices.fill_null(-1).to_numpy(zero_copy_only=False)],
-    )
+    labels = lookup[positions.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
+    return [str(value) for value in values], values, labels
+
+
+def _plain(values: pa.Array) -> pa.Array:
+    return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
 
 
 def _names(rows: Rows, image: str, labels: np.ndarray) -> pa.Array:
@@ -291,11 +261,7 @@ def _base_names(rows: Rows, image: str) -> Iterator[str | None]:
 
 
 def choose_split(splits: list[str], choice: Choice, location: str) -> str:
-    """The split that is named, or the usual one.
-
-    Raises:
-        ElixirError: it is not among those that there are.
-    """
+    """The split that is named, or the usual one. Raises: ElixirError: there is no such split."""
     split = choice.split or (choice.usual if len(splits) != 1 else splits[0])
     if split not in splits:
         remedy = "name one with --split, or give it alone"
@@ -327,9 +293,7 @@ def _values_by_label(rows: Rows, column: str, labels: np.ndarray) -> dict[int, A
     values: dict[int, Any] = {}
     start = 0
     for piece in rows.column(column):
-        if pa.types.is_dictionary(piece.type):
-            piece = piece.cast(piece.type.value_type)
-        pairs = pa.table({"label": labels[start : start + len(piece)], "value": piece})
+        pairs = pa.table({"label": labels[start : start + len(piece)], "value": _plain(piece)})
         start += len(piece)
         for pair in pairs.group_by(["label", "value"]).aggregate([]).to_pylist():
             if pair["label"] >= 0 and values.setdefault(pair["label"], pair["value"]) != pair["value"]:
@@ -345,22 +309,29 @@ def features(schema: pa.Schema) -> datasets.Features:
     return datasets.Features()
 
 
-def file_fingerprint(files: list[Path]) -> str:
-    """Hexadecimal digest of names, sizes and modification times."""
-    states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(repr(states).encode("utf-8", "surrogateescape")).hexdigest()
+class FileRows:
+    """What the rows of files have in common; see `Rows`."""
 
+    schema: pa.Schema
 
-def check_same_columns(schema: pa.Schema, file: Path, first_schema: pa.Schema, first: Path) -> None:
-    """Make sure that a file goes on where the first one ends.
+    def __init__(self, files: list[Path], about: dict[str, str]) -> None:
+        self.files = files
+        self.about = about
 
-    Raises:
-        ElixirError: its columns or the names of its labels are others.
-    """
-    if not schema.equals(first_schema):
-        raise ElixirError(f"{file} has other columns than {first}; give files of one dataset")
-    if _label_names(schema) != _label_names(first_schema):
-        raise ElixirError(f"{file} has other names of labels than {first}; give files of one dataset")
+    def fingerprint(self) -> str:
+        """See `Rows.fingerprint`: from the names, sizes and modification times of the files."""
+        states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
+        return hashlib.sha256(repr(states).encode("utf-8", "surrogateescape")).hexdigest()
+
+    def _take_schema(self, schema: pa.Schema, file: Path) -> None:
+        """Take that of the first file; an ElixirError for another that has other columns or names of labels."""
+        first = self.files[0]
+        if file == first:
+            self.schema = schema
+        if not schema.equals(self.schema):
+            raise ElixirError(f"{file} has other columns than {first}; give files of one dataset")
+        if _label_names(schema) != _label_names(self.schema):
+            raise ElixirError(f"{file} has other names of labels than {first}; give files of one dataset")
 
 
 def _label_names(schema: pa.Schema) -> dict[str, list[str]]:
@@ -394,10 +365,9 @@ def with_image(row: pa.Table, column: str, data: bytes | None, suffix: str = "")
 
 
 def conform(row: pa.Table, schema: pa.Schema, image: str) -> pa.Table:
-    """A row in the column types of another schema that has the same columns; fields of images may be lost.
+    """A row in the column types of another schema; fields of images may be lost.
 
-    Raises:
-        ElixirError: a column is missing or cannot be converted.
+    Raises: ElixirError: a column is missing or cannot be converted.
     """
     columns = []
     for wanted in schema:
@@ -406,7 +376,8 @@ def conform(row: pa.Table, schema: pa.Schema, image: str) -> pa.Table:
             if column.type == wanted.type:
                 columns.append(column)
             elif wanted.name == image:
-                columns.append(_image(column[0].as_py(), wanted.type))
+                value = column[0].as_py()
+                columns.append(pa.array([value if isinstance(value, dict) else {"bytes": value}], wanted.type))
             else:
                 columns.append(column.cast(wanted.type))
         except (KeyError, pa.ArrowException) as error:
@@ -415,43 +386,35 @@ def conform(row: pa.Table, schema: pa.Schema, image: str) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _image(value: Any, kind: pa.DataType) -> pa.Array:
-    return pa.array([value if isinstance(value, dict) else {"bytes": value}], kind)
-
-
-class RowWriter(Protocol):
-    """Takes rows one by one."""
-
-    def add(self, row: pa.Table) -> None:
-        """Add a table of one row that has the writer's columns."""
-        ...
-
-    def close(self) -> None:
-        """Write what is left and give the file its name."""
-        ...
-
-
-class Batch:
-    """Rows that wait for being written together; which ones depends on the rows alone."""
+class RowWriter:
+    """Takes rows one by one and writes them in batches; what makes a batch depends on the rows alone."""
 
     def __init__(self, schema: pa.Schema) -> None:
-        self._schema = schema
+        self.schema = schema
+        self.count = 0
         self._rows: list[pa.Table] = []
         self._size = 0
 
-    def add(self, row: pa.Table) -> bool:
-        """Whether it is time to write. The row is copied, because a slice would keep its whole table in memory."""
+    def add(self, row: pa.Table) -> None:
+        """Add a table of one row of this schema. It is copied, as a slice would keep its whole table in memory."""
         self._rows.append(row.take([0]))
         self._size += row.nbytes
-        return len(self._rows) >= BATCH_ROWS or self._size >= BATCH_BYTES
+        self.count += 1
+        if len(self._rows) >= BATCH_ROWS or self._size >= BATCH_BYTES:
+            self._flush()
 
-    def take(self) -> pa.Table | None:
-        """The waiting rows as one table, None if there are none."""
-        if not self._rows:
-            return None
-        table = pa.concat_tables(self._rows).combine_chunks()
-        self._rows, self._size = [], 0
-        return table.replace_schema_metadata(self._schema.metadata)
+    def close(self) -> None:
+        """Write what is left and give the file its name."""
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            table = pa.concat_tables(self._rows).combine_chunks()
+            self._rows, self._size = [], 0
+            self._write(table.replace_schema_metadata(self.schema.metadata))
+
+    def _write(self, table: pa.Table) -> None:
+        raise NotImplementedError
 
 
 class TableSink:
@@ -474,12 +437,8 @@ class TableSink:
             classes = datasets.ClassLabel(names=source.classes)
             given = datasets.Features({"image": datasets.Image(), "label": classes}).arrow_schema
             self.image, self.label, self._values = "image", "label", list(range(len(source.classes)))
-        self.schema = self.stored(given)
+        self.schema = self._stored(given)
         self.whole_rows = given.types == self.schema.types
-
-    def stored(self, schema: pa.Schema) -> pa.Schema:
-        """The columns of the output for those of the source."""
-        return schema
 
     def write(self, index: int, decision: Decision) -> str:
         """See `Sink.write`."""
@@ -494,15 +453,19 @@ class TableSink:
             for column, values in self._dependent.items():
                 if decision.label in values:
                     row = with_value(row, column, values[decision.label])
-        return self.add(index, conform(row, self.schema, self.image))
-
-    def add(self, index: int, row: pa.Table) -> str:
-        """Write one row and say where it is."""
-        raise NotImplementedError
+        return self._add(index, conform(row, self.schema, self.image))
 
     def close(self) -> None:
         """See `Sink.close`."""
         raise NotImplementedError
+
+    def _add(self, index: int, row: pa.Table) -> str:
+        """Write one row and say where it is."""
+        raise NotImplementedError
+
+    def _stored(self, schema: pa.Schema) -> pa.Schema:
+        """The columns of the output for those of the source."""
+        return schema
 
     @cached_property
     def _dependent(self) -> dict[str, dict[int, Any]]:
@@ -514,6 +477,5 @@ class TableSink:
         sample = self.source.samples[index]
         with reading_again(sample.id):
             data = self.source.read(index)
-        return pa.Table.from_pylist(
-            [{"image": {"bytes": data, "path": sample.name}, "label": sample.label}], self.schema
-        )
+        row = {"image": {"bytes": data, "path": sample.name}, "label": sample.label}
+        return pa.Table.from_pylist([row], self.schema)

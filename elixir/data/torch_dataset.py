@@ -18,8 +18,7 @@ from elixir.errors import ElixirError
 class TorchRows:
     """A torch dataset of (image, label) as a table with the columns image and label; images become PNG.
 
-    Args:
-        dataset: with `__len__` and `__getitem__`; its `targets` and `classes` are used where it has them.
+    Its `targets` and `classes` are used where it has them.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -48,8 +47,7 @@ class TorchRows:
     def fingerprint(self) -> str:
         """See `Rows.fingerprint`: the labels, and the pixels of three images.
 
-        Raises:
-            ElixirError: one of them is another each time.
+        Raises: ElixirError: one of them is another each time.
         """
         digest = hashlib.sha256(self.labels.tobytes())
         for index in {0, len(self.labels) // 2, len(self.labels) - 1}:

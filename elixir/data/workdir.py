@@ -1,21 +1,4 @@
-"""Work that may be interrupted: made beside its destination, gone on with only by the same settings, then renamed.
-
-A `WorkDir` is the hidden folder in which the output of one command grows. Its life::
-
-    work = WorkDir(dst)
-    with work.alone():                       # one process at a time
-        if resume and work.finished(settings):
-            work.discard()                   # killed between the last two steps
-        else:
-            work.prepare(settings, resume)   # refuses what is at `dst`, or another run's work
-            work.begin(settings)             # from here on an interruption leaves a run to go on with
-            ...                              # files go to `work.path`, the output itself to `work.output`
-            work.sign(settings)
-            work.publish()                   # the output takes the name `dst`; the rest is removed
-
-For results that are written in place, such as a log or a summary, `refuse_other_settings` compares the settings kept in
-a file with those of now, and `result_folder` makes a folder without replacing files of others. `locked` is the lock.
-"""
+"""Work that may be interrupted: made beside its destination, gone on with only by the same settings, then renamed."""
 
 from __future__ import annotations
 
@@ -37,15 +20,11 @@ RECORD = "run.json"
 
 
 class WorkDir:
-    """The folder beside a destination in which its content is made.
+    """The hidden folder `path` beside an absolute destination; in it grows `output`, which becomes the destination.
 
-    Args:
-        dst: where the output is going to be, absolute.
-        overwritable: whether the user can ask for what is there to be replaced; only changes what messages propose.
-
-    Attributes:
-        path: of the folder.
-        output: in it, what becomes `dst`.
+    Within `alone`: `discard` what is left if the output is `finished` (a run was killed within the last step); else
+    `prepare`, `begin` (from here on an interruption leaves a run to go on with), make the output, `sign`, `publish`.
+    `overwritable`: whether the user can ask for what is there to be replaced, which only changes what messages propose.
     """
 
     def __init__(self, dst: Path, overwritable: bool = False) -> None:
@@ -60,11 +39,7 @@ class WorkDir:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes away from the destination for as long.
-
-        Raises:
-            ElixirError: another one is at work there, or nothing can be written beside it.
-        """
+        """Keep other processes away; an ElixirError if one is at work, or nothing can be written beside `dst`."""
         lock = self.dst.with_name(shortened(f".{self.dst.name}", ".elixir-lock"))
         try:
             self.dst.parent.mkdir(parents=True, exist_ok=True)
@@ -76,14 +51,9 @@ class WorkDir:
             yield
 
     def finished(self, settings: Mapping[str, Any], but: Collection[str] = ()) -> bool:
-        """Whether the destination holds the output of a run with these settings; see `sign`.
+        """Whether the destination holds the output of a run with these settings (see `sign`), `but` some names.
 
-        Args:
-            settings: plain values.
-            but: names of settings that may differ.
-
-        Raises:
-            ElixirError: what the destination says of its settings is damaged.
+        Raises: ElixirError: what the destination says of its settings is damaged.
         """
         record = self.dst / RUN_FOLDER / RECORD
         if not record.is_file():
@@ -97,9 +67,8 @@ class WorkDir:
 
         Args:
             settings: plain values, all that decides the output.
-            resume: go on with an interrupted run of the same settings.
+            resume: go on with an interrupted run of the same settings, `but` those of some names.
             overwrite: what is at the destination may be replaced, and (without `resume`) an interrupted run removed.
-            but: names of settings that may differ.
 
         Raises:
             ElixirError: the destination is in use or a mount point, or there is an interrupted run that is not to be
@@ -120,31 +89,17 @@ class WorkDir:
             refuse_other_settings(known, settings, other, f"repeat them with --resume, or {self._start_again}", but)
 
     def begin(self, settings: Mapping[str, Any]) -> None:
-        """Make the folder and keep the settings in it.
-
-        Raises:
-            ElixirError: the disk is full or read-only.
-        """
-        with writing(self.path):
-            self.path.mkdir(exist_ok=True)
-        replace_json(self._record, settings)
+        """Make the folder and keep the settings in it."""
+        _keep_settings(self.path, settings)
 
     def sign(self, settings: Mapping[str, Any]) -> None:
-        """Keep the settings in the output, by which `finished` knows it.
-
-        Raises:
-            ElixirError: the disk is full or read-only.
-        """
-        folder = self.output / RUN_FOLDER
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        replace_json(folder / RECORD, settings)
+        """Keep the settings in the output, by which `finished` knows it."""
+        _keep_settings(self.output / RUN_FOLDER, settings)
 
     def publish(self, overwrite: bool = False) -> None:
         """Give the output its name and remove the rest, with what was at the destination.
 
-        Raises:
-            ElixirError: without `overwrite`, something has come to be there; the disk is read-only.
+        Raises: ElixirError: without `overwrite`, something has come to be there; the disk is read-only.
         """
         if occupied(self.dst) and not overwrite:
             filled = f"{self._shown} has been filled while the run was at work"
@@ -158,25 +113,21 @@ class WorkDir:
         self.discard()
 
     def discard(self) -> None:
-        """Remove the folder; its settings first, so that nobody goes on with what an interruption leaves of it.
-
-        Raises:
-            ElixirError: it cannot be removed.
-        """
+        """Remove the folder; its settings first, so that nobody goes on with what an interruption leaves of it."""
         with writing(self.path):
             if self.path.exists():
                 self._record.unlink(missing_ok=True)
                 shutil.rmtree(self.path)
 
 
-def changed_settings(known: Mapping[str, Any], settings: Mapping[str, Any], but: Collection[str] = ()) -> list[str]:
-    """Names of the settings that differ or that only one of the two has, sorted.
+def _keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    replace_json(folder / RECORD, settings)
 
-    Args:
-        known: as read from a JSON file.
-        settings: plain values; tuples count as lists.
-        but: names that do not matter.
-    """
+
+def changed_settings(known: Mapping[str, Any], settings: Mapping[str, Any], but: Collection[str] = ()) -> list[str]:
+    """Names of the settings, `but` some, that differ from those known from a JSON file or that only one has, sorted."""
     now = json.loads(json.dumps(settings))
     names = (known.keys() | now.keys()) - set(but)
     return sorted(name for name in names if name not in known or name not in now or known[name] != now[name])
@@ -187,30 +138,20 @@ def refuse_other_settings(
 ) -> None:
     """Make sure that what an earlier run has left is of these settings; see `changed_settings`.
 
-    Args:
-        known: settings of the earlier run.
-        settings: of this one.
-        other: what it means if they differ, such as "out/rows.jsonl was begun with other settings".
-        remedy: what to do then.
-        but: names of settings that may differ.
-
     Raises:
-        ElixirError: they differ: "<other> (<names of the settings>); <remedy>".
+        ElixirError: they differ: "<other> (<names of the settings>); <remedy>", where `other` says what that means:
+            "out/rows.jsonl was begun with other settings", say.
     """
     if changed := changed_settings(known, settings, but):
         raise ElixirError(f"{other} ({', '.join(changed)}); {remedy}")
 
 
 def result_folder(folder: Path, signs: Sequence[str], written: Sequence[str]) -> None:
-    """Make `folder`, unless something of others would be replaced there.
-
-    Args:
-        folder: for the results.
-        signs: files of which one is there when the results are ours.
-        written: files that are going to be replaced.
+    """Make a folder for results, unless something of others would be replaced there.
 
     Raises:
-        ElixirError: one of them is there, but no sign; or the folder cannot be made.
+        ElixirError: one of the files to be `written` is there, but none of the `signs`, files by which it is ours; or
+            the folder cannot be made.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -222,14 +163,9 @@ def result_folder(folder: Path, signs: Sequence[str], written: Sequence[str]) ->
 
 @contextmanager
 def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold a lock file; the system gives it up for a process that is killed.
+    """Hold a lock file, which is made and removed afterwards; the system gives it up for a process that is killed.
 
-    Args:
-        path: of the lock file, which is made for the purpose and removed afterwards.
-        wait: for another process that holds it.
-
-    Raises:
-        ElixirError: another process holds it and `wait` is off, or the file cannot be made.
+    Raises: ElixirError: another process holds it and `wait` is off, or the file cannot be made.
     """
     lock = FileLock(path)
     with writing(path):

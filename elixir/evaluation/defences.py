@@ -15,8 +15,7 @@ import torch
 
 from elixir.data.open import open_source
 from elixir.data.pixels import cache_pixels
-from elixir.data.source import Source
-from elixir.data.subset import Subset
+from elixir.data.source import Source, Subset
 from elixir.errors import ElixirError
 from elixir.evaluation.outcome import SIZE, classified
 from elixir.models.classifier import load_small_classifier

@@ -10,8 +10,7 @@ from PIL import Image, ImageDraw
 
 from elixir.data.image import Picture, decode
 from elixir.data.io import replacing
-from elixir.data.open import open_source
-from elixir.data.sample_data import TRAIN
+from elixir.data.open import TRAIN, open_source
 from elixir.data.source import Source, find_class
 from elixir.errors import ElixirError, UnreadableSample
 from elixir.progress import Progress

@@ -16,8 +16,7 @@ from elixir.data.image import decode
 from elixir.data.io import read_json, replace_json, replace_text, writing
 from elixir.data.open import refuse_overlap
 from elixir.data.paths import recorded
-from elixir.data.source import Source
-from elixir.data.subset import evenly_spread
+from elixir.data.source import Source, evenly_spread
 from elixir.data.workdir import refuse_other_settings, result_folder
 from elixir.errors import ElixirError
 from elixir.measurement.machine import machine

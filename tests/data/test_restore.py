@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elixir.data.folder import FolderSource
-from elixir.data.manifest import RENAMED, SCHEMA, class_names, current_names, read_manifest
 from elixir.data.open import open_source
 from elixir.data.restore import restore
 from elixir.data.sink import Action, Decision
@@ -426,17 +425,3 @@ def test_parquet_written_by_0_2_comes_back_row_by_row(tmp_path: Path) -> None:
     back = open_table(tmp_path / "back")
     assert back.classes == ["stop", "yield"]
     assert all_rows(back) == rows
-
-
-@pytest.mark.parametrize("kind", ["folder", "parquet"])
-def test_facts_of_0_2_have_the_names_of_today(kind: str) -> None:
-    run = V02 / kind / ".elixir"
-    lost = ["gone.txt"] if kind == "folder" else []
-    for name in ("findings", "restore"):
-        facts = current_names(json.loads((run / f"{name}.json").read_text()))
-        assert facts["unreadable_files"] == lost
-        assert not facts.keys() & RENAMED.keys()
-    manifest = read_manifest(run / "manifest.parquet")
-    assert manifest.column_names == SCHEMA.names
-    assert manifest.num_rows == 12
-    assert class_names(manifest) == ["stop", "yield"]

@@ -8,8 +8,7 @@ import pytest
 from fakes import FakeModels, fake_run, provide
 
 from elixir.data.columns import Columns
-from elixir.data.open import open_source
-from elixir.data.sample_data import TRAIN
+from elixir.data.open import TRAIN, open_source
 from elixir.engine.local import execute
 from elixir.engine.run import Run
 from elixir.engine.stage import MapStage

@@ -5,7 +5,7 @@ from pathlib import Path
 from small_world import make_shapes
 
 from elixir.data.open import open_source
-from elixir.data.subset import Subset
+from elixir.data.source import Subset
 
 
 def test_a_subset_keeps_ids_labels_and_bytes(tmp_path: Path):
