@@ -85,10 +85,9 @@ class CandidatesStage(MapStage):
         """
         sigmas = ddpm_sigmas(self.steps, self.of)
         ids, shape = run.ids(indices), tuple(raw.shape[1:])
-        nfe = len(indices) * self.steps * run.purifier.nfe
         x = raw.float() / 255
         for turn in range(self.rounds):
-            with run.meter.network(nfe):
+            with run.purifying(x, self.steps):
                 states = ddpm_reverse(
                     run.purifier.denoise,
                     x,
