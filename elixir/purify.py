@@ -30,12 +30,7 @@ OUTCOME = "outcome.json"
 
 @dataclass(frozen=True)
 class PurifiedImages:
-    """Result of `purify_images`.
-
-    Attributes:
-        written: number of images written.
-        damaged: reason why an image could not be read, by its id.
-    """
+    """Number of images written by `purify_images`, and why others could not be read, by id."""
 
     written: int
     damaged: dict[str, str]
@@ -58,15 +53,10 @@ def purify_images(
     renamed at the end.
 
     Args:
-        source: the images; labels do not matter.
-        out: folder to make.
-        purifier: see `Purifier`.
         sigma: noise in [0,1] pixel units; 0 only for a purifier that can do without. By default 0 for one that can,
             `SIGMA` for the others.
-        seed: of the noise.
         settings: what else decides the result; an interrupted run is only gone on with if it is the same.
         resume: go on with an interrupted run.
-        quiet: no progress.
 
     Raises:
         ElixirError: the purifier needs noise, `out` is not empty or overlaps with the source, there is an interrupted
@@ -133,10 +123,7 @@ def _purify_all(
 
 
 def _paths(source: Source) -> list[Path]:
-    """Where each image goes, relative to the output; images that are PNG already have their own name first.
-
-    The names of a table's splits are a stranger's text.
-    """
+    """Where each image goes, relative to the output; images that are PNG already have their own name first."""
     ids = [
         unescape(sample.id) if source.kind == "folder" else "/".join(map(file_name, sample.id.split("/")))
         for sample in source.samples

@@ -44,11 +44,9 @@ def numpy_seeded(seed: int) -> Iterator[None]:
 
 
 def noise(seed: int, ids: Sequence[str], draw: object, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal noise, float32 (n, *shape), one independent generator per sample.
+    """Standard normal noise, float32 (n, *shape), one independent generator per sample id.
 
     Args:
-        seed: the run's seed.
-        ids: the samples' stable ids.
         draw: which draw this is, e.g. ("probe", 0.15, 2).
         shape: of one sample, usually (3, h, w).
     """

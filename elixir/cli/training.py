@@ -29,7 +29,7 @@ def prior(
     """Train the embedded diffusion prior on the images of SRC."""
     from elixir.data.open import open_source
     from elixir.models.device import choose_device
-    from elixir.training.prior import PriorTraining, train_prior_on
+    from elixir.training.denoiser import PriorTraining, train_prior_on
 
     settings = PriorTraining(steps=steps, seed=seed)
     train_prior_on(open_source(src, **table), size, weights, settings, choose_device(device), quiet)

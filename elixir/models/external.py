@@ -14,9 +14,8 @@ from torch.nn import functional as F
 from elixir.errors import ElixirError
 from elixir.models.classifier import Classifier, load_small_classifier
 from elixir.models.features import WithFeatures
-from elixir.models.hub import model_folder, silenced
 from elixir.models.torchscript import ScriptWithFeatures, load_script
-from elixir.models.weights import PICKLES, read_weights
+from elixir.models.weights import PICKLES, model_folder, read_weights, silenced
 
 PROBE_SIDES = (16, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 384, 512)
 """Sides in pixels at which a script is tried, to learn which sizes it takes."""
@@ -33,11 +32,9 @@ EXTRA = "is not installed: pip install 'dataset-elixir[models]'"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images in [0,1] are prepared for a network.
+    """How images in [0,1] are prepared for a network; `mean` and `std` are of each channel, or one for all.
 
     Args:
-        mean: of each channel (or one for all), subtracted.
-        std: of each channel (or one for all), divided by.
         size: height and width that images are resized to, None for any.
         smallest: least height and width, where any size will do.
     """
@@ -53,8 +50,7 @@ class ExternalClassifier(Classifier):
 
     Args:
         network: maps (n, channels, h, w) to logits (n, k) and features (n, d).
-        channels: 3, or 1 for a network that reads grey images.
-        preprocessing: applied to the input; for a grey network mean and std are averaged over channels.
+        channels: 3, or 1 for a network that reads grey images, whose mean and std are averaged over channels.
         order: which logit belongs to the dataset's label 0, 1, ...; None if they agree.
         probabilities: the network ends with a softmax, which is undone by a logarithm.
     """
@@ -84,7 +80,6 @@ class ExternalClassifier(Classifier):
         self.register_buffer("grey", torch.tensor(GREY).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Classifier.forward`."""
         if self._channels == 1:
             x = (x * self.grey).sum(1, keepdim=True)
         height, width = x.shape[-2:]
@@ -110,7 +105,6 @@ def load_classifier(spec: str, classes: int, device: torch.device, names: Sequen
             "timm:NAME", or a bare timm name, with its pretrained weights; "timm:NAME@FILE.safetensors" with those;
             a transformers image-classification model, as a folder or hub name.
         classes: number of labels of the dataset.
-        device: where to run it.
         names: the dataset's class names. A transformers model, or one of elixir's own, with the same names in another
             order has its logits put into this order; every other model must have the dataset's order.
 

@@ -31,11 +31,7 @@ FLOW_STEPS, FLOW_LOWEST = 8, 0.03
 
 
 def ddpm_sigmas(steps: int = DDPM_STEPS, of: int = DDPM_TIMES) -> list[float]:
-    """Noise levels of the last `steps` timesteps of a linear DDPM schedule of `of` steps, in [0,1] units.
-
-    Returns:
-        steps + 1 values, falling from the level of timestep steps - 1 to that of timestep 0, then 0.
-    """
+    """Falling noise levels of the last `steps` times of a linear DDPM schedule of `of`, in [0,1] units, and then 0."""
     kept = kept_variance(of)[:steps]
     return [*(((1 - kept) / kept).sqrt() / 2).flip(0).tolist(), 0.0]
 
@@ -69,13 +65,11 @@ def ddpm_reverse(
 ) -> list[Tensor]:
     """Noise images and denoise them in many steps: one round of DataElixir (arXiv 2312.11057, section 4.1).
 
-    Costs len(sigmas) - 1 calls of `denoise`.
+    Costs len(sigmas) - 1 calls of `denoise`; for it and `sigmas`, by default `ddpm_sigmas()`, see `reverse_chain`.
 
     Args:
-        denoise: see `reverse_chain`.
         x: float32 (n, c, h, w) in [0,1].
         noise_at: noise_at(0) noises the images, noise_at(1), noise_at(2), ... belong to the steps of the way back.
-        sigmas: see `reverse_chain`; `ddpm_sigmas()` by default.
         keep: how many of the last states to return.
 
     Returns:
@@ -94,16 +88,7 @@ def _as_ddpm_image(state: Tensor, sigma: float) -> Tensor:
 
 
 def karras_sigmas(sigma: float, steps: int, lowest: float = FLOW_LOWEST) -> list[float]:
-    """Noise levels from `sigma` down to `lowest`, and then 0 (Karras et al. 2022, eq. 5, rho = 7).
-
-    Args:
-        sigma: where it starts, in [0,1] pixel units.
-        steps: number of steps, at least 1.
-        lowest: the last level above 0; half of `sigma` where that is less.
-
-    Returns:
-        steps + 1 falling values.
-    """
+    """steps + 1 noise levels from `sigma` down to `lowest` (or half of `sigma` where that is less), and then 0."""
     if steps == 1:
         return [sigma, 0.0]
     return [*karras_grid(sigma, min(lowest, sigma / 2), steps), 0.0]
@@ -114,11 +99,8 @@ class ProbabilityFlow(Denoiser):
 
     It moves a noisy image of level sigma to one of level 0 with the distribution of clean images (Song et al. 2021,
     section 4.3; in this form Karras et al. 2022, eq. 1 with eq. 3 and sigma(t) = t). Heun's method would need
-    2 * steps - 1 calls; at a given number of calls Euler takes about twice as many steps.
-
-    Args:
-        denoiser: gives E[clean | noisy] in `denoiser.nfe` network calls.
-        steps: of the solver; the last one, to 0, is the denoiser's estimate itself.
+    2 * steps - 1 calls; at a given number of calls Euler takes about twice as many steps. The last step, to 0, is the
+    denoiser's estimate itself.
     """
 
     def __init__(self, denoiser: Purifier, steps: int = FLOW_STEPS) -> None:
@@ -128,7 +110,7 @@ class ProbabilityFlow(Denoiser):
         self.net = getattr(denoiser, "net", None)
 
     def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
-        """See `Purifier.denoise`; the end of the flow, one likely clean image rather than the mean of all."""
+        """The end of the flow, one likely clean image rather than the mean of all."""
         x = noisy
         for high, low in pairwise(karras_sigmas(sigma, self._steps)):
             clean = self._denoiser.denoise(x, high)
@@ -151,7 +133,6 @@ def repaint(
     put back. Costs `len(sigmas)` calls of `purifier.purify`.
 
     Args:
-        purifier: paints.
         images: float32 (n, 3, h, w) in [0,1].
         mask: bool (n, 1, h, w), true where the pixels are to be replaced; not everywhere.
         noise: maps a sigma in [0,1] pixel units to standard normal noise of the images' shape.

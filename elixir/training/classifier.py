@@ -28,15 +28,12 @@ class ClassifierTraining:
         epochs: passes over the data at most; more where that is fewer than `least_steps`.
         least_steps: of the optimizer, so that a small set is learned as well.
         fitted: share of (augmented) training images predicted right in one pass at which the training stops early.
-        batch: images per step.
         learning_rate: of AdamW at its peak; it rises over the first `warmup` of all steps and then falls to zero.
         warmup: share of the steps.
-        weight_decay: of AdamW.
         shift: largest random translation, as a fraction of the image side; a pixel at least, unless it is 0.
         flip: mirror half of the images.
         balance: 0 weighs every sample alike, 1 every class alike; in between, a class counts as size^(1 - balance).
         seed: decides initial weights, order and augmentation.
-        widths: of the network, see `SmallResNet`.
     """
 
     epochs: int = 8
@@ -82,9 +79,6 @@ def train_classifier(
         read: maps rows (n,) to uint8 images (n, 3, h, w).
         rows: which rows to train on, int64.
         labels: their labels, int64, in 0..classes-1.
-        classes: number of labels.
-        settings: see `ClassifierTraining`.
-        checkpoint: file for the state between epochs.
         on_epoch: called with the number of epochs done and the training accuracy.
         device: where to train; the CPU by default.
         initial: whose weights to start from, rather than random ones.
@@ -156,10 +150,8 @@ def train_classifier_on(
 ) -> float:
     """Train on the images and labels of a source and write the classifier (fp16) with its label names to `out`.
 
-    An interrupted training goes on from `out` + '.checkpoint'. For arguments and errors see `training_pixels`.
-
-    Returns:
-        Share of the (augmented) training images predicted right in the last pass.
+    An interrupted training goes on from `out` + '.checkpoint'. For errors see `training_pixels`. Returns the share of
+    the (augmented) training images predicted right in the last pass.
     """
     progress = Progress(quiet)
     accuracies = [0.0]

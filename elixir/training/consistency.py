@@ -27,11 +27,7 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class ConsistencyTraining(DenoiserTraining):
-    """Settings that both trainings have.
-
-    Args:
-        features_sha256: of the classifier behind the perceptual distance; a training goes on with no other.
-    """
+    """Settings that both trainings have; a training goes on with no other classifier behind the perceptual distance."""
 
     kind = CONSISTENCY
 
@@ -65,11 +61,7 @@ class Distillation(ConsistencyTraining):
 
 @dataclass(frozen=True)
 class FineTuning(ConsistencyTraining):
-    """Settings of a consistency fine-tuning (arXiv 2407.00623, section 4.2).
-
-    Args:
-        sigmas: noise levels in [0,1] pixel units, equally likely.
-    """
+    """Settings of a consistency fine-tuning at equally likely noise levels (arXiv 2407.00623, section 4.2)."""
 
     steps: int = 6000
     learning_rate: float = 1e-4
@@ -83,17 +75,9 @@ class FineTuning(ConsistencyTraining):
 def heun_step(denoise: Denoise, x: Tensor, high: Tensor, low: Tensor, least: float = 0.0) -> Tensor:
     """One step of the probability flow dx/dsigma = (x - D(x, sigma)) / sigma (Karras et al. 2022, algorithm 1).
 
-    Below the noise that `denoise` knows there is no second order: its error would be divided by a small sigma.
-
-    Args:
-        denoise: maps states (n, c, h, w) and noise levels (n,) to posterior means.
-        x: states (n, c, h, w) at the noise levels `high`.
-        high: float (n,).
-        low: float (n,), less than `high`, greater than 0.
-        least: noise level that `denoise` knows; steps that end below it are Euler's.
-
-    Returns:
-        The states at the noise levels `low`, after two calls of `denoise`.
+    It leads from states (n, c, h, w) at noise levels `high` (n,) to those at lower ones, `low`, above 0, and takes two
+    calls of `denoise`. A step that ends below the noise `least` that `denoise` knows is Euler's: the error of a second
+    order would be divided by a small sigma.
     """
 
     def slope(x: Tensor, sigma: Tensor) -> Tensor:
@@ -169,9 +153,6 @@ def train_consistency_on(
         initial: weights to start from: a prior to distill, None for the shipped one; a distilled model (or, to see what
             distillation is worth, a prior) to fine-tune.
         features: classifier for the perceptual distance, None for the shipped one.
-
-    Returns:
-        See `train_denoiser`.
 
     Raises:
         ElixirError: see `training_on`; a file of weights is unusable, or a fine-tuning has no `initial`.

@@ -42,15 +42,9 @@ def sample_crops(
 ) -> Tensor:
     """One batch of float images (n, 3, h, h) in [0,1]: shrunken, enlarged or native crops, flipped and re-exposed.
 
-    A batch is native, of twice the size and a quarter of the number (probability `NATIVE`); enlarged and therefore
-    smooth (`ENLARGED`); or shrunken by a factor between 1 and size / crop.
-
-    Args:
-        images: to choose from.
-        crop: height and width, in pixels.
-        batch: number of crops.
-        generator: on the CPU; decides everything.
-        device: where the work is done and the result is.
+    A batch is native, of twice the side `crop` and a quarter of the number (probability `NATIVE`); enlarged and
+    therefore smooth (`ENLARGED`); or shrunken by a factor between 1 and size / crop. `generator`, on the CPU, decides
+    everything; the result is on `device`.
     """
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:

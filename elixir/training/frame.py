@@ -23,16 +23,9 @@ from elixir.progress import Progress
 def training_pixels(
     source: Source, size: int, out: Path, progress: Progress
 ) -> Iterator[tuple[PixelStore, np.ndarray]]:
-    """Cache the images of a source in `out` + '.pixels' until the training is done.
+    """Cache the images of a source in `out` + '.pixels' until the training is done; those without a label are left out.
 
-    Args:
-        source: the images; samples without a label are left out.
-        size: side in pixels at which they are read.
-        out: the file that is being trained.
-        progress: shows the reading.
-
-    Returns:
-        The store, and the row in the source of each of its images, int64.
+    Yields the store, of images with sides of `size` pixels, and the row in the source of each of them, int64.
 
     Raises:
         ElixirError: there is no readable image with a label, or `out` cannot be written.
@@ -72,18 +65,12 @@ def optimizer_step(
     device: torch.device,
     max_gradient: float | None = None,
 ) -> Tensor:
-    """One step down the gradient.
+    """One step down the gradient; returns the loss, detached, on the device.
 
     Args:
         optimizer: with one group of parameters.
-        learning_rate: of this step.
         loss_of: maps `inputs` to the loss, a scalar; called under autocast to `training_dtype`.
-        inputs: of this step.
-        device: where the loss is computed.
         max_gradient: norm to which the gradient is clipped, None for no clipping.
-
-    Returns:
-        The loss, detached, on the device.
     """
     (group,) = optimizer.param_groups
     group["lr"] = learning_rate
@@ -99,14 +86,7 @@ def optimizer_step(
 
 
 class Checkpoint:
-    """State of a training between interruptions: networks, optimizer and counters in one safetensors file.
-
-    Args:
-        path: of the file.
-        nets: networks by name.
-        optimizer: its state is saved, too.
-        fingerprint: see `fingerprint`.
-    """
+    """State of a training between interruptions: networks, optimizer and counters in one safetensors file."""
 
     def __init__(
         self, path: Path, nets: dict[str, nn.Module], optimizer: torch.optim.Optimizer, fingerprint: int

@@ -36,8 +36,7 @@ class ImpureTraining(DenoiserTraining):
         sigma_min: least Gaussian noise on an image that gets any, in [0,1] pixel units.
         sigma_max: most; in between, the logarithm is uniform.
         noisy: share of images that get Gaussian noise.
-        pixel_time: the pixels of a hidden group are diffused to a time below this.
-        feature_time: likewise its features.
+        pixel_time: the pixels of a hidden group are diffused to a time below this, its features below `feature_time`.
         masked: share of images whose hidden group is masked instead.
     """
 
@@ -58,11 +57,9 @@ class ImpureTraining(DenoiserTraining):
 
 @dataclass(frozen=True)
 class FineTuning(ImpureTraining):
-    """Settings of the second stage.
+    """Settings of the second stage, which is nearer to the times at which the network is used.
 
     Args:
-        pixel_time: see `ImpureTraining`; the second stage is nearer to the times at which the network is used.
-        feature_time: likewise.
         strengths: of the attack, in [0,1] pixel units, equally likely.
         attack_steps: gradients of PGD.
         perceptual: weight of the perceptual distance beside that of the pixels, which is 1; makes both about as large.
@@ -92,12 +89,11 @@ def pretrain(run: TrainingRun, settings: ImpureTraining) -> float:
 
 
 def fine_tune(run: TrainingRun, settings: FineTuning, initial: ImpureNet, distance: PerceptualDistance) -> float:
-    """Tune a network to rebuild the clean images behind adversarial ones.
+    """Tune a network to rebuild the clean images behind adversarial ones, starting from the weights of `initial`.
 
     The loss is the mean absolute difference of output and clean image, plus the perceptual distance of the two after
-    some patches of the adversarial image have been put back into the output. The training starts from the weights of
-    `initial`. `distance` is on `run.device`; its classifier is the one that is attacked. For the rest see
-    `train_denoiser`.
+    some patches of the adversarial image have been put back into the output. `distance` is on `run.device`; its
+    classifier is the one that is attacked. For the rest see `train_denoiser`.
 
     Raises:
         ElixirError: `initial` has another architecture than `settings` say.
@@ -139,14 +135,7 @@ def noise_levels(number: int, settings: ImpureTraining, generator: torch.Generat
 def mix_patches(rebuilt: Tensor, seen: Tensor, patch: int, generator: torch.Generator) -> Tensor:
     """Put 1/2, 1/3 or 1/4 of the patches of the input back into the output, as a residual of the attack.
 
-    Args:
-        rebuilt: (n, 3, h, w), h and w multiples of `patch`.
-        seen: input of the network, likewise.
-        patch: side in pixels.
-        generator: on the same device.
-
-    Returns:
-        (n, 3, h, w); of p patches, p // 2, p // 3 or p // 4 are those of `seen`.
+    Both are (n, 3, h, w), h and w multiples of `patch`; of p patches, p // 2, p // 3 or p // 4 are those of `seen`.
     """
     number, _, height, width = rebuilt.shape
     rows, columns = height // patch, width // patch
@@ -161,7 +150,7 @@ def mix_patches(rebuilt: Tensor, seen: Tensor, patch: int, generator: torch.Gene
 def pgd(model: Classifier, x: Tensor, eps: Tensor, steps: int, generator: torch.Generator) -> Tensor:
     """Projected gradient descent from a random start, away from the label that the model gives the images.
 
-    Madry et al. 2018 (section 2.1), with steps of 2 * eps / `steps`.
+    Madry et al. 2018 (section 2.1), with steps of 2 * eps / `steps`. Returns images in [0,1], within `eps` of `x`.
 
     Args:
         model: in evaluation mode, with parameters that need no gradient.
@@ -169,9 +158,6 @@ def pgd(model: Classifier, x: Tensor, eps: Tensor, steps: int, generator: torch.
         eps: largest change of a pixel, float32 (n, 1, 1, 1) in [0,1] pixel units; 0 leaves an image as it is.
         steps: gradients.
         generator: of the start, on the device of `x`.
-
-    Returns:
-        Images in [0,1], within `eps` of `x`.
     """
     with torch.no_grad():
         labels = model(x)[0].argmax(1)
@@ -203,9 +189,6 @@ def train_impure_on(
     Args:
         initial: what the first stage has written; for the second.
         features: classifier to attack and for the perceptual distance, None for the shipped one; for the second.
-
-    Returns:
-        See `train_denoiser`.
 
     Raises:
         ElixirError: see `training_on`; a file of weights is unusable, a fine-tuning has no `initial`, or a
