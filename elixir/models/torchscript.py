@@ -54,9 +54,7 @@ class ScriptWithFeatures(nn.Module):
 def _expose_features(script: nn.Module, classes: int) -> tuple[Any, bool]:
     """The script as a function that returns (output, input of the last linear or 1x1 layer with `classes` outputs).
 
-    Raises:
-        LookupError: there is no such layer on the way that every input takes.
-        RuntimeError: the script cannot be written as one graph.
+    Raises: LookupError: no such layer is on the way that every input takes. RuntimeError: the script is no one graph.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -56,8 +56,7 @@ def check_output(path: Path) -> None:
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file.
 
-    Raises:
-        ElixirError: missing, unreadable, truncated, or another format, in particular a pickle.
+    Raises: ElixirError: missing, unreadable, truncated, or another format, in particular a pickle.
     """
     if not path.is_file():
         raise ElixirError(f"there is no weight file {str(path)!r}")
@@ -94,8 +93,7 @@ def load_network(path: Path, kinds: tuple[str, ...], build: Callable[[dict[str, 
         kinds: the file must hold one of them.
         build: makes a network for the tensors and the record of the file, and may change the tensors.
 
-    Raises:
-        ElixirError: the file is missing, damaged, a pickle, or holds something else.
+    Raises: ElixirError: the file is missing, damaged, a pickle, or holds something else.
     """
     tensors, metadata = read_weights(path)
     name = kinds[0].removeprefix("elixir.")
@@ -125,13 +123,9 @@ def silenced(logging: Any) -> Iterator[None]:
 
 
 def model_folder(model: str) -> Path:
-    """The folder that holds the model; a hub name is downloaded (or found in the cache), its pickles are not.
+    """The folder `model`, or that of the hub name "owner/name", downloaded (or found in the cache) without its pickles.
 
-    Args:
-        model: path of a folder, or a hub name "owner/name".
-
-    Raises:
-        ElixirError: no such folder or hub model, hub not reachable, or no safetensors file among its weights.
+    Raises: ElixirError: no such folder or hub model, hub not reachable, or no safetensors file among its weights.
     """
     folder = Path(model)
     if not folder.is_dir():

@@ -34,24 +34,18 @@ class Purifier(Protocol):
     nfe: int
 
     def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
-        """Add noise to images and denoise them.
+        """Add noise to images and denoise them: float32 (n, 3, h, w) in [0,1] to the same, any h and w.
 
         Args:
-            x: float32 (n, 3, h, w) in [0,1], any h and w.
             sigma: deviation of the noise in [0,1] pixel units, greater than 0.
             noise: standard normal, shape of `x`.
-
-        Returns:
-            Purified images, float32 (n, 3, h, w) in [0,1].
         """
         ...
 
     def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
         """Estimate of E[clean | noisy], float32 (n, 3, h, w), not clipped.
 
-        Args:
-            noisy: float32 (n, 3, h, w), images in [0,1] plus Gaussian noise of deviation `sigma`, not clipped.
-            sigma: in [0,1] pixel units, greater than 0.
+        `noisy` are images in [0,1] plus Gaussian noise of deviation `sigma` > 0 in these units, not clipped.
         """
         ...
 

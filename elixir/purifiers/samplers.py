@@ -37,19 +37,16 @@ def ddpm_sigmas(steps: int = DDPM_STEPS, of: int = DDPM_TIMES) -> list[float]:
 
 
 def reverse_chain(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise_at: NoiseAt) -> Iterator[Tensor]:
-    """Go from noise level sigmas[0] to sigmas[-1] step by step, each by sampling from the posterior of DDPM.
+    """Go from noise level sigmas[0] to sigmas[-1] step by step, and yield each state, not clipped.
 
-    One step is x0 + (s'/s)^2 (x - x0) + s' sqrt(1 - (s'/s)^2) noise (Ho et al. 2020, eqs. 6 and 7, rescaled), with the
-    estimate x0 clamped to [0,1] as DDPM does. Costs one call of `denoise` for each step.
+    A state is sampled from the posterior of DDPM, x0 + (s'/s)^2 (x - x0) + s' sqrt(1 - (s'/s)^2) noise (Ho et al. 2020,
+    eqs. 6, 7, rescaled), with the estimate x0 clamped to [0,1] as DDPM does. Costs one call of `denoise` for each step.
 
     Args:
         denoise: maps states (n, c, h, w) at a noise level to estimates of the clean images, as `Purifier.denoise`.
         x: states at noise level sigmas[0], not clipped.
         sigmas: falling, in [0,1] units; only the last may be 0.
         noise_at: the standard normal noise, shaped as `x`, that step 1, 2, ... adds; not asked for a step to 0.
-
-    Yields:
-        The state after each step, not clipped, len(sigmas) - 1 in all.
     """
     for step, (high, low) in enumerate(pairwise(sigmas), start=1):
         x0 = denoise(x, high).clamp(0, 1)
@@ -65,15 +62,12 @@ def ddpm_reverse(
 ) -> list[Tensor]:
     """Noise images and denoise them in many steps: one round of DataElixir (arXiv 2312.11057, section 4.1).
 
-    Costs len(sigmas) - 1 calls of `denoise`; for it and `sigmas`, by default `ddpm_sigmas()`, see `reverse_chain`.
+    Returns the last `keep` states as DDPM states put into [0,1], the denoised image at the end. Costs len(sigmas) - 1
+    calls of `denoise`; for it and `sigmas`, by default `ddpm_sigmas()`, see `reverse_chain`.
 
     Args:
         x: float32 (n, c, h, w) in [0,1].
         noise_at: noise_at(0) noises the images, noise_at(1), noise_at(2), ... belong to the steps of the way back.
-        keep: how many of the last states to return.
-
-    Returns:
-        The last states as DDPM states put into [0,1], oldest first; the last one is the denoised image.
     """
     sigmas = ddpm_sigmas() if sigmas is None else sigmas
     last: deque[tuple[Tensor, float]] = deque(maxlen=keep)
@@ -130,16 +124,12 @@ def repaint(
     """Fill a part of each image from its surroundings: inpainting by replacement (Song et al. 2021, appendix I.2).
 
     It starts from the mean colour of the known pixels and purifies at each noise level, each time with the known pixels
-    put back. Costs `len(sigmas)` calls of `purifier.purify`.
+    put back: float32 (n, 3, h, w) in [0,1] to the same. Costs `len(sigmas)` calls of `purifier.purify`.
 
     Args:
-        images: float32 (n, 3, h, w) in [0,1].
         mask: bool (n, 1, h, w), true where the pixels are to be replaced; not everywhere.
         noise: maps a sigma in [0,1] pixel units to standard normal noise of the images' shape.
         sigmas: falling noise levels, in [0,1] pixel units.
-
-    Returns:
-        float32 (n, 3, h, w) in [0,1], equal to `images` outside of the mask.
     """
     known = (~mask).float()
     mean = (images * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True)

@@ -73,7 +73,7 @@ def train_classifier(
     device: torch.device | None = None,
     initial: SmallResNet | None = None,
 ) -> SmallResNet:
-    """Train a classifier; resumes after the last finished epoch if `checkpoint` exists, and removes it at the end.
+    """Train a classifier, in evaluation mode at the end; goes on from `checkpoint` where there is one, and removes it.
 
     Args:
         read: maps rows (n,) to uint8 images (n, 3, h, w).
@@ -83,11 +83,7 @@ def train_classifier(
         device: where to train; the CPU by default.
         initial: whose weights to start from, rather than random ones.
 
-    Returns:
-        The classifier in evaluation mode.
-
-    Raises:
-        ElixirError: the checkpoint is damaged or of another training.
+    Raises: ElixirError: the checkpoint is damaged or of another training.
     """
     device = device or torch.device("cpu")
     torch.manual_seed(settings.seed)

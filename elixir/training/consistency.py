@@ -43,8 +43,7 @@ class Distillation(ConsistencyTraining):
     """Settings of a consistency distillation (Song et al. 2023, algorithm 2, and its settings for CIFAR-10).
 
     Args:
-        sigma_max: largest noise level in [0,1] pixel units.
-        sigma_min: least one that the teacher has learned; from there one step leads to `EPSILON`.
+        sigma_min: least noise level, in [0,1] pixel units, that the teacher knows; then one step leads to `EPSILON`.
         levels: number of noise levels, `EPSILON` included.
         rho: see `karras_grid`.
         target: decay of the moving average of the weights that gives the targets.
@@ -154,8 +153,7 @@ def train_consistency_on(
             distillation is worth, a prior) to fine-tune.
         features: classifier for the perceptual distance, None for the shipped one.
 
-    Raises:
-        ElixirError: see `training_on`; a file of weights is unusable, or a fine-tuning has no `initial`.
+    Raises: ElixirError: as `training_on`; or a file of weights is unusable, or a fine-tuning has no `initial`.
     """
     if isinstance(settings, Distillation):
         start = load_denoiser(initial or SHIPPED / "prior.safetensors", PRIOR)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,12 +25,9 @@ OFFSET_POWER = 3
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """Images of one size, read a few at a time.
+    """Images of one size, at least twice the side of the crops taken from them, read a few at a time.
 
-    Args:
-        read: maps int64 indices (n,) on the CPU to uint8 images (n, 3, size, size) there or on the training's device.
-        count: number of images that `read` knows.
-        size: their height and width, at least twice the side of the crops taken from them.
+    `read` maps int64 indices (n,) on the CPU to uint8 (n, 3, size, size) there or on the training's device.
     """
 
     read: Callable[[Tensor], Tensor]
@@ -50,9 +48,7 @@ def sample_crops(
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(shape, generator=generator)
 
-    def moved(x: Tensor) -> Tensor:
-        return moved_to(x, device)
-
+    moved = partial(moved_to, device=device)
     size, kind = images.size, uniform(0, 1).item()
     if kind < NATIVE:
         crop, batch = 2 * crop, max(1, batch // 4)

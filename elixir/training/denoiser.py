@@ -110,8 +110,7 @@ def train_denoiser(
             under autocast.
         averages: more networks whose weights follow those of `net`, by name, with the decay of the moving average.
 
-    Raises:
-        ElixirError: the checkpoint is of another training, or the loss is not finite.
+    Raises: ElixirError: the checkpoint is of another training, or the loss is not finite.
     """
     images, device = run.images, run.device
     followers = {"average": (deepcopy(net).requires_grad_(False), settings.ema), **(averages or {})}
@@ -171,8 +170,7 @@ def training_on(
             `RESIDENT` bytes; samples without a label are left out.
         size: side in pixels at which they are read, at least twice `settings.crop`.
 
-    Raises:
-        ElixirError: `size` is too small; see `training_pixels`.
+    Raises: ElixirError: `size` is too small; see `training_pixels`.
     """
     if size < 2 * settings.crop:
         raise ElixirError(f"size {size} is too small: training needs images of at least {2 * settings.crop} pixels")
@@ -220,6 +218,6 @@ def train_prior(run: TrainingRun, settings: PriorTraining) -> float:
 def train_prior_on(
     source: Source, size: int, out: Path, settings: PriorTraining, device: torch.device, quiet: bool
 ) -> float:
-    """Train on the images of a source; see `training_on`. Returns the loss; see `train_denoiser`."""
+    """Train on the images of a source and return the loss; see `training_on` and `train_denoiser`."""
     with training_on(source, size, out, settings, device, quiet) as run:
         return train_prior(run, settings)

@@ -27,8 +27,7 @@ def training_pixels(
 
     Yields the store, of images with sides of `size` pixels, and the row in the source of each of them, int64.
 
-    Raises:
-        ElixirError: there is no readable image with a label, or `out` cannot be written.
+    Raises: ElixirError: there is no readable image with a label, or `out` cannot be written.
     """
     check_output(out)
     cache = out.with_name(out.name + ".pixels")
@@ -109,8 +108,7 @@ class Checkpoint:
     def load(self) -> dict[str, int]:
         """Put the state back and return the counters, none if there is no file.
 
-        Raises:
-            ElixirError: the file is damaged, or of another training.
+        Raises: ElixirError: the file is damaged, or of another training.
         """
         if not self._path.exists():
             return {}

@@ -1,8 +1,7 @@
 """Training of IMPure (arXiv 2311.15339): rebuild clean images first, then clean images from adversarial ones.
 
-Every image of a batch draws how much its hidden patches keep of themselves, so that one network serves "mask" mode and
-"noise" mode at any time of the schedule, and how much Gaussian noise is added to it, as the probe of a sanitization
-does.
+Every image draws how much its hidden patches keep of themselves, so that one network serves "mask" and "noise" mode at
+any time of the schedule, and how much Gaussian noise it gets, as the probe of a sanitization adds.
 """
 
 from __future__ import annotations
@@ -95,8 +94,7 @@ def fine_tune(run: TrainingRun, settings: FineTuning, initial: ImpureNet, distan
     some patches of the adversarial image have been put back into the output. `distance` is on `run.device`; its
     classifier is the one that is attacked. For the rest see `train_denoiser`.
 
-    Raises:
-        ElixirError: `initial` has another architecture than `settings` say.
+    Raises: ElixirError: `initial` has another architecture than `settings` say.
     """
     if initial.architecture != ARCHITECTURES[settings.architecture]:
         raise ElixirError(f"the network to fine-tune is not of the architecture {settings.architecture!r}")
@@ -190,9 +188,7 @@ def train_impure_on(
         initial: what the first stage has written; for the second.
         features: classifier to attack and for the perceptual distance, None for the shipped one; for the second.
 
-    Raises:
-        ElixirError: see `training_on`; a file of weights is unusable, a fine-tuning has no `initial`, or a
-            pre-training has one.
+    Raises: ElixirError: as `training_on`; or a file is unusable, or `initial` is not given where the stage needs it.
     """
     if not isinstance(settings, FineTuning):
         if initial is not None or features is not None:
