@@ -218,7 +218,7 @@ class Run:
 
     def keep_triggers(self, triggers: Mapping[int, Tensor]) -> None:
         """Keep estimated triggers: label -> float32 (3, s, s) in [0,1] pixel units, at the working size."""
-        write_weights(self._triggers, {str(label): trigger.contiguous() for label, trigger in triggers.items()})
+        write_weights(self._triggers, {str(label): trigger for label, trigger in triggers.items()})
 
     @cached_property
     def triggers(self) -> dict[int, Tensor]:

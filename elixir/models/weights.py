@@ -37,12 +37,13 @@ def sha256_of(model: str | Path | None) -> str | None:
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write contiguous CPU tensors as safetensors, through a temporary name; the same tensors give the same bytes.
+    """Write tensors from any device as safetensors, through a temporary name; the same tensors give the same bytes.
 
     The order of `metadata` in the file is random: where bytes matter, it has at most one entry.
     """
+    copies = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
     with replacing(path, path.with_name(path.name + ".partial")) as partial:
-        partial.write_bytes(save(dict(tensors), None if metadata is None else dict(metadata)))
+        partial.write_bytes(save(copies, None if metadata is None else dict(metadata)))
 
 
 def check_output(path: Path) -> None:
@@ -82,7 +83,6 @@ def save_network(
         dtype: in which floating-point weights are stored.
     """
     tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in net.state_dict().items()}
-    tensors = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
     write_weights(path, tensors, {kind: json.dumps(dict(record))})
 
 

@@ -56,11 +56,8 @@ class UNetPurifier(Denoiser):
         height, width = noisy.shape[-2:]
         padded = _pad(noisy, self._factor)
         size = batch_size(height, width, self._device)
-        x0 = in_fixed_batches(lambda part: self._call(part.to(self._device), sigma), padded, size)
-        return x0[..., :height, :width].contiguous()
-
-    def _call(self, noisy: Tensor, sigma: float) -> Tensor:
-        return (self.estimate(2 * noisy - 1, 2 * sigma) + 1) / 2
+        y = in_fixed_batches(lambda part: self.estimate(2 * part.to(self._device) - 1, 2 * sigma), padded, size)
+        return ((y[..., :height, :width] + 1) / 2).contiguous()
 
 
 class DiffusersPrior(UNetPurifier):

@@ -70,15 +70,9 @@ def ddpm_reverse(
         noise_at: noise_at(0) noises the images, noise_at(1), noise_at(2), ... belong to the steps of the way back.
     """
     sigmas = ddpm_sigmas() if sigmas is None else sigmas
-    last: deque[tuple[Tensor, float]] = deque(maxlen=keep)
     chain = reverse_chain(denoise, x + sigmas[0] * noise_at(0), sigmas, noise_at)
-    last.extend(zip(chain, sigmas[1:], strict=True))
-    return [_as_ddpm_image(state, sigma) for state, sigma in last]
-
-
-def _as_ddpm_image(state: Tensor, sigma: float) -> Tensor:
-    """The state times sqrt(abar) in [-1,1] units, brought to [0,1] and clamped."""
-    return ((state - 0.5) / math.hypot(1, 2 * sigma) + 0.5).clamp(0, 1)
+    last = deque(zip(chain, sigmas[1:], strict=True), maxlen=keep)
+    return [((state - 0.5) / math.hypot(1, 2 * sigma) + 0.5).clamp(0, 1) for state, sigma in last]
 
 
 def karras_sigmas(sigma: float, steps: int, lowest: float = FLOW_LOWEST) -> list[float]:

@@ -11,11 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.data.source import Source
 from elixir.models.classifier import WIDTHS, SmallResNet, save_classifier
 from elixir.progress import Progress
 from elixir.randomness import generator
-from elixir.training.frame import Checkpoint, checkpoint_of, fingerprint, optimizer_step, training_pixels
+from elixir.training.frame import (
+    Checkpoint,
+    TrainingJob,
+    checkpoint_of,
+    fingerprint,
+    optimizer_step,
+    training_pixels,
+)
 
 ReadPixels = Callable[[np.ndarray], Tensor]
 
@@ -141,17 +147,15 @@ def augment(images: Tensor, settings: ClassifierTraining, rng: np.random.Generat
     return shifted
 
 
-def train_classifier_on(
-    source: Source, size: int, out: Path, settings: ClassifierTraining, device: torch.device, quiet: bool
-) -> float:
-    """Train on the images and labels of a source and write the classifier (fp16) with its label names to `out`.
+def train_classifier_on(job: TrainingJob, settings: ClassifierTraining) -> float:
+    """Train on the images and labels of a source and write the classifier (fp16) with its label names to `job.out`.
 
-    An interrupted training goes on from `out` + '.checkpoint'. For errors see `training_pixels`. Returns the share of
-    the (augmented) training images predicted right in the last pass.
+    An interrupted training goes on from `job.out` + '.checkpoint'. For errors see `training_pixels`. Returns the share
+    of the (augmented) training images predicted right in the last pass.
     """
-    progress = Progress(quiet)
+    source, progress = job.source, Progress(job.quiet)
     accuracies = [0.0]
-    with training_pixels(source, size, out, progress) as (store, rows):
+    with training_pixels(job, progress) as (store, rows):
         labels = np.array([source.samples[row].label for row in rows], np.int64)
         with progress.task("training", settings.passes(len(rows))) as advance:
 
@@ -159,7 +163,7 @@ def train_classifier_on(
                 accuracies.append(accuracy)
                 advance(1)
 
-            indices, classes = np.arange(len(rows)), len(source.classes)
-            net = train_classifier(store.read, indices, labels, classes, settings, checkpoint_of(out), on_epoch, device)
-        save_classifier(net, out, source.classes, torch.float16)
+            indices, classes, checkpoint = np.arange(len(rows)), len(source.classes), checkpoint_of(job.out)
+            net = train_classifier(store.read, indices, labels, classes, settings, checkpoint, on_epoch, job.device)
+        save_classifier(net, job.out, source.classes, torch.float16)
     return accuracies[-1]

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.models.denoiser import CONSISTENCY, EPSILON, PRIOR, DenoiserNet, load_denoiser
 from elixir.models.device import training_dtype
@@ -21,6 +20,7 @@ from elixir.models.features import FEATURES, PerceptualDistance, load_perceptual
 from elixir.models.schedules import RHO, karras_grid
 from elixir.models.weights import SHIPPED, sha256_of
 from elixir.training.denoiser import DenoiserTraining, TrainingRun, noised, train_denoiser, training_on
+from elixir.training.frame import TrainingJob
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
@@ -137,14 +137,7 @@ def _student(initial: DenoiserNet, device: torch.device) -> DenoiserNet:
 
 
 def train_consistency_on(
-    source: Source,
-    size: int,
-    out: Path,
-    settings: Distillation | FineTuning,
-    device: torch.device,
-    quiet: bool,
-    initial: Path | None = None,
-    features: Path | None = None,
+    job: TrainingJob, settings: Distillation | FineTuning, initial: Path | None = None, features: Path | None = None
 ) -> float:
     """Distill or fine-tune, as the class of the settings says, on the images of a source; see `training_on`.
 
@@ -161,9 +154,9 @@ def train_consistency_on(
         start = load_denoiser(initial, CONSISTENCY, PRIOR)
     else:
         raise ElixirError("fine-tuning starts from a distilled model: give its file with --initial")
-    distance = load_perceptual(features, device)
+    distance = load_perceptual(features, job.device)
     settings = replace(settings, features_sha256=sha256_of(features or FEATURES))
-    with training_on(source, size, out, settings, device, quiet) as run:
+    with training_on(job, settings) as run:
         if isinstance(settings, Distillation):
             return distill(run, settings, start, distance)
         return fine_tune(run, settings, start, distance)

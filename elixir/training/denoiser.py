@@ -17,13 +17,19 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.models.denoiser import PRIOR, DenoiserNet
 from elixir.models.weights import save_network
 from elixir.progress import Progress
 from elixir.training.crops import CPU, TrainingImages, moved_to, sample_crops
-from elixir.training.frame import Checkpoint, checkpoint_of, fingerprint, optimizer_step, training_pixels
+from elixir.training.frame import (
+    Checkpoint,
+    TrainingJob,
+    checkpoint_of,
+    fingerprint,
+    optimizer_step,
+    training_pixels,
+)
 
 LossOf = Callable[[Tensor, torch.Generator], Tensor]
 OnStep = Callable[[int, Tensor], None]
@@ -160,30 +166,23 @@ def noised(x: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @contextmanager
-def training_on(
-    source: Source, size: int, out: Path, settings: DenoiserTraining, device: torch.device, quiet: bool
-) -> Iterator[TrainingRun]:
+def training_on(job: TrainingJob, settings: DenoiserTraining) -> Iterator[TrainingRun]:
     """The run of a training on the images of a source, with a progress bar; labels do not matter.
 
-    Args:
-        source: the images, cached in `out` + '.pixels' until the training is done, and on a GPU if there are at most
-            `RESIDENT` bytes; samples without a label are left out.
-        size: side in pixels at which they are read, at least twice `settings.crop`.
+    The images are cached as by `training_pixels`, and on a GPU if there are at most `RESIDENT` bytes.
 
-    Raises: ElixirError: `size` is too small; see `training_pixels`.
+    Raises: ElixirError: they are not twice as large as the crops; see `training_pixels`.
     """
-    if size < 2 * settings.crop:
-        raise ElixirError(f"size {size} is too small: training needs images of at least {2 * settings.crop} pixels")
-    progress = Progress(quiet)
-    with (
-        training_pixels(source, size, out, progress) as (store, rows),
-        progress.task("training", settings.steps) as advance,
-    ):
+    if job.size < 2 * settings.crop:
+        raise ElixirError(f"size {job.size} is too small: training needs images of at least {2 * settings.crop} pixels")
+    progress = Progress(job.quiet)
+    with training_pixels(job, progress) as (store, rows), progress.task("training", settings.steps) as advance:
         read = store.read
-        if device.type == "cuda" and 3 * size**2 * len(rows) <= RESIDENT:
-            pixels = store.read(torch.arange(len(rows))).to(device)
-            read = lambda wanted: pixels[moved_to(wanted, device)]  # noqa: E731
-        yield TrainingRun(TrainingImages(read, len(rows), size), out, device, lambda step, loss: advance(1))
+        if job.device.type == "cuda" and 3 * job.size**2 * len(rows) <= RESIDENT:
+            pixels = store.read(torch.arange(len(rows))).to(job.device)
+            read = lambda wanted: pixels[moved_to(wanted, job.device)]  # noqa: E731
+        images = TrainingImages(read, len(rows), job.size)
+        yield TrainingRun(images, job.out, job.device, lambda step, loss: advance(1))
 
 
 @dataclass(frozen=True)
@@ -215,9 +214,7 @@ def train_prior(run: TrainingRun, settings: PriorTraining) -> float:
     return train_denoiser(run, settings, net, loss_of)
 
 
-def train_prior_on(
-    source: Source, size: int, out: Path, settings: PriorTraining, device: torch.device, quiet: bool
-) -> float:
+def train_prior_on(job: TrainingJob, settings: PriorTraining) -> float:
     """Train on the images of a source and return the loss; see `training_on` and `train_denoiser`."""
-    with training_on(source, size, out, settings, device, quiet) as run:
+    with training_on(job, settings) as run:
         return train_prior(run, settings)

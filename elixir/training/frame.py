@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +20,32 @@ from elixir.models.weights import check_output, read_weights, write_weights
 from elixir.progress import Progress
 
 
+@dataclass(frozen=True)
+class TrainingJob:
+    """What is trained on, images of a source with sides of `size` pixels, and the weight file that comes out."""
+
+    source: Source
+    size: int
+    out: Path
+    device: torch.device
+    quiet: bool = False
+
+
 @contextmanager
-def training_pixels(
-    source: Source, size: int, out: Path, progress: Progress
-) -> Iterator[tuple[PixelStore, np.ndarray]]:
+def training_pixels(job: TrainingJob, progress: Progress) -> Iterator[tuple[PixelStore, np.ndarray]]:
     """Cache the images of a source in `out` + '.pixels' until the training is done; those without a label are left out.
 
-    Yields the store, of images with sides of `size` pixels, and the row in the source of each of them, int64.
+    Yields the store, and the row in the source of each of its images, int64.
 
     Raises: ElixirError: there is no readable image with a label, or `out` cannot be written.
     """
-    check_output(out)
-    cache = out.with_name(out.name + ".pixels")
+    check_output(job.out)
+    cache = job.out.with_name(job.out.name + ".pixels")
     cache.unlink(missing_ok=True)
-    with progress.task("reading", len(source.samples)) as advance:
-        store, rows = cache_pixels(source, cache, size, advance)
+    with progress.task("reading", len(job.source.samples)) as advance:
+        store, rows = cache_pixels(job.source, cache, job.size, advance)
     if not len(rows):
-        raise ElixirError(f"{source.location} holds no readable image with a label to train on")
+        raise ElixirError(f"{job.source.location} holds no readable image with a label to train on")
     with store:
         yield store, rows
     cache.unlink()
@@ -100,7 +110,6 @@ class Checkpoint:
         tensors = self._nets.state_dict()
         for index, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": t for key, t in state.items()}
-        tensors = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
         counters |= {"fingerprint": self._fingerprint}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         write_weights(self._path, tensors, {name: str(value) for name, value in counters.items()})

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.models.classifier import Classifier
 from elixir.models.features import FEATURES, PerceptualDistance, load_perceptual
 from elixir.models.impure import ARCHITECTURES, KIND, MASKED, ImpureNet, load_impure
 from elixir.models.weights import sha256_of
 from elixir.training.denoiser import DenoiserTraining, TrainingRun, log_uniform, noised, train_denoiser, training_on
+from elixir.training.frame import TrainingJob
 
 RESIDUALS = (2, 4)
 """Of the adversarial image one patch in 2, 3 or 4 is put back."""
@@ -173,14 +173,7 @@ def pgd(model: Classifier, x: Tensor, eps: Tensor, steps: int, generator: torch.
 
 
 def train_impure_on(
-    source: Source,
-    size: int,
-    out: Path,
-    settings: ImpureTraining,
-    device: torch.device,
-    quiet: bool,
-    initial: Path | None = None,
-    features: Path | None = None,
+    job: TrainingJob, settings: ImpureTraining, initial: Path | None = None, features: Path | None = None
 ) -> float:
     """Pre-train or fine-tune, as the class of the settings says, on the images of a source; see `training_on`.
 
@@ -188,16 +181,16 @@ def train_impure_on(
         initial: what the first stage has written; for the second.
         features: classifier to attack and for the perceptual distance, None for the shipped one; for the second.
 
-    Raises: ElixirError: as `training_on`; or a file is unusable, or `initial` is not given where the stage needs it.
+    Raises: ElixirError: as `training_on`; or a file is unusable, or the stage does not go with `initial`.
     """
     if not isinstance(settings, FineTuning):
         if initial is not None or features is not None:
             raise ElixirError("pre-training starts from nothing: leave out --initial and --features")
-        with training_on(source, size, out, settings, device, quiet) as run:
+        with training_on(job, settings) as run:
             return pretrain(run, settings)
     if initial is None:
         raise ElixirError("fine-tuning starts from a pre-trained network: give its file with --initial")
     settings = replace(settings, features_sha256=sha256_of(features or FEATURES))
-    net, distance = load_impure(initial), load_perceptual(features, device)
-    with training_on(source, size, out, settings, device, quiet) as run:
+    net, distance = load_impure(initial), load_perceptual(features, job.device)
+    with training_on(job, settings) as run:
         return fine_tune(run, settings, net, distance)
