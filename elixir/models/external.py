@@ -230,7 +230,9 @@ def _finish(found: _Found, spec: str, classes: int, device: torch.device) -> Cla
     channels = _channels(found.net)
     shape = (2, channels, found.side, found.side)
     probe = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)
-    net = found.net.to(device).eval().requires_grad_(False)
+    net = found.net.to(device).eval()
+    for parameter in net.parameters():  # a script has no `requires_grad_`
+        parameter.requires_grad = False
     try:
         network = found.wrap(net, probe)
         with torch.inference_mode():
