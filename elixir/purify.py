@@ -30,12 +30,7 @@ OUTCOME = "outcome.json"
 
 @dataclass(frozen=True)
 class PurifiedImages:
-    """Result of `purify_images`.
-
-    Attributes:
-        written: number of images written.
-        damaged: reason why an image could not be read, by its id.
-    """
+    """Number of images written by `purify_images`, and why others could not be read, by id."""
 
     written: int
     damaged: dict[str, str]
@@ -58,19 +53,11 @@ def purify_images(
     renamed at the end.
 
     Args:
-        source: the images; labels do not matter.
-        out: folder to make.
-        purifier: see `Purifier`.
-        sigma: noise in [0,1] pixel units; 0 only for a purifier that can do without. By default 0 for one that can,
-            `SIGMA` for the others.
-        seed: of the noise.
+        sigma: noise in [0,1] pixel units; by default 0 for a purifier that can do without, `SIGMA` for the others.
         settings: what else decides the result; an interrupted run is only gone on with if it is the same.
-        resume: go on with an interrupted run.
-        quiet: no progress.
 
-    Raises:
-        ElixirError: the purifier needs noise, `out` is not empty or overlaps with the source, there is an interrupted
-            run that is not to be resumed or had other settings, or the disk is full.
+    Raises: ElixirError: the purifier needs noise, `out` is not empty or overlaps with the source, an interrupted run is
+        not to be resumed or had other settings, or the disk is full.
     """
     without_noise = getattr(purifier, "without_noise", False)
     if sigma is None:
@@ -108,7 +95,16 @@ def _purify_all(
 
     def flush() -> None:
         for pictures in waiting.values():
-            _purify(source, [folder / paths[row] for row, _ in pictures], pictures, purifier, sigma, seed)
+            ids = [source.samples[row].id for row, _ in pictures]
+            x = torch.from_numpy(np.stack([picture.rgb for _, picture in pictures])).permute(0, 3, 1, 2).float() / 255
+            z = noise(seed, ids, ("purify", sigma), tuple(x.shape[1:]))
+            done = (purifier.purify(x, sigma, z) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+            for (row, picture), rgb in zip(pictures, done, strict=True):
+                path = folder / paths[row]
+                with writing(path):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(path, path.with_name(".partial")) as partial:
+                    partial.write_bytes(encode(picture, rgb))
         waiting.clear()
 
     with progress.task("purifying", len(source.samples)) as advance:
@@ -133,28 +129,10 @@ def _purify_all(
 
 
 def _paths(source: Source) -> list[Path]:
-    """Where each image goes, relative to the output; images that are PNG already have their own name first.
-
-    The names of a table's splits are a stranger's text.
-    """
+    """Where each image goes, relative to the output; images that are PNG already have their own name first."""
     ids = [
         unescape(sample.id) if source.kind == "folder" else "/".join(map(file_name, sample.id.split("/")))
         for sample in source.samples
     ]
     names = Names([id for id in ids if png_name(id) == id], {str(Path(id).parent) for id in ids})
     return [Path(id if png_name(id) == id else names.free(png_name(id))) for id in ids]
-
-
-def _purify(
-    source: Source, paths: list[Path], pictures: list[tuple[int, Picture]], purifier: Purifier, sigma: float, seed: int
-) -> None:
-    """Purify pictures of one shape and write them."""
-    x = torch.from_numpy(np.stack([picture.rgb for _, picture in pictures])).permute(0, 3, 1, 2).float() / 255
-    ids = [source.samples[row].id for row, _ in pictures]
-    z = noise(seed, ids, ("purify", sigma), tuple(x.shape[1:]))
-    done = (purifier.purify(x, sigma, z) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    for path, (_, picture), rgb in zip(paths, pictures, done, strict=True):
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, path.with_name(".partial")) as partial:
-            partial.write_bytes(encode(picture, rgb))

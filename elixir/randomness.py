@@ -44,14 +44,7 @@ def numpy_seeded(seed: int) -> Iterator[None]:
 
 
 def noise(seed: int, ids: Sequence[str], draw: object, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal noise, float32 (n, *shape), one independent generator per sample.
-
-    Args:
-        seed: the run's seed.
-        ids: the samples' stable ids.
-        draw: which draw this is, e.g. ("probe", 0.15, 2).
-        shape: of one sample, usually (3, h, w).
-    """
+    """Standard normal noise, float32 (n, *shape), one independent generator for each sample id and draw."""
     rows = [generator(seed, id, draw).standard_normal(shape, np.float32) for id in ids]
     return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, *shape)
 

@@ -84,6 +84,11 @@ class Result:
         return sum(cost.nfe for cost in self.costs.values()) / max(1, self.table.num_rows)
 
     @property
+    def gflop_per_sample(self) -> float:
+        """GFLOP of all networks, trainings included, averaged over the samples."""
+        return sum(cost.gflop for cost in self.costs.values()) / max(1, self.table.num_rows)
+
+    @property
     def model(self) -> SmallResNet:
         """The clean model: trained on the set without the flagged samples.
 
@@ -132,6 +137,7 @@ class Result:
             "attacked": [vars(label) for label in self.attacked],
             "unreadable_files": self.unreadable_files,
             "nfe_per_sample": round(self.nfe_per_sample, 2),
+            "gflop_per_sample": round(self.gflop_per_sample, 2),
             "seconds": {name: round(cost.seconds, 1) for name, cost in self.costs.items()},
             "network_seconds": {name: round(cost.network_seconds, 1) for name, cost in self.costs.items()},
         }
@@ -168,7 +174,10 @@ class Result:
             lines.append(self.losses())
         if times:
             spent = ", ".join(f"{name} {cost.seconds:.0f} s" for name, cost in self.costs.items())
-            lines.append(f"time: {spent}; {self.nfe_per_sample:.1f} function evaluations of the purifier a sample")
+            lines.append(
+                f"time: {spent}; {self.nfe_per_sample:.1f} function evaluations of the purifier "
+                f"and {self.gflop_per_sample:.0f} GFLOP a sample"
+            )
         return "\n".join(lines) + "\n"
 
 

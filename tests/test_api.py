@@ -89,7 +89,7 @@ def test_restore_gives_the_input_back(run: Result, shapes: Path, tmp_path: Path)
 def test_result_is_complete(run: Result):
     assert len(run.dataset()) == sum(row["output"] != "" for row in run.table.to_pylist())
     json.dumps(run.as_dict())
-    assert "function evaluations of the purifier a sample" in run.summary()
+    assert "function evaluations of the purifier and" in run.summary()
     assert [(label.name, label.flagged) for label in run.attacked] == [
         ("spot", sum(row["flagged"] for row in run.table.to_pylist() if row["class"] == "spot"))
     ]

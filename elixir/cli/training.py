@@ -29,10 +29,11 @@ def prior(
     """Train the embedded diffusion prior on the images of SRC."""
     from elixir.data.open import open_source
     from elixir.models.device import choose_device
-    from elixir.training.prior import PriorTraining, train_prior_on
+    from elixir.training.denoiser import PriorTraining, train_prior_on
+    from elixir.training.frame import TrainingJob
 
     settings = PriorTraining(steps=steps, seed=seed)
-    train_prior_on(open_source(src, **table), size, weights, settings, choose_device(device), quiet)
+    train_prior_on(TrainingJob(open_source(src, **table), size, weights, choose_device(device), quiet), settings)
     if not quiet:
         out.print(f"prior written to {weights}")
 
@@ -59,6 +60,7 @@ def consistency(
     from elixir.data.open import open_source
     from elixir.models.device import choose_device
     from elixir.training.consistency import Distillation, FineTuning, train_consistency_on
+    from elixir.training.frame import TrainingJob
 
     if stage == "finetune":
         settings = FineTuning(batch=batch, seed=seed, sigmas=tuple(sigmas or FineTuning.sigmas))
@@ -67,8 +69,8 @@ def consistency(
     else:
         settings = Distillation(batch=batch, seed=seed)
     settings = replace(settings, steps=steps or settings.steps)
-    source = open_source(src, **table)
-    loss = train_consistency_on(source, size, weights, settings, choose_device(device), quiet, initial, features)
+    job = TrainingJob(open_source(src, **table), size, weights, choose_device(device), quiet)
+    loss = train_consistency_on(job, settings, initial, features)
     if not quiet:
         out.print(f"consistency model written to {weights}; loss in the last steps {loss:.4f}")
 
@@ -93,12 +95,13 @@ def impure(
     """Train the masked autoencoder that takes adversarial perturbations out of images, on the images of SRC."""
     from elixir.data.open import open_source
     from elixir.models.device import choose_device
+    from elixir.training.frame import TrainingJob
     from elixir.training.impure import FineTuning, ImpureTraining, train_impure_on
 
     kind = ImpureTraining if stage == "pretrain" else FineTuning
     settings = kind(steps=steps or kind.steps, batch=batch, seed=seed)
-    source = open_source(src, **table)
-    loss = train_impure_on(source, size, weights, settings, choose_device(device), quiet, initial, features)
+    job = TrainingJob(open_source(src, **table), size, weights, choose_device(device), quiet)
+    loss = train_impure_on(job, settings, initial, features)
     if not quiet:
         out.print(f"weights written to {weights}; loss in the last steps {loss:.4f}")
 
@@ -132,10 +135,12 @@ def classifier(
     from elixir.data.open import open_source
     from elixir.models.device import choose_device
     from elixir.training.classifier import ClassifierTraining, train_classifier_on
+    from elixir.training.frame import TrainingJob
 
     settings = ClassifierTraining(
         epochs=epochs, batch=batch, shift=shift, flip=flip, seed=seed, widths=tuple(widths or ClassifierTraining.widths)
     )
-    accuracy = train_classifier_on(open_source(src, **table), size, weights, settings, choose_device(device), quiet)
+    job = TrainingJob(open_source(src, **table), size, weights, choose_device(device), quiet)
+    accuracy = train_classifier_on(job, settings)
     if not quiet:
         out.print(f"classifier written to {weights}; training accuracy {100 * accuracy:.1f} %")

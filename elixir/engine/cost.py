@@ -1,15 +1,24 @@
-"""What every stage has spent, kept so that an interrupted run loses nothing of it."""
+"""What every stage has spent, kept so that an interrupted run loses nothing of it, and what a network costs."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from elixir.data.io import replace_text
+
+_COUNTED: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], float]] = WeakKeyDictionary()
 
 
 @dataclass
@@ -20,11 +29,13 @@ class Cost:
         seconds: of wall time.
         network_seconds: inside networks.
         nfe: function evaluations of the purifier's network, an image each.
+        gflop: of all networks, by `gflop_per_image`; a training step costs three forward passes.
     """
 
     seconds: float = 0.0
     network_seconds: float = 0.0
     nfe: int = 0
+    gflop: float = 0.0
 
 
 class Meter:
@@ -58,10 +69,50 @@ class Meter:
         return cost
 
     @contextmanager
-    def network(self, nfe: int = 0) -> Iterator[None]:
-        """Count the enclosed time as spent inside networks, and `nfe` function evaluations of the purifier."""
+    def network(self, nfe: int = 0, gflop: float = 0.0) -> Iterator[Cost]:
+        """Count the enclosed time as spent inside networks, for the stage whose cost this yields."""
         start = time.perf_counter()
-        yield
         cost = self.costs[self._stage]
+        yield cost
         cost.network_seconds += time.perf_counter() - start
         cost.nfe += nfe
+        cost.gflop += gflop
+
+
+def gflop_per_image(net: nn.Module | None, shape: tuple[int, ...]) -> float:
+    """GFLOP of one forward pass for one image (c, h, w), counted once for each network and shape.
+
+    A multiplication and the addition that follows it are two operations. Only convolutions, matrix products and
+    attention are counted (see `torch.utils.flop_counter`).
+
+    Args:
+        net: maps images (1, *shape), and a noise level or time (1,) if its `forward` requires a second argument. One
+            that cannot be run so counts 0, as does None.
+        shape: of the image.
+    """
+    if net is None:
+        return 0.0
+    counted = _COUNTED.setdefault(net, {})
+    if shape not in counted:
+        training = [module for module in net.modules() if module.training]
+        net.eval()  # else batch normalisation would count the zeros into its statistics
+        try:
+            counted[shape] = _count(net, shape)
+        except Exception:  # what a stranger's network raises is anything
+            counted[shape] = 0.0
+        for module in training:
+            module.training = True
+    return counted[shape]
+
+
+def _count(net: nn.Module, shape: tuple[int, ...]) -> float:
+    tensors = [*net.parameters(), *net.buffers()]
+    device = tensors[0].device if tensors else torch.device("cpu")
+    short = next((t.dtype for t in tensors if t.dtype in (torch.float16, torch.bfloat16)), None)
+    required = [p for p in inspect.signature(net.forward).parameters.values() if p.default is p.empty]
+    inputs = [torch.zeros(1, *shape, device=device), *(torch.ones(1, device=device) for _ in required[1:])]
+    counter, autocast = FlopCounterMode(display=False), torch.autocast(device.type, short, enabled=short is not None)
+    unchanged = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    with unchanged, torch.no_grad(), autocast, sdpa_kernel(SDPBackend.MATH), counter:  # attention as matrix products
+        net(*inputs)
+    return counter.get_total_flops() / 1e9

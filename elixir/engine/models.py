@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elixir.engine.cost import Meter
+from elixir.engine.cost import Meter, gflop_per_image
 from elixir.errors import ElixirError
 from elixir.models.classifier import Classifier, classify, fused, load_small_classifier, save_classifier
 from elixir.progress import Progress
@@ -80,18 +80,18 @@ class Models:
         classes = list(classes or self.classes)
         start = None if initial is None else load_small_classifier(self._path(initial))
         checkpoint = path.with_suffix(".checkpoint")
-        with self._meter.network(), self._progress.task(name, settings.passes(len(indices))) as advance:
+        passes = 0
+        with self._meter.network() as cost, self._progress.task(name, settings.passes(len(indices))) as advance:
+
+            def on_epoch(epoch: int, accuracy: float) -> None:  # noqa: ARG001
+                nonlocal passes
+                passes = epoch
+                advance(1)
+
             net = train_classifier(
-                read,
-                indices,
-                labels,
-                len(classes),
-                settings,
-                checkpoint,
-                lambda epoch, accuracy: advance(1),
-                self._device,
-                start,
+                read, indices, labels, len(classes), settings, checkpoint, on_epoch, self._device, start
             )
+            cost.gflop += 3 * gflop_per_image(net, tuple(read(indices[:1]).shape[1:])) * passes * len(indices)
         save_classifier(net, path, classes)
         self._meter.save()
 
@@ -108,8 +108,9 @@ class Models:
         """
         if name not in self._loaded:
             self._loaded[name] = fused(load_small_classifier(self._path(name))).to(self._device)
-        with self._meter.network():
-            logp, features = classify(self._loaded[name], images, self._device)
+        net = self._loaded[name]
+        with self._meter.network(gflop=len(images) * gflop_per_image(net, tuple(images.shape[1:]))):
+            logp, features = classify(net, images, self._device)
         return logp.numpy(), features.numpy()
 
     def files(self) -> list[Path]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +22,7 @@ from elixir.data.io import reading_again, replace_text
 from elixir.data.pixels import PixelStore
 from elixir.data.source import Kind, Source
 from elixir.detection.thresholds import Thresholds
-from elixir.engine.cost import Cost, Meter
+from elixir.engine.cost import Cost, Meter, gflop_per_image
 from elixir.engine.models import Models
 from elixir.errors import ElixirError
 from elixir.models.classifier import Classifier
@@ -193,8 +195,17 @@ class Run:
 
     def purify(self, images: Tensor, sigma: float, noise: Tensor) -> Tensor:
         """One draw of the purifier, with its cost counted; see `Purifier.purify`."""
-        with self.meter.network(nfe=len(images) * self.purifier.nfe):
+        with self.purifying(images):
             return self.purifier.purify(images, sigma, noise)
+
+    def purifying(self, images: Tensor, calls: int = 1) -> AbstractContextManager[Cost]:
+        """Count the enclosed time, and `calls` calls of the purifier on images (n, 3, h, w).
+
+        Its GFLOP are those at the working size, in proportion to the pixels: to count them for every size takes time.
+        """
+        nfe, size = calls * self.purifier.nfe, self.pixels.shape
+        gflop = gflop_per_image(getattr(self.purifier, "net", None), size)
+        return self.meter.network(len(images) * nfe, nfe * gflop * images.numel() / math.prod(size))
 
     @property
     def output(self) -> Path:
@@ -207,7 +218,7 @@ class Run:
 
     def keep_triggers(self, triggers: Mapping[int, Tensor]) -> None:
         """Keep estimated triggers: label -> float32 (3, s, s) in [0,1] pixel units, at the working size."""
-        write_weights(self._triggers, {str(label): trigger.contiguous() for label, trigger in triggers.items()})
+        write_weights(self._triggers, {str(label): trigger for label, trigger in triggers.items()})
 
     @cached_property
     def triggers(self) -> dict[int, Tensor]:

@@ -29,14 +29,7 @@ class Classifier(nn.Module):
     """A network that gives logits and the features that its last linear layer reads."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Classify.
-
-        Args:
-            x: float32 (n, 3, h, w) in [0,1].
-
-        Returns:
-            Logits (n, k) and pooled last-stage features (n, d), both float32.
-        """
+        """Logits (n, k) and pooled last-stage features (n, d), float32, of images float32 (n, 3, h, w) in [0,1]."""
         raise NotImplementedError
 
 
@@ -62,8 +55,6 @@ class SmallResNet(Classifier):
     """A residual block at each scale, on 2x2 pixels folded into channels (after Page's ResNet-9).
 
     Args:
-        classes: number of labels.
-        channels: of the input image.
         widths: channels at half, quarter, ... resolution; the last is the feature dimension.
     """
 
@@ -108,10 +99,9 @@ def save_classifier(net: SmallResNet, path: Path, labels: list[str], dtype: torc
 
 
 def load_small_classifier(path: Path, names: Sequence[str] | None = None) -> SmallResNet:
-    """Read a classifier written by `save_classifier`, in evaluation mode; see `load_network`.
+    """A classifier written by `save_classifier`, in evaluation mode; see `load_network`.
 
-    If `names`, the class names of a dataset, are the classifier's own in another order, its logits are put into this
-    one.
+    If `names`, the class names of a dataset, are the classifier's own in another order, its logits get this order.
     """
 
     def build(tensors: dict[str, Tensor], record: dict[str, Any]) -> SmallResNet:
@@ -128,15 +118,11 @@ def load_small_classifier(path: Path, names: Sequence[str] | None = None) -> Sma
 
 @torch.inference_mode()
 def classify(model: Classifier, images: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Log-probabilities and features, in network batches of one fixed size whatever the number of images.
+    """Log-probabilities (n, k) and features (n, d), float32 on the CPU, in network batches of one fixed size.
 
     Args:
         model: in evaluation mode, on `device`.
         images: uint8 (n, 3, h, w), or float32 in [0,1].
-        device: where the model is.
-
-    Returns:
-        Log-probabilities (n, k) and features (n, d), float32 on the CPU.
     """
     outputs = [
         (logits.log_softmax(1).cpu(), features.cpu()) for logits, features in _in_fixed_batches(model, images, device)
@@ -147,11 +133,7 @@ def classify(model: Classifier, images: Tensor, device: torch.device) -> tuple[T
 
 @torch.inference_mode()
 def predict(model: Classifier, images: Tensor, device: torch.device) -> Tensor:
-    """The most likely labels; arguments as for `classify`.
-
-    Returns:
-        int64 (n,) on `device`.
-    """
+    """The most likely labels, int64 (n,) on `device`; arguments as for `classify`."""
     return torch.cat([logits.argmax(1) for logits, _ in _in_fixed_batches(model, images, device)])
 
 

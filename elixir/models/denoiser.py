@@ -39,9 +39,8 @@ class DenoiserNet(nn.Module):
     Args:
         widths: channels at each scale; every scale halves height and width.
         blocks: residual blocks at each scale, on the way down and again on the way up (once at the coarsest).
-        epsilon: noise level, in [0,1] pixel units, at which the network gives its input back. Greater than 0 for a
-            consistency model (Song et al. 2023, appendix C), which maps to the other end of the probability flow
-            rather than to the posterior mean.
+        epsilon: noise level, in [0,1] pixel units, at which the network gives its input back; greater than 0 for a
+            consistency model (Song et al. 2023, appendix C), which maps to the other end of the probability flow.
     """
 
     def __init__(
@@ -63,14 +62,11 @@ class DenoiserNet(nn.Module):
         return [ResidualBlock(width) for _ in range(count)]
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise in one call.
+        """Estimate of E[clean | noisy], or a consistency model's of the clean image, (n, 3, h, w), not clipped.
 
         Args:
             noisy: float (n, 3, h, w), clean image in [0,1] plus Gaussian noise of deviation `sigma`, not clipped.
             sigma: float (n,), in [0,1] pixel units, greater than 0.
-
-        Returns:
-            Estimate of E[clean | noisy], or a consistency model's of the clean image, (n, 3, h, w), not clipped.
         """
         height, width = noisy.shape[-2:]
         factor = 2 ** len(self.down)
@@ -96,7 +92,7 @@ class DenoiserNet(nn.Module):
 
 
 def load_denoiser(path: Path, *kinds: str, epsilon: float = 0) -> DenoiserNet:
-    """Read a `DenoiserNet` of any widths from a file of one of the kinds `PRIOR`, `CONSISTENCY`; see `load_network`."""
+    """A `DenoiserNet` of any widths from a file of one of the kinds `PRIOR`, `CONSISTENCY`; see `load_network`."""
     return load_network(path, kinds, lambda tensors, _: DenoiserNet(*_architecture(tensors), epsilon=epsilon))
 
 

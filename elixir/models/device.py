@@ -8,11 +8,7 @@ from elixir.errors import ElixirError
 
 
 def choose_device(name: str) -> torch.device:
-    """A torch device; "auto" takes CUDA, then MPS, then the CPU.
-
-    Raises:
-        ElixirError: unknown or absent device.
-    """
+    """A torch device; "auto" takes CUDA, then MPS, then the CPU. Raises ElixirError for one that is not here."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

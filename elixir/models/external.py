@@ -14,9 +14,8 @@ from torch.nn import functional as F
 from elixir.errors import ElixirError
 from elixir.models.classifier import Classifier, load_small_classifier
 from elixir.models.features import WithFeatures
-from elixir.models.hub import model_folder, silenced
 from elixir.models.torchscript import ScriptWithFeatures, load_script
-from elixir.models.weights import PICKLES, read_weights
+from elixir.models.weights import PICKLES, model_folder, read_weights, silenced
 
 PROBE_SIDES = (16, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 384, 512)
 """Sides in pixels at which a script is tried, to learn which sizes it takes."""
@@ -33,11 +32,9 @@ EXTRA = "is not installed: pip install 'dataset-elixir[models]'"
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images in [0,1] are prepared for a network.
+    """How images in [0,1] are prepared for a network; `mean` and `std` are of each channel, or one for all.
 
     Args:
-        mean: of each channel (or one for all), subtracted.
-        std: of each channel (or one for all), divided by.
         size: height and width that images are resized to, None for any.
         smallest: least height and width, where any size will do.
     """
@@ -53,8 +50,7 @@ class ExternalClassifier(Classifier):
 
     Args:
         network: maps (n, channels, h, w) to logits (n, k) and features (n, d).
-        channels: 3, or 1 for a network that reads grey images.
-        preprocessing: applied to the input; for a grey network mean and std are averaged over channels.
+        channels: 3, or 1 for a network that reads grey images, whose mean and std are averaged over channels.
         order: which logit belongs to the dataset's label 0, 1, ...; None if they agree.
         probabilities: the network ends with a softmax, which is undone by a logarithm.
     """
@@ -84,7 +80,6 @@ class ExternalClassifier(Classifier):
         self.register_buffer("grey", torch.tensor(GREY).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Classifier.forward`."""
         if self._channels == 1:
             x = (x * self.grey).sum(1, keepdim=True)
         height, width = x.shape[-2:]
@@ -110,28 +105,40 @@ def load_classifier(spec: str, classes: int, device: torch.device, names: Sequen
             "timm:NAME", or a bare timm name, with its pretrained weights; "timm:NAME@FILE.safetensors" with those;
             a transformers image-classification model, as a folder or hub name.
         classes: number of labels of the dataset.
-        device: where to run it.
         names: the dataset's class names. A transformers model, or one of elixir's own, with the same names in another
             order has its logits put into this order; every other model must have the dataset's order.
 
-    Raises:
-        ElixirError: not found, a pickle, damaged, for another number of classes, or an extra is not installed.
+    Raises: ElixirError: not found, a pickle, damaged, for other classes, or an extra is not installed.
     """
-    path = Path(spec)
-    if path.suffix == ".safetensors" and not spec.startswith("timm:"):
+    path, timm = Path(spec), spec.startswith("timm:")
+    if path.suffix == ".safetensors" and not timm:
         net = load_small_classifier(path, names).to(device)
         _expect(classes, net.head.out_features, spec)
         return net
     if path.is_file():
-        return _load_script(path, classes, device)
-    if not (path.exists() or spec.startswith("timm:")) and (path.is_absolute() or path.suffix in PICKLES):
+        found = _load_script(path, device)
+    elif not (path.exists() or timm) and (path.is_absolute() or path.suffix in PICKLES):
         raise ElixirError(f"there is no model {spec!r}: give a TorchScript file, a timm name or a transformers folder")
-    if path.is_dir() or ("/" in spec and not spec.startswith("timm:")):
-        return _load_transformers(spec, classes, device, names)
-    return _load_timm(spec.removeprefix("timm:"), classes, device)
+    elif path.is_dir() or ("/" in spec and not timm):
+        found = _load_transformers(spec, classes, names)
+    else:
+        spec = spec.removeprefix("timm:")
+        found = _load_timm(spec, classes)
+    return _finish(found, spec, classes, device)
 
 
-def _load_script(path: Path, classes: int, device: torch.device) -> Classifier:
+@dataclass(frozen=True)
+class _Found:
+    """A network from images to logits, `wrap` to give it features, and the side of images that it can be tried on."""
+
+    net: nn.Module
+    preprocessing: Preprocessing
+    side: int
+    order: list[int] | None = None
+    wrap: Callable[[nn.Module, Tensor], nn.Module] = WithFeatures
+
+
+def _load_script(path: Path, device: torch.device) -> _Found:
     script = load_script(path, device)
     channels = _channels(script)
     fits = [side for side in PROBE_SIDES if _runs(script, torch.zeros(2, channels, side, side, device=device))]
@@ -139,11 +146,10 @@ def _load_script(path: Path, classes: int, device: torch.device) -> Classifier:
         tried = ", ".join(map(str, PROBE_SIDES))
         raise ElixirError(f"{str(path)!r} takes no batch of images with {channels} channels and {tried} pixels a side")
     size = (fits[0], fits[0]) if len(fits) == 1 else None
-    preprocessing = Preprocessing(size=size, smallest=fits[0])
-    return _finish(ScriptWithFeatures, script, str(path), classes, device, preprocessing, fits[0])
+    return _Found(script, Preprocessing(size=size, smallest=fits[0]), fits[0], wrap=ScriptWithFeatures)
 
 
-def _load_timm(spec: str, classes: int, device: torch.device) -> Classifier:
+def _load_timm(spec: str, classes: int) -> _Found:
     try:
         import timm
     except ImportError as error:
@@ -163,8 +169,7 @@ def _load_timm(spec: str, classes: int, device: torch.device) -> Classifier:
     config = net.pretrained_cfg
     size = tuple(config["input_size"][1:])
     fixed = size if config.get("fixed_input_size") else None
-    preprocessing = Preprocessing(config["mean"], config["std"], fixed)
-    return _finish(WithFeatures, net.to(device), spec, classes, device, preprocessing, size[0])
+    return _Found(net, Preprocessing(config["mean"], config["std"], fixed), size[0])
 
 
 def _timm_with_weights(name: str, config: dict[str, Any], file: Path, classes: int) -> nn.Module:
@@ -182,7 +187,7 @@ def _timm_with_weights(name: str, config: dict[str, Any], file: Path, classes: i
     return net
 
 
-def _load_transformers(spec: str, classes: int, device: torch.device, names: Sequence[str] | None) -> Classifier:
+def _load_transformers(spec: str, classes: int, names: Sequence[str] | None) -> _Found:
     try:
         from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
         from transformers.utils import logging
@@ -205,7 +210,7 @@ def _load_transformers(spec: str, classes: int, device: torch.device, names: Seq
     labels = [str(config.id2label[index]) for index in range(classes)]
     order = [labels.index(name) for name in names] if names and sorted(names) == sorted(labels) else None
     side = preprocessing.size[0] if preprocessing.size else USUAL_SIDE
-    return _finish(WithFeatures, net.to(device), spec, classes, device, preprocessing, side, order)
+    return _Found(net, preprocessing, side, order)
 
 
 def _of_processor(processor: Any) -> Preprocessing:
@@ -220,23 +225,16 @@ def _of_processor(processor: Any) -> Preprocessing:
     return Preprocessing(mean, std, (side, side) if side else (size["height"], size["width"]))
 
 
-def _finish(
-    wrap: Callable[[nn.Module, Tensor], nn.Module],
-    net: nn.Module,
-    spec: str,
-    classes: int,
-    device: torch.device,
-    preprocessing: Preprocessing,
-    side: int,
-    order: list[int] | None = None,
-) -> Classifier:
+def _finish(found: _Found, spec: str, classes: int, device: torch.device) -> Classifier:
     """Find the feature layer, check the number of logits and look for a final softmax, on one random input."""
-    channels = _channels(net)
-    probe = torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(0)).to(device)
-    for parameter in net.parameters():
+    channels = _channels(found.net)
+    shape = (2, channels, found.side, found.side)
+    probe = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)
+    net = found.net.to(device).eval()
+    for parameter in net.parameters():  # a script has no `requires_grad_`
         parameter.requires_grad = False
     try:
-        network = wrap(net.eval(), probe)
+        network = found.wrap(net, probe)
         with torch.inference_mode():
             logits, _ = network(probe)
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
@@ -245,7 +243,7 @@ def _finish(
     probabilities = bool(
         (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones_like(logits[:, 0]), atol=SUM_TOLERANCE)
     )
-    return ExternalClassifier(network, channels, preprocessing, order, probabilities).to(device).eval()
+    return ExternalClassifier(network, channels, found.preprocessing, found.order, probabilities).to(device).eval()
 
 
 def _expect(classes: int, found: int, spec: str) -> None:

@@ -41,9 +41,7 @@ def warn_of_missing_head(what: str) -> None:
 class WithFeatures(nn.Module):
     """A network that also returns the input of the last linear or 1x1 layer with as many outputs as there are logits.
 
-    Args:
-        net: maps `probe` to logits, in evaluation mode and on the probe's device.
-        probe: an input to run it on once.
+    The layer is found by running `net`, in evaluation mode, on `probe` once.
     """
 
     def __init__(self, net: nn.Module, probe: Tensor) -> None:
@@ -85,11 +83,8 @@ class WithFeatures(nn.Module):
 class PerceptualDistance(nn.Module):
     """Squared distance of channel-normalised feature maps, averaged over places and summed over layers.
 
-    This is LPIPS (Zhang et al. 2018, eq. 1) without learned channel weights, on all blocks of a `SmallResNet`: a value
-    of the first depends on 6x6 pixels, of the last on the whole of a small image.
-
-    Args:
-        classifier: whose features to use; a copy is made, with its batch normalisation folded and its weights fixed.
+    This is LPIPS (Zhang et al. 2018, eq. 1) without learned channel weights, on all blocks of a copy of `classifier`: a
+    value of the first depends on 6x6 pixels, of the last on the whole of a small image.
     """
 
     def __init__(self, classifier: SmallResNet) -> None:
@@ -97,15 +92,7 @@ class PerceptualDistance(nn.Module):
         self.classifier = fused(classifier).requires_grad_(False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Distance of each image in `x` to the one in `y`.
-
-        Args:
-            x: float (n, 3, h, w), images in [0,1], not necessarily clipped; any h and w.
-            y: likewise.
-
-        Returns:
-            float32 (n,), at least 0.
-        """
+        """Distances (n,), float32, of images (n, 3, h, w) of any size, in [0,1] but not necessarily clipped."""
         maps = zip(self.classifier.feature_maps(x), self.classifier.feature_maps(y), strict=True)
         distances = [(_normalised(a) - _normalised(b)).square().sum(1).mean((1, 2)) for a, b in maps]
         return torch.stack(distances).sum(0)

@@ -30,12 +30,8 @@ class Architecture:
     Attributes:
         patch: side of a patch in pixels.
         width: of the encoder's tokens.
-        heads: of the encoder's attention.
         depth: blocks of the encoder.
         fused: which of these blocks the decoder sees, in a weighted mean.
-        decoder_width: of the decoder's tokens.
-        decoder_heads: of the decoder's attention.
-        decoder_depth: blocks of the decoder.
     """
 
     patch: int
@@ -56,16 +52,15 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class Attenuation:
-    """What is left of a group in "noise" mode: its pixels and then its features, diffused to these times.
+    """What is left of a group in "noise" mode: its pixels and then its features, diffused to times of DDPM's schedule.
 
-    Times are those of the linear schedule of DDPM with 1000 steps (Ho et al. 2020, section 4). At time 1000 nothing is
-    left of the features, and the learned token of "mask" mode takes their place.
+    At time 1000 nothing is left of the features, and the learned token of "mask" mode takes their place.
 
     Attributes:
-        pixels: standard normal, (n, 3, h, w) of the padded image; n may be 1 for all.
-        features: standard normal, (n, 4, tokens of a group, width); likewise.
-        pixel_signal: sqrt(abar) at the time of the pixels, float32 (n,); likewise.
-        feature_signal: sqrt(abar) at the time of the features, float32 (n,); likewise.
+        pixels: standard normal, (n, 3, h, w) of the padded image; here and below, n may be 1 for all.
+        features: standard normal, (n, 4, tokens of a group, width).
+        pixel_signal: sqrt(abar) at the time of the pixels, float32 (n,).
+        feature_signal: sqrt(abar) at the time of the features, float32 (n,).
     """
 
     pixels: Tensor
@@ -80,9 +75,6 @@ class ImpureNet(nn.Module):
     Group 2a + b holds the patches of rows 2i + a and columns 2j + b, so that all eight neighbours of a patch are in
     other groups. Each group is encoded on its own. The decoder that rebuilds a group gets, in its place, a learned
     token ("mask" mode) or its features under noise ("noise" mode).
-
-    Args:
-        architecture: a name in `ARCHITECTURES`.
     """
 
     signal: Tensor
@@ -114,15 +106,12 @@ class ImpureNet(nn.Module):
         nn.init.zeros_(self.tail.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, x: Tensor, sigma: Tensor, keep: Attenuation | None = None) -> Tensor:
-        """Rebuild images.
+        """Estimate of the clean images, (n, 3, h, w), not clipped.
 
         Args:
             x: float32 (n, 3, h, w), images in [0,1] plus Gaussian noise of deviation `sigma`; any h and w.
             sigma: float32 (n,), in [0,1] pixel units, 0 or more.
             keep: "noise" mode, made by `attenuation`; None is "mask" mode.
-
-        Returns:
-            Estimate of the clean images, (n, 3, h, w), not clipped.
         """
         return DATA_MEAN + self.tail(self.rebuild(x, sigma, keep) - DATA_MEAN).float()
 
@@ -144,10 +133,9 @@ class ImpureNet(nn.Module):
     def attenuation(
         self, shape: torch.Size, pixel_time: Tensor, feature_time: Tensor, generator: torch.Generator
     ) -> Attenuation:
-        """Draw the noise of "noise" mode.
+        """Draw the noise of "noise" mode for images of a shape (n, 3, h, w); n may be 1 for the same noise on all.
 
         Args:
-            shape: (n, 3, h, w) of the images; n may be 1 for the same noise on all.
             pixel_time: int64 (n,), in 0..999.
             feature_time: int64 (n,), in 0..1000; 1000 is "mask" mode.
             generator: on any device; another device draws other noise.
@@ -211,7 +199,6 @@ class ImpureNet(nn.Module):
 
     @staticmethod
     def _positions(rows: int, columns: int, width: int, device: torch.device) -> Tensor:
-        """By group: (4, tokens, width)."""
         return _split(positions(rows, columns, width, device).permute(2, 0, 1)[None], 1)[0]
 
 
@@ -221,7 +208,7 @@ def ddpm_signal() -> Tensor:
 
 
 def load_impure(path: Path) -> ImpureNet:
-    """Read a network written by `elixir train impure`, in evaluation mode; see `load_network`."""
+    """A network written by `elixir train impure`, in evaluation mode; see `load_network`."""
     return load_network(path, (KIND,), lambda _, record: ImpureNet(record["architecture"])).eval()
 
 
@@ -239,12 +226,7 @@ def _join(groups: Tensor, rows: int, columns: int, patch: int) -> Tensor:
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)) (Dosovitskiy et al. 2021, eqs. 2 and 3).
-
-    Args:
-        width: of a token, a multiple of `heads`.
-        heads: of the attention.
-    """
+    """x + attention(norm(x)), then x + mlp(norm(x)), of tokens (n, t, width) (Dosovitskiy et al. 2021, eqs. 2, 3)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -256,7 +238,6 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens (n, t, width) to the same shape."""
         number, tokens, width = x.shape
         qkv = self.qkv(self.first_norm(x)).view(number, tokens, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -268,8 +249,7 @@ class Block(nn.Module):
 def positions(rows: int, columns: int, width: int, device: torch.device) -> Tensor:
     """Sines and cosines of row and column at wavelengths from 2 pi to 2000 pi cells (Vaswani et al. 2017, section 3.5).
 
-    Returns:
-        (rows, columns, width), float32; `width` is a multiple of 4.
+    (rows, columns, width), float32; `width` is a multiple of 4.
     """
     frequency = torch.exp(-math.log(WAVELENGTHS) / (width // 4) * torch.arange(width // 4, device=device))
     row = torch.arange(rows, device=device)[:, None, None] * frequency

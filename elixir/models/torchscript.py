@@ -16,11 +16,7 @@ CONVOLUTIONS = ("aten::conv2d", "aten::_convolution")
 
 
 def load_script(path: Path, device: torch.device) -> nn.Module:
-    """Load a TorchScript file in evaluation mode.
-
-    Raises:
-        ElixirError: it is something else, such as a pickled model or state_dict.
-    """
+    """Load a TorchScript file in evaluation mode. Raises ElixirError for anything else, such as a pickle."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TorchScript is deprecated but remains what people have
@@ -34,12 +30,7 @@ def load_script(path: Path, device: torch.device) -> nn.Module:
 
 
 class ScriptWithFeatures(nn.Module):
-    """As `WithFeatures`, for a script: the last linear layer's input is made a second output of its graph.
-
-    Args:
-        script: maps `probe` to logits, in evaluation mode and on the probe's device.
-        probe: an input to run it on once.
-    """
+    """As `WithFeatures`, for a script: the last linear layer's input is made a second output of its graph."""
 
     def __init__(self, script: nn.Module, probe: Tensor) -> None:
         super().__init__()
@@ -53,7 +44,6 @@ class ScriptWithFeatures(nn.Module):
             self.script = script
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (n, k) and features (n, d)."""
         if self._run is None:
             logits = as_logits(self.script(x))
             return logits, logits
@@ -64,9 +54,7 @@ class ScriptWithFeatures(nn.Module):
 def _expose_features(script: nn.Module, classes: int) -> tuple[Any, bool]:
     """The script as a function that returns (output, input of the last linear or 1x1 layer with `classes` outputs).
 
-    Raises:
-        LookupError: there is no such layer on the way that every input takes.
-        RuntimeError: the script cannot be written as one graph.
+    Raises: LookupError: no such layer is on the way that every input takes. RuntimeError: the script is no one graph.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,10 +1,11 @@
-"""Weight files: safetensors, because nothing in them can run code."""
+"""Weights from files, folders and the Hugging Face hub: safetensors, because nothing in them can run code."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,26 +37,17 @@ def sha256_of(model: str | Path | None) -> str | None:
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file through a temporary name; the same tensors give the same bytes.
+    """Write tensors from any device as safetensors, through a temporary name; the same tensors give the same bytes.
 
-    Args:
-        path: of the file.
-        tensors: contiguous, on the CPU.
-        metadata: at most one entry where bytes matter: their order in the file is random.
-
-    Raises:
-        ElixirError: the disk is full or read-only.
+    The order of `metadata` in the file is random: where bytes matter, it has at most one entry.
     """
+    copies = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
     with replacing(path, path.with_name(path.name + ".partial")) as partial:
-        partial.write_bytes(save(dict(tensors), None if metadata is None else dict(metadata)))
+        partial.write_bytes(save(copies, None if metadata is None else dict(metadata)))
 
 
 def check_output(path: Path) -> None:
-    """Make sure, before a long training, that its result can be written.
-
-    Raises:
-        ElixirError: the path is no new or old file in a folder that exists, or its name does not end as it should.
-    """
+    """Raise ElixirError, before a long training, if a weight file cannot be written there or has another ending."""
     if path.suffix != ".safetensors":
         raise ElixirError(f"{str(path)!r} must end with .safetensors, or no command will know what it is")
     if path.is_dir() or not path.absolute().parent.is_dir():
@@ -65,8 +57,7 @@ def check_output(path: Path) -> None:
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file.
 
-    Raises:
-        ElixirError: missing, unreadable, truncated, or another format, in particular a pickle.
+    Raises: ElixirError: missing, unreadable, truncated, or another format, in particular a pickle.
     """
     if not path.is_file():
         raise ElixirError(f"there is no weight file {str(path)!r}")
@@ -84,33 +75,25 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def save_network(
     net: nn.Module, path: Path, kind: str, record: Mapping[str, object], dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write the weights of a network, through a temporary name.
+    """Write the weights of a network on any device, through a temporary name.
 
     Args:
-        net: on any device.
-        path: of the safetensors file.
         kind: "elixir.prior", "elixir.consistency", "elixir.impure" or "elixir.classifier", the key of the metadata.
         record: plain values, kept there as JSON.
         dtype: in which floating-point weights are stored.
     """
     tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in net.state_dict().items()}
-    tensors = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
     write_weights(path, tensors, {kind: json.dumps(dict(record))})
 
 
 def load_network(path: Path, kinds: tuple[str, ...], build: Callable[[dict[str, Tensor], dict[str, Any]], Net]) -> Net:
-    """Read a network written by `save_network`.
+    """A network written by `save_network`, with its weights.
 
     Args:
-        path: of the safetensors file.
-        kinds: it must hold one of them.
+        kinds: the file must hold one of them.
         build: makes a network for the tensors and the record of the file, and may change the tensors.
 
-    Returns:
-        The network, with these weights.
-
-    Raises:
-        ElixirError: the file is missing, damaged, a pickle, or holds something else.
+    Raises: ElixirError: the file is missing, damaged, a pickle, or holds something else.
     """
     tensors, metadata = read_weights(path)
     name = kinds[0].removeprefix("elixir.")
@@ -123,3 +106,46 @@ def load_network(path: Path, kinds: tuple[str, ...], build: Callable[[dict[str, 
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise ElixirError(f"{str(path)!r} does not fit this version's {name}: train it again") from error
     return net
+
+
+@contextmanager
+def silenced(logging: Any) -> Iterator[None]:
+    """Keep progress bars and warnings of transformers or diffusers, whose `utils.logging` this is, off the screen."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def model_folder(model: str) -> Path:
+    """The folder `model`, or that of the hub name "owner/name", downloaded (or found in the cache) without its pickles.
+
+    Raises: ElixirError: no such folder or hub model, hub not reachable, or no safetensors file among its weights.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        folder = _download(model)
+    if not any(folder.rglob("*.safetensors")):
+        raise ElixirError(
+            f"{model!r} has no safetensors file: pickled weights can run code and are not opened; convert them where "
+            "you trust them, with save_pretrained(folder, safe_serialization=True), and give that folder"
+        )
+    return folder
+
+
+def _download(model: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors"]))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ElixirError(
+            f"{model!r} is neither a folder nor a model that can be had from the hub ({type(error).__name__}): "
+            "check the name and the network, or download it and give the folder"
+        ) from error

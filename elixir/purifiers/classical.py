@@ -31,7 +31,6 @@ class Identity(Classical):
     """Leaves the noise in: what randomized smoothing is without a purifier."""
 
     def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
-        """See `Purifier.denoise`; the noisy images as they are."""
         return noisy.clone()
 
 
@@ -39,15 +38,13 @@ class Filter(Classical):
     """Adds no noise, whatever `sigma` is."""
 
     def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
-        """See `Purifier.purify`; without noise."""
         return self.denoise(x, sigma)
 
 
 class Jpeg(Filter):
-    """Compresses and decompresses with halved colour resolution; gives no gradient."""
+    """Compresses and decompresses 8-bit images with halved colour resolution; gives no gradient."""
 
     def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
-        """See `Purifier.denoise`; of the images clipped and rounded to 8 bits."""
         eight_bit = (noisy.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
         done = np.empty_like(eight_bit)
         for index, image in enumerate(eight_bit):
@@ -61,7 +58,6 @@ class Median(Filter):
     """Every value becomes the median of its 3x3 neighbourhood in its channel, the border repeated."""
 
     def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
-        """See `Purifier.denoise`."""
         padded = F.pad(noisy, (1, 1, 1, 1), mode="replicate")
         return padded.unfold(2, 3, 1).unfold(3, 3, 1).flatten(4).median(4).values
 

@@ -17,9 +17,8 @@ from torch.nn import functional as F
 
 from elixir.errors import ElixirError
 from elixir.models.device import fast_dtype
-from elixir.models.hub import model_folder, silenced
-from elixir.purifiers.base import Denoiser, Purifier
-from elixir.purifiers.batching import batch_size, in_fixed_batches
+from elixir.models.weights import model_folder, silenced
+from elixir.purifiers.base import Denoiser, Purifier, batch_size, in_fixed_batches
 
 CONSISTENCY_SCHEDULER = "CMStochasticIterativeScheduler"
 SIGMA_DATA, SIGMA_MIN = 0.5, 0.002
@@ -33,11 +32,6 @@ class UNetPurifier(Denoiser):
 
     Images of another size than the UNet was trained on are not resized: it is convolutional, so they are only padded
     to the next multiple of its down-sampling factor, by reflection.
-
-    Args:
-        unet: maps a state (n, 3, h, w) and times (n,) to a prediction, as a UNet2DModel.
-        factor: height and width must be multiples of it.
-        device: where to run it.
     """
 
     nfe = 1
@@ -49,15 +43,7 @@ class UNetPurifier(Denoiser):
         self._factor = factor
 
     def estimate(self, y: Tensor, t: float) -> Tensor:
-        """Estimate clean images.
-
-        Args:
-            y: float32 (n, 3, h, w) on the device: images in [-1,1] plus noise of deviation `t`.
-            t: twice the sigma in [0,1] units.
-
-        Returns:
-            Images in [-1,1], not clipped.
-        """
+        """Estimate clean images in [-1,1], not clipped, from float32 (n, 3, h, w) with noise of deviation `t`."""
         raise NotImplementedError
 
     def predict(self, x: Tensor, time: float) -> Tensor:
@@ -67,15 +53,11 @@ class UNetPurifier(Denoiser):
         return out[:, :3].float()  # a UNet with learned variance has three more channels
 
     def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
-        """See `Purifier.denoise`."""
         height, width = noisy.shape[-2:]
         padded = _pad(noisy, self._factor)
         size = batch_size(height, width, self._device)
-        x0 = in_fixed_batches(lambda part: self._call(part.to(self._device), sigma), padded, size)
-        return x0[..., :height, :width].contiguous()
-
-    def _call(self, noisy: Tensor, sigma: float) -> Tensor:
-        return (self.estimate(2 * noisy - 1, 2 * sigma) + 1) / 2
+        y = in_fixed_batches(lambda part: self.estimate(2 * part.to(self._device) - 1, 2 * sigma), padded, size)
+        return ((y[..., :height, :width] + 1) / 2).contiguous()
 
 
 class DiffusersPrior(UNetPurifier):
@@ -85,11 +67,8 @@ class DiffusersPrior(UNetPurifier):
     noise of deviation sqrt((1 - abar_t) / abar_t), which is 2 * sigma at the time that belongs to sigma.
 
     Args:
-        unet: see `UNetPurifier`.
-        factor: see `UNetPurifier`.
         alphas_cumprod: float (T,), abar, the share of signal variance at each timestep, falling.
         prediction: what the UNet predicts: "epsilon", "v_prediction" or "sample".
-        device: where to run it.
     """
 
     def __init__(
@@ -105,7 +84,6 @@ class DiffusersPrior(UNetPurifier):
         return float(np.interp(math.log(2 * sigma), self._log_noise, np.arange(len(self._log_noise))))
 
     def estimate(self, y: Tensor, t: float) -> Tensor:
-        """See `UNetPurifier.estimate`."""
         signal = 1 / math.hypot(1, t)
         out = self.predict(signal * y, self.time(t / 2))
         if self._prediction == "epsilon":
@@ -119,9 +97,6 @@ class ConsistencyPipeline(UNetPurifier):
     """A UNet2DModel trained as a consistency model, asked at t = 2 * sigma exactly rather than at a time of its grid.
 
     Args:
-        unet: see `UNetPurifier`.
-        factor: see `UNetPurifier`.
-        device: where to run it.
         sigma_data: deviation of the data in [-1,1] units.
         sigma_min: noise level, in the same units, at which the model gives its input back.
     """

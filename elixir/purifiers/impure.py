@@ -39,7 +39,6 @@ class NoiseMode(nn.Module):
         self.net = net
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """See `ImpureNet.forward`."""
         shape = torch.Size((1, *noisy.shape[1:]))
         pixel_time, feature_time = torch.tensor([[PIXEL_TIME], [FEATURE_TIME]], device=noisy.device)
         keep = self.net.attenuation(shape, pixel_time, feature_time, torch.Generator().manual_seed(NOISE_SEED))

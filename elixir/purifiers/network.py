@@ -10,17 +10,14 @@ from torch import Tensor, nn
 from elixir.models.denoiser import CONSISTENCY, EPSILON, PRIOR, load_denoiser
 from elixir.models.device import fast_dtype
 from elixir.models.weights import SHIPPED
-from elixir.purifiers.base import Denoiser, Purifier
-from elixir.purifiers.batching import batch_size, in_fixed_batches, in_tiles
+from elixir.purifiers.base import Denoiser, Purifier, batch_size, in_fixed_batches, in_tiles
 from elixir.purifiers.diffusers import load_consistency_pipeline
 
 
 class NetworkPurifier(Denoiser):
     """A network as a one-step denoiser; images with a longer side than a tile are done in tiles.
 
-    Args:
-        net: maps noisy images (n, 3, h, w) and noise levels (n,) to clean images, as a `DenoiserNet`.
-        device: where to run it.
+    `net` maps noisy images (n, 3, h, w) and noise levels (n,) to clean images, as a `DenoiserNet`.
     """
 
     nfe = 1
@@ -36,7 +33,6 @@ class NetworkPurifier(Denoiser):
                 layer.to(self._dtype)  # once, where autocast would do it in every call
 
     def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
-        """See `Purifier.denoise`."""
         if max(noisy.shape[-2:]) > self.tile:
             return in_tiles(lambda part: self._denoise(part, sigma), noisy, self.tile, self.margin)
         return self._denoise(noisy, sigma)

@@ -31,29 +31,22 @@ FLOW_STEPS, FLOW_LOWEST = 8, 0.03
 
 
 def ddpm_sigmas(steps: int = DDPM_STEPS, of: int = DDPM_TIMES) -> list[float]:
-    """Noise levels of the last `steps` timesteps of a linear DDPM schedule of `of` steps, in [0,1] units.
-
-    Returns:
-        steps + 1 values, falling from the level of timestep steps - 1 to that of timestep 0, then 0.
-    """
+    """Falling noise levels of the last `steps` times of a linear DDPM schedule of `of`, in [0,1] units, and then 0."""
     kept = kept_variance(of)[:steps]
     return [*(((1 - kept) / kept).sqrt() / 2).flip(0).tolist(), 0.0]
 
 
 def reverse_chain(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise_at: NoiseAt) -> Iterator[Tensor]:
-    """Go from noise level sigmas[0] to sigmas[-1] step by step, each by sampling from the posterior of DDPM.
+    """Go from noise level sigmas[0] to sigmas[-1] step by step, and yield each state, not clipped.
 
-    One step is x0 + (s'/s)^2 (x - x0) + s' sqrt(1 - (s'/s)^2) noise (Ho et al. 2020, eqs. 6 and 7, rescaled), with the
-    estimate x0 clamped to [0,1] as DDPM does. Costs one call of `denoise` for each step.
+    A state is sampled from the posterior of DDPM, x0 + (s'/s)^2 (x - x0) + s' sqrt(1 - (s'/s)^2) noise (Ho et al. 2020,
+    eqs. 6, 7, rescaled), with the estimate x0 clamped to [0,1] as DDPM does. Costs one call of `denoise` for each step.
 
     Args:
         denoise: maps states (n, c, h, w) at a noise level to estimates of the clean images, as `Purifier.denoise`.
         x: states at noise level sigmas[0], not clipped.
         sigmas: falling, in [0,1] units; only the last may be 0.
         noise_at: the standard normal noise, shaped as `x`, that step 1, 2, ... adds; not asked for a step to 0.
-
-    Yields:
-        The state after each step, not clipped, len(sigmas) - 1 in all.
     """
     for step, (high, low) in enumerate(pairwise(sigmas), start=1):
         x0 = denoise(x, high).clamp(0, 1)
@@ -69,41 +62,21 @@ def ddpm_reverse(
 ) -> list[Tensor]:
     """Noise images and denoise them in many steps: one round of DataElixir (arXiv 2312.11057, section 4.1).
 
-    Costs len(sigmas) - 1 calls of `denoise`.
+    Returns the last `keep` states as DDPM states put into [0,1], the denoised image at the end. Costs len(sigmas) - 1
+    calls of `denoise`; for it and `sigmas`, by default `ddpm_sigmas()`, see `reverse_chain`.
 
     Args:
-        denoise: see `reverse_chain`.
         x: float32 (n, c, h, w) in [0,1].
         noise_at: noise_at(0) noises the images, noise_at(1), noise_at(2), ... belong to the steps of the way back.
-        sigmas: see `reverse_chain`; `ddpm_sigmas()` by default.
-        keep: how many of the last states to return.
-
-    Returns:
-        The last states as DDPM states put into [0,1], oldest first; the last one is the denoised image.
     """
     sigmas = ddpm_sigmas() if sigmas is None else sigmas
-    last: deque[tuple[Tensor, float]] = deque(maxlen=keep)
     chain = reverse_chain(denoise, x + sigmas[0] * noise_at(0), sigmas, noise_at)
-    last.extend(zip(chain, sigmas[1:], strict=True))
-    return [_as_ddpm_image(state, sigma) for state, sigma in last]
-
-
-def _as_ddpm_image(state: Tensor, sigma: float) -> Tensor:
-    """The state times sqrt(abar) in [-1,1] units, brought to [0,1] and clamped."""
-    return ((state - 0.5) / math.hypot(1, 2 * sigma) + 0.5).clamp(0, 1)
+    last = deque(zip(chain, sigmas[1:], strict=True), maxlen=keep)
+    return [((state - 0.5) / math.hypot(1, 2 * sigma) + 0.5).clamp(0, 1) for state, sigma in last]
 
 
 def karras_sigmas(sigma: float, steps: int, lowest: float = FLOW_LOWEST) -> list[float]:
-    """Noise levels from `sigma` down to `lowest`, and then 0 (Karras et al. 2022, eq. 5, rho = 7).
-
-    Args:
-        sigma: where it starts, in [0,1] pixel units.
-        steps: number of steps, at least 1.
-        lowest: the last level above 0; half of `sigma` where that is less.
-
-    Returns:
-        steps + 1 falling values.
-    """
+    """steps + 1 noise levels from `sigma` down to `lowest` (or half of `sigma` where that is less), and then 0."""
     if steps == 1:
         return [sigma, 0.0]
     return [*karras_grid(sigma, min(lowest, sigma / 2), steps), 0.0]
@@ -114,11 +87,8 @@ class ProbabilityFlow(Denoiser):
 
     It moves a noisy image of level sigma to one of level 0 with the distribution of clean images (Song et al. 2021,
     section 4.3; in this form Karras et al. 2022, eq. 1 with eq. 3 and sigma(t) = t). Heun's method would need
-    2 * steps - 1 calls; at a given number of calls Euler takes about twice as many steps.
-
-    Args:
-        denoiser: gives E[clean | noisy] in `denoiser.nfe` network calls.
-        steps: of the solver; the last one, to 0, is the denoiser's estimate itself.
+    2 * steps - 1 calls; at a given number of calls Euler takes about twice as many steps. The last step, to 0, is the
+    denoiser's estimate itself.
     """
 
     def __init__(self, denoiser: Purifier, steps: int = FLOW_STEPS) -> None:
@@ -128,7 +98,7 @@ class ProbabilityFlow(Denoiser):
         self.net = getattr(denoiser, "net", None)
 
     def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
-        """See `Purifier.denoise`; the end of the flow, one likely clean image rather than the mean of all."""
+        """The end of the flow, one likely clean image rather than the mean of all."""
         x = noisy
         for high, low in pairwise(karras_sigmas(sigma, self._steps)):
             clean = self._denoiser.denoise(x, high)
@@ -148,17 +118,12 @@ def repaint(
     """Fill a part of each image from its surroundings: inpainting by replacement (Song et al. 2021, appendix I.2).
 
     It starts from the mean colour of the known pixels and purifies at each noise level, each time with the known pixels
-    put back. Costs `len(sigmas)` calls of `purifier.purify`.
+    put back: float32 (n, 3, h, w) in [0,1] to the same. Costs `len(sigmas)` calls of `purifier.purify`.
 
     Args:
-        purifier: paints.
-        images: float32 (n, 3, h, w) in [0,1].
         mask: bool (n, 1, h, w), true where the pixels are to be replaced; not everywhere.
         noise: maps a sigma in [0,1] pixel units to standard normal noise of the images' shape.
         sigmas: falling noise levels, in [0,1] pixel units.
-
-    Returns:
-        float32 (n, 3, h, w) in [0,1], equal to `images` outside of the mask.
     """
     known = (~mask).float()
     mean = (images * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True)

@@ -181,7 +181,7 @@ class _Measurement:
         wait_for(self.device)
         seconds = time.perf_counter() - start
         if static:
-            write_weights(path, {"images": attacked.cpu().contiguous()})
+            write_weights(path, {"images": attacked})
         return attacked, seconds
 
     def _purify(self, purifier: str, block: _Block, images: Tensor) -> Tensor:

@@ -151,7 +151,7 @@ class RepairStage(MapStage):
             def draw(sigma: float) -> Tensor:
                 return noise(run.seed, ids, ("repaint", sigma), shape)
 
-            with run.meter.network(nfe=len(patched) * len(self.repaint_sigmas) * run.purifier.nfe):
+            with run.purifying(x[patched], len(self.repaint_sigmas)):
                 x[patched] = repaint(run.purifier, x[patched], hole, draw, self.repaint_sigmas)
         return x
 

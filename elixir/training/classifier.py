@@ -11,11 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.data.source import Source
 from elixir.models.classifier import WIDTHS, SmallResNet, save_classifier
 from elixir.progress import Progress
 from elixir.randomness import generator
-from elixir.training.frame import Checkpoint, checkpoint_of, fingerprint, optimizer_step, training_pixels
+from elixir.training.frame import (
+    Checkpoint,
+    TrainingJob,
+    checkpoint_of,
+    fingerprint,
+    optimizer_step,
+    training_pixels,
+)
 
 ReadPixels = Callable[[np.ndarray], Tensor]
 
@@ -28,15 +34,12 @@ class ClassifierTraining:
         epochs: passes over the data at most; more where that is fewer than `least_steps`.
         least_steps: of the optimizer, so that a small set is learned as well.
         fitted: share of (augmented) training images predicted right in one pass at which the training stops early.
-        batch: images per step.
         learning_rate: of AdamW at its peak; it rises over the first `warmup` of all steps and then falls to zero.
         warmup: share of the steps.
-        weight_decay: of AdamW.
         shift: largest random translation, as a fraction of the image side; a pixel at least, unless it is 0.
         flip: mirror half of the images.
         balance: 0 weighs every sample alike, 1 every class alike; in between, a class counts as size^(1 - balance).
         seed: decides initial weights, order and augmentation.
-        widths: of the network, see `SmallResNet`.
     """
 
     epochs: int = 8
@@ -76,24 +79,17 @@ def train_classifier(
     device: torch.device | None = None,
     initial: SmallResNet | None = None,
 ) -> SmallResNet:
-    """Train a classifier; resumes after the last finished epoch if `checkpoint` exists, and removes it at the end.
+    """Train a classifier, in evaluation mode at the end; goes on from `checkpoint` where there is one, and removes it.
 
     Args:
         read: maps rows (n,) to uint8 images (n, 3, h, w).
         rows: which rows to train on, int64.
         labels: their labels, int64, in 0..classes-1.
-        classes: number of labels.
-        settings: see `ClassifierTraining`.
-        checkpoint: file for the state between epochs.
         on_epoch: called with the number of epochs done and the training accuracy.
         device: where to train; the CPU by default.
         initial: whose weights to start from, rather than random ones.
 
-    Returns:
-        The classifier in evaluation mode.
-
-    Raises:
-        ElixirError: the checkpoint is damaged or of another training.
+    Raises: ElixirError: the checkpoint is damaged or of another training.
     """
     device = device or torch.device("cpu")
     torch.manual_seed(settings.seed)
@@ -151,19 +147,15 @@ def augment(images: Tensor, settings: ClassifierTraining, rng: np.random.Generat
     return shifted
 
 
-def train_classifier_on(
-    source: Source, size: int, out: Path, settings: ClassifierTraining, device: torch.device, quiet: bool
-) -> float:
-    """Train on the images and labels of a source and write the classifier (fp16) with its label names to `out`.
+def train_classifier_on(job: TrainingJob, settings: ClassifierTraining) -> float:
+    """Train on the images and labels of a source and write the classifier (fp16) with its label names to `job.out`.
 
-    An interrupted training goes on from `out` + '.checkpoint'. For arguments and errors see `training_pixels`.
-
-    Returns:
-        Share of the (augmented) training images predicted right in the last pass.
+    An interrupted training goes on from `job.out` + '.checkpoint'. For errors see `training_pixels`. Returns the share
+    of the (augmented) training images predicted right in the last pass.
     """
-    progress = Progress(quiet)
+    source, progress = job.source, Progress(job.quiet)
     accuracies = [0.0]
-    with training_pixels(source, size, out, progress) as (store, rows):
+    with training_pixels(job, progress) as (store, rows):
         labels = np.array([source.samples[row].label for row in rows], np.int64)
         with progress.task("training", settings.passes(len(rows))) as advance:
 
@@ -171,7 +163,7 @@ def train_classifier_on(
                 accuracies.append(accuracy)
                 advance(1)
 
-            indices, classes = np.arange(len(rows)), len(source.classes)
-            net = train_classifier(store.read, indices, labels, classes, settings, checkpoint_of(out), on_epoch, device)
-        save_classifier(net, out, source.classes, torch.float16)
+            indices, classes, checkpoint = np.arange(len(rows)), len(source.classes), checkpoint_of(job.out)
+            net = train_classifier(store.read, indices, labels, classes, settings, checkpoint, on_epoch, job.device)
+        save_classifier(net, job.out, source.classes, torch.float16)
     return accuracies[-1]

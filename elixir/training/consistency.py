@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.models.denoiser import CONSISTENCY, EPSILON, PRIOR, DenoiserNet, load_denoiser
 from elixir.models.device import training_dtype
@@ -21,17 +20,14 @@ from elixir.models.features import FEATURES, PerceptualDistance, load_perceptual
 from elixir.models.schedules import RHO, karras_grid
 from elixir.models.weights import SHIPPED, sha256_of
 from elixir.training.denoiser import DenoiserTraining, TrainingRun, noised, train_denoiser, training_on
+from elixir.training.frame import TrainingJob
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class ConsistencyTraining(DenoiserTraining):
-    """Settings that both trainings have.
-
-    Args:
-        features_sha256: of the classifier behind the perceptual distance; a training goes on with no other.
-    """
+    """Settings that both trainings have; a training goes on with no other classifier behind the perceptual distance."""
 
     kind = CONSISTENCY
 
@@ -47,8 +43,7 @@ class Distillation(ConsistencyTraining):
     """Settings of a consistency distillation (Song et al. 2023, algorithm 2, and its settings for CIFAR-10).
 
     Args:
-        sigma_max: largest noise level in [0,1] pixel units.
-        sigma_min: least one that the teacher has learned; from there one step leads to `EPSILON`.
+        sigma_min: least noise level, in [0,1] pixel units, that the teacher knows; then one step leads to `EPSILON`.
         levels: number of noise levels, `EPSILON` included.
         rho: see `karras_grid`.
         target: decay of the moving average of the weights that gives the targets.
@@ -65,11 +60,7 @@ class Distillation(ConsistencyTraining):
 
 @dataclass(frozen=True)
 class FineTuning(ConsistencyTraining):
-    """Settings of a consistency fine-tuning (arXiv 2407.00623, section 4.2).
-
-    Args:
-        sigmas: noise levels in [0,1] pixel units, equally likely.
-    """
+    """Settings of a consistency fine-tuning at equally likely noise levels (arXiv 2407.00623, section 4.2)."""
 
     steps: int = 6000
     learning_rate: float = 1e-4
@@ -83,17 +74,9 @@ class FineTuning(ConsistencyTraining):
 def heun_step(denoise: Denoise, x: Tensor, high: Tensor, low: Tensor, least: float = 0.0) -> Tensor:
     """One step of the probability flow dx/dsigma = (x - D(x, sigma)) / sigma (Karras et al. 2022, algorithm 1).
 
-    Below the noise that `denoise` knows there is no second order: its error would be divided by a small sigma.
-
-    Args:
-        denoise: maps states (n, c, h, w) and noise levels (n,) to posterior means.
-        x: states (n, c, h, w) at the noise levels `high`.
-        high: float (n,).
-        low: float (n,), less than `high`, greater than 0.
-        least: noise level that `denoise` knows; steps that end below it are Euler's.
-
-    Returns:
-        The states at the noise levels `low`, after two calls of `denoise`.
+    It leads from states (n, c, h, w) at noise levels `high` (n,) to those at lower ones, `low`, above 0, and takes two
+    calls of `denoise`. A step that ends below the noise `least` that `denoise` knows is Euler's: the error of a second
+    order would be divided by a small sigma.
     """
 
     def slope(x: Tensor, sigma: Tensor) -> Tensor:
@@ -154,14 +137,7 @@ def _student(initial: DenoiserNet, device: torch.device) -> DenoiserNet:
 
 
 def train_consistency_on(
-    source: Source,
-    size: int,
-    out: Path,
-    settings: Distillation | FineTuning,
-    device: torch.device,
-    quiet: bool,
-    initial: Path | None = None,
-    features: Path | None = None,
+    job: TrainingJob, settings: Distillation | FineTuning, initial: Path | None = None, features: Path | None = None
 ) -> float:
     """Distill or fine-tune, as the class of the settings says, on the images of a source; see `training_on`.
 
@@ -170,11 +146,7 @@ def train_consistency_on(
             distillation is worth, a prior) to fine-tune.
         features: classifier for the perceptual distance, None for the shipped one.
 
-    Returns:
-        See `train_denoiser`.
-
-    Raises:
-        ElixirError: see `training_on`; a file of weights is unusable, or a fine-tuning has no `initial`.
+    Raises: ElixirError: as `training_on`; or a file of weights is unusable, or a fine-tuning has no `initial`.
     """
     if isinstance(settings, Distillation):
         start = load_denoiser(initial or SHIPPED / "prior.safetensors", PRIOR)
@@ -182,9 +154,9 @@ def train_consistency_on(
         start = load_denoiser(initial, CONSISTENCY, PRIOR)
     else:
         raise ElixirError("fine-tuning starts from a distilled model: give its file with --initial")
-    distance = load_perceptual(features, device)
+    distance = load_perceptual(features, job.device)
     settings = replace(settings, features_sha256=sha256_of(features or FEATURES))
-    with training_on(source, size, out, settings, device, quiet) as run:
+    with training_on(job, settings) as run:
         if isinstance(settings, Distillation):
             return distill(run, settings, start, distance)
         return fine_tune(run, settings, start, distance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,12 +25,9 @@ OFFSET_POWER = 3
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """Images of one size, read a few at a time.
+    """Images of one size, at least twice the side of the crops taken from them, read a few at a time.
 
-    Args:
-        read: maps int64 indices (n,) on the CPU to uint8 images (n, 3, size, size) there or on the training's device.
-        count: number of images that `read` knows.
-        size: their height and width, at least twice the side of the crops taken from them.
+    `read` maps int64 indices (n,) on the CPU to uint8 (n, 3, size, size) there or on the training's device.
     """
 
     read: Callable[[Tensor], Tensor]
@@ -42,23 +40,15 @@ def sample_crops(
 ) -> Tensor:
     """One batch of float images (n, 3, h, h) in [0,1]: shrunken, enlarged or native crops, flipped and re-exposed.
 
-    A batch is native, of twice the size and a quarter of the number (probability `NATIVE`); enlarged and therefore
-    smooth (`ENLARGED`); or shrunken by a factor between 1 and size / crop.
-
-    Args:
-        images: to choose from.
-        crop: height and width, in pixels.
-        batch: number of crops.
-        generator: on the CPU; decides everything.
-        device: where the work is done and the result is.
+    A batch is native, of twice the side `crop` and a quarter of the number (probability `NATIVE`); enlarged and
+    therefore smooth (`ENLARGED`); or shrunken by a factor between 1 and size / crop. `generator`, on the CPU, decides
+    everything; the result is on `device`.
     """
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(shape, generator=generator)
 
-    def moved(x: Tensor) -> Tensor:
-        return moved_to(x, device)
-
+    moved = partial(moved_to, device=device)
     size, kind = images.size, uniform(0, 1).item()
     if kind < NATIVE:
         crop, batch = 2 * crop, max(1, batch // 4)

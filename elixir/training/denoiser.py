@@ -1,4 +1,7 @@
-"""The training of all denoisers: averaged weights, resumable, and no waiting for the device."""
+"""Training of denoisers, resumable and without waiting for the device, and of the embedded prior among them.
+
+The shipped prior was trained with this file on 64x64 natural images; its settings are in its metadata.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,27 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from elixir.data.source import Source
 from elixir.errors import ElixirError
+from elixir.models.denoiser import PRIOR, DenoiserNet
 from elixir.models.weights import save_network
 from elixir.progress import Progress
 from elixir.training.crops import CPU, TrainingImages, moved_to, sample_crops
-from elixir.training.frame import Checkpoint, checkpoint_of, fingerprint, optimizer_step, training_pixels
+from elixir.training.frame import (
+    Checkpoint,
+    TrainingJob,
+    checkpoint_of,
+    fingerprint,
+    optimizer_step,
+    training_pixels,
+)
 
 LossOf = Callable[[Tensor, torch.Generator], Tensor]
 OnStep = Callable[[int, Tensor], None]
 
 RESIDENT = 2**33
 """Most bytes of images that are kept on a GPU, so that it does not wait for the disk."""
+LEAST_MSE = 1e-6
+"""Added to each mean squared error before its logarithm is taken."""
 SEED_STRIDE = 1_000_003
 """Step s of seed n draws with the generator of seed n * SEED_STRIDE + s."""
 
@@ -35,13 +47,10 @@ class DenoiserTraining:
     """Settings of one training; all fields go into the metadata of the weights.
 
     Args:
-        steps: of the optimizer.
         batch: crops a step.
         crop: their height and width in pixels.
-        learning_rate: at its peak.
-        warmup: steps in which it rises to that.
+        learning_rate: at its peak, which is reached after `warmup` steps.
         decay_from: share of the steps after which it falls linearly to zero.
-        weight_decay: of the optimizer.
         max_gradient: norm to which the gradient is clipped.
         ema: decay of the moving average of the weights; the average is what is written.
         seed: decides initial weights, batches and noise.
@@ -76,10 +85,8 @@ class TrainingRun:
     """Data, output and progress of one training of a denoiser.
 
     Args:
-        images: to train on.
         out: the safetensors file (fp16) for the averaged weights; its metadata holds the settings and the loss. An
             interrupted training goes on from `out` + '.checkpoint'.
-        device: where to train.
         on_step: called after every step with the number of steps done and the loss, a scalar on `device`: to read it is
             to wait for the device.
         checkpoint_every: steps.
@@ -99,23 +106,17 @@ def train_denoiser(
     loss_of: LossOf,
     averages: Mapping[str, tuple[nn.Module, float]] | None = None,
 ) -> float:
-    """Train a network and write the moving average of its weights to `run.out`.
+    """Train a network, write the moving average of its weights to `run.out`, and return the loss since the last save.
 
     Each step's batch and noise depend on (seed, step) and the kind of device alone.
 
     Args:
-        run: see `TrainingRun`.
-        settings: see `DenoiserTraining`.
         net: maps noisy images and noise levels to clean images, on `run.device`.
         loss_of: maps clean crops (n, 3, h, h) on the device, and the generator of the noise there, to a scalar; called
             under autocast.
         averages: more networks whose weights follow those of `net`, by name, with the decay of the moving average.
 
-    Returns:
-        The mean loss since the last checkpoint.
-
-    Raises:
-        ElixirError: the checkpoint is of another training, or the loss is not finite.
+    Raises: ElixirError: the checkpoint is of another training, or the loss is not finite.
     """
     images, device = run.images, run.device
     followers = {"average": (deepcopy(net).requires_grad_(False), settings.ema), **(averages or {})}
@@ -165,32 +166,55 @@ def noised(x: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @contextmanager
-def training_on(
-    source: Source, size: int, out: Path, settings: DenoiserTraining, device: torch.device, quiet: bool
-) -> Iterator[TrainingRun]:
+def training_on(job: TrainingJob, settings: DenoiserTraining) -> Iterator[TrainingRun]:
     """The run of a training on the images of a source, with a progress bar; labels do not matter.
 
-    Args:
-        source: the images, cached in `out` + '.pixels' until the training is done, and on a GPU if there are at most
-            `RESIDENT` bytes; samples without a label are left out.
-        size: side in pixels at which they are read, at least twice `settings.crop`.
-        out: see `TrainingRun`.
-        settings: of the training.
-        device: where to train.
-        quiet: no progress.
+    The images are cached as by `training_pixels`, and on a GPU if there are at most `RESIDENT` bytes.
 
-    Raises:
-        ElixirError: `size` is too small; see `training_pixels`.
+    Raises: ElixirError: they are not twice as large as the crops; see `training_pixels`.
     """
-    if size < 2 * settings.crop:
-        raise ElixirError(f"size {size} is too small: training needs images of at least {2 * settings.crop} pixels")
-    progress = Progress(quiet)
-    with (
-        training_pixels(source, size, out, progress) as (store, rows),
-        progress.task("training", settings.steps) as advance,
-    ):
+    if job.size < 2 * settings.crop:
+        raise ElixirError(f"size {job.size} is too small: training needs images of at least {2 * settings.crop} pixels")
+    progress = Progress(job.quiet)
+    with training_pixels(job, progress) as (store, rows), progress.task("training", settings.steps) as advance:
         read = store.read
-        if device.type == "cuda" and 3 * size**2 * len(rows) <= RESIDENT:
-            pixels = store.read(torch.arange(len(rows))).to(device)
-            read = lambda wanted: pixels[moved_to(wanted, device)]  # noqa: E731
-        yield TrainingRun(TrainingImages(read, len(rows), size), out, device, lambda step, loss: advance(1))
+        if job.device.type == "cuda" and 3 * job.size**2 * len(rows) <= RESIDENT:
+            pixels = store.read(torch.arange(len(rows))).to(job.device)
+            read = lambda wanted: pixels[moved_to(wanted, job.device)]  # noqa: E731
+        images = TrainingImages(read, len(rows), job.size)
+        yield TrainingRun(images, job.out, job.device, lambda step, loss: advance(1))
+
+
+@dataclass(frozen=True)
+class PriorTraining(DenoiserTraining):
+    """Settings of a prior's training, at noise levels in [0,1] pixel units whose logarithm is uniform."""
+
+    kind = PRIOR
+
+    weight_decay: float = 1e-4
+    sigma_min: float = 0.03
+    sigma_max: float = 0.6
+
+
+def train_prior(run: TrainingRun, settings: PriorTraining) -> float:
+    """Train a denoiser; see `train_denoiser`.
+
+    The loss is the mean of log MSE, so that every noise level and every content, smooth or rough, weighs the same.
+    """
+    device = run.device
+    torch.manual_seed(settings.seed)
+    net = DenoiserNet().to(device).to(memory_format=torch.channels_last)
+
+    def loss_of(clean: Tensor, generator: torch.Generator) -> Tensor:
+        u = torch.rand(len(clean), generator=generator, device=device)
+        sigma = log_uniform(settings.sigma_min, settings.sigma_max, u)
+        denoised = net(noised(clean, sigma, generator), sigma)
+        return ((denoised - clean) ** 2).mean((1, 2, 3)).add(LEAST_MSE).log().mean()
+
+    return train_denoiser(run, settings, net, loss_of)
+
+
+def train_prior_on(job: TrainingJob, settings: PriorTraining) -> float:
+    """Train on the images of a source and return the loss; see `training_on` and `train_denoiser`."""
+    with training_on(job, settings) as run:
+        return train_prior(run, settings)

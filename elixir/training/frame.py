@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,31 +20,32 @@ from elixir.models.weights import check_output, read_weights, write_weights
 from elixir.progress import Progress
 
 
+@dataclass(frozen=True)
+class TrainingJob:
+    """What is trained on, images of a source with sides of `size` pixels, and the weight file that comes out."""
+
+    source: Source
+    size: int
+    out: Path
+    device: torch.device
+    quiet: bool = False
+
+
 @contextmanager
-def training_pixels(
-    source: Source, size: int, out: Path, progress: Progress
-) -> Iterator[tuple[PixelStore, np.ndarray]]:
-    """Cache the images of a source in `out` + '.pixels' until the training is done.
+def training_pixels(job: TrainingJob, progress: Progress) -> Iterator[tuple[PixelStore, np.ndarray]]:
+    """Cache the images of a source in `out` + '.pixels' until the training is done; those without a label are left out.
 
-    Args:
-        source: the images; samples without a label are left out.
-        size: side in pixels at which they are read.
-        out: the file that is being trained.
-        progress: shows the reading.
+    Yields the store, and the row in the source of each of its images, int64.
 
-    Returns:
-        The store, and the row in the source of each of its images, int64.
-
-    Raises:
-        ElixirError: there is no readable image with a label, or `out` cannot be written.
+    Raises: ElixirError: there is no readable image with a label, or `out` cannot be written.
     """
-    check_output(out)
-    cache = out.with_name(out.name + ".pixels")
+    check_output(job.out)
+    cache = job.out.with_name(job.out.name + ".pixels")
     cache.unlink(missing_ok=True)
-    with progress.task("reading", len(source.samples)) as advance:
-        store, rows = cache_pixels(source, cache, size, advance)
+    with progress.task("reading", len(job.source.samples)) as advance:
+        store, rows = cache_pixels(job.source, cache, job.size, advance)
     if not len(rows):
-        raise ElixirError(f"{source.location} holds no readable image with a label to train on")
+        raise ElixirError(f"{job.source.location} holds no readable image with a label to train on")
     with store:
         yield store, rows
     cache.unlink()
@@ -72,18 +74,12 @@ def optimizer_step(
     device: torch.device,
     max_gradient: float | None = None,
 ) -> Tensor:
-    """One step down the gradient.
+    """One step down the gradient; returns the loss, detached, on the device.
 
     Args:
         optimizer: with one group of parameters.
-        learning_rate: of this step.
         loss_of: maps `inputs` to the loss, a scalar; called under autocast to `training_dtype`.
-        inputs: of this step.
-        device: where the loss is computed.
         max_gradient: norm to which the gradient is clipped, None for no clipping.
-
-    Returns:
-        The loss, detached, on the device.
     """
     (group,) = optimizer.param_groups
     group["lr"] = learning_rate
@@ -99,14 +95,7 @@ def optimizer_step(
 
 
 class Checkpoint:
-    """State of a training between interruptions: networks, optimizer and counters in one safetensors file.
-
-    Args:
-        path: of the file.
-        nets: networks by name.
-        optimizer: its state is saved, too.
-        fingerprint: see `fingerprint`.
-    """
+    """State of a training between interruptions: networks, optimizer and counters in one safetensors file."""
 
     def __init__(
         self, path: Path, nets: dict[str, nn.Module], optimizer: torch.optim.Optimizer, fingerprint: int
@@ -121,7 +110,6 @@ class Checkpoint:
         tensors = self._nets.state_dict()
         for index, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": t for key, t in state.items()}
-        tensors = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
         counters |= {"fingerprint": self._fingerprint}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         write_weights(self._path, tensors, {name: str(value) for name, value in counters.items()})
@@ -129,8 +117,7 @@ class Checkpoint:
     def load(self) -> dict[str, int]:
         """Put the state back and return the counters, none if there is no file.
 
-        Raises:
-            ElixirError: the file is damaged, or of another training.
+        Raises: ElixirError: the file is damaged, or of another training.
         """
         if not self._path.exists():
             return {}

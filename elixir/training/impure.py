@@ -1,8 +1,7 @@
 """Training of IMPure (arXiv 2311.15339): rebuild clean images first, then clean images from adversarial ones.
 
-Every image of a batch draws how much its hidden patches keep of themselves, so that one network serves "mask" mode and
-"noise" mode at any time of the schedule, and how much Gaussian noise is added to it, as the probe of a sanitization
-does.
+Every image draws how much its hidden patches keep of themselves, so that one network serves "mask" and "noise" mode at
+any time of the schedule, and how much Gaussian noise it gets, as the probe of a sanitization adds.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.data.source import Source
 from elixir.errors import ElixirError
 from elixir.models.classifier import Classifier
 from elixir.models.features import FEATURES, PerceptualDistance, load_perceptual
 from elixir.models.impure import ARCHITECTURES, KIND, MASKED, ImpureNet, load_impure
 from elixir.models.weights import sha256_of
 from elixir.training.denoiser import DenoiserTraining, TrainingRun, log_uniform, noised, train_denoiser, training_on
+from elixir.training.frame import TrainingJob
 
 RESIDUALS = (2, 4)
 """Of the adversarial image one patch in 2, 3 or 4 is put back."""
@@ -36,8 +35,7 @@ class ImpureTraining(DenoiserTraining):
         sigma_min: least Gaussian noise on an image that gets any, in [0,1] pixel units.
         sigma_max: most; in between, the logarithm is uniform.
         noisy: share of images that get Gaussian noise.
-        pixel_time: the pixels of a hidden group are diffused to a time below this.
-        feature_time: likewise its features.
+        pixel_time: the pixels of a hidden group are diffused to a time below this, its features below `feature_time`.
         masked: share of images whose hidden group is masked instead.
     """
 
@@ -58,11 +56,9 @@ class ImpureTraining(DenoiserTraining):
 
 @dataclass(frozen=True)
 class FineTuning(ImpureTraining):
-    """Settings of the second stage.
+    """Settings of the second stage, which is nearer to the times at which the network is used.
 
     Args:
-        pixel_time: see `ImpureTraining`; the second stage is nearer to the times at which the network is used.
-        feature_time: likewise.
         strengths: of the attack, in [0,1] pixel units, equally likely.
         attack_steps: gradients of PGD.
         perceptual: weight of the perceptual distance beside that of the pixels, which is 1; makes both about as large.
@@ -92,15 +88,13 @@ def pretrain(run: TrainingRun, settings: ImpureTraining) -> float:
 
 
 def fine_tune(run: TrainingRun, settings: FineTuning, initial: ImpureNet, distance: PerceptualDistance) -> float:
-    """Tune a network to rebuild the clean images behind adversarial ones.
+    """Tune a network to rebuild the clean images behind adversarial ones, starting from the weights of `initial`.
 
     The loss is the mean absolute difference of output and clean image, plus the perceptual distance of the two after
-    some patches of the adversarial image have been put back into the output. The training starts from the weights of
-    `initial`. `distance` is on `run.device`; its classifier is the one that is attacked. For the rest see
-    `train_denoiser`.
+    some patches of the adversarial image have been put back into the output. `distance` is on `run.device`; its
+    classifier is the one that is attacked. For the rest see `train_denoiser`.
 
-    Raises:
-        ElixirError: `initial` has another architecture than `settings` say.
+    Raises: ElixirError: `initial` has another architecture than `settings` say.
     """
     if initial.architecture != ARCHITECTURES[settings.architecture]:
         raise ElixirError(f"the network to fine-tune is not of the architecture {settings.architecture!r}")
@@ -139,14 +133,7 @@ def noise_levels(number: int, settings: ImpureTraining, generator: torch.Generat
 def mix_patches(rebuilt: Tensor, seen: Tensor, patch: int, generator: torch.Generator) -> Tensor:
     """Put 1/2, 1/3 or 1/4 of the patches of the input back into the output, as a residual of the attack.
 
-    Args:
-        rebuilt: (n, 3, h, w), h and w multiples of `patch`.
-        seen: input of the network, likewise.
-        patch: side in pixels.
-        generator: on the same device.
-
-    Returns:
-        (n, 3, h, w); of p patches, p // 2, p // 3 or p // 4 are those of `seen`.
+    Both are (n, 3, h, w), h and w multiples of `patch`; of p patches, p // 2, p // 3 or p // 4 are those of `seen`.
     """
     number, _, height, width = rebuilt.shape
     rows, columns = height // patch, width // patch
@@ -161,7 +148,7 @@ def mix_patches(rebuilt: Tensor, seen: Tensor, patch: int, generator: torch.Gene
 def pgd(model: Classifier, x: Tensor, eps: Tensor, steps: int, generator: torch.Generator) -> Tensor:
     """Projected gradient descent from a random start, away from the label that the model gives the images.
 
-    Madry et al. 2018 (section 2.1), with steps of 2 * eps / `steps`.
+    Madry et al. 2018 (section 2.1), with steps of 2 * eps / `steps`. Returns images in [0,1], within `eps` of `x`.
 
     Args:
         model: in evaluation mode, with parameters that need no gradient.
@@ -169,9 +156,6 @@ def pgd(model: Classifier, x: Tensor, eps: Tensor, steps: int, generator: torch.
         eps: largest change of a pixel, float32 (n, 1, 1, 1) in [0,1] pixel units; 0 leaves an image as it is.
         steps: gradients.
         generator: of the start, on the device of `x`.
-
-    Returns:
-        Images in [0,1], within `eps` of `x`.
     """
     with torch.no_grad():
         labels = model(x)[0].argmax(1)
@@ -189,14 +173,7 @@ def pgd(model: Classifier, x: Tensor, eps: Tensor, steps: int, generator: torch.
 
 
 def train_impure_on(
-    source: Source,
-    size: int,
-    out: Path,
-    settings: ImpureTraining,
-    device: torch.device,
-    quiet: bool,
-    initial: Path | None = None,
-    features: Path | None = None,
+    job: TrainingJob, settings: ImpureTraining, initial: Path | None = None, features: Path | None = None
 ) -> float:
     """Pre-train or fine-tune, as the class of the settings says, on the images of a source; see `training_on`.
 
@@ -204,21 +181,16 @@ def train_impure_on(
         initial: what the first stage has written; for the second.
         features: classifier to attack and for the perceptual distance, None for the shipped one; for the second.
 
-    Returns:
-        See `train_denoiser`.
-
-    Raises:
-        ElixirError: see `training_on`; a file of weights is unusable, a fine-tuning has no `initial`, or a
-            pre-training has one.
+    Raises: ElixirError: as `training_on`; or a file is unusable, or the stage does not go with `initial`.
     """
     if not isinstance(settings, FineTuning):
         if initial is not None or features is not None:
             raise ElixirError("pre-training starts from nothing: leave out --initial and --features")
-        with training_on(source, size, out, settings, device, quiet) as run:
+        with training_on(job, settings) as run:
             return pretrain(run, settings)
     if initial is None:
         raise ElixirError("fine-tuning starts from a pre-trained network: give its file with --initial")
     settings = replace(settings, features_sha256=sha256_of(features or FEATURES))
-    net, distance = load_impure(initial), load_perceptual(features, device)
-    with training_on(source, size, out, settings, device, quiet) as run:
+    net, distance = load_impure(initial), load_perceptual(features, job.device)
+    with training_on(job, settings) as run:
         return fine_tune(run, settings, net, distance)

@@ -5,15 +5,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fakes import FakeModels, fake_run, provide
+from torch import Tensor, nn
 
 from elixir.data.columns import Columns
 from elixir.data.open import TRAIN, open_source
+from elixir.engine.cost import gflop_per_image
 from elixir.engine.local import execute
+from elixir.engine.models import Models
 from elixir.engine.run import Run
 from elixir.engine.stage import MapStage
 from elixir.errors import ElixirError
+from elixir.models.classifier import SmallResNet
+from elixir.purifiers.base import Denoiser
 from elixir.purifiers.classical import Identity
+from elixir.training.classifier import ClassifierTraining
 
 
 @pytest.fixture
@@ -126,3 +133,38 @@ def test_damaged_columns_are_named(shapes: Path, tmp_path: Path):
     part.write_bytes(part.read_bytes()[:-20])
     with pytest.raises(ElixirError, match=r"000000\.parquet cannot be read: .* add --overwrite without --resume"):
         run["source_usable"]
+
+
+class Brighter(Denoiser):
+    """Two calls of a network."""
+
+    nfe = 2
+
+    def __init__(self) -> None:
+        self.net = nn.Conv2d(3, 3, 1)
+
+    def denoise(self, noisy: Tensor, sigma: float) -> Tensor:
+        return noisy + sigma
+
+
+def test_calls_and_operations_of_the_purifier_are_counted(run: Run):
+    run.purifier = Brighter()
+    run.meter.start("test")
+    x = torch.zeros(5, 3, 8, 16)
+    run.purify(x, 0.1, x)
+    with run.purifying(x[:0], 7):
+        pass
+    assert run.meter.costs["test"].nfe == 5 * 2
+    assert run.meter.costs["test"].gflop == pytest.approx(5 * 2 * 2 * 9 * 8 * 16 / 1e9)
+
+
+def test_operations_of_classifiers_are_counted(run: Run):
+    models = Models(run.folder / "models", ["a", "b"], torch.device("cpu"), run.meter, run.progress)
+    run.meter.start("test")
+    images, labels = run.pixels.read(np.arange(4)), np.array([0, 1, 0, 1])
+    settings = ClassifierTraining(epochs=3, least_steps=0, widths=(4,))
+    models.train("small", lambda rows: images[rows], np.arange(4), labels, settings)
+    models.classify("small", images[:2])
+    one = gflop_per_image(SmallResNet(2, widths=(4,)), (3, 4, 4))
+    assert one > 0
+    assert run.meter.costs["test"].gflop == pytest.approx((3 * 3 * 4 + 2) * one)

@@ -17,7 +17,7 @@ from small_world import images
 from torch import Tensor, nn
 
 from elixir.errors import ElixirError
-from elixir.models import hub
+from elixir.models.weights import model_folder
 from elixir.purifiers import diffusers
 from elixir.purifiers.diffusers import DiffusersPrior, load_ddpm
 from elixir.purifiers.samplers import ddpm_sigmas
@@ -210,4 +210,4 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, error: Ex
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     with pytest.raises(ElixirError, match="neither a folder nor a model"):
-        hub.model_folder("someone/ddpm")
+        model_folder("someone/ddpm")

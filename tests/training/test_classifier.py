@@ -15,6 +15,7 @@ from elixir.errors import ElixirError
 from elixir.models.classifier import KIND, SmallResNet, classify, fused, load_small_classifier, save_classifier
 from elixir.models.weights import read_weights
 from elixir.training.classifier import ClassifierTraining, augment, train_classifier, train_classifier_on
+from elixir.training.frame import TrainingJob
 
 CPU = torch.device("cpu")
 SETTINGS = ClassifierTraining(epochs=4, least_steps=1, batch=16, fitted=2)
@@ -113,7 +114,7 @@ def folder(root: Path) -> Path:
 def test_trained_on_a_folder(tmp_path: Path):
     source, out = open_source(folder(tmp_path / "images")), tmp_path / "out" / "classifier.safetensors"
     out.parent.mkdir()
-    accuracy = train_classifier_on(source, 16, out, replace(SETTINGS, epochs=12, batch=8), CPU, quiet=True)
+    accuracy = train_classifier_on(TrainingJob(source, 16, out, CPU, quiet=True), replace(SETTINGS, epochs=12, batch=8))
     assert accuracy > 0.5
     assert [path.name for path in out.parent.iterdir()] == [out.name]
     tensors, metadata = read_weights(out)
@@ -127,10 +128,9 @@ def test_trained_on_a_folder(tmp_path: Path):
 def test_a_folder_without_images_is_refused(tmp_path: Path):
     (tmp_path / "images" / "a").mkdir(parents=True)
     (tmp_path / "images" / "a" / "0.png").write_bytes(b"no image")
+    job = TrainingJob(open_source(tmp_path / "images"), 16, tmp_path / "out.safetensors", CPU, quiet=True)
     with pytest.raises(ElixirError, match="no readable image"):
-        train_classifier_on(
-            open_source(tmp_path / "images"), 16, tmp_path / "out.safetensors", SETTINGS, CPU, quiet=True
-        )
+        train_classifier_on(job, SETTINGS)
 
 
 def test_saved_and_loaded(tmp_path: Path):

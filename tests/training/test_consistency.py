@@ -35,6 +35,7 @@ from elixir.training.consistency import (
 )
 from elixir.training.crops import TrainingImages
 from elixir.training.denoiser import TrainingRun
+from elixir.training.frame import TrainingJob
 
 CPU = torch.device("cpu")
 PIXELS = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
@@ -223,8 +224,8 @@ def test_one_stage_after_the_other_on_a_folder(files: Path, tmp_path: Path) -> N
     source, features = open_source(files / "images"), files / "features.safetensors"
     distilled, tuned = tmp_path / "distilled.safetensors", tmp_path / "tuned.safetensors"
     prior = files / "prior.safetensors"
-    train_consistency_on(source, 32, distilled, DISTILLATION, CPU, True, prior, features)
-    train_consistency_on(source, 32, tuned, FINE_TUNING, CPU, True, distilled, features)
+    train_consistency_on(TrainingJob(source, 32, distilled, CPU, True), DISTILLATION, prior, features)
+    train_consistency_on(TrainingJob(source, 32, tuned, CPU, True), FINE_TUNING, distilled, features)
     assert {path.name for path in tmp_path.iterdir()} == {distilled.name, tuned.name}
     assert load_denoiser(tuned, CONSISTENCY, epsilon=EPSILON).epsilon == EPSILON
     for path in (distilled, tuned):
@@ -246,4 +247,4 @@ def test_unsuitable_files_and_sizes_are_refused(files: Path, tmp_path: Path) -> 
     ]
     for settings, initial, distance, size, message in refused:
         with pytest.raises(ElixirError, match=message):
-            train_consistency_on(source, size, out, settings, CPU, True, initial, distance)
+            train_consistency_on(TrainingJob(source, size, out, CPU, True), settings, initial, distance)

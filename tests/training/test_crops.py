@@ -14,6 +14,7 @@ from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.training.crops import TrainingImages, sample_crops
 from elixir.training.denoiser import DenoiserTraining, training_on
+from elixir.training.frame import TrainingJob
 
 PIXELS = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 IMAGES = TrainingImages(lambda wanted: PIXELS[wanted], 8, 32)
@@ -48,13 +49,13 @@ def test_images_are_cached_for_the_time_of_the_training(tmp_path: Path) -> None:
     (tmp_path / "images" / "a" / "3.png").write_bytes(b"no image")
     source, out = open_source(tmp_path / "images"), tmp_path / "out.safetensors"
     settings = DenoiserTraining(crop=16)
-    with training_on(source, 32, out, settings, torch.device("cpu"), quiet=True) as run:
+    with training_on(TrainingJob(source, 32, out, torch.device("cpu"), quiet=True), settings) as run:
         assert (run.images.count, run.images.size) == (3, 32)
         assert torch.equal(run.images.read(torch.tensor([2, 0])), PIXELS[[2, 0]])
         assert (tmp_path / "out.safetensors.pixels").exists()
     assert not (tmp_path / "out.safetensors.pixels").exists()
     with (
         pytest.raises(ElixirError, match=r"too small.*at least 32"),
-        training_on(source, 31, out, settings, torch.device("cpu"), quiet=True),
+        training_on(TrainingJob(source, 31, out, torch.device("cpu"), quiet=True), settings),
     ):
         pass

@@ -1,18 +1,31 @@
-"""The frame of a training: learning rates, averages, clipped gradients, and what tells one training from another."""
+"""The frame of a training, and that of the prior: resumable, decided by the seed, and it learns."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from elixir.training.classifier import ClassifierTraining
-from elixir.training.denoiser import DenoiserTraining, average_decay, log_uniform, noised
+from elixir.training.crops import TrainingImages
+from elixir.training.denoiser import (
+    DenoiserTraining,
+    PriorTraining,
+    TrainingRun,
+    average_decay,
+    log_uniform,
+    noised,
+    train_prior,
+)
 from elixir.training.frame import fingerprint, optimizer_step
 
 CPU = torch.device("cpu")
+IMAGES = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+SETTINGS = PriorTraining(steps=4, batch=4, crop=16, warmup=1)
 
 
 def test_the_rate_of_a_denoiser_rises_stays_and_falls() -> None:
@@ -56,3 +69,32 @@ def test_a_training_is_told_by_settings_weights_and_data() -> None:
     assert known == fingerprint(net, DenoiserTraining(), b"data")
     others = {fingerprint(net, replace(settings, ema=0.9), b"data"), fingerprint(other, settings, b"data")}
     assert len({known, *others, fingerprint(net, settings, b"date")}) == 4
+
+
+def train(out: Path, settings: PriorTraining = SETTINGS, **options) -> dict[str, torch.Tensor]:
+    images = TrainingImages(lambda wanted: IMAGES[wanted], 8, 32)
+    train_prior(TrainingRun(images, out, checkpoint_every=2, **options), settings)
+    return load_file(out)
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_of_a_prior_ends_with_the_same_weights(tmp_path: Path):
+    def stop(step: int, loss: float) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "a.safetensors", on_step=stop)
+    steps: list[int] = []
+    resumed = train(tmp_path / "a.safetensors", on_step=lambda step, loss: steps.append(step))
+    assert steps == [3, 4]
+    through = train(tmp_path / "b.safetensors")
+    assert all(torch.equal(resumed[name], through[name]) for name in through)
+
+
+@pytest.mark.slow
+def test_the_loss_of_a_prior_falls(tmp_path: Path):
+    losses: list[float] = []
+    settings = PriorTraining(steps=30, batch=8, crop=16, warmup=5)
+    train(tmp_path / "prior.safetensors", settings, on_step=lambda step, loss: losses.append(loss))
+    assert sum(losses[-5:]) < sum(losses[:5])

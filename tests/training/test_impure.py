@@ -24,6 +24,7 @@ from elixir.models.impure import KIND, MASKED, Architecture, Attenuation, Impure
 from elixir.models.weights import read_weights, sha256_of
 from elixir.training.crops import TrainingImages
 from elixir.training.denoiser import OnStep, TrainingRun
+from elixir.training.frame import TrainingJob
 from elixir.training.impure import (
     FineTuning,
     ImpureTraining,
@@ -166,8 +167,8 @@ def test_one_stage_after_the_other_on_a_folder(tmp_path: Path) -> None:
     save_classifier(SmallResNet(2, widths=(8, 8)), features, ["a", "b"])
     source = open_source(tmp_path / "images")
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    train_impure_on(source, 32, first, PRETRAINING, CPU, True)
-    train_impure_on(source, 32, second, FINE_TUNING, CPU, True, first, features)
+    train_impure_on(TrainingJob(source, 32, first, CPU, True), PRETRAINING)
+    train_impure_on(TrainingJob(source, 32, second, CPU, True), FINE_TUNING, first, features)
     assert not torch.equal(load_impure(first).token, load_impure(second).token)
     record = json.loads(read_weights(second)[1][KIND])
     assert record["features_sha256"] == sha256_of(features)
@@ -179,4 +180,4 @@ def test_one_stage_after_the_other_on_a_folder(tmp_path: Path) -> None:
     ]
     for settings, initial, judge, message in refused:
         with pytest.raises(ElixirError, match=message):
-            train_impure_on(source, 32, second, settings, CPU, True, initial, judge)
+            train_impure_on(TrainingJob(source, 32, second, CPU, True), settings, initial, judge)

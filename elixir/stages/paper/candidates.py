@@ -75,14 +75,13 @@ class CandidatesStage(MapStage):
         """
         sigmas = ddpm_sigmas(self.steps, self.of)
         ids, shape = run.ids(indices), tuple(raw.shape[1:])
-        nfe = len(indices) * self.steps * run.purifier.nfe
         x = raw.float() / 255
         for turn in range(self.rounds):
 
             def draw(step: int, turn: int = turn) -> Tensor:
                 return noise(run.seed, ids, ("candidates", turn, step), shape)
 
-            with run.meter.network(nfe):
+            with run.purifying(x, self.steps):
                 states = ddpm_reverse(run.purifier.denoise, x, draw, sigmas, self.keep)
             x = states[-1]
             yield from ((state * 255).round().to(torch.uint8) for state in states)

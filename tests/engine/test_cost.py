@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from elixir.engine.cost import gflop_per_image
 from elixir.models.classifier import SmallResNet
 from elixir.models.denoiser import DenoiserNet
-from elixir.models.flops import gflop_per_image
 from elixir.models.impure import Block
 from elixir.models.torchscript import ScriptWithFeatures
 
@@ -57,3 +57,23 @@ def test_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     first = gflop_per_image(net, (1, 4, 4))
     monkeypatch.setattr(net, "forward", None)
     assert gflop_per_image(net, (1, 4, 4)) == first
+
+
+def test_what_cannot_be_counted_costs_nothing() -> None:
+    net = nn.Conv2d(1, 1, 1)
+    assert gflop_per_image(net, (3, 4, 4)) == gflop_per_image(None, (3, 4, 4)) == 0
+
+
+def test_counting_leaves_random_state_and_modes_alone() -> None:
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.frozen, self.free = nn.BatchNorm2d(3).eval(), nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.free(self.frozen(x + torch.randn_like(x)))
+
+    net, state = Noisy(), torch.get_rng_state()
+    assert gflop_per_image(net, (3, 4, 4)) == 2 * 9 * 16 / 1e9
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (net.training, net.frozen.training, net.free.training) == (True, False, True)
