@@ -5,16 +5,15 @@ Nguyen & Tran, Input-aware dynamic backdoor attack, 2020, arXiv:2010.08138.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from elixir.attacks.base import Ids, Images
 from elixir.attacks.trained import (
     Painter,
     TrainedAttack,
@@ -96,11 +95,11 @@ class InputAware(TrainedAttack):
         chosen = generator(self.seed, "bank").choice(len(data.labels), min(BANK, len(data.labels)), replace=False)
         return {**tensors(artist), "bank": data.read(np.sort(chosen)).contiguous()}
 
-    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def triggered(self, images: Images, ids: Ids) -> Images:
         artist, _ = self._restored()
         return self.added(images, ids, lambda x, _: artist(x, x))
 
-    def covered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def covered(self, images: Images, ids: Ids) -> Images:
         """The images, each with the trigger of a training image that its id decides."""
         artist, bank = self._restored()
 
@@ -124,14 +123,7 @@ class Artist(nn.Module):
         self.masker, self.painter = Painter(3, 1), Painter(3, 3)
 
     def mask(self, sources: Tensor) -> Tensor:
-        """How much of each pixel is painted over, in (0,1).
-
-        Args:
-            sources: float (n, 3, h, w) in [0,1].
-
-        Returns:
-            (n, 1, h, w).
-        """
+        """How much of each pixel of images (n, 3, h, w) in [0,1] is painted over, (n, 1, h, w) in (0,1)."""
         return (SHARPNESS * self.masker(4 * (sources - 0.5))).sigmoid()
 
     def pattern(self, sources: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Poison a dataset on disk, and write down beside it what was done."""
+"""Draw samples of a dataset, poison them in a copy of it on disk, and write down beside it what was done."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elixir.attacks.plan import Plan, RateOf, Select
 from elixir.data.folder import FolderSource
 from elixir.data.image import decode, encode
 from elixir.data.io import RUN_FOLDER, occupied, real_path, refuse_bytes, refuse_mount, replacing, writing
@@ -27,37 +27,112 @@ from elixir.errors import ElixirError, UnreadableSample
 from elixir.models.weights import write_weights
 from elixir.progress import Progress
 from elixir.randomness import generator
+from elixir.settings import Range, checked
 
 if TYPE_CHECKING:
     from elixir.attacks.base import Attack
 
+Select = Literal["any", "non_target", "target"]
+Usable = Callable[[int], bool]
+RateOf = Literal["dataset", "class"]
 SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("output", pa.string()),
-        ("truth", pa.string()),
-        ("class", pa.string()),
-        ("new_class", pa.string()),
-        ("attack", pa.string()),
-        ("seed", pa.int64()),
-        ("earlier", pa.bool_()),
-    ]
+    {
+        "id": pa.string(),
+        "output": pa.string(),
+        "truth": pa.string(),
+        "class": pa.string(),
+        "new_class": pa.string(),
+        "attack": pa.string(),
+        "seed": pa.int64(),
+        "earlier": pa.bool_(),
+    }
 )
+EARLIER = ("truth", "class", "attack", "seed")
+"""Columns of an earlier attack's truth that the truth of the next one takes over."""
 NUMBERED = re.compile(r"([^\\]*?)([0-9]{1,9})", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How many samples are poisoned, and out of which.
+
+    Args:
+        rate: share of poisoned samples.
+        rate_of: what the rate is a share of: all labelled samples, or those of the target class.
+        select: which samples may be poisoned, by their label.
+        seed: of the draw.
+
+    Raises:
+        ElixirError: a value is out of range.
+    """
+
+    name: ClassVar[str] = "plan"
+
+    rate: Annotated[float, Range(least=0, most=1)] = 0.1
+    rate_of: RateOf = "dataset"
+    select: Select = "non_target"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key, value in self.settings().items():
+            checked(Plan, key, value, "poisoning")
+
+    def settings(self) -> dict[str, object]:
+        """All parameters by name, for the record."""
+        return asdict(self)
+
+    def draw(self, labels: np.ndarray, target: int | None, usable: Usable = lambda _: True) -> np.ndarray:
+        """The indices to poison, int64, ascending, drawn once for the whole set.
+
+        Args:
+            labels: int64 (n,), -1 for samples without a label, which are never drawn.
+            target: the target class; None for an all-to-all attack.
+            usable: samples for which it is false are passed over, and others drawn in their place.
+
+        Raises:
+            ElixirError: the rate comes to less than one sample, or to more than there are.
+        """
+        allowed = {"any": labels >= 0, "non_target": (labels >= 0) & (labels != target), "target": labels == target}
+        candidates = np.flatnonzero(allowed[self.select])
+        base = int(np.sum(labels >= 0 if self.rate_of == "dataset" else labels == target))
+        count = round(self.rate * base)
+        what = f"a rate of {self.rate:g} of the {self.rate_of}'s {base} samples"
+        if self.rate > 0 and count == 0:
+            raise ElixirError(f"{what} is less than one sample; raise the rate")
+        chosen = _first_usable(np.random.default_rng(self.seed).permutation(candidates), count, usable)
+        if len(chosen) < count:
+            raise ElixirError(f"{what} is {count}, but select={self.select} leaves only {len(chosen)}; lower the rate")
+        return chosen
+
+    def draw_covers(self, labels: np.ndarray, poisoned: np.ndarray, ratio: float, usable: Usable) -> np.ndarray:
+        """The indices of the cover samples, ascending: `ratio` labelled samples for each that `draw` has returned.
+
+        Raises:
+            ElixirError: there are too few samples left.
+        """
+        count = round(ratio * len(poisoned))
+        rest = np.setdiff1d(np.flatnonzero(labels >= 0), poisoned)
+        chosen = _first_usable(np.random.default_rng((self.seed, 1)).permutation(rest), count, usable)
+        if len(chosen) < count:
+            raise ElixirError(
+                f"{len(poisoned)} poisoned samples take {count} cover samples, and only {len(chosen)} are left; "
+                "lower the rate"
+            )
+        return chosen
+
+
+def _first_usable(order: np.ndarray, count: int, usable: Usable) -> np.ndarray:
+    """As many of the indices as there are to be, ascending; they are tried in ascending batches, for quick reading."""
+    tried: set[int] = set()
+    while fresh := sorted(set(order[:count].tolist()) - tried):
+        tried.update(fresh)
+        order = order[~np.isin(order, [index for index in fresh if not usable(index)])]
+    return np.sort(order[:count])
 
 
 @dataclass(frozen=True)
 class Poisoned:
-    """What `poison_dataset` wrote.
-
-    Attributes:
-        out: the poisoned dataset.
-        truth: the parquet file beside it with a row for every sample of the input.
-        samples: number of samples in the input.
-        poisoned: number of poisoned ones.
-        covers: number of cover samples.
-        attack: as it was fitted to the dataset.
-    """
+    """What `poison_dataset` wrote: the dataset, the truth beside it, sample counts, the attack as it was fitted."""
 
     out: Path
     truth: Path
@@ -95,17 +170,13 @@ def poison_dataset(
     its metadata is about the second.
 
     Args:
-        attack: which trigger.
-        source: what to poison.
         out: folder that does not exist yet, or is empty; a dataset of the source's kind is written there.
         target: name of the class that the trigger stands for, or its number; None for all-to-all, where it moves every
             class to the next one.
-        rate: share of poisoned samples, 0 to 1.
         rate_of: see `Plan`; the dataset, or for clean-label attacks the target class.
         select: see `Plan`; by default images of other classes, for clean-label attacks those of the target class, and
             for all-to-all any.
         seed: of the choice of samples and their new names; the trigger has its own, `attack.seed`.
-        quiet: no progress.
 
     Raises:
         ElixirError: no such class, impossible rate, `out` holds something or is inside the input, or a write failed.
@@ -118,12 +189,8 @@ def poison_dataset(
     if label is None and select not in (None, "any"):
         raise ElixirError(f"all-to-all poisons images of every class: it needs select=any, not {select}")
     usual = "any" if label is None else "target" if attack.clean_label else "non_target"
-    plan = Plan(
-        rate=rate,
-        rate_of=rate_of or ("class" if attack.clean_label else "dataset"),
-        select=select or usual,
-        seed=seed,
-    )
+    rate_of = rate_of or ("class" if attack.clean_label else "dataset")
+    plan = Plan(rate=rate, rate_of=rate_of, select=select or usual, seed=seed)
     if attack.clean_label and plan.select != "target":
         raise ElixirError(f"{attack.name} is a clean-label attack: it needs select=target, not {plan.select}")
     out = real_path(out)
@@ -181,14 +248,13 @@ def _earlier(source: Source) -> dict[str, dict[str, Any]]:
     if not root.name or not path.exists():
         return {}
     try:
-        rows = pq.read_table(path, columns=["output", "truth", "class", "attack", "seed"]).to_pylist()
+        rows = pq.read_table(path, columns=["output", *EARLIER]).to_pylist()
     except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise ElixirError(f"{path} is no truth of an earlier attack: {error}; move it away") from error
     known = {sample.id for sample in source.samples}
     if any(row["output"] and row["output"] not in known for row in rows):
         raise ElixirError(f"{path} is about another dataset than {root}; move it away")
-    kept = ("truth", "class", "attack", "seed")
-    return {row["output"]: {key: row[key] for key in kept} for row in rows if row["truth"] != "clean"}
+    return {row["output"]: {key: row[key] for key in EARLIER} for row in rows if row["truth"] != "clean"}
 
 
 def _refuse_to_overwrite(source: Source, out: Path, *beside: Path) -> None:
@@ -205,11 +271,10 @@ def _refuse_to_overwrite(source: Source, out: Path, *beside: Path) -> None:
 
 
 def _readable(read: Callable[[], object]) -> bool:
-    try:
+    with suppress(UnreadableSample):
         read()
-    except UnreadableSample:
-        return False
-    return True
+        return True
+    return False
 
 
 def _decided(source: Source, index: int, attack: Attack, label: int, what: str) -> Decision:
@@ -273,15 +338,10 @@ def _remove(folder: Path) -> None:
 
 
 def renamed(source: FolderSource, moved: Mapping[int, int], seed: int) -> FolderSource:
-    """The same source, where samples that move are called like those of their new class and like none of them.
+    """The same source, where samples that move (index -> new label) are called like those of their new class.
 
     A name is that of a random sample of the class with another number at its end. A sample keeps its own name where
     none of the class ends with a number. The extension is not disguised: it stays what the file is.
-
-    Args:
-        source: a folder.
-        moved: new label of every sample that changes its class.
-        seed: of the names.
     """
     view = copy.copy(source)
     view.samples = list(source.samples)

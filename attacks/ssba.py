@@ -5,17 +5,15 @@ Li et al., Invisible backdoor attack with sample-specific triggers, 2021, arXiv:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elixir.attacks.base import Levels
+from elixir.attacks.base import Ids, Images, Levels
 from elixir.attacks.trained import Painter, TrainedAttack, TrainingData, coloured_as, restored, shifted, tensors
 from elixir.models.classifier import Residual, conv
 from elixir.progress import Progress
@@ -72,7 +70,7 @@ class SSBA(TrainedAttack):
         self.train(both, loss, data, progress, "codec", batch=32)
         return encoder, decoder
 
-    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def triggered(self, images: Images, ids: Ids) -> Images:
         encoder = restored(self._encoder, self.learned())
         return self.added(images, ids, lambda x, _: encoder(x, self.secret()[None]))
 
@@ -85,12 +83,9 @@ class SSBA(TrainedAttack):
 
 
 class Encoder(nn.Module):
-    """Makes what hides a string in an image: the string is spread over planes, which the network sees with the image.
+    """Makes a residual, from -bound to bound, that hides a string of bits in images of one size.
 
-    Args:
-        bits: length of the string.
-        size: height and width of the images.
-        bound: largest value of the residual.
+    The string is spread over planes, which the network sees with the image.
     """
 
     def __init__(self, bits: int, size: int, bound: float) -> None:
@@ -102,12 +97,7 @@ class Encoder(nn.Module):
         self.painter = Painter(3 + PLANES, 3)
 
     def forward(self, images: Tensor, strings: Tensor) -> Tensor:
-        """The residual, from -bound to bound.
-
-        Args:
-            images: float (n, 3, size, size) in [0,1].
-            strings: float (n, bits) of zeros and ones.
-        """
+        """The residual of images (n, 3, size, size) in [0,1] for strings (n, bits) of zeros and ones."""
         planes = F.interpolate(self.spread(2 * strings - 1).float(), images.shape[-2:])
         return coloured_as(images, self.bound * self.painter(torch.cat([4 * (images - 0.5), planes], 1)).tanh())
 
