@@ -29,10 +29,8 @@ def draw_gallery(path: Path, src: str | None, target: str, quiet: bool) -> None:
     """Write a PNG with a row for each attack: original, poisoned, and their difference four times as strong.
 
     Args:
-        path: of the picture.
         src: where the images come from; the shipped traffic signs by default.
         target: class that the attacks are fitted to; clean-label attacks are shown on its images.
-        quiet: no progress.
 
     Raises:
         ElixirError: there is no such class, or an attack has no readable image to be shown on.

@@ -21,14 +21,11 @@ from elixir.registry import find
 
 @dataclass(frozen=True)
 class Recovery:
-    """Shares over the training samples, in [0,1]; cover samples count as neither poisoned nor clean.
+    """Numbers of samples and shares of them, in [0,1]; cover samples count as neither poisoned nor clean.
 
     Nor do clean samples without a score, which could not be read or have no label.
 
     Attributes:
-        poisoned: number of poisoned samples.
-        clean: number of clean ones.
-        covers: number of cover samples.
         tpr: true positive rate, the share of poisoned samples that were changed or set aside.
         fpr: false positive rate, the share of clean samples that were changed or set aside.
         relabelled: share of poisoned samples with another label and a new image in the output.
@@ -53,30 +50,17 @@ class Recovery:
 
 
 def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
-    """Compare a manifest with the truth beside the poisoned dataset.
-
-    Args:
-        manifest: `Result.table`.
-        truth: with columns `output` (id in the poisoned dataset), `truth` and `class` (true label).
+    """Compare a manifest (`Result.table`) with the truth beside the poisoned dataset.
 
     Raises:
         ElixirError: the truth belongs to another dataset.
     """
-    known = {
-        output: (what, name)
-        for output, what, name in zip(
-            *(truth.column(key).to_pylist() for key in ("output", "truth", "class")), strict=True
-        )
-    }
-    ids, actions, new_classes = (manifest.column(key).to_pylist() for key in ("id", "action", "new_class"))
+    known = {row["output"]: row for row in truth.select(["output", "truth", "class"]).to_pylist()}
+    ids, actions, new_classes = (_column(manifest, key) for key in ("id", "action", "new_class"))
     if not set(ids) <= known.keys():
         raise ElixirError("the truth belongs to another dataset: some samples of the manifest are not in it")
-    what = np.array([known[id][0] for id in ids], object)
-    changed = np.array([action != "kept" for action in actions])
-    relabelled = np.array([action == "relabelled" for action in actions])
-    purified = np.array([action == "purified" for action in actions])
-    right = np.array([new == known[id][1] for id, new in zip(ids, new_classes, strict=True)])
-    gone = np.array([not new for new in new_classes])
+    what, classes = (np.array([known[id][key] for id in ids], object) for key in ("truth", "class"))
+    changed, relabelled, purified = actions != "kept", actions == "relabelled", actions == "purified"
     poisoned, clean, covers = (what == kind for kind in ("poisoned", "clean", "cover"))
     score = manifest.column("poison_score").to_numpy()
     clean &= ~np.isnan(score)
@@ -94,11 +78,15 @@ def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
         fpr=share(changed, clean),
         relabelled=share(relabelled, poisoned),
         replaced=share(relabelled | purified, poisoned),
-        relabel_accuracy=share(right, poisoned),
-        removed=share(gone, poisoned),
+        relabel_accuracy=share(new_classes == classes, poisoned),
+        removed=share(new_classes == "", poisoned),
         covers_changed=share(changed, covers),
         auc=float(roc_auc_score(poisoned[judged], score[judged])) if both else None,
     )
+
+
+def _column(table: pa.Table, key: str) -> np.ndarray:
+    return np.array(table.column(key).to_pylist(), object)
 
 
 def read_truth(path: Path) -> pa.Table:

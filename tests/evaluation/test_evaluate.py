@@ -28,8 +28,7 @@ from elixir.evaluation import outcome, trial
 from elixir.evaluation.defences import Case, Cleaned, defend, described, spectral_signatures
 from elixir.evaluation.outcome import train_and_attack
 from elixir.evaluation.poisoning import Poisoning, pipelines, poisonings
-from elixir.evaluation.report import MARKS, markdown, overview, write_page
-from elixir.evaluation.results import Share, defence_effectiveness, read_rows
+from elixir.evaluation.results import MARKS, Share, defence_effectiveness, markdown, overview, read_rows, write_page
 from elixir.evaluation.trial import Experiment
 from elixir.measurement.machine import machine
 from elixir.measurement.tables_and_charts import insert
