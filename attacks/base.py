@@ -42,6 +42,8 @@ class Attack(ABC):
     """Whether it poisons images of the target class, whose label is right, and changes no label."""
     needs_target: ClassVar[bool] = False
     """Whether what it makes depends on the target class."""
+    cover_ratio: ClassVar[float] = 0.0
+    """Cover samples (trigger-like, with their true label) for each poisoned one; a parameter where there are any."""
 
     seed: Annotated[int, Range(least=0)] = 0
     truncate: bool = False
@@ -63,8 +65,7 @@ class Attack(ABC):
     def configure(cls, settings: Mapping[str, Any]) -> Self:
         """The attack with these parameters, the others at their defaults.
 
-        Raises:
-            ElixirError: there is no such parameter, or its value is out of range.
+        Raises: ElixirError: there is no such parameter, or its value is out of range.
         """
         for key, value in settings.items():
             checked(cls, key, value, "attack")
@@ -84,11 +85,6 @@ class Attack(ABC):
         learned = replace(self)
         learned.weights.update(weights)
         return learned
-
-    @property
-    def covers(self) -> float:
-        """Cover samples (trigger-like, with their true label) for each poisoned one."""
-        return 0.0
 
     def fit(self, source: Source, target: int, progress: Progress) -> Self:
         """The attack with what it first has to learn from the dataset that is going to be poisoned, if anything.

@@ -1,7 +1,4 @@
-"""Input-aware: a pattern and a place of its own for every image.
-
-Nguyen & Tran, Input-aware dynamic backdoor attack, 2020, arXiv:2010.08138.
-"""
+"""Input-aware: a pattern and a place for every image (Nguyen & Tran, Input-aware, 2020, arXiv:2010.08138)."""
 
 from __future__ import annotations
 
@@ -24,7 +21,6 @@ from elixir.attacks.trained import (
     surrogate,
     tensors,
 )
-from elixir.progress import Progress
 from elixir.randomness import generator
 from elixir.settings import Range, Share
 
@@ -63,12 +59,7 @@ class InputAware(TrainedAttack):
     lambda_norm: Weight = 100
     cover_ratio: Weight = 1.0
 
-    @property
-    def covers(self) -> float:
-        return self.cover_ratio
-
-    def learn(self, data: TrainingData, progress: Progress) -> dict[str, Tensor]:
-        """Train the mask's network, then the pattern's together with a classifier."""
+    def learn(self, data: TrainingData) -> dict[str, Tensor]:
         torch.manual_seed(self.seed)
         artist = Artist()
         classifier = surrogate(data.classes)
@@ -88,10 +79,10 @@ class InputAware(TrainedAttack):
             wanted = torch.cat([torch.full_like(labels[one], data.target), labels])
             return F.cross_entropy(logits, wanted) + self.lambda_div * sameness(images[: 2 * count], patterns)
 
-        self.train(artist.masker, mask_loss, data, progress, "mask", steps=-(-self.training_steps // MASK_STEPS))
+        self.train(artist.masker, mask_loss, data, "mask", steps=-(-self.training_steps // MASK_STEPS))
         artist.masker.requires_grad_(False)
         both = nn.ModuleList([artist.painter, classifier])
-        self.train(both, pattern_loss, data, progress, "pattern")
+        self.train(both, pattern_loss, data, "pattern")
         chosen = generator(self.seed, "bank").choice(len(data.labels), min(BANK, len(data.labels)), replace=False)
         return {**tensors(artist), "bank": data.read(np.sort(chosen)).contiguous()}
 

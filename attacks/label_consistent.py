@@ -1,7 +1,4 @@
-"""Label-Consistent: images made hard to learn, and a motif in the corners.
-
-Turner et al., Label-consistent backdoor attacks, 2019, arXiv:1912.02771.
-"""
+"""Label-Consistent: images hard to learn, a motif in the corners (Turner et al., 2019, arXiv:1912.02771)."""
 
 from __future__ import annotations
 
@@ -16,7 +13,6 @@ from torch.nn import functional as F
 from elixir.attacks.base import Ids, Images, Levels
 from elixir.attacks.trained import TrainedAttack, TrainingData, coloured_as, restored, shifted, surrogate, tensors
 from elixir.models.classifier import SmallResNet, fused
-from elixir.progress import Progress
 from elixir.settings import Range, Steps
 
 LEFT = np.array([[1, -1, -1], [-1, 1, -1], [1, -1, 1]])
@@ -49,15 +45,14 @@ class LabelConsistent(TrainedAttack):
     iterations: Steps = 100
     amplitude: Annotated[float, Range(above=0, most=1)] = 1.0
 
-    def learn(self, data: TrainingData, progress: Progress) -> dict[str, Tensor]:
-        """Train the classifier that the perturbation is against."""
+    def learn(self, data: TrainingData) -> dict[str, Tensor]:
         torch.manual_seed(self.seed)
         net = surrogate(data.classes)
 
         def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
             return F.cross_entropy(net(shifted(images, rng))[0], labels)
 
-        self.train(net, loss, data, progress, "surrogate")
+        self.train(net, loss, data, "surrogate")
         return {**tensors(fused(net)), "target": torch.tensor(data.target)}
 
     def poisoned(self, images: Images, ids: Ids) -> Images:

@@ -35,18 +35,8 @@ if TYPE_CHECKING:
 Select = Literal["any", "non_target", "target"]
 Usable = Callable[[int], bool]
 RateOf = Literal["dataset", "class"]
-SCHEMA = pa.schema(
-    {
-        "id": pa.string(),
-        "output": pa.string(),
-        "truth": pa.string(),
-        "class": pa.string(),
-        "new_class": pa.string(),
-        "attack": pa.string(),
-        "seed": pa.int64(),
-        "earlier": pa.bool_(),
-    }
-)
+NAMES = ("id", "output", "truth", "class", "new_class", "attack")
+SCHEMA = pa.schema([*((name, pa.string()) for name in NAMES), ("seed", pa.int64()), ("earlier", pa.bool_())])
 EARLIER = ("truth", "class", "attack", "seed")
 """Columns of an earlier attack's truth that the truth of the next one takes over."""
 NUMBERED = re.compile(r"([^\\]*?)([0-9]{1,9})", re.DOTALL)
@@ -62,8 +52,7 @@ class Plan:
         select: which samples may be poisoned, by their label.
         seed: of the draw.
 
-    Raises:
-        ElixirError: a value is out of range.
+    Raises: ElixirError: a value is out of range.
     """
 
     name: ClassVar[str] = "plan"
@@ -89,8 +78,7 @@ class Plan:
             target: the target class; None for an all-to-all attack.
             usable: samples for which it is false are passed over, and others drawn in their place.
 
-        Raises:
-            ElixirError: the rate comes to less than one sample, or to more than there are.
+        Raises: ElixirError: the rate comes to less than one sample, or to more than there are.
         """
         allowed = {"any": labels >= 0, "non_target": (labels >= 0) & (labels != target), "target": labels == target}
         candidates = np.flatnonzero(allowed[self.select])
@@ -107,8 +95,7 @@ class Plan:
     def draw_covers(self, labels: np.ndarray, poisoned: np.ndarray, ratio: float, usable: Usable) -> np.ndarray:
         """The indices of the cover samples, ascending: `ratio` labelled samples for each that `draw` has returned.
 
-        Raises:
-            ElixirError: there are too few samples left.
+        Raises: ElixirError: there are too few samples left.
         """
         count = round(ratio * len(poisoned))
         rest = np.setdiff1d(np.flatnonzero(labels >= 0), poisoned)
@@ -178,21 +165,10 @@ def poison_dataset(
             for all-to-all any.
         seed: of the choice of samples and their new names; the trigger has its own, `attack.seed`.
 
-    Raises:
-        ElixirError: no such class, impossible rate, `out` holds something or is inside the input, or a write failed.
+    Raises: ElixirError: no such class, impossible rate, `out` is in use or inside the input, or a write failed.
     """
     label = None if target is None else find_class(source, target)
-    if label is None and (attack.one_target or rate_of == "class"):
-        raise ElixirError(
-            f"{attack.name} needs one target class here; all-to-all is for attacks without a target that change labels"
-        )
-    if label is None and select not in (None, "any"):
-        raise ElixirError(f"all-to-all poisons images of every class: it needs select=any, not {select}")
-    usual = "any" if label is None else "target" if attack.clean_label else "non_target"
-    rate_of = rate_of or ("class" if attack.clean_label else "dataset")
-    plan = Plan(rate=rate, rate_of=rate_of, select=select or usual, seed=seed)
-    if attack.clean_label and plan.select != "target":
-        raise ElixirError(f"{attack.name} is a clean-label attack: it needs select=target, not {plan.select}")
+    plan = _plan(attack, label is None, rate, rate_of, select, seed)
     out = real_path(out)
     truth, learned = (out.with_name(f"{out.name}.{what}") for what in ("truth.parquet", "attack.safetensors"))
     _refuse_to_overwrite(source, out, truth, learned)
@@ -206,7 +182,7 @@ def poison_dataset(
     poisoned = plan.draw(labels, label, usable)
     new_labels = labels.copy()
     new_labels[poisoned] = (labels[poisoned] + 1) % len(source.classes) if label is None else label
-    covers = plan.draw_covers(labels, poisoned, attack.covers, usable)
+    covers = plan.draw_covers(labels, poisoned, attack.cover_ratio, usable)
     progress = Progress(quiet)
     attack = attack.fit(source, -1 if label is None else label, progress)
     what = np.full(len(labels), "clean", object)
@@ -214,22 +190,37 @@ def poison_dataset(
     moved = {index: int(new_labels[index]) for index in np.flatnonzero(new_labels != labels).tolist()}
     named = renamed(source, moved, seed) if isinstance(source, FolderSource) else source
     partial = out.with_name(f".{out.name}.partial")
-    outputs: list[str] = []
+    names = [*source.classes, ""]  # label -1 has no name
+    rows: list[dict[str, Any]] = []
     try:
         _remove(partial)
         sink = open_sink(source.kind, partial, named)
         with progress.task("poisoning", len(labels)) as advance:
-            for index in range(len(labels)):
-                decision = _decided(source, index, attack, int(new_labels[index]), what[index])
-                outputs.append(sink.write(index, decision))
+            for index, sample in enumerate(source.samples):
+                new_label = int(new_labels[index])
+                output = sink.write(index, _decided(source, index, attack, new_label, what[index]))
                 if what[index] != "clean" and isinstance(source, FolderSource):  # a younger file would stand out
-                    shutil.copystat(source.path(index), partial / unescape(outputs[-1]))
+                    shutil.copystat(source.path(index), partial / unescape(output))
+                row = {"id": sample.id, "output": output, "new_class": names[new_label]}
+                latest = {"truth": what[index], "class": names[sample.label], "attack": attack.name, "seed": seed}
+                rows.append({**row, "earlier": sample.id in earlier, **earlier.get(sample.id, latest)})
                 advance(1)
         sink.close()
         _remove(partial / RUN_FOLDER)  # the originals of the poisoned samples
         if attack.weights:
             write_weights(learned, attack.weights)
-        _write_truth(truth, learned, source, attack, plan, label, what, new_labels, outputs, earlier)
+        record = {
+            "attack": attack.name,
+            "settings": attack.settings(),
+            "weights": learned.name if attack.weights else None,
+            "plan": plan.settings(),
+            "target": None if label is None else source.classes[label],
+            "classes": source.classes,
+            "samples": len(rows),
+            "poisoned": len(poisoned),
+            "covers": len(covers),
+        }
+        _write_truth(truth, record, rows)
         with writing(out):
             partial.replace(out)
     except BaseException:
@@ -239,6 +230,23 @@ def poison_dataset(
     finally:
         _remove(partial)
     return Poisoned(out, truth, len(labels), len(poisoned), len(covers), attack)
+
+
+def _plan(
+    attack: Attack, all_to_all: bool, rate: float, rate_of: RateOf | None, select: Select | None, seed: int
+) -> Plan:
+    if all_to_all and (attack.one_target or rate_of == "class"):
+        raise ElixirError(
+            f"{attack.name} needs one target class here; all-to-all is for attacks without a target that change labels"
+        )
+    if all_to_all and select not in (None, "any"):
+        raise ElixirError(f"all-to-all poisons images of every class: it needs select=any, not {select}")
+    usual = "any" if all_to_all else "target" if attack.clean_label else "non_target"
+    rate_of = rate_of or ("class" if attack.clean_label else "dataset")
+    plan = Plan(rate=rate, rate_of=rate_of, select=select or usual, seed=seed)
+    if attack.clean_label and plan.select != "target":
+        raise ElixirError(f"{attack.name} is a clean-label attack: it needs select=target, not {plan.select}")
+    return plan
 
 
 def _earlier(source: Source) -> dict[str, dict[str, Any]]:
@@ -288,44 +296,7 @@ def _decided(source: Source, index: int, attack: Attack, label: int, what: str) 
     return Decision("purified" if label == sample.label else "relabelled", label, encode(picture, changed))
 
 
-def _write_truth(
-    path: Path,
-    learned: Path,
-    source: Source,
-    attack: Attack,
-    plan: Plan,
-    target: int | None,
-    what: np.ndarray,
-    new_labels: np.ndarray,
-    outputs: list[str],
-    earlier: dict[str, dict[str, Any]],
-) -> None:
-    names = [*source.classes, ""]  # label -1 has no name
-    record = {
-        "attack": attack.name,
-        "settings": attack.settings(),
-        "weights": learned.name if attack.weights else None,
-        "plan": plan.settings(),
-        "target": None if target is None else source.classes[target],
-        "classes": source.classes,
-        "samples": len(outputs),
-        "poisoned": int(np.sum(what == "poisoned")),
-        "covers": int(np.sum(what == "cover")),
-    }
-    rows = [
-        {
-            "id": sample.id,
-            "output": output,
-            "truth": what[index],
-            "class": names[sample.label],
-            "new_class": names[new_labels[index]],
-            "attack": attack.name,
-            "seed": plan.seed,
-            "earlier": sample.id in earlier,
-            **earlier.get(sample.id, {}),
-        }
-        for index, (sample, output) in enumerate(zip(source.samples, outputs, strict=True))
-    ]
+def _write_truth(path: Path, record: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     schema = SCHEMA.with_metadata({"elixir": json.dumps(record)})
     with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
         pq.write_table(pa.Table.from_pylist(rows, schema), partial)

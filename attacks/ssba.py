@@ -1,7 +1,4 @@
-"""SSBA: a bit string hidden in the image.
-
-Li et al., Invisible backdoor attack with sample-specific triggers, 2021, arXiv:2012.03816.
-"""
+"""SSBA: a bit string hidden in the image (Li et al., Invisible backdoor attack, 2021, arXiv:2012.03816)."""
 
 from __future__ import annotations
 
@@ -16,7 +13,6 @@ from torch.nn import functional as F
 from elixir.attacks.base import Ids, Images, Levels
 from elixir.attacks.trained import Painter, TrainedAttack, TrainingData, coloured_as, restored, shifted, tensors
 from elixir.models.classifier import Residual, conv
-from elixir.progress import Progress
 from elixir.randomness import generator
 from elixir.settings import Range
 
@@ -47,11 +43,10 @@ class SSBA(TrainedAttack):
     bits: Annotated[int, Range(least=1, most=256)] = 20
     bound: Levels = 16
 
-    def learn(self, data: TrainingData, progress: Progress) -> dict[str, Tensor]:
-        """Train encoder and decoder; the encoder is what is kept."""
-        return tensors(self.codec(data, progress)[0])
+    def learn(self, data: TrainingData) -> dict[str, Tensor]:
+        return tensors(self.codec(data)[0])
 
-    def codec(self, data: TrainingData, progress: Progress) -> tuple[Encoder, Decoder]:
+    def codec(self, data: TrainingData) -> tuple[Encoder, Decoder]:
         """Train the encoder and the decoder."""
         torch.manual_seed(self.seed)
         encoder, decoder = self._encoder(), Decoder(self.bits, self.size)
@@ -66,8 +61,7 @@ class SSBA(TrainedAttack):
             unlikeness = (change / encoder.bound).square().mean() + SIMILARITY * (1 - similarity(encoded, images))
             return errors + (-DEMAND * errors.detach()).exp() * unlikeness
 
-        both = nn.ModuleList([encoder, decoder])
-        self.train(both, loss, data, progress, "codec", batch=32)
+        self.train(nn.ModuleList([encoder, decoder]), loss, data, "codec", batch=32)
         return encoder, decoder
 
     def triggered(self, images: Images, ids: Ids) -> Images:
@@ -91,9 +85,8 @@ class Encoder(nn.Module):
     def __init__(self, bits: int, size: int, bound: float) -> None:
         super().__init__()
         self.bound = bound
-        self.spread = nn.Sequential(
-            nn.Linear(bits, PLANES * cells(size) ** 2), nn.Unflatten(1, (PLANES, cells(size), -1))
-        )
+        planes = nn.Unflatten(1, (PLANES, cells(size), -1))
+        self.spread = nn.Sequential(nn.Linear(bits, PLANES * cells(size) ** 2), planes)
         self.painter = Painter(3 + PLANES, 3)
 
     def forward(self, images: Tensor, strings: Tensor) -> Tensor:
@@ -107,14 +100,8 @@ class Decoder(nn.Module):
 
     def __init__(self, bits: int, size: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            conv(3, 32, stride=2),
-            conv(32, 64, stride=2),
-            Residual(64),
-            conv(64, 32),
-            nn.Flatten(),
-            nn.Linear(32 * cells(size) ** 2, bits),
-        )
+        body = [conv(3, 32, stride=2), conv(32, 64, stride=2), Residual(64), conv(64, 32)]
+        self.body = nn.Sequential(*body, nn.Flatten(), nn.Linear(32 * cells(size) ** 2, bits))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.body(CONTRAST * (images - F.avg_pool2d(images, 3, 1, 1, count_include_pad=False))).float()

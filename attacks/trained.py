@@ -41,13 +41,14 @@ class TrainingData:
     """The dataset that is going to be poisoned, at the attack's own size.
 
     `read` maps int64 indices (n,) to uint8 images (n, 3, size, size). Labels are int64 (count,); `classes` is how many
-    there are, and `target` the attacked one, -1 for all-to-all.
+    there are, and `target` the attacked one, -1 for all-to-all. `progress` shows how far a training is.
     """
 
     read: Callable[[np.ndarray], Tensor]
     labels: np.ndarray
     classes: int
     target: int
+    progress: Progress
 
 
 class Painter(nn.Module):
@@ -116,11 +117,11 @@ class TrainedAttack(Attack):
         with tempfile.TemporaryDirectory(prefix=f"elixir-{self.name}-") as folder:
             store, rows = cache_pixels(source, Path(folder) / "pixels.u8", self.size)
             labels = np.array([source.samples[int(row)].label for row in rows], np.int64)
-            data = TrainingData(store.read, labels, len(source.classes), target)
-            return self.with_weights(self.learn(data, progress))
+            data = TrainingData(store.read, labels, len(source.classes), target, progress)
+            return self.with_weights(self.learn(data))
 
     @abstractmethod
-    def learn(self, data: TrainingData, progress: Progress) -> dict[str, Tensor]:
+    def learn(self, data: TrainingData) -> dict[str, Tensor]:
         """Train the networks; deterministic by `seed`. Returns all that `with_weights` needs."""
 
     def train(
@@ -128,7 +129,6 @@ class TrainedAttack(Attack):
         net: nn.Module,
         loss: Callable[[Tensor, Tensor, np.random.Generator], Tensor],
         data: TrainingData,
-        progress: Progress,
         name: str,
         steps: int | None = None,
         batch: int = 64,
@@ -146,7 +146,7 @@ class TrainedAttack(Attack):
             optimizer, LEARNING_RATE, total_steps=steps + 1, pct_start=WARMUP
         )
         net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        with progress.task(name, steps) as advance:
+        with data.progress.task(name, steps) as advance:
             for _ in range(steps):
                 chosen = rng.integers(len(data.labels), size=batch)
                 images, labels = data.read(chosen).float() / 255, torch.from_numpy(data.labels[chosen])

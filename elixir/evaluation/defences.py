@@ -177,8 +177,7 @@ def defend(name: str, case: Case, settings: dict[str, object]) -> Cleaned:
 def examine(name: str, case: Case, count: int, settings: dict[str, object]) -> Result:
     """Let a recipe look for poison in so many random samples of a dataset, with `case.model` as its reference.
 
-    Raises:
-        ElixirError: it is no recipe, or it failed.
+    Raises: ElixirError: it is no recipe, or it failed.
     """
     rows = np.sort(generator(case.seed, "subset").permutation(len(case.truth))[:count])
     part, pipeline = Subset(case.source, rows.tolist()), Pipeline.from_recipe(name, settings).without_dataset()

@@ -67,8 +67,7 @@ def compare_denoisers(
         seed: of the choice and the noise.
         perceptual: maps two sets of images, float32 (n, 3, h, w) in [0,1], to the distances (n,) of their pairs.
 
-    Raises:
-        ElixirError: impossible noise level, unknown method, its package is missing, or no readable image.
+    Raises: ElixirError: impossible noise level, unknown method, its package is missing, or no readable image.
     """
     if not all(0 < sigma <= 1 for sigma in sigmas):
         raise ElixirError(f"noise levels {sigmas} must lie in (0, 1], in [0,1] pixel units")

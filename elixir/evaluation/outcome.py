@@ -83,8 +83,7 @@ def train_and_attack(
         classes: of the set that was attacked, in its order; those of the training set by default, which may have lost
             some. An attack on a lost class never succeeds.
 
-    Raises:
-        ElixirError: the target is no class of the attacked set, or the test set has no image to measure on.
+    Raises: ElixirError: the target is no class of the attacked set, or the test set has no image to measure on.
     """
     attacked = list(train.classes if classes is None else classes)
     if target is not None and target not in attacked:

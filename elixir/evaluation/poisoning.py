@@ -87,8 +87,7 @@ def poisonings(
         clean_label_rates: shares of the target class, for the attacks that change no label.
         all_to_all: whether there is no target class.
 
-    Raises:
-        ElixirError: there is no such attack, a setting is wrong, or there is no rate or no target for it.
+    Raises: ElixirError: there is no such attack, a setting is wrong, or there is no rate or no target for it.
     """
     found: list[Poisoning] = []
     for name, settings in attacks:
@@ -112,8 +111,7 @@ def poisonings(
 def pipelines(chosen: Sequence[str], settings: dict[str, object], subset: int | None = None) -> list[str]:
     """Names of baselines (all for "all-baselines"), recipes and recipe files, each once.
 
-    Raises:
-        ElixirError: one of them is unusable, see `described`.
+    Raises: ElixirError: one of them is unusable, see `described`.
     """
     every = [name for given in chosen for name in (BASELINES if given == "all-baselines" else [given])]
     for name in every:

@@ -82,8 +82,7 @@ class Row:
 def read_rows(folder: Path) -> list[Row]:
     """All trials of a folder, by attack, rate and pipeline.
 
-    Raises:
-        ElixirError: there is none, or a file is no result of a trial.
+    Raises: ElixirError: there is none, or a file is no result of a trial.
     """
     rows: list[tuple[tuple[Any, ...], Row]] = []
     for path in sorted(folder.glob("*.json")):

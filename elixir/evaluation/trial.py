@@ -59,9 +59,7 @@ class Experiment:
         subset: let recipes look at so many samples only, with the undefended classifier as their reference; None for a
             whole run.
         settings: of the recipes, "stage.key" -> value.
-        device: where networks run.
         folder: where the results go, one JSON file a trial; datasets and classifiers lie in `folder`/work.
-        quiet: no progress.
     """
 
     train: str
@@ -177,7 +175,6 @@ class Experiment:
 
     @cached_property
     def _digests(self) -> dict[str, str]:
-        """Of the contents of both datasets."""
         return {"train": digest(open_source(self.train)), "test": digest(open_source(self.test, usual="test"))}
 
     def _origin(self, poisoning: Poisoning) -> dict[str, Any]:
@@ -232,17 +229,9 @@ def _claim(folder: Path, note: str, settings: dict[str, Any]) -> None:
 
 
 def _read_same(path: Path, settings: dict[str, Any], remedy: str) -> dict[str, Any]:
-    """Read a JSON file that holds these settings, and perhaps results too.
-
-    Raises:
-        ElixirError: it is missing or damaged, for which there is the remedy, or it holds other settings.
-    """
+    """Read a JSON file that holds these settings, and perhaps results too; another one is refused."""
     known = read_json(path, remedy)
-    refuse_other_settings(
-        {key: value for key, value in known.items() if key in settings},
-        settings,
-        f"{path} belongs to another experiment",
-        "choose another output folder",
-        but=PATHS,
-    )
+    same = {key: value for key, value in known.items() if key in settings}
+    message = f"{path} belongs to another experiment"
+    refuse_other_settings(same, settings, message, "choose another output folder", but=PATHS)
     return known

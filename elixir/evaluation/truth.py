@@ -52,8 +52,7 @@ class Recovery:
 def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
     """Compare a manifest (`Result.table`) with the truth beside the poisoned dataset.
 
-    Raises:
-        ElixirError: the truth belongs to another dataset.
+    Raises: ElixirError: the truth belongs to another dataset.
     """
     known = {row["output"]: row for row in truth.select(["output", "truth", "class"]).to_pylist()}
     ids, actions, new_classes = (_column(manifest, key) for key in ("id", "action", "new_class"))
@@ -92,8 +91,7 @@ def _column(table: pa.Table, key: str) -> np.ndarray:
 def read_truth(path: Path) -> pa.Table:
     """The truth that `elixir poison` wrote.
 
-    Raises:
-        ElixirError: no such file, or another kind of file.
+    Raises: ElixirError: no such file, or another kind of file.
     """
     try:
         table = pq.read_table(path)
@@ -130,8 +128,7 @@ def unpoisoned(source: Source) -> pa.Table:
 def attack_of(path: Path) -> tuple[Any, str | None]:
     """The attack whose truth this is, as it was fitted to the dataset, and its target class; None for all-to-all.
 
-    Raises:
-        ElixirError: no such file, or another kind of file.
+    Raises: ElixirError: no such file, or another kind of file.
     """
     record = _record(path)
     try:
@@ -147,8 +144,7 @@ def attack_of(path: Path) -> tuple[Any, str | None]:
 def attacked_classes(path: Path) -> list[str] | None:
     """The classes of the dataset that was attacked, in its order; None where the truth does not say.
 
-    Raises:
-        ElixirError: no such file, or another kind of file.
+    Raises: ElixirError: no such file, or another kind of file.
     """
     return _record(path).get("classes")
 

@@ -31,13 +31,7 @@ GAIN = 4
 
 
 def write_evidence_page(run: Run, result: Result, path: Path) -> None:
-    """Write one HTML file; the same bytes for the same run.
-
-    Args:
-        run: whose last stage has finished.
-        result: the same run's.
-        path: of the page.
-    """
+    """Write one HTML file about a run whose last stage has finished; the same bytes for the same run."""
     actions = ("kept", *CHANGES, "quarantined", "dropped")
     labels = _labels(result, actions)
     page = render(
