@@ -24,7 +24,6 @@ from elixir.evaluation.truth import unpoisoned
 from elixir.models.classifier import load_small_classifier
 from elixir.pipeline import Pipeline
 from elixir.randomness import generator, numpy_seeded
-from elixir.result import Result
 
 COMPONENTS = 10
 """Principal components of activation clustering."""
@@ -55,8 +54,7 @@ class Cleaned:
     """A training set after a defence.
 
     Attributes:
-        manifest: columns `id`, `action`, `new_class`, `poison_score` (see `elixir.data.manifest`), a row for every
-            sample of the poisoned dataset.
+        manifest: for every sample of the poisoned dataset `id`, `action`, `new_class` and `poison_score`.
         keep: which samples of `train` to train on; None for all.
         cost: seconds that the defence took, without training on the outcome, and what a recipe says besides.
     """
@@ -133,9 +131,7 @@ def defence_name(pipeline: str, subset: int | None) -> str:
 def described(name: str, settings: dict[str, object], subset: int | None = None) -> dict[str, Any]:
     """All settings of a baseline (none), a shipped recipe or a recipe file, as in its run.json.
 
-    Raises:
-        ElixirError: there is no such defence, a setting is wrong, its package is missing, or it is a baseline and the
-            subset is for recipes.
+    Raises: ElixirError: there is none, a setting is wrong, its package is missing, or a baseline has a subset.
     """
     if name not in BASELINES:
         recipe = Pipeline.from_recipe(name, settings)
@@ -149,17 +145,16 @@ def described(name: str, settings: dict[str, object], subset: int | None = None)
     return {}
 
 
-def defend(name: str, case: Case, settings: dict[str, object]) -> Cleaned:
+def defend(name: str, case: Case, settings: dict[str, object], subset: int | None = None) -> Cleaned:
     """Apply a baseline, a shipped recipe or a recipe file.
 
-    Raises:
-        ElixirError: there is no such defence, it failed, or what it has written into the folder before is of other
-            settings.
+    With a subset a recipe only looks for poison in so many random samples, with `case.model` as its reference.
+
+    Raises: ElixirError: there is no such defence, it failed, or its folder holds what other settings have made.
     """
-    start = time.perf_counter()
     if name not in BASELINES:
-        result = _run(Pipeline.from_recipe(name, settings), case, case.path, case.folder / "clean")
-        return Cleaned(open_source(case.folder / "clean"), result.table, None, spent(result))
+        return _by_recipe(Pipeline.from_recipe(name, settings), case, subset)
+    start = time.perf_counter()
     removed = BASELINES[name](case)
     known = unpoisoned(case.source)
     manifest = pa.table(
@@ -174,30 +169,22 @@ def defend(name: str, case: Case, settings: dict[str, object]) -> Cleaned:
     return Cleaned(case.source, manifest, ~removed, {"seconds": time.perf_counter() - start})
 
 
-def examine(name: str, case: Case, count: int, settings: dict[str, object]) -> Result:
-    """Let a recipe look for poison in so many random samples of a dataset, with `case.model` as its reference.
-
-    Raises: ElixirError: it is no recipe, or it failed.
-    """
-    rows = np.sort(generator(case.seed, "subset").permutation(len(case.truth))[:count])
-    part, pipeline = Subset(case.source, rows.tolist()), Pipeline.from_recipe(name, settings).without_dataset()
-    return _run(pipeline, case, part, case.folder / "scan", reference=case.model)
-
-
-def _run(pipeline: Pipeline, case: Case, src: Any, dst: Path, reference: Path | None = None) -> Result:
-    device = str(case.device)
-    return pipeline.run(src, dst, reference=reference, seed=case.seed, device=device, quiet=case.quiet, resume=True)
-
-
-def spent(result: Result) -> dict[str, Any]:
-    """What a recipe has found under attack, and what it cost."""
-    return {
+def _by_recipe(recipe: Pipeline, case: Case, subset: int | None) -> Cleaned:
+    src: Any = case.path
+    dst, reference, device = case.folder / "clean", None, str(case.device)
+    if subset:
+        rows = np.sort(generator(case.seed, "subset").permutation(len(case.truth))[:subset])
+        recipe, src = recipe.without_dataset(), Subset(case.source, rows.tolist())
+        dst, reference = case.folder / "scan", case.model
+    result = recipe.run(src, dst, reference=reference, seed=case.seed, device=device, quiet=case.quiet, resume=True)
+    cost = {
         "seconds": sum(cost.seconds for cost in result.costs.values()),
         "attacked": {label.name: label.detector for label in result.attacked},
         "nfe_per_sample": result.nfe_per_sample,
         "stages": {stage: vars(cost) for stage, cost in result.costs.items()},
         "config": result.config,
     }
+    return Cleaned(case.source if subset else open_source(dst), result.table, None, cost)
 
 
 def _classifier(labels: np.ndarray) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from elixir.data.image import decode, resize
 from elixir.data.pixels import PixelStore, cache_pixels
@@ -37,12 +38,11 @@ class Outcome:
     """A fresh classifier on the clean and on the triggered test set, shares in [0,1].
 
     Attributes:
-        seed: of its training.
         accuracy: ACC, on the clean test set.
         asr: share of triggered test images of other classes that it takes for the target; None without an attack.
         robust_accuracy: RA, share of the same images that it gets right; likewise.
-        tested: clean test images.
-        triggered: triggered test images.
+        tested: number of clean test images.
+        triggered: number of triggered ones.
     """
 
     seed: int
@@ -103,7 +103,7 @@ def train_and_attack(
         aimed = np.array([number.get(aim, LOST) for aim in aims])
         victims = np.zeros(len(names), bool)
         if attack is not None:
-            victims = (truth >= 0) & np.array([name != aim for name, aim in zip(names, aims, strict=True)], bool)
+            victims = (truth >= 0) & (np.array(names, object) != np.array(aims, object))
         if not (truth >= 0).any() or (attack is not None and not victims.any()):
             other = "" if attack is None else "other than the target "
             raise ElixirError(
@@ -152,9 +152,7 @@ def _trained(
     return load_small_classifier(path).to(device)
 
 
-def classified(
-    net: SmallResNet, store: PixelStore, count: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
+def classified(net: SmallResNet, store: PixelStore, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Log-probabilities (count, k) and features (count, d) of the first records of a store, float32."""
     batches = np.split(np.arange(count), range(AT_ONCE, count, AT_ONCE))
     logp, features = zip(*(classify(net, store.read(rows), device) for rows in batches), strict=True)

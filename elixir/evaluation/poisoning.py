@@ -81,11 +81,9 @@ def poisonings(
     """Every attack at every rate of its kind.
 
     Args:
-        attacks: names and settings; the name "all" stands for every registered attack that can be made, "none" for the
-            set as it is.
+        attacks: names and settings; "all" stands for every registered attack that can be made, "none" for no attack.
         rates: shares of the dataset.
         clean_label_rates: shares of the target class, for the attacks that change no label.
-        all_to_all: whether there is no target class.
 
     Raises: ElixirError: there is no such attack, a setting is wrong, or there is no rate or no target for it.
     """

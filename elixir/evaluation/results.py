@@ -44,21 +44,12 @@ class Share:
 
 @dataclass(frozen=True)
 class Row:
-    """One trial.
+    """One trial; for shares and `auc` see `Recovery` and `Outcome`. None is what there was nothing to measure with.
 
     Attributes:
-        poisoning: attack and rate, for people.
-        psnr: of the trigger, mean over some images, in dB; None without an attack.
-        tpr: share of poisoned samples changed or set aside.
-        fpr: share of clean samples changed or set aside.
-        relabel_accuracy: share of poisoned samples with their true label in the output.
-        residual: how much of the trigger repaired images still have: the median, in older trials the mean; None where
-            none has been repaired.
-        auc: area under the ROC curve of the poison score; None without an attack.
+        psnr: of the trigger, mean over some images, in dB.
+        residual: how much of the trigger repaired images still have: the median, in older trials the mean.
         nfe: network evaluations of the purifier a sample; None for a baseline.
-        accuracy: ACC on the clean test set; None where nothing was trained.
-        asr: attack success rate; None without an attack.
-        robust_accuracy: RA; likewise.
         der: defence effectiveness rate against training on the poisoned set; None where that trial is missing, or is
             about another poisoned set or training.
     """
@@ -161,14 +152,14 @@ def _mean(outcomes: Sequence[dict[str, Any]], key: str) -> float:
 
 def markdown(experiments: list[list[Row]]) -> str:
     """A table for each experiment, with a line for every trial; shares in per cent, means over the seeds."""
-    return "\n".join(_table(rows) for rows in experiments)
+    lines = ([[_text(cell) for cell in _cells(row)] for row in rows] for rows in experiments)
+    return "\n".join(table(_about(rows), COLUMNS, cells) for rows, cells in zip(experiments, lines, strict=True))
 
 
 def overview(experiments: list[list[Row]]) -> str:
-    """A table for each experiment, with a line for every attack; shares in per cent, means over the seeds.
+    """The same with a line for every attack: the default recipe's detection, and "ASR / ACC" after all defences.
 
-    Beside the detection of the default recipe stand "ASR / ACC" of classifiers trained on what it has left, and on what
-    the baselines have; behind the recipe's ASR its exact 95% interval for one classifier.
+    Behind the recipe's ASR stands its exact 95% interval for one classifier.
     """
     return "\n".join(_overview(rows) for rows in experiments)
 
@@ -199,13 +190,8 @@ def _learned(row: Row | None, interval: bool) -> str | None:
 def write_page(path: Path, experiments: list[list[Row]]) -> None:
     """Write one HTML file without scripts or outside resources: tables with intervals, bars."""
     shown = [{"about": _about(rows), "cells": [_cells(row) for row in rows], "rows": rows} for rows in experiments]
-    replace_text(
-        path, render("results.html.j2", title="elixir evaluate", columns=COLUMNS, colours=COLOURS, experiments=shown)
-    )
-
-
-def _table(rows: list[Row]) -> str:
-    return table(_about(rows), COLUMNS, [[_text(cell) for cell in _cells(row)] for row in rows])
+    names = {"title": "elixir evaluate", "columns": COLUMNS, "colours": COLOURS}
+    replace_text(path, render("results.html.j2", **names, experiments=shown))
 
 
 def _about(rows: list[Row]) -> str:
@@ -218,20 +204,15 @@ def _about(rows: list[Row]) -> str:
 
 def _cells(row: Row) -> list[str | Share | None]:
     defended = row.pipeline not in (UNDEFENDED, UNPOISONED)
-    return [
-        row.poisoning,
-        row.pipeline,
-        None if row.psnr is None else f"{row.psnr:.1f}",
-        None if row.nfe is None else f"{row.nfe:.1f}",
-        None if row.auc is None or not defended else f"{row.auc:.4f}",
-        *(_detected(row) if defended else [None] * len(DETECTION)),
-        None if row.residual is None else f"{row.residual:.2f}",
-        row.accuracy,
-        row.asr,
-        row.robust_accuracy,
-        None if row.der is None else f"{row.der:.3f}",
-        str(len(row.trial["outcomes"])),
-    ]
+    auc = _number(row.auc, 4) if defended else None
+    detected = _detected(row) if defended else [None] * len(DETECTION)
+    measured = [_number(row.psnr, 1), _number(row.nfe, 1), auc, *detected, _number(row.residual, 2)]
+    learned = [row.accuracy, row.asr, row.robust_accuracy, _number(row.der, 3), str(len(row.trial["outcomes"]))]
+    return [row.poisoning, row.pipeline, *measured, *learned]
+
+
+def _number(value: float | None, digits: int) -> str | None:
+    return None if value is None else f"{value:.{digits}f}"
 
 
 def _detected(row: Row) -> list[Share | None]:

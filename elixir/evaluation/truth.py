@@ -32,7 +32,6 @@ class Recovery:
         replaced: share of poisoned samples with a new image in the output, whatever their label.
         relabel_accuracy: share of poisoned samples with their true label in the output.
         removed: share of poisoned samples that are not in the output.
-        covers_changed: share of cover samples changed in any way.
         auc: area under the ROC curve of the poison score, poisoned against clean; None without one of them.
     """
 
@@ -99,14 +98,13 @@ def read_truth(path: Path) -> pa.Table:
             table = table.append_column("earlier", _earlier(table))
         return table.select(["id", "output", "truth", "class", "earlier"])
     except (OSError, pa.ArrowInvalid, KeyError) as error:
-        raise ElixirError(
-            f"{path} is not the truth file that `elixir poison` writes beside its output: {error}"
-        ) from error
+        what = "the truth file that `elixir poison` writes beside its output"
+        raise ElixirError(f"{path} is not {what}: {error}") from error
 
 
 def _earlier(truth: pa.Table) -> pa.Array:
     """Which rows are of an earlier attack, by its name and seed: all that a truth file of version 0.1 says."""
-    record = json.loads((truth.schema.metadata or {}).get(b"elixir", b"{}"))
+    record = _metadata(truth)
     latest = (record.get("attack"), record.get("plan", {}).get("seed"))
     rows = zip(truth.column("attack").to_pylist(), truth.column("seed").to_pylist(), strict=True)
     return pa.array([row != latest for row in rows], pa.bool_())
@@ -126,11 +124,8 @@ def unpoisoned(source: Source) -> pa.Table:
 
 
 def attack_of(path: Path) -> tuple[Any, str | None]:
-    """The attack whose truth this is, as it was fitted to the dataset, and its target class; None for all-to-all.
-
-    Raises: ElixirError: no such file, or another kind of file.
-    """
-    record = _record(path)
+    """The attack whose truth this is, as it was fitted to the dataset, and its target class; None for all-to-all."""
+    record = _metadata(read_truth(path))
     try:
         attack = find("attacks", record["attack"]).configure(record["settings"])
         target, weights = record["target"], record.get("weights")
@@ -142,13 +137,10 @@ def attack_of(path: Path) -> tuple[Any, str | None]:
 
 
 def attacked_classes(path: Path) -> list[str] | None:
-    """The classes of the dataset that was attacked, in its order; None where the truth does not say.
-
-    Raises: ElixirError: no such file, or another kind of file.
-    """
-    return _record(path).get("classes")
+    """The classes of the dataset that was attacked, in its order; None where the truth does not say."""
+    return _metadata(read_truth(path)).get("classes")
 
 
-def _record(path: Path) -> dict[str, Any]:
+def _metadata(truth: pa.Table) -> dict[str, Any]:
     """What `elixir poison` has written about the attack, besides the samples."""
-    return json.loads((read_truth(path).schema.metadata or {}).get(b"elixir", b"{}"))
+    return json.loads((truth.schema.metadata or {}).get(b"elixir", b"{}"))

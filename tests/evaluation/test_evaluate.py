@@ -234,7 +234,7 @@ def test_a_dataset_may_be_named_in_another_way(tiny: Experiment, monkeypatch: py
 def test_classifiers_of_another_cleaning_are_not_taken_for_new_ones(tiny: Experiment, monkeypatch: pytest.MonkeyPatch):
     """A recipe was interrupted after its first classifier, and is repeated with other settings."""
 
-    def cleaned(name: str, case: Case, settings: dict[str, object]) -> Cleaned:
+    def cleaned(name: str, case: Case, settings: dict[str, object], subset: int | None) -> Cleaned:
         return replace(defend("none", case, {}), cost={"config": described(name, settings) | {"seed": 0}})
 
     def interrupted(*_: object) -> None:
