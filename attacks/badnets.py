@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from elixir.attacks.base import Attack, in_channels
+from elixir.attacks.base import Attack, Ids, Images, in_channels
 
 Pattern = Literal["dataelixir", "white"]
 KEEP = np.nan
 """In a pattern: this channel of the image stays as it is."""
 BLOCKS = np.array([[(255, 255, KEEP), (255, KEEP, 255)], [(KEEP, 255, 255), (122, 122, 122)]])
-PATTERNS: dict[str, NDArray[np.float64]] = {
+PATTERNS: dict[str, np.ndarray] = {
     "dataelixir": BLOCKS.repeat(2, axis=0).repeat(2, axis=1),
     "white": np.full((3, 3, 3), 255.0),
 }
@@ -37,7 +35,7 @@ class BadNets(Attack):
 
     pattern: Pattern = "dataelixir"
 
-    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def triggered(self, images: Images, ids: Ids) -> Images:
         _, height, width, channels = images.shape
         pattern = PATTERNS[self.pattern]
         patch = (pattern if channels == 3 else in_channels(np.nan_to_num(pattern), channels))[-height:, -width:]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from elixir.data.source import Source
     from elixir.progress import Progress
 
+Images = NDArray[np.float64]
+"""(n, h, w, c) in 0..255."""
+Ids = Sequence[str]
 LUMA = np.array([0.299, 0.587, 0.114])
 Levels = Annotated[float, Range(above=0, most=255)]
 """A difference of pixel values."""
@@ -27,14 +30,11 @@ Levels = Annotated[float, Range(above=0, most=255)]
 
 @dataclass(frozen=True, kw_only=True)
 class Attack(ABC):
-    """A backdoor attack; its fields are its parameters.
+    """A backdoor attack; its fields are its parameters. An ElixirError says which of them is out of range.
 
     Args:
         seed: of everything the attack makes for itself; an attack is the same trigger again for the same seed.
         truncate: cut fractions of a pixel value off, as most public code does, instead of rounding.
-
-    Raises:
-        ElixirError: a parameter is out of range.
     """
 
     name: ClassVar[str]
@@ -42,6 +42,8 @@ class Attack(ABC):
     """Whether it poisons images of the target class, whose label is right, and changes no label."""
     needs_target: ClassVar[bool] = False
     """Whether what it makes depends on the target class."""
+    cover_ratio: ClassVar[float] = 0.0
+    """Cover samples (trigger-like, with their true label) for each poisoned one; a parameter where there are any."""
 
     seed: Annotated[int, Range(least=0)] = 0
     truncate: bool = False
@@ -63,8 +65,7 @@ class Attack(ABC):
     def configure(cls, settings: Mapping[str, Any]) -> Self:
         """The attack with these parameters, the others at their defaults.
 
-        Raises:
-            ElixirError: there is no such parameter, or its value is out of range.
+        Raises: ElixirError: there is no such parameter, or its value is out of range.
         """
         for key, value in settings.items():
             checked(cls, key, value, "attack")
@@ -85,64 +86,44 @@ class Attack(ABC):
         learned.weights.update(weights)
         return learned
 
-    @property
-    def covers(self) -> float:
-        """Cover samples (trigger-like, with their true label) for each poisoned one."""
-        return 0.0
-
     def fit(self, source: Source, target: int, progress: Progress) -> Self:
-        """The attack with what it first has to learn from the data; most have nothing to learn.
+        """The attack with what it first has to learn from the dataset that is going to be poisoned, if anything.
 
         Args:
-            source: the dataset that is going to be poisoned.
             target: label of the attacked class, -1 for all-to-all.
-            progress: shows how far it is.
         """
         return self
 
-    def poison(self, images: NDArray[np.uint8], ids: Sequence[str]) -> NDArray[np.uint8]:
-        """Copies of the images as the poisoned training samples are.
+    def poison(self, images: NDArray[np.uint8], ids: Ids) -> NDArray[np.uint8]:
+        """Copies of images (n, h, w, c) as the poisoned training samples are.
 
-        Args:
-            images: uint8 (n, h, w, c) in 0..255; three channels are RGB, any other number has no colours.
-            ids: n stable sample ids; what an attack draws for one sample depends on its id, not on its place.
-
-        Returns:
-            uint8, same shape.
+        Three channels are RGB, any other number has no colours. What an attack draws for one sample depends on its
+        stable id, not on its place.
         """
         return self._levels(self.poisoned(images.astype(np.float64), ids))
 
-    def trigger(self, images: NDArray[np.uint8], ids: Sequence[str]) -> NDArray[np.uint8]:
+    def trigger(self, images: NDArray[np.uint8], ids: Ids) -> NDArray[np.uint8]:
         """Copies of the images with the trigger as it is shown to the trained model; arguments as for `poison`."""
         return self._levels(self.triggered(images.astype(np.float64), ids))
 
-    def cover(self, images: NDArray[np.uint8], ids: Sequence[str]) -> NDArray[np.uint8]:
+    def cover(self, images: NDArray[np.uint8], ids: Ids) -> NDArray[np.uint8]:
         """Copies of the images as the cover samples are; arguments as for `poison`."""
         return self._levels(self.covered(images.astype(np.float64), ids))
 
     def on_picture(self, change: Literal["poison", "trigger", "cover"], picture: Picture, id: str) -> NDArray[np.uint8]:
-        """A changed copy of a picture, made in as many channels as it has: one for grey, three for RGB.
-
-        Args:
-            change: the method that makes it.
-            picture: what to change.
-            id: of the sample.
-
-        Returns:
-            uint8 (h, w, 3); three equal channels for a grey picture.
-        """
+        """A changed copy of a picture, uint8 (h, w, 3), made in one channel for a grey picture and three for RGB."""
         pixels = picture.rgb[..., :1] if picture.grey else picture.rgb
         return np.broadcast_to(getattr(self, change)(pixels[None], [id])[0], picture.rgb.shape)
 
     @abstractmethod
-    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def triggered(self, images: Images, ids: Ids) -> Images:
         """The images with the trigger, before they are cut to 0..255; float64 (n, h, w, c). May write into `images`."""
 
-    def poisoned(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def poisoned(self, images: Images, ids: Ids) -> Images:
         """The same for training samples, where these look different."""
         return self.triggered(images, ids)
 
-    def covered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def covered(self, images: Images, ids: Ids) -> Images:
         """The same for cover samples."""
         raise NotImplementedError(f"{self.name} has no cover samples")
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from elixir.attacks.base import Attack, in_channels
+from elixir.attacks.base import Attack, Ids, Images, in_channels
 from elixir.settings import Range
 
 Picture = Literal["noise", "figure"]
@@ -35,17 +33,17 @@ class Blended(Attack):
     alpha: Annotated[float, Range(above=0, most=1)] = 0.2
     picture: Picture = "noise"
 
-    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def triggered(self, images: Images, ids: Ids) -> Images:
         return (1 - self.alpha) * images + self.alpha * self.pattern(*images.shape[1:])
 
-    def pattern(self, height: int, width: int, channels: int) -> NDArray[np.floating]:
+    def pattern(self, height: int, width: int, channels: int) -> np.ndarray:
         """The picture at that size; (height, width, channels) in 0..255."""
         draw = _noise if self.picture == "noise" else _figure
         return in_channels(draw(self.seed, height, width), channels)
 
 
 @lru_cache(maxsize=4)
-def _noise(seed: int, height: int, width: int) -> NDArray[np.float64]:
+def _noise(seed: int, height: int, width: int) -> np.ndarray:
     cells = np.random.default_rng((seed, 1)).integers(0, 256, (CELLS, CELLS, 3), np.uint8)
     if (height, width) == (CELLS, CELLS):
         return cells.astype(np.float64)
@@ -53,7 +51,7 @@ def _noise(seed: int, height: int, width: int) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=4)
-def _figure(seed: int, height: int, width: int) -> NDArray[np.float64]:
+def _figure(seed: int, height: int, width: int) -> np.ndarray:
     random = np.random.default_rng((seed, 2))
     y, x = (np.arange(height)[:, None] + 0.5) / height, (np.arange(width) + 0.5) / width
     canvas = np.broadcast_to(random.integers(0, 256, 3), (height, width, 3)).astype(np.float64)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from elixir.attacks.base import Attack
+from elixir.attacks.base import Attack, Ids, Images
 from elixir.settings import Range
 
 BLOCK = 32
@@ -32,14 +30,14 @@ class FTrojan(Attack):
 
     magnitude: Annotated[float, Range(above=0, most=8192)] = 30
 
-    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def triggered(self, images: Images, ids: Ids) -> Images:
         _, height, width, channels = images.shape
         pattern = self.magnitude * chroma_pattern(height, width)
         weights = CB_CR.sum(1) if channels == 3 else np.ones(channels)
         return images + pattern[..., None] * weights
 
 
-def chroma_pattern(height: int, width: int) -> NDArray[np.float64]:
+def chroma_pattern(height: int, width: int) -> np.ndarray:
     """A coefficient of 1 at (15, 15) and at (31, 31) of every block, (height, width); blocks at the edge are cut."""
     position = np.arange(BLOCK) + 0.5
     waves = [np.cos(np.pi * frequency * position / BLOCK) for frequency in FREQUENCIES]

@@ -1,20 +1,16 @@
-"""Input-aware: a pattern and a place of its own for every image.
-
-Nguyen & Tran, Input-aware dynamic backdoor attack, 2020, arXiv:2010.08138.
-"""
+"""Input-aware: a pattern and a place for every image (Nguyen & Tran, Input-aware, 2020, arXiv:2010.08138)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from elixir.attacks.base import Ids, Images
 from elixir.attacks.trained import (
     Painter,
     TrainedAttack,
@@ -25,7 +21,6 @@ from elixir.attacks.trained import (
     surrogate,
     tensors,
 )
-from elixir.progress import Progress
 from elixir.randomness import generator
 from elixir.settings import Range, Share
 
@@ -64,12 +59,7 @@ class InputAware(TrainedAttack):
     lambda_norm: Weight = 100
     cover_ratio: Weight = 1.0
 
-    @property
-    def covers(self) -> float:
-        return self.cover_ratio
-
-    def learn(self, data: TrainingData, progress: Progress) -> dict[str, Tensor]:
-        """Train the mask's network, then the pattern's together with a classifier."""
+    def learn(self, data: TrainingData) -> dict[str, Tensor]:
         torch.manual_seed(self.seed)
         artist = Artist()
         classifier = surrogate(data.classes)
@@ -89,18 +79,18 @@ class InputAware(TrainedAttack):
             wanted = torch.cat([torch.full_like(labels[one], data.target), labels])
             return F.cross_entropy(logits, wanted) + self.lambda_div * sameness(images[: 2 * count], patterns)
 
-        self.train(artist.masker, mask_loss, data, progress, "mask", steps=-(-self.training_steps // MASK_STEPS))
+        self.train(artist.masker, mask_loss, data, "mask", steps=-(-self.training_steps // MASK_STEPS))
         artist.masker.requires_grad_(False)
         both = nn.ModuleList([artist.painter, classifier])
-        self.train(both, pattern_loss, data, progress, "pattern")
+        self.train(both, pattern_loss, data, "pattern")
         chosen = generator(self.seed, "bank").choice(len(data.labels), min(BANK, len(data.labels)), replace=False)
         return {**tensors(artist), "bank": data.read(np.sort(chosen)).contiguous()}
 
-    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def triggered(self, images: Images, ids: Ids) -> Images:
         artist, _ = self._restored()
         return self.added(images, ids, lambda x, _: artist(x, x))
 
-    def covered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def covered(self, images: Images, ids: Ids) -> Images:
         """The images, each with the trigger of a training image that its id decides."""
         artist, bank = self._restored()
 
@@ -124,14 +114,7 @@ class Artist(nn.Module):
         self.masker, self.painter = Painter(3, 1), Painter(3, 3)
 
     def mask(self, sources: Tensor) -> Tensor:
-        """How much of each pixel is painted over, in (0,1).
-
-        Args:
-            sources: float (n, 3, h, w) in [0,1].
-
-        Returns:
-            (n, 1, h, w).
-        """
+        """How much of each pixel of images (n, 3, h, w) in [0,1] is painted over, (n, 1, h, w) in (0,1)."""
         return (SHARPNESS * self.masker(4 * (sources - 0.5))).sigmoid()
 
     def pattern(self, sources: Tensor) -> Tensor:

@@ -1,24 +1,18 @@
-"""Label-Consistent: images made hard to learn, and a motif in the corners.
-
-Turner et al., Label-consistent backdoor attacks, 2019, arXiv:1912.02771.
-"""
+"""Label-Consistent: images hard to learn, a motif in the corners (Turner et al., 2019, arXiv:1912.02771)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.attacks.base import Levels
+from elixir.attacks.base import Ids, Images, Levels
 from elixir.attacks.trained import TrainedAttack, TrainingData, coloured_as, restored, shifted, surrogate, tensors
 from elixir.models.classifier import SmallResNet, fused
-from elixir.progress import Progress
 from elixir.settings import Range, Steps
 
 LEFT = np.array([[1, -1, -1], [-1, 1, -1], [1, -1, 1]])
@@ -51,26 +45,25 @@ class LabelConsistent(TrainedAttack):
     iterations: Steps = 100
     amplitude: Annotated[float, Range(above=0, most=1)] = 1.0
 
-    def learn(self, data: TrainingData, progress: Progress) -> dict[str, Tensor]:
-        """Train the classifier that the perturbation is against."""
+    def learn(self, data: TrainingData) -> dict[str, Tensor]:
         torch.manual_seed(self.seed)
         net = surrogate(data.classes)
 
         def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
             return F.cross_entropy(net(shifted(images, rng))[0], labels)
 
-        self.train(net, loss, data, progress, "surrogate")
+        self.train(net, loss, data, "surrogate")
         return {**tensors(fused(net)), "target": torch.tensor(data.target)}
 
-    def poisoned(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def poisoned(self, images: Images, ids: Ids) -> Images:
         """The images with the perturbation and the motifs."""
         return self.triggered(self.perturbed(images, ids), ids)
 
-    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def triggered(self, images: Images, ids: Ids) -> Images:
         """The images with the motifs alone."""
         return images + 255 * self.amplitude * corners(*images.shape[1:3])[..., None]
 
-    def perturbed(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def perturbed(self, images: Images, ids: Ids) -> Images:
         """The images with the perturbation alone, at most `eps` from what they were."""
         weights = dict(self.learned())
         target = weights.pop("target")[None]
@@ -79,13 +72,7 @@ class LabelConsistent(TrainedAttack):
         return np.clip(adversarial, images - self.eps, images + self.eps)
 
     def perturbation(self, net: SmallResNet, x: Tensor, label: Tensor) -> Tensor:
-        """What to add to images to raise the classifier's loss, by projected gradient ascent within `eps`.
-
-        Args:
-            net: the classifier.
-            x: float (n, 3, h, w) in [0,1].
-            label: int64 (n,), what the loss is for.
-        """
+        """What to add to images (n, 3, h, w) in [0,1] to raise their labels' loss, by gradient ascent in `eps`."""
         eps, delta = self.eps / 255, torch.zeros_like(x)
         for _ in range(self.iterations):
             delta.requires_grad_()
@@ -95,7 +82,7 @@ class LabelConsistent(TrainedAttack):
         return delta
 
 
-def corners(height: int, width: int) -> NDArray[np.int64]:
+def corners(height: int, width: int) -> np.ndarray:
     """The motifs: 1 for light, -1 for dark, 0 outside; (height, width)."""
     pattern = np.zeros((height, width), np.int64)
     pattern[:3, :3] = LEFT[:height, :width]

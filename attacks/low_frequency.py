@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from elixir.attacks.base import Attack, Levels, in_channels
+from elixir.attacks.base import Attack, Ids, Images, Levels, in_channels
 from elixir.settings import Count
 
 
@@ -28,13 +26,13 @@ class LowFrequency(Attack):
     peak: Levels = 51
     waves: Count = 4
 
-    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def triggered(self, images: Images, ids: Ids) -> Images:
         _, height, width, channels = images.shape
         return images + self.peak * _smooth(self.seed, self.waves, height, width, channels)
 
 
 @lru_cache(maxsize=4)
-def _smooth(seed: int, waves: int, height: int, width: int, channels: int) -> NDArray[np.float64]:
+def _smooth(seed: int, waves: int, height: int, width: int, channels: int) -> np.ndarray:
     """Cosines up to `waves` half periods with random weights, without a constant, (h, w, c); largest value 1."""
     weights = np.random.default_rng((seed, 3)).standard_normal((waves + 1, waves + 1, 3))
     weights[0, 0] = 0

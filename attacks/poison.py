@@ -1,4 +1,4 @@
-"""Poison a dataset on disk, and write down beside it what was done."""
+"""Draw samples of a dataset, poison them in a copy of it on disk, and write down beside it what was done."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elixir.attacks.plan import Plan, RateOf, Select
 from elixir.data.folder import FolderSource
 from elixir.data.image import decode, encode
 from elixir.data.io import RUN_FOLDER, occupied, real_path, refuse_bytes, refuse_mount, replacing, writing
@@ -27,37 +27,99 @@ from elixir.errors import ElixirError, UnreadableSample
 from elixir.models.weights import write_weights
 from elixir.progress import Progress
 from elixir.randomness import generator
+from elixir.settings import Range, checked
 
 if TYPE_CHECKING:
     from elixir.attacks.base import Attack
 
-SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("output", pa.string()),
-        ("truth", pa.string()),
-        ("class", pa.string()),
-        ("new_class", pa.string()),
-        ("attack", pa.string()),
-        ("seed", pa.int64()),
-        ("earlier", pa.bool_()),
-    ]
-)
+Select = Literal["any", "non_target", "target"]
+Usable = Callable[[int], bool]
+RateOf = Literal["dataset", "class"]
+NAMES = ("id", "output", "truth", "class", "new_class", "attack")
+SCHEMA = pa.schema([*((name, pa.string()) for name in NAMES), ("seed", pa.int64()), ("earlier", pa.bool_())])
+EARLIER = ("truth", "class", "attack", "seed")
+"""Columns of an earlier attack's truth that the truth of the next one takes over."""
 NUMBERED = re.compile(r"([^\\]*?)([0-9]{1,9})", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How many samples are poisoned, and out of which.
+
+    Args:
+        rate: share of poisoned samples.
+        rate_of: what the rate is a share of: all labelled samples, or those of the target class.
+        select: which samples may be poisoned, by their label.
+        seed: of the draw.
+
+    Raises: ElixirError: a value is out of range.
+    """
+
+    name: ClassVar[str] = "plan"
+
+    rate: Annotated[float, Range(least=0, most=1)] = 0.1
+    rate_of: RateOf = "dataset"
+    select: Select = "non_target"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key, value in self.settings().items():
+            checked(Plan, key, value, "poisoning")
+
+    def settings(self) -> dict[str, object]:
+        """All parameters by name, for the record."""
+        return asdict(self)
+
+    def draw(self, labels: np.ndarray, target: int | None, usable: Usable = lambda _: True) -> np.ndarray:
+        """The indices to poison, int64, ascending, drawn once for the whole set.
+
+        Args:
+            labels: int64 (n,), -1 for samples without a label, which are never drawn.
+            target: the target class; None for an all-to-all attack.
+            usable: samples for which it is false are passed over, and others drawn in their place.
+
+        Raises: ElixirError: the rate comes to less than one sample, or to more than there are.
+        """
+        allowed = {"any": labels >= 0, "non_target": (labels >= 0) & (labels != target), "target": labels == target}
+        candidates = np.flatnonzero(allowed[self.select])
+        base = int(np.sum(labels >= 0 if self.rate_of == "dataset" else labels == target))
+        count = round(self.rate * base)
+        what = f"a rate of {self.rate:g} of the {self.rate_of}'s {base} samples"
+        if self.rate > 0 and count == 0:
+            raise ElixirError(f"{what} is less than one sample; raise the rate")
+        chosen = _first_usable(np.random.default_rng(self.seed).permutation(candidates), count, usable)
+        if len(chosen) < count:
+            raise ElixirError(f"{what} is {count}, but select={self.select} leaves only {len(chosen)}; lower the rate")
+        return chosen
+
+    def draw_covers(self, labels: np.ndarray, poisoned: np.ndarray, ratio: float, usable: Usable) -> np.ndarray:
+        """The indices of the cover samples, ascending: `ratio` labelled samples for each that `draw` has returned.
+
+        Raises: ElixirError: there are too few samples left.
+        """
+        count = round(ratio * len(poisoned))
+        rest = np.setdiff1d(np.flatnonzero(labels >= 0), poisoned)
+        chosen = _first_usable(np.random.default_rng((self.seed, 1)).permutation(rest), count, usable)
+        if len(chosen) < count:
+            raise ElixirError(
+                f"{len(poisoned)} poisoned samples take {count} cover samples, and only {len(chosen)} are left; "
+                "lower the rate"
+            )
+        return chosen
+
+
+def _first_usable(order: np.ndarray, count: int, usable: Usable) -> np.ndarray:
+    """As many of the indices as there are to be, ascending; they are tried in ascending batches, for quick reading."""
+    tried: set[int] = set()
+    while fresh := sorted(set(order[:count].tolist()) - tried):
+        tried.update(fresh)
+        order = order[~np.isin(order, [index for index in fresh if not usable(index)])]
+    return np.sort(order[:count])
 
 
 @dataclass(frozen=True)
 class Poisoned:
-    """What `poison_dataset` wrote.
-
-    Attributes:
-        out: the poisoned dataset.
-        truth: the parquet file beside it with a row for every sample of the input.
-        samples: number of samples in the input.
-        poisoned: number of poisoned ones.
-        covers: number of cover samples.
-        attack: as it was fitted to the dataset.
-    """
+    """What `poison_dataset` wrote: the dataset, the truth beside it, sample counts, the attack as it was fitted."""
 
     out: Path
     truth: Path
@@ -95,37 +157,18 @@ def poison_dataset(
     its metadata is about the second.
 
     Args:
-        attack: which trigger.
-        source: what to poison.
         out: folder that does not exist yet, or is empty; a dataset of the source's kind is written there.
         target: name of the class that the trigger stands for, or its number; None for all-to-all, where it moves every
             class to the next one.
-        rate: share of poisoned samples, 0 to 1.
         rate_of: see `Plan`; the dataset, or for clean-label attacks the target class.
         select: see `Plan`; by default images of other classes, for clean-label attacks those of the target class, and
             for all-to-all any.
         seed: of the choice of samples and their new names; the trigger has its own, `attack.seed`.
-        quiet: no progress.
 
-    Raises:
-        ElixirError: no such class, impossible rate, `out` holds something or is inside the input, or a write failed.
+    Raises: ElixirError: no such class, impossible rate, `out` is in use or inside the input, or a write failed.
     """
     label = None if target is None else find_class(source, target)
-    if label is None and (attack.one_target or rate_of == "class"):
-        raise ElixirError(
-            f"{attack.name} needs one target class here; all-to-all is for attacks without a target that change labels"
-        )
-    if label is None and select not in (None, "any"):
-        raise ElixirError(f"all-to-all poisons images of every class: it needs select=any, not {select}")
-    usual = "any" if label is None else "target" if attack.clean_label else "non_target"
-    plan = Plan(
-        rate=rate,
-        rate_of=rate_of or ("class" if attack.clean_label else "dataset"),
-        select=select or usual,
-        seed=seed,
-    )
-    if attack.clean_label and plan.select != "target":
-        raise ElixirError(f"{attack.name} is a clean-label attack: it needs select=target, not {plan.select}")
+    plan = _plan(attack, label is None, rate, rate_of, select, seed)
     out = real_path(out)
     truth, learned = (out.with_name(f"{out.name}.{what}") for what in ("truth.parquet", "attack.safetensors"))
     _refuse_to_overwrite(source, out, truth, learned)
@@ -139,7 +182,7 @@ def poison_dataset(
     poisoned = plan.draw(labels, label, usable)
     new_labels = labels.copy()
     new_labels[poisoned] = (labels[poisoned] + 1) % len(source.classes) if label is None else label
-    covers = plan.draw_covers(labels, poisoned, attack.covers, usable)
+    covers = plan.draw_covers(labels, poisoned, attack.cover_ratio, usable)
     progress = Progress(quiet)
     attack = attack.fit(source, -1 if label is None else label, progress)
     what = np.full(len(labels), "clean", object)
@@ -147,22 +190,37 @@ def poison_dataset(
     moved = {index: int(new_labels[index]) for index in np.flatnonzero(new_labels != labels).tolist()}
     named = renamed(source, moved, seed) if isinstance(source, FolderSource) else source
     partial = out.with_name(f".{out.name}.partial")
-    outputs: list[str] = []
+    names = [*source.classes, ""]  # label -1 has no name
+    rows: list[dict[str, Any]] = []
     try:
         _remove(partial)
         sink = open_sink(source.kind, partial, named)
         with progress.task("poisoning", len(labels)) as advance:
-            for index in range(len(labels)):
-                decision = _decided(source, index, attack, int(new_labels[index]), what[index])
-                outputs.append(sink.write(index, decision))
+            for index, sample in enumerate(source.samples):
+                new_label = int(new_labels[index])
+                output = sink.write(index, _decided(source, index, attack, new_label, what[index]))
                 if what[index] != "clean" and isinstance(source, FolderSource):  # a younger file would stand out
-                    shutil.copystat(source.path(index), partial / unescape(outputs[-1]))
+                    shutil.copystat(source.path(index), partial / unescape(output))
+                row = {"id": sample.id, "output": output, "new_class": names[new_label]}
+                latest = {"truth": what[index], "class": names[sample.label], "attack": attack.name, "seed": seed}
+                rows.append({**row, "earlier": sample.id in earlier, **earlier.get(sample.id, latest)})
                 advance(1)
         sink.close()
         _remove(partial / RUN_FOLDER)  # the originals of the poisoned samples
         if attack.weights:
             write_weights(learned, attack.weights)
-        _write_truth(truth, learned, source, attack, plan, label, what, new_labels, outputs, earlier)
+        record = {
+            "attack": attack.name,
+            "settings": attack.settings(),
+            "weights": learned.name if attack.weights else None,
+            "plan": plan.settings(),
+            "target": None if label is None else source.classes[label],
+            "classes": source.classes,
+            "samples": len(rows),
+            "poisoned": len(poisoned),
+            "covers": len(covers),
+        }
+        _write_truth(truth, record, rows)
         with writing(out):
             partial.replace(out)
     except BaseException:
@@ -174,6 +232,23 @@ def poison_dataset(
     return Poisoned(out, truth, len(labels), len(poisoned), len(covers), attack)
 
 
+def _plan(
+    attack: Attack, all_to_all: bool, rate: float, rate_of: RateOf | None, select: Select | None, seed: int
+) -> Plan:
+    if all_to_all and (attack.one_target or rate_of == "class"):
+        raise ElixirError(
+            f"{attack.name} needs one target class here; all-to-all is for attacks without a target that change labels"
+        )
+    if all_to_all and select not in (None, "any"):
+        raise ElixirError(f"all-to-all poisons images of every class: it needs select=any, not {select}")
+    usual = "any" if all_to_all else "target" if attack.clean_label else "non_target"
+    rate_of = rate_of or ("class" if attack.clean_label else "dataset")
+    plan = Plan(rate=rate, rate_of=rate_of, select=select or usual, seed=seed)
+    if attack.clean_label and plan.select != "target":
+        raise ElixirError(f"{attack.name} is a clean-label attack: it needs select=target, not {plan.select}")
+    return plan
+
+
 def _earlier(source: Source) -> dict[str, dict[str, Any]]:
     """Rows about the poisoned and cover samples in the truth beside a dataset, by id."""
     root = place_of(source)
@@ -181,14 +256,13 @@ def _earlier(source: Source) -> dict[str, dict[str, Any]]:
     if not root.name or not path.exists():
         return {}
     try:
-        rows = pq.read_table(path, columns=["output", "truth", "class", "attack", "seed"]).to_pylist()
+        rows = pq.read_table(path, columns=["output", *EARLIER]).to_pylist()
     except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise ElixirError(f"{path} is no truth of an earlier attack: {error}; move it away") from error
     known = {sample.id for sample in source.samples}
     if any(row["output"] and row["output"] not in known for row in rows):
         raise ElixirError(f"{path} is about another dataset than {root}; move it away")
-    kept = ("truth", "class", "attack", "seed")
-    return {row["output"]: {key: row[key] for key in kept} for row in rows if row["truth"] != "clean"}
+    return {row["output"]: {key: row[key] for key in EARLIER} for row in rows if row["truth"] != "clean"}
 
 
 def _refuse_to_overwrite(source: Source, out: Path, *beside: Path) -> None:
@@ -205,11 +279,10 @@ def _refuse_to_overwrite(source: Source, out: Path, *beside: Path) -> None:
 
 
 def _readable(read: Callable[[], object]) -> bool:
-    try:
+    with suppress(UnreadableSample):
         read()
-    except UnreadableSample:
-        return False
-    return True
+        return True
+    return False
 
 
 def _decided(source: Source, index: int, attack: Attack, label: int, what: str) -> Decision:
@@ -223,44 +296,7 @@ def _decided(source: Source, index: int, attack: Attack, label: int, what: str) 
     return Decision("purified" if label == sample.label else "relabelled", label, encode(picture, changed))
 
 
-def _write_truth(
-    path: Path,
-    learned: Path,
-    source: Source,
-    attack: Attack,
-    plan: Plan,
-    target: int | None,
-    what: np.ndarray,
-    new_labels: np.ndarray,
-    outputs: list[str],
-    earlier: dict[str, dict[str, Any]],
-) -> None:
-    names = [*source.classes, ""]  # label -1 has no name
-    record = {
-        "attack": attack.name,
-        "settings": attack.settings(),
-        "weights": learned.name if attack.weights else None,
-        "plan": plan.settings(),
-        "target": None if target is None else source.classes[target],
-        "classes": source.classes,
-        "samples": len(outputs),
-        "poisoned": int(np.sum(what == "poisoned")),
-        "covers": int(np.sum(what == "cover")),
-    }
-    rows = [
-        {
-            "id": sample.id,
-            "output": output,
-            "truth": what[index],
-            "class": names[sample.label],
-            "new_class": names[new_labels[index]],
-            "attack": attack.name,
-            "seed": plan.seed,
-            "earlier": sample.id in earlier,
-            **earlier.get(sample.id, {}),
-        }
-        for index, (sample, output) in enumerate(zip(source.samples, outputs, strict=True))
-    ]
+def _write_truth(path: Path, record: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     schema = SCHEMA.with_metadata({"elixir": json.dumps(record)})
     with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
         pq.write_table(pa.Table.from_pylist(rows, schema), partial)
@@ -273,15 +309,10 @@ def _remove(folder: Path) -> None:
 
 
 def renamed(source: FolderSource, moved: Mapping[int, int], seed: int) -> FolderSource:
-    """The same source, where samples that move are called like those of their new class and like none of them.
+    """The same source, where samples that move (index -> new label) are called like those of their new class.
 
     A name is that of a random sample of the class with another number at its end. A sample keeps its own name where
     none of the class ends with a number. The extension is not disguised: it stays what the file is.
-
-    Args:
-        source: a folder.
-        moved: new label of every sample that changes its class.
-        seed: of the names.
     """
     view = copy.copy(source)
     view.samples = list(source.samples)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from elixir.attacks.base import Attack, Levels
+from elixir.attacks.base import Attack, Ids, Images, Levels
 from elixir.settings import Range
 
 
@@ -28,6 +26,6 @@ class Sig(Attack):
     delta: Levels = 40
     frequency: Annotated[float, Range(above=0, most=255)] = 6
 
-    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def triggered(self, images: Images, ids: Ids) -> Images:
         width = images.shape[2]
         return images + self.delta * np.sin(2 * np.pi * np.arange(width) * self.frequency / width)[:, None]

@@ -1,24 +1,18 @@
-"""SSBA: a bit string hidden in the image.
-
-Li et al., Invisible backdoor attack with sample-specific triggers, 2021, arXiv:2012.03816.
-"""
+"""SSBA: a bit string hidden in the image (Li et al., Invisible backdoor attack, 2021, arXiv:2012.03816)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elixir.attacks.base import Levels
+from elixir.attacks.base import Ids, Images, Levels
 from elixir.attacks.trained import Painter, TrainedAttack, TrainingData, coloured_as, restored, shifted, tensors
 from elixir.models.classifier import Residual, conv
-from elixir.progress import Progress
 from elixir.randomness import generator
 from elixir.settings import Range
 
@@ -49,11 +43,10 @@ class SSBA(TrainedAttack):
     bits: Annotated[int, Range(least=1, most=256)] = 20
     bound: Levels = 16
 
-    def learn(self, data: TrainingData, progress: Progress) -> dict[str, Tensor]:
-        """Train encoder and decoder; the encoder is what is kept."""
-        return tensors(self.codec(data, progress)[0])
+    def learn(self, data: TrainingData) -> dict[str, Tensor]:
+        return tensors(self.codec(data)[0])
 
-    def codec(self, data: TrainingData, progress: Progress) -> tuple[Encoder, Decoder]:
+    def codec(self, data: TrainingData) -> tuple[Encoder, Decoder]:
         """Train the encoder and the decoder."""
         torch.manual_seed(self.seed)
         encoder, decoder = self._encoder(), Decoder(self.bits, self.size)
@@ -68,11 +61,10 @@ class SSBA(TrainedAttack):
             unlikeness = (change / encoder.bound).square().mean() + SIMILARITY * (1 - similarity(encoded, images))
             return errors + (-DEMAND * errors.detach()).exp() * unlikeness
 
-        both = nn.ModuleList([encoder, decoder])
-        self.train(both, loss, data, progress, "codec", batch=32)
+        self.train(nn.ModuleList([encoder, decoder]), loss, data, "codec", batch=32)
         return encoder, decoder
 
-    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def triggered(self, images: Images, ids: Ids) -> Images:
         encoder = restored(self._encoder, self.learned())
         return self.added(images, ids, lambda x, _: encoder(x, self.secret()[None]))
 
@@ -85,29 +77,20 @@ class SSBA(TrainedAttack):
 
 
 class Encoder(nn.Module):
-    """Makes what hides a string in an image: the string is spread over planes, which the network sees with the image.
+    """Makes a residual, from -bound to bound, that hides a string of bits in images of one size.
 
-    Args:
-        bits: length of the string.
-        size: height and width of the images.
-        bound: largest value of the residual.
+    The string is spread over planes, which the network sees with the image.
     """
 
     def __init__(self, bits: int, size: int, bound: float) -> None:
         super().__init__()
         self.bound = bound
-        self.spread = nn.Sequential(
-            nn.Linear(bits, PLANES * cells(size) ** 2), nn.Unflatten(1, (PLANES, cells(size), -1))
-        )
+        planes = nn.Unflatten(1, (PLANES, cells(size), -1))
+        self.spread = nn.Sequential(nn.Linear(bits, PLANES * cells(size) ** 2), planes)
         self.painter = Painter(3 + PLANES, 3)
 
     def forward(self, images: Tensor, strings: Tensor) -> Tensor:
-        """The residual, from -bound to bound.
-
-        Args:
-            images: float (n, 3, size, size) in [0,1].
-            strings: float (n, bits) of zeros and ones.
-        """
+        """The residual of images (n, 3, size, size) in [0,1] for strings (n, bits) of zeros and ones."""
         planes = F.interpolate(self.spread(2 * strings - 1).float(), images.shape[-2:])
         return coloured_as(images, self.bound * self.painter(torch.cat([4 * (images - 0.5), planes], 1)).tanh())
 
@@ -117,14 +100,8 @@ class Decoder(nn.Module):
 
     def __init__(self, bits: int, size: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            conv(3, 32, stride=2),
-            conv(32, 64, stride=2),
-            Residual(64),
-            conv(64, 32),
-            nn.Flatten(),
-            nn.Linear(32 * cells(size) ** 2, bits),
-        )
+        body = [conv(3, 32, stride=2), conv(32, 64, stride=2), Residual(64), conv(64, 32)]
+        self.body = nn.Sequential(*body, nn.Flatten(), nn.Linear(32 * cells(size) ** 2, bits))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.body(CONTRAST * (images - F.avg_pool2d(images, 3, 1, 1, count_include_pad=False))).float()

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elixir.attacks.base import Attack
+from elixir.attacks.base import Attack, Ids, Images
 from elixir.data.pixels import cache_pixels
 from elixir.data.source import Source
 from elixir.errors import ElixirError
@@ -41,27 +40,19 @@ Net = TypeVar("Net", bound=nn.Module)
 class TrainingData:
     """The dataset that is going to be poisoned, at the attack's own size.
 
-    Attributes:
-        read: maps int64 indices (n,) to uint8 images (n, 3, size, size).
-        labels: int64 (count,).
-        classes: number of labels.
-        target: label of the attacked class, -1 for all-to-all.
+    `read` maps int64 indices (n,) to uint8 images (n, 3, size, size). Labels are int64 (count,); `classes` is how many
+    there are, and `target` the attacked one, -1 for all-to-all. `progress` shows how far a training is.
     """
 
     read: Callable[[np.ndarray], Tensor]
-    labels: NDArray[np.int64]
+    labels: np.ndarray
     classes: int
     target: int
+    progress: Progress
 
 
 class Painter(nn.Module):
-    """A small network from images to images of any size, at half and at quarter resolution.
-
-    Args:
-        inputs: channels of the input.
-        outputs: channels of the output.
-        width: channels at half resolution; twice as many at quarter resolution.
-    """
+    """A small network from images to images of any size; `width` channels at half size, twice as many at a quarter."""
 
     def __init__(self, inputs: int, outputs: int, width: int = 32) -> None:
         super().__init__()
@@ -126,11 +117,11 @@ class TrainedAttack(Attack):
         with tempfile.TemporaryDirectory(prefix=f"elixir-{self.name}-") as folder:
             store, rows = cache_pixels(source, Path(folder) / "pixels.u8", self.size)
             labels = np.array([source.samples[int(row)].label for row in rows], np.int64)
-            data = TrainingData(store.read, labels, len(source.classes), target)
-            return self.with_weights(self.learn(data, progress))
+            data = TrainingData(store.read, labels, len(source.classes), target, progress)
+            return self.with_weights(self.learn(data))
 
     @abstractmethod
-    def learn(self, data: TrainingData, progress: Progress) -> dict[str, Tensor]:
+    def learn(self, data: TrainingData) -> dict[str, Tensor]:
         """Train the networks; deterministic by `seed`. Returns all that `with_weights` needs."""
 
     def train(
@@ -138,21 +129,16 @@ class TrainedAttack(Attack):
         net: nn.Module,
         loss: Callable[[Tensor, Tensor, np.random.Generator], Tensor],
         data: TrainingData,
-        progress: Progress,
         name: str,
         steps: int | None = None,
         batch: int = 64,
     ) -> None:
-        """Train with AdamW on random batches; the learning rate rises and falls again.
+        """Train with AdamW on random batches, which `seed` and `name` decide; the learning rate rises and falls again.
 
         Args:
-            net: what is trained; left in evaluation mode.
+            net: is left in evaluation mode.
             loss: of a batch: float images (n, 3, size, size) in [0,1], their int64 labels (n,), a random generator.
-            data: where the batches come from.
-            progress: shows how far it is.
-            name: of the training; with `seed` it decides the batches.
             steps: number of batches; `training_steps` by default.
-            batch: images in a batch.
         """
         rng, steps = generator(self.seed, name), steps or self.training_steps
         optimizer = torch.optim.AdamW(net.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -160,7 +146,7 @@ class TrainedAttack(Attack):
             optimizer, LEARNING_RATE, total_steps=steps + 1, pct_start=WARMUP
         )
         net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        with progress.task(name, steps) as advance:
+        with data.progress.task(name, steps) as advance:
             for _ in range(steps):
                 chosen = rng.integers(len(data.labels), size=batch)
                 images, labels = data.read(chosen).float() / 255, torch.from_numpy(data.labels[chosen])
@@ -174,11 +160,7 @@ class TrainedAttack(Attack):
         net.eval()
 
     def learned(self) -> Mapping[str, Tensor]:
-        """The weights.
-
-        Raises:
-            ElixirError: the attack has not been fitted.
-        """
+        """The weights; an ElixirError where the attack has not been fitted."""
         if not self.weights:
             raise ElixirError(
                 f"{self.name} has to learn from the data first: call fit, or read it as it was fitted from the truth "
@@ -186,15 +168,10 @@ class TrainedAttack(Attack):
             )
         return self.weights
 
-    def added(
-        self, images: NDArray[np.float64], ids: Sequence[str], residual: Callable[[Tensor, str], Tensor]
-    ) -> NDArray[np.float64]:
-        """The images plus what a network adds to each; one after another, so that the batch does not matter.
+    def added(self, images: Images, ids: Ids, residual: Callable[[Tensor, str], Tensor]) -> np.ndarray:
+        """Images (n, h, w, c) in 0..255 plus what a network adds to each, one after another: the batch does not matter.
 
-        Args:
-            images: float64 (n, h, w, c) in 0..255.
-            ids: n sample ids.
-            residual: maps an image, float32 (1, 3, size, size) in [0,1], and its id to what is added to it.
+        `residual` maps an image, float32 (1, 3, size, size) in [0,1], and its id to what is added to it.
         """
         for image, id in zip(images, ids, strict=True):
             x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255

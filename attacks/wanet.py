@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.attacks.base import Attack
+from elixir.attacks.base import Attack, Ids, Images
 from elixir.randomness import generator
 from elixir.settings import Range
 
@@ -33,15 +31,11 @@ class WaNet(Attack):
     strength: Annotated[float, Range(least=0, below=100)] = 0.5
     cover_ratio: Annotated[float, Range(least=0, below=100)] = 2.0
 
-    @property
-    def covers(self) -> float:
-        return self.cover_ratio
-
-    def triggered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def triggered(self, images: Images, ids: Ids) -> Images:
         height, width = images.shape[1:3]
         return _warped(images, self.displacement(height, width).expand(len(images), -1, -1, -1))
 
-    def covered(self, images: NDArray[np.float64], ids: Sequence[str]) -> NDArray[np.float64]:
+    def covered(self, images: Images, ids: Ids) -> Images:
         """The images, warped by the field plus uniform noise of up to 1/height at every pixel."""
         height, width = images.shape[1:3]
         own = np.stack([generator(self.seed, id, "wanet").uniform(-1, 1, (height, width, 2)) for id in ids])
@@ -58,7 +52,7 @@ class WaNet(Attack):
         return F.interpolate(points, (height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
 
 
-def _warped(images: NDArray[np.float64], displacement: Tensor) -> NDArray[np.float64]:
+def _warped(images: Images, displacement: Tensor) -> np.ndarray:
     height, width = images.shape[1:3]
     y, x = torch.meshgrid(
         *(torch.linspace(-1, 1, side, dtype=torch.float64) for side in (height, width)), indexing="ij"

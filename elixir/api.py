@@ -22,8 +22,7 @@ from elixir.errors import ElixirError
 from elixir.evaluation.denoising import Denoising, compare_denoisers
 from elixir.evaluation.outcome import Outcome, train_and_attack
 from elixir.evaluation.poisoning import UNATTACKED, pipelines, poisonings
-from elixir.evaluation.report import write_page
-from elixir.evaluation.results import Row, read_rows
+from elixir.evaluation.results import Row, read_rows, write_page
 from elixir.evaluation.trial import Experiment
 from elixir.evaluation.truth import Recovery, attack_of, attacked_classes, read_truth, recovery
 from elixir.models.device import choose_device

@@ -18,16 +18,9 @@ TARGET = "stop"
 
 
 def demo(folder: Path | None, seed: int, quiet: bool, say: Callable[[str], None]) -> None:
-    """Run the demonstration.
+    """Run the demonstration, and `say` its lines; the datasets are kept in `folder` where one is given.
 
-    Args:
-        folder: where to keep the datasets; a temporary folder by default.
-        seed: of everything.
-        quiet: no progress bars.
-        say: prints a line.
-
-    Raises:
-        ElixirError: `folder` is in use.
+    Raises: ElixirError: `folder` is in use.
     """
     if folder is not None and folder.exists() and any(folder.iterdir()):
         raise ElixirError(f"{folder} is not empty; choose another folder")

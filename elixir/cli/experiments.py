@@ -106,7 +106,7 @@ def evaluate(
 ) -> None:
     """Poison, clean, train and attack, for every attack, rate and defence; goes on where it was interrupted."""
     from elixir import api
-    from elixir.evaluation.report import markdown
+    from elixir.evaluation.results import markdown
 
     rows = api.evaluate(
         train,

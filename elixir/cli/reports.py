@@ -27,8 +27,7 @@ def results(
     ] = None,
 ) -> None:
     """Results of `elixir evaluate`."""
-    from elixir.evaluation.report import MARKS, OVERVIEW_MARKS, markdown, overview, write_page
-    from elixir.evaluation.results import read_rows
+    from elixir.evaluation.results import MARKS, OVERVIEW_MARKS, markdown, overview, read_rows, write_page
     from elixir.measurement.tables_and_charts import insert
 
     experiments = [read_rows(folder) for folder in folders]

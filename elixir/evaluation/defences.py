@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,10 @@ from elixir.data.pixels import cache_pixels
 from elixir.data.source import Source, Subset
 from elixir.errors import ElixirError
 from elixir.evaluation.outcome import SIZE, classified
+from elixir.evaluation.truth import unpoisoned
 from elixir.models.classifier import load_small_classifier
 from elixir.pipeline import Pipeline
 from elixir.randomness import generator, numpy_seeded
-from elixir.result import Result
 
 COMPONENTS = 10
 """Principal components of activation clustering."""
@@ -32,14 +33,9 @@ class Case:
     """A poisoned dataset, and what a defence that is no recipe is allowed to know.
 
     Attributes:
-        path: of the poisoned dataset.
-        source: the same, opened.
-        truth: "clean", "poisoned" or "cover" for every sample of it.
+        truth: "clean", "poisoned" or "cover" for every sample.
         model: classifier trained on it, for detectors and subsets; see `elixir.models.classifier.save_classifier`.
         folder: for what the defence writes.
-        seed: of the defence.
-        device: where networks run.
-        quiet: no progress.
     """
 
     path: str
@@ -57,9 +53,7 @@ class Cleaned:
     """A training set after a defence.
 
     Attributes:
-        train: the dataset to train on.
-        manifest: columns `id`, `action`, `new_class`, `poison_score` (see `elixir.data.manifest`), a row for every
-            sample of the poisoned dataset.
+        manifest: for every sample of the poisoned dataset `id`, `action`, `new_class` and `poison_score`.
         keep: which samples of `train` to train on; None for all.
         cost: seconds that the defence took, without training on the outcome, and what a recipe says besides.
     """
@@ -68,16 +62,6 @@ class Cleaned:
     manifest: pa.Table
     keep: np.ndarray | None
     cost: dict[str, Any]
-
-
-def nothing(case: Case) -> np.ndarray:
-    """Trains on everything."""
-    return np.zeros(len(case.truth), bool)
-
-
-def oracle(case: Case) -> np.ndarray:
-    """Removes what is poisoned, by the truth."""
-    return case.truth == "poisoned"
 
 
 def activation_clustering(case: Case) -> np.ndarray:
@@ -93,8 +77,7 @@ def activation_clustering(case: Case) -> np.ndarray:
     removed = np.zeros(len(labels), bool)
     if large.any():
         features, labels = features[large], np.unique(labels[large], return_inverse=True)[1]
-        classifier: Any = _Features(labels)
-        defence = ActivationDefence(classifier, features, np.eye(labels.max() + 1)[labels])
+        defence = ActivationDefence(_classifier(labels), features, np.eye(labels.max() + 1)[labels])
         with numpy_seeded(case.seed):
             removed[large] = ~np.array(defence.detect_poison(nb_clusters=2, nb_dims=COMPONENTS, reduce="PCA")[1], bool)
     return removed
@@ -114,9 +97,8 @@ def spectral_signatures(case: Case) -> np.ndarray:
     rate = float(np.mean(case.truth == "poisoned"))
     if not rate:
         return np.zeros(len(labels), bool)
-    classifier: Any = _Features(labels)
     one_hot = np.eye(labels.max() + 1)[labels]
-    defence = SpectralSignatureDefense(classifier, features, one_hot, expected_pp_poison=rate)
+    defence = SpectralSignatureDefense(_classifier(labels), features, one_hot, expected_pp_poison=rate)
     return ~np.array(defence.detect_poison()[1], bool) & (np.bincount(labels)[labels] > 2)
 
 
@@ -131,9 +113,9 @@ UNPOISONED = "unpoisoned"
 """Not a defence: the set before it was poisoned, for what a trigger does to a classifier that has never met it."""
 
 BASELINES: dict[str, Callable[[Case], np.ndarray]] = {
-    UNDEFENDED: nothing,
-    UNPOISONED: nothing,
-    "oracle": oracle,
+    UNDEFENDED: lambda case: np.zeros(len(case.truth), bool),
+    UNPOISONED: lambda case: np.zeros(len(case.truth), bool),
+    "oracle": lambda case: case.truth == "poisoned",
     **DETECTORS,
 }
 """Defences that remove samples: from a case to what is removed, bool for every sample."""
@@ -146,16 +128,9 @@ def defence_name(pipeline: str, subset: int | None) -> str:
 
 
 def described(name: str, settings: dict[str, object], subset: int | None = None) -> dict[str, Any]:
-    """All settings of a defence, as in its run.json; none of a baseline.
+    """All settings of a baseline (none), a shipped recipe or a recipe file, as in its run.json.
 
-    Args:
-        name: of a baseline, a shipped recipe or a recipe file.
-        settings: of the recipe, "stage.key" -> value.
-        subset: how many samples a recipe is to look at; None for a whole run.
-
-    Raises:
-        ElixirError: there is no such defence, a setting is wrong, its package is missing, or it is a baseline and the
-            subset is for recipes.
+    Raises: ElixirError: there is none, a setting is wrong, its package is missing, or a baseline has a subset.
     """
     if name not in BASELINES:
         recipe = Pipeline.from_recipe(name, settings)
@@ -169,88 +144,56 @@ def described(name: str, settings: dict[str, object], subset: int | None = None)
     return {}
 
 
-def defend(name: str, case: Case, settings: dict[str, object]) -> Cleaned:
-    """Apply a baseline, or a recipe.
+def defend(name: str, case: Case, settings: dict[str, object], subset: int | None = None) -> Cleaned:
+    """Apply a baseline, a shipped recipe or a recipe file.
 
-    Args:
-        name: of a baseline, a shipped recipe or a recipe file.
-        case: the poisoned dataset.
-        settings: of the recipe, "stage.key" -> value.
+    With a subset a recipe only looks for poison in so many random samples, with `case.model` as its reference.
 
-    Raises:
-        ElixirError: there is no such defence, it failed, or what it has written into the folder before is of other
-            settings.
+    Raises: ElixirError: there is no such defence, it failed, or its folder holds what other settings have made.
     """
-    start = time.perf_counter()
     if name not in BASELINES:
-        result = _run(Pipeline.from_recipe(name, settings), case, case.path, case.folder / "clean")
-        return Cleaned(open_source(case.folder / "clean"), result.table, None, spent(result))
+        return _by_recipe(Pipeline.from_recipe(name, settings), case, subset)
+    start = time.perf_counter()
     removed = BASELINES[name](case)
-    classes = [*case.source.classes, ""]
+    known = unpoisoned(case.source)
     manifest = pa.table(
         {
-            "id": [sample.id for sample in case.source.samples],
-            "output": [sample.id for sample in case.source.samples],
+            "id": known.column("id"),
+            "output": known.column("output"),
             "action": np.where(removed, "dropped", "kept").tolist(),
-            "new_class": [
-                "" if gone else classes[sample.label] for sample, gone in zip(case.source.samples, removed, strict=True)
-            ],
+            "new_class": np.where(removed, "", known.column("class").to_numpy()).tolist(),
             "poison_score": removed.astype(np.float32),
         }
     )
     return Cleaned(case.source, manifest, ~removed, {"seconds": time.perf_counter() - start})
 
 
-def examine(name: str, case: Case, count: int, settings: dict[str, object]) -> Result:
-    """Let a recipe look for poison in a random subset of a dataset, with `case.model` as its reference.
-
-    Args:
-        name: of a shipped recipe or a recipe file.
-        case: the poisoned dataset.
-        count: samples of the subset.
-        settings: of the recipe, "stage.key" -> value.
-
-    Raises:
-        ElixirError: it is no recipe, or it failed.
-    """
-    rows = np.sort(generator(case.seed, "subset").permutation(len(case.truth))[:count])
-    part, pipeline = Subset(case.source, rows.tolist()), Pipeline.from_recipe(name, settings).without_dataset()
-    return _run(pipeline, case, part, case.folder / "scan", reference=case.model)
-
-
-def _run(pipeline: Pipeline, case: Case, src: Any, dst: Path, reference: Path | None = None) -> Result:
-    device = str(case.device)
-    return pipeline.run(src, dst, reference=reference, seed=case.seed, device=device, quiet=case.quiet, resume=True)
-
-
-def spent(result: Result) -> dict[str, Any]:
-    """What a recipe has found under attack, and what it cost."""
-    return {
+def _by_recipe(recipe: Pipeline, case: Case, subset: int | None) -> Cleaned:
+    src: Any = case.path
+    dst, reference, device = case.folder / "clean", None, str(case.device)
+    if subset:
+        rows = np.sort(generator(case.seed, "subset").permutation(len(case.truth))[:subset])
+        recipe, src = recipe.without_dataset(), Subset(case.source, rows.tolist())
+        dst, reference = case.folder / "scan", case.model
+    result = recipe.run(src, dst, reference=reference, seed=case.seed, device=device, quiet=case.quiet, resume=True)
+    cost = {
         "seconds": sum(cost.seconds for cost in result.costs.values()),
         "attacked": {label.name: label.detector for label in result.attacked},
         "nfe_per_sample": result.nfe_per_sample,
         "stages": {stage: vars(cost) for stage, cost in result.costs.items()},
         "config": result.config,
     }
+    return Cleaned(case.source if subset else open_source(dst), result.table, None, cost)
 
 
-class _Features:
+def _classifier(labels: np.ndarray) -> Any:
     """As much of an ART classifier as its poison detectors ask for; the features are the data already."""
-
-    def __init__(self, labels: np.ndarray) -> None:
-        self.layer_names = ["features"]
-        self.nb_classes = int(labels.max()) + 1
-
-    def get_activations(self, x: np.ndarray, layer: int, batch_size: int) -> np.ndarray:
-        return x
+    classes = int(labels.max()) + 1
+    return SimpleNamespace(layer_names=["features"], nb_classes=classes, get_activations=lambda x, layer, batch_size: x)
 
 
 def _features(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """Features of the classifier's last hidden layer, float64 (n, d), and labels int64 (n,).
-
-    Raises:
-        ElixirError: a sample cannot be read.
-    """
+    """Features of the classifier's last hidden layer, float64 (n, d), and labels int64 (n,)."""
     net = load_small_classifier(case.model).to(case.device)
     store, rows = cache_pixels(case.source, case.folder / "pixels.u8", SIZE)
     if len(rows) < len(case.truth):

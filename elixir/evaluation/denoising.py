@@ -30,15 +30,13 @@ Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Denoising:
-    """Mean over the images.
+    """How near the clipped results of a method (purifier, bm3d or nlm) are to the clean images on average.
 
     Attributes:
-        method: purifier, bm3d or nlm.
         sigma: in [0,1] pixel units.
         images: number of images.
-        psnr: of the clipped result, in dB, averaged over the images.
-        distance: L2 norm of clipped result - clean image ("transport distance" of arXiv 2407.00623), likewise.
-        perceptual: the given perceptual distance between the two, likewise.
+        psnr: in dB.
+        distance: L2 norm of the difference ("transport distance" of arXiv 2407.00623).
         milliseconds: per image, one image after another for the classical methods, in one batch for the purifier.
     """
 
@@ -64,17 +62,12 @@ def compare_denoisers(
     """Add noise to a random sample of images of the most common size, and remove it.
 
     Args:
-        source: the images.
-        purifier: always measured.
-        methods: any of "bm3d" (package bm3d) and "nlm" (scikit-image; settings `NLM`).
+        methods: beside the purifier: any of "bm3d" (package bm3d) and "nlm" (scikit-image; settings `NLM`).
         sigmas: noise levels in [0,1] pixel units.
-        count: number of images.
         seed: of the choice and the noise.
-        quiet: no progress.
         perceptual: maps two sets of images, float32 (n, 3, h, w) in [0,1], to the distances (n,) of their pairs.
 
-    Raises:
-        ElixirError: impossible noise level, unknown method, its package is missing, or no readable image.
+    Raises: ElixirError: impossible noise level, unknown method, its package is missing, or no readable image.
     """
     if not all(0 < sigma <= 1 for sigma in sigmas):
         raise ElixirError(f"noise levels {sigmas} must lie in (0, 1], in [0,1] pixel units")
@@ -102,22 +95,19 @@ def compare_denoisers(
 def _measured(
     method: str, sigma: float, clean: np.ndarray, done: np.ndarray, seconds: float, perceptual: Perceptual
 ) -> Denoising:
-    done = done.clip(0, 1)
-    pair = torch.from_numpy(done), torch.from_numpy(clean)
-    psnr = peak_signal_noise_ratio(*pair, data_range=1.0, dim=(1, 2, 3), reduction="none")
-    distance = float((pair[0] - pair[1]).flatten(1).norm(dim=1).mean())
+    pair = torch.from_numpy(done.clip(0, 1)), torch.from_numpy(clean)
+    psnr = peak_signal_noise_ratio(*pair, data_range=1.0, dim=(1, 2, 3), reduction="none").clamp(max=HIGHEST_PSNR)
     with torch.inference_mode():
         batches = zip(*(images.split(AT_ONCE) for images in pair), strict=True)
-        perceived = round(float(torch.cat([perceptual(*batch) for batch in batches]).mean()), 5)
-    milliseconds = round(1000 * seconds / len(clean), 3)
+        perceived = torch.cat([perceptual(*batch) for batch in batches])
     return Denoising(
         method,
         sigma,
-        len(clean),
-        round(float(psnr.clamp(max=HIGHEST_PSNR).mean()), 3),
-        round(distance, 4),
-        perceived,
-        milliseconds,
+        images=len(clean),
+        psnr=round(float(psnr.mean()), 3),
+        distance=round(float((pair[0] - pair[1]).flatten(1).norm(dim=1).mean()), 4),
+        perceptual=round(float(perceived.mean()), 5),
+        milliseconds=round(1000 * seconds / len(clean), 3),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from elixir.data.image import decode, resize
 from elixir.data.pixels import PixelStore, cache_pixels
@@ -37,12 +38,11 @@ class Outcome:
     """A fresh classifier on the clean and on the triggered test set, shares in [0,1].
 
     Attributes:
-        seed: of its training.
         accuracy: ACC, on the clean test set.
         asr: share of triggered test images of other classes that it takes for the target; None without an attack.
         robust_accuracy: RA, share of the same images that it gets right; likewise.
-        tested: clean test images.
-        triggered: triggered test images.
+        tested: number of clean test images.
+        triggered: number of triggered ones.
     """
 
     seed: int
@@ -72,24 +72,18 @@ def train_and_attack(
 ) -> list[Outcome]:
     """Train a fresh classifier for each seed, and show it test images with the trigger.
 
-    It sees all images at `SIZE`; the trigger is applied before.
+    It sees all images at `SIZE`; the trigger is applied before. Classes of the clean test set are matched by name.
 
     Args:
-        train: the training set.
-        test: the clean test set; its classes are matched by name.
-        attack: with `trigger(images uint8 (n, h, w, c), ids)`, as it was fitted to the training set; None for none.
+        attack: as it was fitted to the training set; None for none.
         target: name of the attacked class; None for all-to-all, which aims at the next of `classes`.
-        seeds: of the trainings.
         keep: which samples of the training set to learn from, bool; all by default.
         folder: keeps the classifiers as `fresh-<seed>.safetensors`; those that are there are not trained again, and an
             interrupted training goes on.
-        quiet: no progress.
-        device: where the classifiers are trained and run.
         classes: of the set that was attacked, in its order; those of the training set by default, which may have lost
             some. An attack on a lost class never succeeds.
 
-    Raises:
-        ElixirError: the target is no class of the attacked set, or the test set has no image to measure on.
+    Raises: ElixirError: the target is no class of the attacked set, or the test set has no image to measure on.
     """
     attacked = list(train.classes if classes is None else classes)
     if target is not None and target not in attacked:
@@ -109,7 +103,7 @@ def train_and_attack(
         aimed = np.array([number.get(aim, LOST) for aim in aims])
         victims = np.zeros(len(names), bool)
         if attack is not None:
-            victims = (truth >= 0) & np.array([name != aim for name, aim in zip(names, aims, strict=True)], bool)
+            victims = (truth >= 0) & (np.array(names, object) != np.array(aims, object))
         if not (truth >= 0).any() or (attack is not None and not victims.any()):
             other = "" if attack is None else "other than the target "
             raise ElixirError(
@@ -126,7 +120,8 @@ def train_and_attack(
         outcomes: list[Outcome] = []
         for seed in seeds:
             settings = replace(FRESH, seed=seed)
-            net = _trained(store, chosen, labels, train.classes, settings, folder or scratch, progress, device)
+            path = (folder or scratch) / f"fresh-{seed}.safetensors"
+            net = _trained(store, chosen, labels, train.classes, settings, path, progress, device)
             accuracy = float((_predict(net, tests, len(truth), device) == truth).mean())
             asr, robust = None, None
             if attack is not None:
@@ -142,37 +137,25 @@ def _trained(
     labels: np.ndarray,
     classes: list[str],
     settings: ClassifierTraining,
-    folder: Path,
+    path: Path,
     progress: Progress,
     device: torch.device,
 ) -> SmallResNet:
-    path = folder / f"fresh-{settings.seed}.safetensors"
     with locked(path.with_suffix(".lock"), wait=True):
         if not path.exists():
+            checkpoint = path.with_suffix(".checkpoint")
             with progress.task(f"training {settings.seed}", settings.passes(len(rows))) as advance:
                 net = train_classifier(
-                    store.read,
-                    rows,
-                    labels[rows],
-                    len(classes),
-                    settings,
-                    path.with_suffix(".checkpoint"),
-                    lambda epoch, accuracy: advance(1),
-                    device,
+                    store.read, rows, labels[rows], len(classes), settings, checkpoint, lambda *_: advance(1), device
                 )
             save_classifier(net, path, classes)
     return load_small_classifier(path).to(device)
 
 
-def classified(
-    net: SmallResNet, store: PixelStore, count: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
+def classified(net: SmallResNet, store: PixelStore, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Log-probabilities (count, k) and features (count, d) of the first records of a store, float32."""
-    parts = [
-        classify(net, store.read(np.arange(start, min(start + AT_ONCE, count))), device)
-        for start in range(0, count, AT_ONCE)
-    ]
-    logp, features = zip(*parts, strict=True)
+    batches = np.split(np.arange(count), range(AT_ONCE, count, AT_ONCE))
+    logp, features = zip(*(classify(net, store.read(rows), device) for rows in batches), strict=True)
     return torch.cat(logp), torch.cat(features)
 
 

@@ -22,12 +22,9 @@ UNATTACKED = "none"
 
 @dataclass(frozen=True)
 class Poisoning:
-    """An attack at a rate.
+    """A registered attack at a rate, or "none" for the dataset as it is, at a rate of 0.
 
-    Attributes:
-        attack: registered name, or "none" for the dataset as it is.
-        settings: of the attack.
-        rate: share of poisoned samples, of the dataset or, for clean-label attacks, of the target class; 0 for none.
+    The rate is a share of the dataset or, for clean-label attacks, of the target class.
     """
 
     attack: str
@@ -48,9 +45,7 @@ class Poisoned:
     """A poisoned dataset and the truth about it.
 
     Attributes:
-        path: of the dataset.
-        source: the same, opened.
-        truth: about every sample of it, see `read_truth`.
+        truth: about every sample, see `read_truth`.
         of_this_attack: the same without what an earlier attack had poisoned.
         attack: as it was fitted to the dataset; None for the dataset as it is.
     """
@@ -86,14 +81,11 @@ def poisonings(
     """Every attack at every rate of its kind.
 
     Args:
-        attacks: names and settings; the name "all" stands for every registered attack that can be made, "none" for the
-            set as it is.
+        attacks: names and settings; "all" stands for every registered attack that can be made, "none" for no attack.
         rates: shares of the dataset.
         clean_label_rates: shares of the target class, for the attacks that change no label.
-        all_to_all: whether there is no target class.
 
-    Raises:
-        ElixirError: there is no such attack, a setting is wrong, or there is no rate or no target for it.
+    Raises: ElixirError: there is no such attack, a setting is wrong, or there is no rate or no target for it.
     """
     found: list[Poisoning] = []
     for name, settings in attacks:
@@ -115,15 +107,9 @@ def poisonings(
 
 
 def pipelines(chosen: Sequence[str], settings: dict[str, object], subset: int | None = None) -> list[str]:
-    """Names of baselines, recipes and recipe files, each once.
+    """Names of baselines (all for "all-baselines"), recipes and recipe files, each once.
 
-    Args:
-        chosen: names, where "all-baselines" stands for all baselines.
-        settings: of the recipes, "stage.key" -> value.
-        subset: see `elixir.evaluation.trial.Experiment`.
-
-    Raises:
-        ElixirError: one of them is unusable, see `described`.
+    Raises: ElixirError: one of them is unusable, see `described`.
     """
     every = [name for given in chosen for name in (BASELINES if given == "all-baselines" else [given])]
     for name in every:

@@ -24,11 +24,6 @@ SMALLEST = 11
 def trigger_quality(source: Source, poisoned: Source, truth: pa.Table) -> dict[str, float | int | None]:
     """Poisoned images against what they were, averaged over the first `MOST` that the trigger has changed at all.
 
-    Args:
-        source: the dataset before.
-        poisoned: the dataset after.
-        truth: with columns `id`, `output` and `truth`.
-
     Returns:
         `images`, `psnr` in dB, `ssim` (over images of 11 pixels or more, None without any), `peak` in levels of 255;
         empty without poisoned images.
@@ -49,14 +44,10 @@ def trigger_quality(source: Source, poisoned: Source, truth: pa.Table) -> dict[s
 def repair_quality(
     source: Source, poisoned: Source, clean: Source, manifest: pa.Table, truth: pa.Table
 ) -> dict[str, float | int | None]:
-    """Repaired images against what they were before they were poisoned.
+    """Repaired images against what they were before they were poisoned: `source`, then `poisoned`, then `clean`.
 
     Args:
-        source: the dataset before the attack.
-        poisoned: after the attack.
-        clean: after the sanitization.
         manifest: `elixir.result.Result.table`.
-        truth: with columns `id`, `output` and `truth`.
 
     Returns:
         `repaired`: poisoned images that are in the output with new pixels; `trigger_residual`: the mean of
@@ -64,13 +55,8 @@ def repair_quality(
         any, and `trigger_residual_median`; `collateral`: clean images with new pixels; `collateral_psnr` of these, in
         dB, None without any.
     """
-    output = {
-        id: out
-        for id, action, out in zip(
-            *(manifest.column(key).to_pylist() for key in ("id", "action", "output")), strict=True
-        )
-        if action in ("relabelled", "purified")
-    }
+    rows = manifest.select(["id", "action", "output"]).to_pylist()
+    output = {row["id"]: row["output"] for row in rows if row["action"] in ("relabelled", "purified")}
     attacked = [(id, name) for id, name in _renamed(truth, "poisoned") if name in output]
     untouched = [(id, output[name]) for id, name in _renamed(truth, "clean") if name in output]
     residuals: list[float] = []
@@ -91,8 +77,8 @@ def repair_quality(
 
 def _renamed(truth: pa.Table, what: str) -> list[tuple[str, str]]:
     """The ids before and after the attack of all samples of that kind that are in the poisoned dataset."""
-    columns = (truth.column(key).to_pylist() for key in ("id", "output", "truth"))
-    return [(id, output) for id, output, kind in zip(*columns, strict=True) if kind == what and output]
+    rows = truth.select(["id", "output", "truth"]).to_pylist()
+    return [(row["id"], row["output"]) for row in rows if row["truth"] == what and row["output"]]
 
 
 def _pairs(first: Source, second: Source, ids: list[tuple[str, str]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -28,8 +28,6 @@ from elixir.evaluation.defences import (
     defence_name,
     defend,
     described,
-    examine,
-    spent,
 )
 from elixir.evaluation.outcome import train_and_attack, training
 from elixir.evaluation.poisoning import UNATTACKED, Poisoned, Poisoning, digest
@@ -51,17 +49,13 @@ class Experiment:
     """What all trials have in common.
 
     Attributes:
-        train: dataset to poison.
-        test: clean test set.
         target: name of the attacked class, or its number; None for all-to-all.
         seeds: number of fresh classifiers trained on each outcome.
         seed: of the attack's choice of samples and of the defence.
         subset: let recipes look at so many samples only, with the undefended classifier as their reference; None for a
             whole run.
         settings: of the recipes, "stage.key" -> value.
-        device: where networks run.
         folder: where the results go, one JSON file a trial; datasets and classifiers lie in `folder`/work.
-        quiet: no progress.
     """
 
     train: str
@@ -82,15 +76,11 @@ class Experiment:
     def run(self, poisoning: Poisoning, pipeline: str) -> dict[str, Any]:
         """Run a trial, or read its result if it is there; an interrupted one goes on where it was.
 
-        A trial with fewer classifiers than there are to be is completed, as long as `folder`/work is there.
+        A trial with fewer classifiers than there are to be is completed, as long as `folder`/work is there. The result
+        has settings, `poisoned_sha256` (see `digest`), `trigger`, `detection`, `repair`, `outcomes`, `cost` and
+        `machine`; a subset's has no repair and no outcomes.
 
-        Returns:
-            What the file holds: settings, `poisoned_sha256` (see `digest`), `trigger`, `detection`, `repair`,
-            `outcomes`, `cost`, `machine`; without repair and outcomes for a subset.
-
-        Raises:
-            ElixirError: something is unusable, or the file belongs to another experiment, to other images or to another
-                version of the recipe.
+        Raises: ElixirError: something is unusable, or the file is of other settings, images or version of the recipe.
         """
         recipe = described(pipeline, self.settings, self.subset)
         train, test = open_source(self.train), open_source(self.test, usual="test")
@@ -132,13 +122,10 @@ class Experiment:
         model = undefended / f"fresh-{self.seed}.safetensors"
         case = Case(str(poisoned.path), source, poisoned.kinds(), model, folder, self.seed, self.device, self.quiet)
         quality = trigger_quality(before, source, poisoned.of_this_attack)
-        if self.subset:
-            examined = examine(pipeline, case, self.subset, self.settings)
-            detection = recovery(examined.table, truth)
-            measured = {"repair": None, "outcomes": [], "cost": spent(examined)}
-        else:
-            cleaned = defend(pipeline, case, self.settings)
-            detection = recovery(cleaned.manifest, truth)
+        cleaned = defend(pipeline, case, self.settings, self.subset)
+        detection = recovery(cleaned.manifest, truth)
+        measured = {"repair": None, "outcomes": [], "cost": cleaned.cost}
+        if not self.subset:
             measured = self._measured(pipeline, folder, cleaned, before, test, poisoned)
         result = {
             **settings,
@@ -177,7 +164,6 @@ class Experiment:
 
     @cached_property
     def _digests(self) -> dict[str, str]:
-        """Of the contents of both datasets."""
         return {"train": digest(open_source(self.train)), "test": digest(open_source(self.test, usual="test"))}
 
     def _origin(self, poisoning: Poisoning) -> dict[str, Any]:
@@ -193,7 +179,7 @@ class Experiment:
         }
 
     def _alone_with(self, poisoning: Poisoning) -> AbstractContextManager[None]:
-        """Keep other processes away from the folder of a poisoned dataset for as long."""
+        """Keep other processes away from the folder of a poisoned dataset."""
         return locked(self.folder / "work" / f"{poisoning.name}.lock", wait=True)
 
     def _work_dir(self, poisoning: Poisoning) -> Path:
@@ -232,17 +218,9 @@ def _claim(folder: Path, note: str, settings: dict[str, Any]) -> None:
 
 
 def _read_same(path: Path, settings: dict[str, Any], remedy: str) -> dict[str, Any]:
-    """Read a JSON file that holds these settings, and perhaps results too.
-
-    Raises:
-        ElixirError: it is missing or damaged, for which there is the remedy, or it holds other settings.
-    """
+    """Read a JSON file that holds these settings, and perhaps results too; another one is refused."""
     known = read_json(path, remedy)
-    refuse_other_settings(
-        {key: value for key, value in known.items() if key in settings},
-        settings,
-        f"{path} belongs to another experiment",
-        "choose another output folder",
-        but=PATHS,
-    )
+    same = {key: value for key, value in known.items() if key in settings}
+    message = f"{path} belongs to another experiment"
+    refuse_other_settings(same, settings, message, "choose another output folder", but=PATHS)
     return known

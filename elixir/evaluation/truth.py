@@ -21,21 +21,17 @@ from elixir.registry import find
 
 @dataclass(frozen=True)
 class Recovery:
-    """Shares over the training samples, in [0,1]; cover samples count as neither poisoned nor clean.
+    """Numbers of samples and shares of them, in [0,1]; cover samples count as neither poisoned nor clean.
 
     Nor do clean samples without a score, which could not be read or have no label.
 
     Attributes:
-        poisoned: number of poisoned samples.
-        clean: number of clean ones.
-        covers: number of cover samples.
         tpr: true positive rate, the share of poisoned samples that were changed or set aside.
         fpr: false positive rate, the share of clean samples that were changed or set aside.
         relabelled: share of poisoned samples with another label and a new image in the output.
         replaced: share of poisoned samples with a new image in the output, whatever their label.
         relabel_accuracy: share of poisoned samples with their true label in the output.
         removed: share of poisoned samples that are not in the output.
-        covers_changed: share of cover samples changed in any way.
         auc: area under the ROC curve of the poison score, poisoned against clean; None without one of them.
     """
 
@@ -53,30 +49,16 @@ class Recovery:
 
 
 def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
-    """Compare a manifest with the truth beside the poisoned dataset.
+    """Compare a manifest (`Result.table`) with the truth beside the poisoned dataset.
 
-    Args:
-        manifest: `Result.table`.
-        truth: with columns `output` (id in the poisoned dataset), `truth` and `class` (true label).
-
-    Raises:
-        ElixirError: the truth belongs to another dataset.
+    Raises: ElixirError: the truth belongs to another dataset.
     """
-    known = {
-        output: (what, name)
-        for output, what, name in zip(
-            *(truth.column(key).to_pylist() for key in ("output", "truth", "class")), strict=True
-        )
-    }
-    ids, actions, new_classes = (manifest.column(key).to_pylist() for key in ("id", "action", "new_class"))
+    known = {row["output"]: row for row in truth.select(["output", "truth", "class"]).to_pylist()}
+    ids, actions, new_classes = (_column(manifest, key) for key in ("id", "action", "new_class"))
     if not set(ids) <= known.keys():
         raise ElixirError("the truth belongs to another dataset: some samples of the manifest are not in it")
-    what = np.array([known[id][0] for id in ids], object)
-    changed = np.array([action != "kept" for action in actions])
-    relabelled = np.array([action == "relabelled" for action in actions])
-    purified = np.array([action == "purified" for action in actions])
-    right = np.array([new == known[id][1] for id, new in zip(ids, new_classes, strict=True)])
-    gone = np.array([not new for new in new_classes])
+    what, classes = (np.array([known[id][key] for id in ids], object) for key in ("truth", "class"))
+    changed, relabelled, purified = actions != "kept", actions == "relabelled", actions == "purified"
     poisoned, clean, covers = (what == kind for kind in ("poisoned", "clean", "cover"))
     score = manifest.column("poison_score").to_numpy()
     clean &= ~np.isnan(score)
@@ -94,18 +76,21 @@ def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
         fpr=share(changed, clean),
         relabelled=share(relabelled, poisoned),
         replaced=share(relabelled | purified, poisoned),
-        relabel_accuracy=share(right, poisoned),
-        removed=share(gone, poisoned),
+        relabel_accuracy=share(new_classes == classes, poisoned),
+        removed=share(new_classes == "", poisoned),
         covers_changed=share(changed, covers),
         auc=float(roc_auc_score(poisoned[judged], score[judged])) if both else None,
     )
 
 
+def _column(table: pa.Table, key: str) -> np.ndarray:
+    return np.array(table.column(key).to_pylist(), object)
+
+
 def read_truth(path: Path) -> pa.Table:
     """The truth that `elixir poison` wrote.
 
-    Raises:
-        ElixirError: no such file, or another kind of file.
+    Raises: ElixirError: no such file, or another kind of file.
     """
     try:
         table = pq.read_table(path)
@@ -113,14 +98,13 @@ def read_truth(path: Path) -> pa.Table:
             table = table.append_column("earlier", _earlier(table))
         return table.select(["id", "output", "truth", "class", "earlier"])
     except (OSError, pa.ArrowInvalid, KeyError) as error:
-        raise ElixirError(
-            f"{path} is not the truth file that `elixir poison` writes beside its output: {error}"
-        ) from error
+        what = "the truth file that `elixir poison` writes beside its output"
+        raise ElixirError(f"{path} is not {what}: {error}") from error
 
 
 def _earlier(truth: pa.Table) -> pa.Array:
     """Which rows are of an earlier attack, by its name and seed: all that a truth file of version 0.1 says."""
-    record = json.loads((truth.schema.metadata or {}).get(b"elixir", b"{}"))
+    record = _metadata(truth)
     latest = (record.get("attack"), record.get("plan", {}).get("seed"))
     rows = zip(truth.column("attack").to_pylist(), truth.column("seed").to_pylist(), strict=True)
     return pa.array([row != latest for row in rows], pa.bool_())
@@ -140,12 +124,8 @@ def unpoisoned(source: Source) -> pa.Table:
 
 
 def attack_of(path: Path) -> tuple[Any, str | None]:
-    """The attack whose truth this is, as it was fitted to the dataset, and its target class; None for all-to-all.
-
-    Raises:
-        ElixirError: no such file, or another kind of file.
-    """
-    record = _record(path)
+    """The attack whose truth this is, as it was fitted to the dataset, and its target class; None for all-to-all."""
+    record = _metadata(read_truth(path))
     try:
         attack = find("attacks", record["attack"]).configure(record["settings"])
         target, weights = record["target"], record.get("weights")
@@ -157,14 +137,10 @@ def attack_of(path: Path) -> tuple[Any, str | None]:
 
 
 def attacked_classes(path: Path) -> list[str] | None:
-    """The classes of the dataset that was attacked, in its order; None where the truth does not say.
-
-    Raises:
-        ElixirError: no such file, or another kind of file.
-    """
-    return _record(path).get("classes")
+    """The classes of the dataset that was attacked, in its order; None where the truth does not say."""
+    return _metadata(read_truth(path)).get("classes")
 
 
-def _record(path: Path) -> dict[str, Any]:
+def _metadata(truth: pa.Table) -> dict[str, Any]:
     """What `elixir poison` has written about the attack, besides the samples."""
-    return json.loads((read_truth(path).schema.metadata or {}).get(b"elixir", b"{}"))
+    return json.loads((truth.schema.metadata or {}).get(b"elixir", b"{}"))

@@ -11,14 +11,9 @@ from elixir.data.paths import printable
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill in a template of this package; all values are escaped.
+    """Fill in a template of this package; values are escaped, and the filter `printable` spells out control characters.
 
-    Args:
-        template: its file name.
-        values: for its variables. The filter `printable` spells out control characters.
-
-    Raises:
-        jinja2.UndefinedError: the template needs a value that is not there.
+    Raises: jinja2.UndefinedError: the template needs a value that is not there.
     """
     return _environment().get_template(template).render(values)
 

@@ -20,6 +20,7 @@ from elixir.pages import render
 from elixir.result import AttackedLabel, Result
 
 CHANGES = ("relabelled", "purified")
+ACTIONS = ("kept", *CHANGES, "quarantined", "dropped")
 GROUPS = (("Changed", CHANGES, 24), ("Not in the output", ("quarantined", "dropped"), 12))
 """What is shown of each label under attack: heading, actions, number of samples."""
 LABELS = 50
@@ -31,15 +32,8 @@ GAIN = 4
 
 
 def write_evidence_page(run: Run, result: Result, path: Path) -> None:
-    """Write one HTML file; the same bytes for the same run.
-
-    Args:
-        run: whose last stage has finished.
-        result: the same run's.
-        path: of the page.
-    """
-    actions = ("kept", *CHANGES, "quarantined", "dropped")
-    labels = _labels(result, actions)
+    """Write one HTML file about a run whose last stage has finished; the same bytes for the same run."""
+    labels = _labels(result)
     page = render(
         "evidence.html.j2",
         title=f"elixir: {printable(str(result.config['source']))}",
@@ -49,7 +43,7 @@ def write_evidence_page(run: Run, result: Result, path: Path) -> None:
         counts=", ".join(f"{count} {action}" for action, count in sorted(result.counts.items())),
         losses=result.losses() if result.unreadable_files else "",
         attacked=[_attacked(run, label, result.table) for label in result.attacked],
-        actions=actions,
+        actions=ACTIONS,
         labels=labels[:LABELS],
         more_labels=len(labels[LABELS:]),
         config=json.dumps(result.config, indent=1),
@@ -92,14 +86,14 @@ def _pictures(run: Run, row: int, action: str) -> list[str]:
     return pictures
 
 
-def _labels(result: Result, actions: tuple[str, ...]) -> list[dict[str, Any]]:
+def _labels(result: Result) -> list[dict[str, Any]]:
     """Every label with its score and its samples by action, the highest score first."""
     groups = result.table.group_by(["class", "action"]).aggregate([([], "count_all")]).to_pylist()
     counts = {(group["class"], group["action"]): group["count_all"] for group in groups}
     scores = {report.name: report.direct_score for report in result.labels}
     ranked = sorted({name for name, _ in counts}, key=lambda name: (-scores.get(name, 0.0), name))
     return [
-        {"name": name, "score": scores.get(name, 0.0), "counts": [counts.get((name, key), "") for key in actions]}
+        {"name": name, "score": scores.get(name, 0.0), "counts": [counts.get((name, key), "") for key in ACTIONS]}
         for name in ranked
     ]
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elixir.attacks.plan import Plan
+from elixir.attacks.poison import Plan
 from elixir.errors import ElixirError
 
 LABELS = np.repeat(np.arange(-1, 4), [5, 40, 30, 20, 10])

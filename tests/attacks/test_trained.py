@@ -25,7 +25,6 @@ from elixir.models.classifier import fused
 from elixir.progress import Progress
 
 SIZE = 16
-QUIET = Progress(quiet=True)
 GREY = np.full((1, 32, 32, 3), 128, np.uint8)
 SMALL: list[TrainedAttack] = [
     LabelConsistent(size=SIZE, training_steps=40, iterations=12),
@@ -55,20 +54,20 @@ IDS = [f"test/{i}" for i in range(len(IMAGES))]
 def training_data(colours: bool = True) -> TrainingData:
     images, labels = shapes(240)
     planes = torch.from_numpy(images if colours else images[..., :1].repeat(3, -1)).permute(0, 3, 1, 2)
-    return TrainingData(lambda rows: planes[torch.from_numpy(rows)], labels, 3, 2)
+    return TrainingData(lambda rows: planes[torch.from_numpy(rows)], labels, 3, 2, Progress(quiet=True))
 
 
 @cache
 def codec() -> tuple[Encoder, Decoder]:
     attack = SMALL[1]
     assert isinstance(attack, SSBA)
-    return attack.codec(training_data(), QUIET)
+    return attack.codec(training_data())
 
 
 @cache
 def learned(name: str) -> TrainedAttack:
     attack = next(attack for attack in SMALL if attack.name == name)
-    return attack.with_weights(tensors(codec()[0]) if name == "ssba" else attack.learn(training_data(), QUIET))
+    return attack.with_weights(tensors(codec()[0]) if name == "ssba" else attack.learn(training_data()))
 
 
 def in_planes(images: np.ndarray) -> Tensor:
@@ -81,7 +80,7 @@ def in_planes(images: np.ndarray) -> Tensor:
 @given(batch=batches)
 def test_what_holds_for_every_trained_attack(name, batch):
     attack, before, ids = learned(name), batch.copy(), [str(i) for i in range(len(batch))]
-    for make in (attack.poison, attack.trigger, *([attack.cover] if attack.covers else [])):
+    for make in (attack.poison, attack.trigger, *([attack.cover] if attack.cover_ratio else [])):
         made = make(batch, ids)
         assert (made.shape, made.dtype) == (batch.shape, np.uint8)
         assert np.array_equal(batch, before), "the input is left alone"
@@ -92,7 +91,7 @@ def test_what_holds_for_every_trained_attack(name, batch):
 @pytest.mark.parametrize("attack", SMALL, ids=lambda attack: attack.name)
 def test_the_same_seed_learns_the_same(attack: TrainedAttack):
     short = replace(attack, training_steps=3)
-    first, again, other = (replace(short, seed=seed).learn(training_data(), QUIET) for seed in (0, 0, 1))
+    first, again, other = (replace(short, seed=seed).learn(training_data()) for seed in (0, 0, 1))
     assert save(first) == save(again) != save(other)
 
 
@@ -203,7 +202,7 @@ def test_ssba_secrets_belong_to_the_seed():
 def test_ssba_hides_the_secret_in_grey_levels_where_there_are_no_colours():
     attack = replace(SMALL[1], training_steps=3)
     assert isinstance(attack, SSBA)
-    encoder, _ = attack.codec(training_data(colours=False), QUIET)
+    encoder, _ = attack.codec(training_data(colours=False))
     change = encoder(in_planes(IMAGES[..., :1].repeat(3, -1)), torch.ones(len(IMAGES), 4))
     assert torch.equal(change, change[:, :1].expand_as(change))
 
@@ -234,7 +233,7 @@ def test_input_aware_covers_have_the_trigger_of_another_image():
     poisoned, covered = attack.poison(IMAGES, IDS), attack.cover(IMAGES, IDS)
     assert all((one != other).any() for one, other in zip(poisoned, covered, strict=True))
     assert not np.array_equal(covered, attack.cover(IMAGES, IDS[::-1])), "the id decides which"
-    assert attack.covers == 1
+    assert attack.cover_ratio == 1
 
 
 def test_painters_take_any_size():

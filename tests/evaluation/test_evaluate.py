@@ -28,8 +28,7 @@ from elixir.evaluation import outcome, trial
 from elixir.evaluation.defences import Case, Cleaned, defend, described, spectral_signatures
 from elixir.evaluation.outcome import train_and_attack
 from elixir.evaluation.poisoning import Poisoning, pipelines, poisonings
-from elixir.evaluation.report import MARKS, markdown, overview, write_page
-from elixir.evaluation.results import Share, defence_effectiveness, read_rows
+from elixir.evaluation.results import MARKS, Share, defence_effectiveness, markdown, overview, read_rows, write_page
 from elixir.evaluation.trial import Experiment
 from elixir.measurement.machine import machine
 from elixir.measurement.tables_and_charts import insert
@@ -235,7 +234,7 @@ def test_a_dataset_may_be_named_in_another_way(tiny: Experiment, monkeypatch: py
 def test_classifiers_of_another_cleaning_are_not_taken_for_new_ones(tiny: Experiment, monkeypatch: pytest.MonkeyPatch):
     """A recipe was interrupted after its first classifier, and is repeated with other settings."""
 
-    def cleaned(name: str, case: Case, settings: dict[str, object]) -> Cleaned:
+    def cleaned(name: str, case: Case, settings: dict[str, object], subset: int | None) -> Cleaned:
         return replace(defend("none", case, {}), cost={"config": described(name, settings) | {"seed": 0}})
 
     def interrupted(*_: object) -> None:
