@@ -30,11 +30,12 @@ from elixir.models.external import load_classifier
 from elixir.models.weights import sha256_of
 from elixir.pages.evidence import write_evidence_page
 from elixir.progress import Progress
-from elixir.recipe import THRESHOLDS, read_recipe
+from elixir.recipe import read_recipe
 from elixir.registry import find
 from elixir.result import Result, read_result, write_label_reports
 from elixir.settings import build
 from elixir.stages.write import WriteStage
+from elixir.training.classifier import ClassifierTraining
 
 POLICIES = ("relabel", "drop", "quarantine")
 KINDS = ("folder", "hf", "parquet")
@@ -49,6 +50,7 @@ class Pipeline:
         stages: in order; the last is `write`.
         purifier: registered name of the purifier that the stages use.
         thresholds: of detection.
+        training: what all trainings have in common.
 
     Example:
         >>> pipeline = Pipeline.from_recipe("dataelixir")
@@ -60,6 +62,7 @@ class Pipeline:
     stages: list[Stage] = field(default_factory=list)
     purifier: str = "prior"
     thresholds: Thresholds = field(default_factory=Thresholds)
+    training: ClassifierTraining = field(default_factory=ClassifierTraining)
 
     @classmethod
     def from_recipe(cls, recipe: str | Path, settings: Mapping[str, object] | None = None) -> Pipeline:
@@ -67,7 +70,8 @@ class Pipeline:
 
         Args:
             recipe: name of a shipped recipe, or a TOML file.
-            settings: "stage.key" or "thresholds.key" -> value, over the recipe's own; "purifier" -> name.
+            settings: "stage.key", "thresholds.key" or "training.key" -> value, over the recipe's own; or "purifier"
+                -> name.
 
         Raises:
             ElixirError: no such recipe, not TOML, or an unknown stage, setting or value in it.
@@ -76,18 +80,22 @@ class Pipeline:
         settings = dict(settings or {})
         purifier = str(settings.pop("purifier", read.purifier))
         find("purifiers", purifier)
-        tables = {**read.stages, THRESHOLDS: read.thresholds}
+        tables = {**read.stages, **read.common}
         for key, value in settings.items():
             table, _, setting = key.partition(".")
             if table not in tables or not setting:
                 hint = nearest(table, tables, f"stages here: {', '.join(read.stages)}")
                 raise ElixirError(
-                    f"setting {key!r} should be thresholds.KEY, or STAGE.KEY with a stage of recipe {read.name!r}; "
+                    f"setting {key!r} should be thresholds.KEY, training.KEY, or STAGE.KEY with a stage of recipe "
+                    f"{read.name!r}; "
                     f"{hint}"
                 )
             tables[table][setting] = value
         stages = [build(find("stages", stage), values) for stage, values in read.stages.items()]
-        return cls(read.name, stages, purifier, build(Thresholds, read.thresholds))
+        if own := [key for key in ClassifierTraining.of_stages if key in read.common["training"]]:
+            raise ElixirError(f"setting training.{own[0]} is one of each stage that trains: set STAGE.{own[0]}")
+        training = build(ClassifierTraining, read.common["training"])
+        return cls(read.name, stages, purifier, build(Thresholds, read.common["thresholds"]), training)
 
     def __getitem__(self, name: str) -> Any:
         """The stage of that name.
@@ -111,6 +119,7 @@ class Pipeline:
         """Everything that decides the result, as plain values: what JSON gives back."""
         stages = {stage.name: asdict(stage) for stage in self.stages}  # type: ignore[call-overload]
         described = {"pipeline": self.name, "purifier": self.purifier, "thresholds": vars(self.thresholds)}
+        described["training"] = self.training.shared()
         return json.loads(json.dumps({**described, "stages": stages}))
 
     def check(self) -> None:
@@ -221,6 +230,7 @@ class Pipeline:
                 policy=policy,
                 to=to,
                 thresholds=self.thresholds,
+                training=self.training,
                 progress=Progress(quiet),
             )
             for stage in self.stages:

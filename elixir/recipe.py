@@ -10,8 +10,9 @@ from typing import Any
 
 from elixir.errors import ElixirError, nearest
 
-THRESHOLDS = "thresholds"
-ENTRIES = ("description", "extends", "purifier", "stages", THRESHOLDS)
+COMMON = ("thresholds", "training")
+"""Tables of settings that are no stage's."""
+ENTRIES = ("description", "extends", "purifier", "stages", *COMMON)
 
 
 @dataclass
@@ -21,14 +22,14 @@ class Recipe:
     Args:
         name: of the file, without its ending.
         stages: names in order -> settings of each that are not at their default.
-        thresholds: of detection that are not at their default.
+        common: table of `COMMON` -> settings that are not at their default.
         purifier: name of the purifier that the stages use.
         description: a line for people.
     """
 
     name: str
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
-    thresholds: dict[str, Any] = field(default_factory=dict)
+    common: dict[str, dict[str, Any]] = field(default_factory=dict)
     purifier: str = "prior"
     description: str = ""
 
@@ -74,7 +75,7 @@ def _parse(name: str, table: dict[str, Any]) -> Recipe:
         )
     if twice := [stage for stage in listed if listed.count(stage) > 1]:
         raise ElixirError(f"recipe {name!r} lists the stage {twice[0]!r} twice; a stage runs once")
-    for entry in (*listed, THRESHOLDS):
+    for entry in (*listed, *COMMON):
         if not isinstance(table.get(entry, {}), dict):
             raise ElixirError(f"recipe {name!r} has no table [{entry}] of settings but {entry} = {table[entry]!r}")
     if unknown := set(table) - {*ENTRIES, *listed}:
@@ -83,7 +84,7 @@ def _parse(name: str, table: dict[str, Any]) -> Recipe:
     return Recipe(
         name,
         {stage: base.stages.get(stage, {}) | table.get(stage, {}) for stage in listed},
-        base.thresholds | table.get(THRESHOLDS, {}),
+        {name: base.common.get(name, {}) | table.get(name, {}) for name in COMMON},
         str(table.get("purifier", base.purifier)),
         str(table.get("description", base.description)),
     )

@@ -322,7 +322,8 @@ def test_recipes_are_listed_with_their_settings(monkeypatch, capsys):
     pipeline = Pipeline.from_recipe("impure", parse_settings([line.replace(" = ", "=", 1) for line in shown]))
     assert pipeline.describe() == Pipeline.from_recipe("impure").describe()
     described = pipeline.describe()
-    assert len(shown) == sum(map(len, [*described["stages"].values(), described["thresholds"]]))
+    tables = [*described["stages"].values(), described["thresholds"], described["training"]]
+    assert len(shown) == sum(map(len, tables))
     assert elixir(monkeypatch, "recipes", "impur") == 1
     assert "did you mean 'impure'" in capsys.readouterr().err
 

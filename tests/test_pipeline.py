@@ -163,6 +163,9 @@ def test_settings_reach_their_stage():
         ({"prob.sigmas": [0.1]}, "did you mean 'probe'"),
         ({"sigmas": [0.1]}, "STAGE.KEY"),
         ({"thresholds": 0.1}, "thresholds.KEY"),
+        ({"training.batches": 8}, "training has no setting 'batches'; did you mean 'batch'"),
+        ({"training.batch": 1}, "at least 2"),
+        ({"training.epochs": 3}, "set STAGE.epochs"),
         ({"thresholds.min_scor": 0.1}, "thresholds has no setting 'min_scor'; did you mean 'min_score'"),
         ({"probe.sigmas": "high"}, "wrong type"),
         ({"probe.carriers": 1.5}, "wrong type"),
@@ -311,7 +314,7 @@ def test_a_recipe_may_extend_a_shipped_one(tmp_path: Path):
     assert (read.name, read.description, read.purifier) == ("mine", base.description, "consistency")
     candidates = base.stages["candidates"] | {"keep": 6}
     assert read.stages == base.stages | {"candidates": candidates, "reference": {"epochs": 3}}
-    assert read.thresholds == {"min_score": 0.4}
+    assert read.common == {"thresholds": {"min_score": 0.4}, "training": {}}
     pipeline = Pipeline.from_recipe(recipe, {"candidates.steps": 99, "thresholds.min_group_size": 7})
     candidates, thresholds = pipeline["candidates"], pipeline.thresholds
     assert (candidates.steps, candidates.keep, candidates.rounds) == (99, 6, base.stages["candidates"]["rounds"])

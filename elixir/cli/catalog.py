@@ -6,7 +6,7 @@ import inspect
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,8 +37,10 @@ def recipes(
         return
     pipeline = Pipeline.from_recipe(name)
     out.print(f"{read_recipe(name).description}\npurifier = {pipeline.purifier}")
-    for settings in (*pipeline.stages, pipeline.thresholds):
-        _show(settings)
+    for stage in pipeline.stages:
+        _show(stage, asdict(stage))  # type: ignore[call-overload]
+    _show(pipeline.thresholds, vars(pipeline.thresholds))
+    _show(pipeline.training, pipeline.training.shared())
 
 
 @command(app, "elixir attacks --gallery attacks.png")
@@ -67,12 +69,12 @@ def attacks(
         draw_gallery(gallery, src, target, quiet)
 
 
-def _show(settings: Settings) -> None:
+def _show(settings: Settings, values: dict[str, Any]) -> None:
     from elixir.settings import explained
 
     kind = type(settings)
     about = inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].replace("\n", " ")
     out.print(f"\n{kind.name}: {about}")
     said = explained(kind)
-    for key, value in asdict(settings).items():  # type: ignore[call-overload]
+    for key, value in values.items():
         out.print(f"  {kind.name}.{key} = {json.dumps(value)}\n      {said[key]}")

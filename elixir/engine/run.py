@@ -29,6 +29,7 @@ from elixir.models.classifier import Classifier
 from elixir.models.weights import read_weights, write_weights
 from elixir.progress import Progress
 from elixir.purifiers.base import Purifier
+from elixir.training.classifier import ClassifierTraining
 
 START_AGAIN = "add --overwrite without --resume to start again"
 INDEX = "index"
@@ -70,6 +71,7 @@ class Run:
         policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
         to: kind of the output.
         thresholds: of detection.
+        training: what all trainings have in common.
         progress: where to show it.
 
     Attributes:
@@ -88,6 +90,7 @@ class Run:
     policy: str = "relabel"
     to: Kind = "folder"
     thresholds: Thresholds = field(default_factory=Thresholds)
+    training: ClassifierTraining = field(default_factory=ClassifierTraining)
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
     facts: dict[str, Any] = field(default_factory=dict)
 

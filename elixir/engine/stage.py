@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
 from elixir.data.columns import Columns
 from elixir.engine.run import Run
 from elixir.settings import Count, Settings, Steps
+from elixir.training.classifier import ClassifierTraining
 
 
 @dataclass
@@ -62,3 +63,8 @@ class TrainingStage(ReduceStage):
 
     epochs: Count = 8
     least_steps: Steps = 600
+
+    def training(self, run: Run, seed: int = 0, **own: Any) -> ClassifierTraining:
+        """Settings of a training: the run's, this stage's, a seed on top of the run's, and others by name."""
+        steps = {"epochs": self.epochs, "least_steps": self.least_steps, "seed": run.seed + seed}
+        return replace(run.training, **(steps | own))

@@ -11,7 +11,6 @@ from elixir.engine.models import CLEAN, REFERENCE
 from elixir.engine.run import Run
 from elixir.engine.stage import TrainingStage
 from elixir.settings import Count
-from elixir.training.classifier import ClassifierTraining
 
 SEED = 100  # added to the run's seed
 
@@ -43,6 +42,6 @@ class CleanModelStage(TrainingStage):
             return {}
         rest = np.flatnonzero(~is_flagged)
         epochs = self.mirrored_passes * self.epochs if mirrored else self.epochs
-        training = ClassifierTraining(epochs, self.least_steps, flip=mirrored, seed=run.seed + SEED)
+        training = self.training(run, SEED, epochs=epochs, flip=mirrored)
         run.models.train(CLEAN, run.pixels.read, rest, run.labels[rest], training)
         return {}

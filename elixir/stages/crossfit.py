@@ -14,7 +14,6 @@ from elixir.engine.run import Run
 from elixir.engine.stage import TrainingStage
 from elixir.randomness import Draw, generator
 from elixir.settings import Range
-from elixir.training.classifier import ClassifierTraining
 
 
 @dataclass
@@ -43,7 +42,7 @@ class CrossfitStage(TrainingStage):
         right = mirrored = 0
         for number in range(self.folds):
             name = f"crossfit-{number}"
-            training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + 1 + number)
+            training = self.training(run, 1 + number)
             seen = np.flatnonzero(fold != number)
             run.models.train(name, run.purified.read, seen, labels[seen], training)
             for block in blocks(np.flatnonzero(fold == number), run.pixels.shape):

@@ -11,7 +11,6 @@ from elixir.detection.scores import sample_scores
 from elixir.engine.run import Run
 from elixir.engine.stage import TrainingStage
 from elixir.stages.group_probe import RunProbe
-from elixir.training.classifier import ClassifierTraining
 
 SCORES = (
     "features",
@@ -33,7 +32,7 @@ class DetectStage(TrainingStage):
     provides = ("labels", "posterior", "split_posterior")
 
     def reduce(self, run: Run) -> Columns:
-        probe = RunProbe(run, ClassifierTraining(self.epochs, self.least_steps))
+        probe = RunProbe(run, self.training(run))
         found = detect(evidence_of(run, probe), run.classes)
         run.facts["labels"] = [asdict(report) for report in found.reports]
         return {"posterior": found.posterior, "split_posterior": found.split_posterior}

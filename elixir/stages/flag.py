@@ -12,7 +12,6 @@ from elixir.engine.run import Run
 from elixir.engine.stage import TrainingStage
 from elixir.stages.detect import SCORES, detection_of, evidence_of
 from elixir.stages.group_probe import RunProbe
-from elixir.training.classifier import ClassifierTraining
 
 
 @dataclass
@@ -28,7 +27,7 @@ class FlagStage(TrainingStage):
     provides = ("poison_score", "flagged")
 
     def reduce(self, run: Run) -> Columns:
-        evidence = evidence_of(run, RunProbe(run, ClassifierTraining(self.epochs, self.least_steps)))
+        evidence = evidence_of(run, RunProbe(run, self.training(run)))
         found = detection_of(run)
         score = expand(evidence, found)
         return {"poison_score": score.astype(np.float32), "flagged": flagged(evidence, found, score)}

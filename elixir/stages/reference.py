@@ -12,7 +12,6 @@ from elixir.engine.models import REFERENCE
 from elixir.engine.run import Run
 from elixir.engine.stage import TrainingStage
 from elixir.errors import ElixirError
-from elixir.training.classifier import ClassifierTraining
 
 HALF_MAX = 60_000  # features are kept in half precision
 READ_AT_ONCE = 1024
@@ -38,7 +37,7 @@ class ReferenceStage(TrainingStage):
                 + "; check the path, or --image and --label of a table"
             )
         if not run.models.own_reference:
-            training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed)
+            training = self.training(run)
             run.models.train(REFERENCE, run.pixels.read, everything, run.labels, training)
         logp = np.empty(len(run), np.float32)
         features: list[np.ndarray] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from elixir.models.classifier import WIDTHS, SmallResNet, save_classifier
 from elixir.progress import Progress
 from elixir.randomness import generator
+from elixir.settings import Positive, Range, Settings, Share, Steps
 from elixir.training.frame import (
     Checkpoint,
     TrainingJob,
@@ -26,34 +28,46 @@ from elixir.training.frame import (
 ReadPixels = Callable[[np.ndarray], Tensor]
 
 
-@dataclass(frozen=True)
-class ClassifierTraining:
-    """Settings of one training.
+@dataclass
+class ClassifierTraining(Settings):
+    """Settings of one training. A recipe has those that are not a stage's own: `--set training.KEY=VALUE`.
 
     Args:
         epochs: passes over the data at most; more where that is fewer than `least_steps`.
         least_steps: of the optimizer, so that a small set is learned as well.
-        fitted: share of (augmented) training images predicted right in one pass at which the training stops early.
+        fitted: share of (augmented) training images predicted right in one pass at which the training stops early;
+            above 1 it never does.
+        batch: images a step.
         learning_rate: of AdamW at its peak; it rises over the first `warmup` of all steps and then falls to zero.
         warmup: share of the steps.
+        weight_decay: of AdamW.
         shift: largest random translation, as a fraction of the image side; a pixel at least, unless it is 0.
         flip: mirror half of the images.
         balance: 0 weighs every sample alike, 1 every class alike; in between, a class counts as size^(1 - balance).
         seed: decides initial weights, order and augmentation.
+        widths: channels of the network at half, quarter, ... resolution.
     """
 
-    epochs: int = 8
-    least_steps: int = 600
-    fitted: float = 0.9995
-    batch: int = 64
-    learning_rate: float = 2e-3
-    warmup: float = 0.15
-    weight_decay: float = 0.05
-    shift: float = 1 / 16
+    name: ClassVar[str] = "training"
+    of_stages: ClassVar[tuple[str, ...]] = ("epochs", "least_steps", "flip", "seed")
+    """What the stages set themselves."""
+
+    epochs: Steps = 8
+    least_steps: Steps = 600
+    fitted: Positive = 0.9995
+    batch: Annotated[int, Range(least=2)] = 64
+    learning_rate: Annotated[float, Range(above=0, most=1)] = 2e-3
+    warmup: Share = 0.15
+    weight_decay: Annotated[float, Range(least=0, most=1)] = 0.05
+    shift: Annotated[float, Range(least=0, most=0.5)] = 1 / 16
     flip: bool = False
-    balance: float = 0.5
+    balance: Annotated[float, Range(least=0, most=1)] = 0.5
     seed: int = 0
-    widths: tuple[int, ...] = WIDTHS
+    widths: Annotated[tuple[int, ...], Range(least=1)] = WIDTHS
+
+    def shared(self) -> dict[str, object]:
+        """The settings that hold for all trainings of a run, as plain values."""
+        return {key: value for key, value in vars(self).items() if key not in self.of_stages}
 
     def passes(self, count: int) -> int:
         """Passes over `count` images."""

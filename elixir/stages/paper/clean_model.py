@@ -14,7 +14,7 @@ from elixir.engine.models import CLEAN
 from elixir.engine.run import Run
 from elixir.engine.stage import TrainingStage
 from elixir.settings import Count, Range, Steps
-from elixir.training.classifier import ClassifierTraining, ReadPixels
+from elixir.training.classifier import ReadPixels
 
 FIRST = "clean-first"
 FIRST_SEED, SEED = 100, 101  # added to the run's seed
@@ -30,7 +30,7 @@ class TrainCleanFirstStage(TrainingStage):
     epochs: Count = 10
 
     def reduce(self, run: Run) -> Columns:
-        training = ClassifierTraining(self.epochs, self.least_steps, seed=run.seed + FIRST_SEED)
+        training = self.training(run, FIRST_SEED)
         run.models.train(FIRST, *_purified_set(run, run["unanimous_label"]), training)
         return {}
 
@@ -52,9 +52,7 @@ class FineTuneStage(TrainingStage):
 
     def reduce(self, run: Run) -> Columns:
         label = np.maximum(run["unanimous_label"], run["agreed_label"])  # a sample has one of them at most
-        training = ClassifierTraining(
-            self.epochs, self.least_steps, learning_rate=self.learning_rate, seed=run.seed + SEED
-        )
+        training = self.training(run, SEED, learning_rate=self.learning_rate)
         run.models.train(CLEAN, *_purified_set(run, label), training, initial=FIRST)
         return {}
 
