@@ -42,8 +42,6 @@ class Attack(ABC):
     """Whether it poisons images of the target class, whose label is right, and changes no label."""
     needs_target: ClassVar[bool] = False
     """Whether what it makes depends on the target class."""
-    cover_ratio: ClassVar[float] = 0.0
-    """Cover samples (trigger-like, with their true label) for each poisoned one; a parameter where there are any."""
 
     seed: Annotated[int, Range(least=0)] = 0
     truncate: bool = False
@@ -70,6 +68,11 @@ class Attack(ABC):
         for key, value in settings.items():
             checked(cls, key, value, "attack")
         return cls(**settings)
+
+    @property
+    def covers(self) -> float:
+        """Cover samples (trigger-like, with their true label) for each poisoned one."""
+        return 0.0
 
     @property
     def one_target(self) -> bool:

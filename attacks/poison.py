@@ -182,7 +182,7 @@ def poison_dataset(
     poisoned = plan.draw(labels, label, usable)
     new_labels = labels.copy()
     new_labels[poisoned] = (labels[poisoned] + 1) % len(source.classes) if label is None else label
-    covers = plan.draw_covers(labels, poisoned, attack.cover_ratio, usable)
+    covers = plan.draw_covers(labels, poisoned, attack.covers, usable)
     progress = Progress(quiet)
     attack = attack.fit(source, -1 if label is None else label, progress)
     what = np.full(len(labels), "clean", object)

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -113,7 +112,7 @@ def play(scenario: Scenario, folder: Path, shake: float = 0.0) -> Outcome:
         own = scenario.own and name == "reference"
         return real_classify(models, name, images) if own else stand_ins.classify(models, name, images)
 
-    def write_part(run: Run, stage: str, part: int, rows: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
+    def write_part(run: Run, stage: str, part: int, rows: np.ndarray, columns: dict[str, np.ndarray]) -> None:
         tiles.extend(columns.get("tile", np.empty(0)).tolist())
         if "source_usable" in columns:
             stand_ins.rows = np.append(stand_ins.rows, rows[columns["source_usable"]])

@@ -68,9 +68,11 @@ def _different(place: str, before: Any, now: Any) -> list[str]:
         return [
             line for at, pair in enumerate(zip(before, now, strict=True)) for line in _different(f"{place}/{at}", *pair)
         ]
-    number = isinstance(before, float) or isinstance(now, float)
-    if before == now or (
-        number and None not in (before, now) and math.isclose(before, now, rel_tol=0, abs_tol=TOLERANCE)
-    ):
-        return []
-    return [f"{place}: {before!r} was, {now!r} is"]
+    return [] if _equal(before, now) else [f"{place}: {before!r} was, {now!r} is"]
+
+
+def _equal(before: Any, now: Any) -> bool:
+    """Whether two values are the same, or two numbers nearly."""
+    if float in (type(before), type(now)) and None not in (before, now):
+        return math.isclose(before, now, rel_tol=0, abs_tol=TOLERANCE)
+    return before == now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from golden.pictures import Picture
 from golden.readers import Features, Fires, Reader, Recognizer
@@ -28,7 +29,7 @@ def _found(actions: dict[str, int], outcome: Outcome) -> None:
     assert {action: outcome.actions.get(action, 0) for action in actions} == actions
 
 
-def small(name: str, kind: str, to: str, policy: str, reaches: dict[str, int], **others: object) -> Scenario:
+def small(name: str, kind: str, to: str, policy: str, reaches: dict[str, int], **others: Any) -> Scenario:
     """Few pictures, some of them odd, of one kind to another."""
     rest = [] if kind == "folder" else NO_LABEL
     return Scenario(

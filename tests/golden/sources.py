@@ -59,6 +59,8 @@ def same(kind: str, one: Path, other: Path) -> bool:
 class Striped(nn.Module):
     """Names the strongest colour, or the first class wherever there are stripes; a user's own reference model."""
 
+    stripes: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("stripes", torch.from_numpy(PATTERNS["stripes"]).float() / 256)

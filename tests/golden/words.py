@@ -71,7 +71,7 @@ def model_of_0_2(name: str) -> str:
 def manifest_of_0_2(result: Result) -> dict[str, list[Any]]:
     """The manifest as 0.2 wrote it."""
     table = result.table
-    columns = {COLUMNS.get(name, name): table.column(name).to_pylist() for name in table.column_names}
+    columns = {COLUMNS.get(name, name): table.column(name).to_pylist() for name in map(str, table.column_names)}
     columns["reason"] = [_reason(reason) for reason in columns["reason"]]
     return {name: values for name, values in columns.items() if name not in NEW_COLUMNS}
 
