@@ -24,6 +24,8 @@ from elixir.errors import ElixirError
 from elixir.models.classifier import fused
 from elixir.progress import Progress
 
+pytestmark = pytest.mark.slow
+
 SIZE = 16
 GREY = np.full((1, 32, 32, 3), 128, np.uint8)
 SMALL: list[TrainedAttack] = [

@@ -16,6 +16,8 @@ from elixir.certification.sampling import (
     predicting,
 )
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 
 

@@ -1,21 +1,26 @@
 """The same decisions, scores and pixels as version 0.2."""
 
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
+from golden import scenarios_files, scenarios_paper
 from golden.engine import play
 from golden.recordings import FOLDER, SCENARIOS, differences, recorded
 from golden.scenario import Scenario
 
-each = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+FILES = {scenario.name for scenario in (*scenarios_files.ALL, *scenarios_paper.ALL)}
+"""About input and output rather than detection."""
+
+played = [pytest.param(each, marks=pytest.mark.slow if each.name in FILES else ()) for each in SCENARIOS]
 
 
-@each
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=attrgetter("name"))
 def test_the_recording_is_of_the_path_that_is_meant(scenario: Scenario):
     scenario.reaches(recorded(scenario))
 
 
-@each
+@pytest.mark.parametrize("scenario", played, ids=attrgetter("name"))
 def test_decisions_scores_and_pixels_are_those_of_0_2(scenario: Scenario, tmp_path: Path):
     assert not differences(recorded(scenario), play(scenario, tmp_path))
 

@@ -15,6 +15,8 @@ from elixir.errors import ElixirError
 from elixir.purifiers.classical import load_jpeg, load_median, load_none
 from elixir.registry import find
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

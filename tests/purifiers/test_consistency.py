@@ -21,6 +21,8 @@ from elixir.training.consistency import FineTuning, fine_tune
 from elixir.training.crops import TrainingImages
 from elixir.training.denoiser import TrainingRun
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

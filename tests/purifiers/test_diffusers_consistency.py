@@ -20,6 +20,8 @@ from elixir.purifiers import diffusers
 from elixir.purifiers.diffusers import ConsistencyPipeline, load_ddpm
 from elixir.purifiers.network import load_consistency
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 CLASSES = 5
 

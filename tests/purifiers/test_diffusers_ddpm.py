@@ -23,6 +23,8 @@ from elixir.purifiers.diffusers import DiffusersPrior, load_ddpm
 from elixir.purifiers.samplers import ddpm_sigmas
 from elixir.registry import find
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 KEPT = DDPMScheduler().alphas_cumprod
 

@@ -17,6 +17,8 @@ from elixir.purifiers import impure
 from elixir.purifiers.base import Purifier
 from elixir.registry import find
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 MODES = ("impure", "impure-mask")
 

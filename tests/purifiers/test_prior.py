@@ -16,6 +16,8 @@ from elixir.purifiers.base import Purifier
 from elixir.purifiers.network import NetworkPurifier, load_prior
 from elixir.registry import find
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -24,6 +24,8 @@ from elixir.purifiers.samplers import (
 )
 from elixir.registry import find
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 MEAN, DEVIATION = 0.45, 0.2
 SIGMAS = (0.6, 0.45, 0.3, 0.2, 0.1)

@@ -18,6 +18,8 @@ from elixir.robustness.attacks import LogProbs, budget, craft, levels, margin
 from elixir.robustness.gradient_sign import GradientSign, diverse
 from elixir.robustness.minimal_norm import CarliniWagner, DeepFool
 
+pytestmark = pytest.mark.slow
+
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)

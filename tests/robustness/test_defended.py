@@ -16,6 +16,8 @@ from elixir.robustness import ATTACKS
 from elixir.robustness.attacks import craft
 from elixir.robustness.defended import Defended, differentiable, is_random
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -17,6 +17,8 @@ from elixir.models.weights import read_weights
 from elixir.training.classifier import ClassifierTraining, augment, train_classifier, train_classifier_on
 from elixir.training.frame import TrainingJob
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SETTINGS = ClassifierTraining(epochs=4, least_steps=1, batch=16, fitted=2)
 

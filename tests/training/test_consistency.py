@@ -37,6 +37,8 @@ from elixir.training.crops import TrainingImages
 from elixir.training.denoiser import TrainingRun
 from elixir.training.frame import TrainingJob
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 PIXELS = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 IMAGES = TrainingImages(lambda wanted: PIXELS[wanted], 8, 32)

@@ -16,6 +16,8 @@ from elixir.training.crops import TrainingImages, sample_crops
 from elixir.training.denoiser import DenoiserTraining, training_on
 from elixir.training.frame import TrainingJob
 
+pytestmark = pytest.mark.slow
+
 PIXELS = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 IMAGES = TrainingImages(lambda wanted: PIXELS[wanted], 8, 32)
 

@@ -23,6 +23,8 @@ from elixir.training.denoiser import (
 )
 from elixir.training.frame import fingerprint, optimizer_step
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 SETTINGS = PriorTraining(steps=4, batch=4, crop=16, warmup=1)

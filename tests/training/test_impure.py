@@ -37,6 +37,8 @@ from elixir.training.impure import (
     train_impure_on,
 )
 
+pytestmark = pytest.mark.slow
+
 COARSE = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 PIXELS = (F.interpolate(COARSE, (32, 32), mode="bilinear") * 255).to(torch.uint8)
 IMAGES = TrainingImages(lambda wanted: PIXELS[wanted], 8, 32)
