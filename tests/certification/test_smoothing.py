@@ -13,6 +13,8 @@ from elixir.models.classifier import Classifier, SmallResNet
 from elixir.purifiers.network import load_prior
 from elixir.registry import find
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SIGMA = 0.25
 

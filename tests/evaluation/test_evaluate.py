@@ -35,6 +35,8 @@ from elixir.measurement.tables_and_charts import insert
 from elixir.pipeline import Pipeline
 from elixir.registry import find, names
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 BADNETS = Poisoning("badnets", {"pattern": "white"}, 0.15)
 
