@@ -65,6 +65,15 @@ def judged() -> Pipeline:
     return Pipeline("judged", [IndexStage(), Judge(), WriteStage()])
 
 
+def test_decisions_without_reports_of_the_labels_are_refused_before_the_work() -> None:
+    class Silent(Judge):
+        provides = tuple(name for name in Judge.provides if name != "labels")
+
+    pipeline = Pipeline("silent", [IndexStage(), Silent(), WriteStage()])
+    with pytest.raises(ElixirError, match="stage 'write' requires 'labels', which no earlier stage provides"):
+        pipeline.check()
+
+
 def clean(src: Any, dst: Path, **options: Any) -> Result:
     return judged().run(src, dst, **options)
 

@@ -34,6 +34,10 @@ class WriteStage(ReduceStage):
 
     @property
     def requires(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (*self._columns, "labels")  # the reports of the labels are written beside the dataset
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
         decided = ("poison_score", "flagged", "new_label", "confidence", "action", "reason")
         return (*SOURCE_COLUMNS, *decided, *(("repaired", "repair_sigma") if self.dataset else ()))
 
@@ -50,7 +54,7 @@ class WriteStage(ReduceStage):
 
     def _rows(self, run: Run, sink: SinkWithBackup | None) -> Iterator[ManifestRow]:
         """One row after the other; writes its sample on the way."""
-        columns = {name: run[name] for name in self.requires}
+        columns = {name: run[name] for name in self._columns}
         index_of = np.full(len(run.source.samples), -1)
         index_of[run.rows] = np.arange(len(run))
         for row, sample in enumerate(run.source.samples):
