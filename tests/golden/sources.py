@@ -1,7 +1,5 @@
 """The files of a scenario's input, whether they come back, and a classifier of the user's own."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import datasets

@@ -37,8 +37,8 @@ def test_the_rate_of_a_denoiser_rises_stays_and_falls() -> None:
 
 
 def test_the_rate_of_a_classifier_rises_and_falls() -> None:
-    settings = ClassifierTraining(learning_rate=2.0, warmup=0.2)
-    assert [settings.rate_at(progress) for progress in (0.1, 0.2, 0.6, 1.0)] == pytest.approx([1.0, 2.0, 1.0, 0.0])
+    settings = ClassifierTraining(learning_rate=1.0, warmup=0.2)
+    assert [settings.rate_at(progress) for progress in (0.1, 0.2, 0.6, 1.0)] == pytest.approx([0.5, 1.0, 0.5, 0.0])
 
 
 def test_an_average_follows_faster_in_the_first_steps() -> None:
