@@ -1,6 +1,9 @@
 """Fixtures for all tests."""
 
+import os
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: tests run in a process a core, and start others
 
 import pytest
 from hypothesis import settings

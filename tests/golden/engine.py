@@ -29,6 +29,7 @@ from elixir.data.restore import restore
 from elixir.engine.models import Models
 from elixir.engine.run import Run
 from elixir.errors import ElixirError
+from elixir.models import classifier
 from elixir.pipeline import Pipeline
 from elixir.registry import register
 from elixir.result import Result
@@ -124,6 +125,7 @@ def play(scenario: Scenario, folder: Path, shake: float = 0.0) -> Outcome:
         patch.object(Models, "copy", lambda *args: stand_ins.copy(*args)),
         patch.object(Models, "classify", classify),
         patch.object(Run, "write_part", write_part),
+        patch.object(classifier, "fast_dtype", lambda device: torch.float32),  # the same on every machine
     ):
         result = _run(scenario, source, dst)
     manifest = words.manifest_of_0_2(result)
