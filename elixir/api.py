@@ -62,8 +62,7 @@ def sanitize(
         policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
         to: "folder", "hf" or "parquet"; the kind of `src` by default.
 
-    Raises:
-        ElixirError: something is unusable; nothing has been written to `dst`.
+    Raises: ElixirError: something is unusable; nothing has been written to `dst`.
 
     Example:
         result = sanitize("poisoned/", "clean/")
@@ -85,8 +84,7 @@ def scan(
     Args:
         dst: folder for the findings; by default they are only returned.
 
-    Raises:
-        ElixirError: something is unusable.
+    Raises: ElixirError: something is unusable.
     """
     chosen = _pipeline(pipeline, settings).without_dataset()
     if dst is None and options.get("resume"):
@@ -119,8 +117,7 @@ def purify(
         sigma: noise in [0,1] pixel units; by default none for purifiers that can do without, 0.1 for others.
         prior: weights of the purifier: file, folder or hub name.
 
-    Raises:
-        ElixirError: something is unusable, or the disk is full.
+    Raises: ElixirError: something is unusable, or the disk is full.
     """
     source = open_source(src, labelled=False, **table)
     loaded = find("purifiers", purifier)(prior, choose_device(device))
@@ -159,8 +156,7 @@ def poison(
     Returns:
         An `elixir.attacks.poison.Poisoned`.
 
-    Raises:
-        ElixirError: something is unusable.
+    Raises: ElixirError: something is unusable.
     """
     _check_target(target, all_to_all)
     made = find("attacks", attack).configure(settings or {})
@@ -209,8 +205,7 @@ def score(
         target: class that its trigger stands for, likewise.
         settings: parameters of `attack`.
 
-    Raises:
-        ElixirError: something is unusable, or neither truth nor test is given.
+    Raises: ElixirError: something is unusable, or neither truth nor test is given.
     """
     if truth is None and test is None:
         raise ElixirError("give --truth to compare with, --test to train for, or both")
@@ -274,8 +269,7 @@ def evaluate(
     Returns:
         All trials of the folder.
 
-    Raises:
-        ElixirError: something is unusable, or the folder is of another experiment.
+    Raises: ElixirError: something is unusable, or the folder is of another experiment.
     """
     folder, recipe_settings = Path(folder), dict(settings or {})
     if any(name != UNATTACKED for name, _ in attacks):
@@ -318,8 +312,7 @@ def certify(
     Returns:
         See `certify_dataset`.
 
-    Raises:
-        ElixirError: something is unusable.
+    Raises: ElixirError: something is unusable.
     """
     source = open_source(test, usual="test", **table)
     return certify_dataset(source, Path(folder), settings, choose_device(device), quiet)
@@ -344,8 +337,7 @@ def robustness(
     Returns:
         See `measure_robustness`.
 
-    Raises:
-        ElixirError: something is unusable.
+    Raises: ElixirError: something is unusable.
     """
     source = open_source(test, usual="test", **table)
     return measure_robustness(source, Path(folder), settings, choose_device(device), quiet)
@@ -372,8 +364,7 @@ def denoise(
         sigmas: noise levels in [0,1] pixel units.
         count: number of images.
 
-    Raises:
-        ElixirError: something is unusable.
+    Raises: ElixirError: something is unusable.
     """
     loaded = find("purifiers", purifier)(prior, choose_device(device))
     perceptual = load_perceptual(None, choose_device("cpu"))

@@ -45,8 +45,7 @@ def read_recipe(recipe: str | Path) -> Recipe:
     Args:
         recipe: name of a shipped one, or a TOML file.
 
-    Raises:
-        ElixirError: no such recipe, not TOML, an unknown entry, or no list of stages.
+    Raises: ElixirError: no such recipe, not TOML, an unknown entry, or no list of stages.
     """
     path, shipped = Path(recipe), _shipped()
     if str(recipe) in shipped:

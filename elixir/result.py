@@ -92,8 +92,7 @@ class Result:
     def model(self) -> SmallResNet:
         """The clean model: trained on the set without the flagged samples.
 
-        Raises:
-            ElixirError: this run has left none.
+        Raises: ElixirError: this run has left none.
         """
         models = self._place / RUN_FOLDER / "models"
         of_02 = models / "benign.safetensors"
@@ -108,8 +107,7 @@ class Result:
     def dataset(self) -> datasets.Dataset:
         """The cleaned set as images, decoded when they are looked at, and labels, in the order of `table`.
 
-        Raises:
-            ElixirError: the run has written no images, or they were changed since.
+        Raises: ElixirError: the run has written no images, or they were changed since.
         """
         import datasets
 
@@ -184,8 +182,7 @@ class Result:
 def read_result(folder: Path, path: Path | None = None) -> Result:
     """Read what a finished run has left in `folder`; `path` is where it is going to be, if that is elsewhere.
 
-    Raises:
-        ElixirError: something of it is missing or damaged.
+    Raises: ElixirError: something of it is missing or damaged.
     """
     evidence = folder / RUN_FOLDER
     findings, costs, config = (
@@ -231,8 +228,7 @@ def _attacked(reports: list[LabelReport], table: pa.Table, triggers: dict[str, A
 def write_label_reports(path: Path, reports: Sequence[LabelReport]) -> None:
     """Write a parquet file with a row for every label, detector and test.
 
-    Raises:
-        ElixirError: the disk is full or read-only.
+    Raises: ElixirError: the disk is full or read-only.
     """
     rows = [
         {

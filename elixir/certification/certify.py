@@ -60,8 +60,7 @@ def certify_dataset(
     Goes on where it was interrupted, and does nothing when it is done. All files but the timings are the same however
     often it was interrupted. Returns `MeasurementFolder.read`.
 
-    Raises:
-        ElixirError: unusable settings, model, data or folder; see `MeasurementFolder`.
+    Raises: ElixirError: unusable settings, model, data or folder; see `MeasurementFolder`.
     """
     if len(set(settings.sigmas)) < len(settings.sigmas):
         raise ElixirError("a sigma is given twice")

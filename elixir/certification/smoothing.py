@@ -61,8 +61,7 @@ class SmoothedClassifier:
         sigma: deviation of the noise in [0,1] pixel units, greater than 0.
         cost: seconds inside the two networks and function evaluations so far; `seconds` is left to the caller.
 
-    Raises:
-        ElixirError: sigma is not positive, or the draws or alpha of a method are out of range.
+    Raises: ElixirError: sigma is not positive, or the draws or alpha of a method are out of range.
     """
 
     classifier: Classifier

@@ -142,8 +142,7 @@ def parse_settings(pairs: list[str] | None, form: str = STAGE_FORM) -> dict[str,
         pairs: as given.
         form: what they should look like, for the message.
 
-    Raises:
-        ElixirError: no equals sign.
+    Raises: ElixirError: no equals sign.
     """
     settings: dict[str, object] = {}
     for pair in pairs or []:

@@ -146,7 +146,6 @@ class RowBackup:
             self._add(COLUMNS, index, with_image(self.source.rows.row(index), self.source.image, None))
 
     def place(self, index: int, decision: Decision) -> str:
-        """See `FileBackup.place`."""
         return f"{RUN_FOLDER}/{_kept_in(decision)}.parquet"
 
     def close(self, others: Path) -> None:
@@ -155,7 +154,6 @@ class RowBackup:
             writer.close()
 
     def facts(self) -> dict[str, Any]:
-        """See `FileBackup.facts`."""
         source = self.source
         chosen, *copies = files_by_split(source).values() or [{}]
         return {

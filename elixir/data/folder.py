@@ -15,7 +15,7 @@ import numpy as np
 from elixir.data.image import extension
 from elixir.data.io import RUN_FOLDER, copy, reading_again, reason, replacing, writing
 from elixir.data.paths import Names, escape, file_name, png_name, shortened, unescape
-from elixir.data.sink import Decision
+from elixir.data.sink import Decision, Sink
 from elixir.data.source import Sample, Source
 from elixir.errors import ElixirError, UnreadableSample
 
@@ -80,7 +80,6 @@ class FolderSource:
         return self.root / unescape(self.samples[index].id)
 
     def read(self, index: int) -> bytes:
-        """See `Source.read`."""
         if problem := self.samples[index].problem:
             raise UnreadableSample(problem)
         try:
@@ -147,7 +146,7 @@ class FolderSource:
         return None if stat.S_ISREG(mode) else "not a regular file"
 
 
-class FolderSink:
+class FolderSink(Sink):
     """Writes `<class>/<name>`; see `Sink`.
 
     Untouched files are copied with times and permissions, links followed. A sample that moves to another class or
@@ -155,13 +154,11 @@ class FolderSink:
     another case. Folders without images are there as well.
     """
 
-    kind: Literal["folder"] = "folder"
-    whole_rows = False
+    kind = "folder"
 
     def __init__(self, folder: Path, source: Source) -> None:
-        self.folder = folder
-        self.outputs: list[tuple[str, str]] = []
-        self.source = source
+        super().__init__(folder, source)
+        self.outputs = []
         self._partial = folder / RUN_FOLDER / "partial"
         self._names: dict[int, Names] = {}
         self._labels = np.fromiter((sample.label for sample in source.samples), np.int32, len(source.samples))
@@ -176,7 +173,6 @@ class FolderSink:
                 (folder / path).mkdir(parents=True, exist_ok=True)
 
     def write(self, index: int, decision: Decision) -> str:
-        """See `Sink.write`."""
         sample, data = self.source.samples[index], decision.data
         file = self.source.path(index) if isinstance(self.source, FolderSource) else None
         old = unescape(sample.name) if file else sample.name
@@ -202,9 +198,6 @@ class FolderSink:
                 file.open("rb").close()
             copy(file, target, self._partial)
         return escape(path)
-
-    def close(self) -> None:
-        """See `Sink.close`: all is written."""
 
     def _refuse(self, path: str) -> None:
         """Raise an ElixirError for what is there already, as the output was empty."""

@@ -71,12 +71,10 @@ class ArrowRows(FileRows):
         self.parts = [(stem, self._starts[-1])]
 
     def row(self, index: int) -> pa.Table:
-        """See `Rows.row`."""
         number = bisect_right(self._starts, index) - 1
         return pa.Table.from_batches([self._batches[number].slice(index - self._starts[number], 1)])
 
     def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
-        """See `Rows.column`."""
         for batch in self._batches:
             yield struct_field(batch.column(name), field)
 
@@ -91,7 +89,6 @@ class DatasetRows:
         self.about = _about(vars(dataset.info))
 
     def row(self, index: int) -> pa.Table:
-        """See `Rows.row`."""
         row: Any = self.dataset[index : index + 1]
         try:
             return datasets.table.embed_table_storage(row)
@@ -99,7 +96,6 @@ class DatasetRows:
             return row
 
     def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
-        """See `Rows.column`."""
         table: Any
         for table in self.dataset.select_columns([name]).iter(256):
             for chunk in table.column(0).chunks:
@@ -189,8 +185,7 @@ def _allowed(path: str, caches: list[Path]) -> bool:
 def saved_rows(folder: Path, split: str) -> ArrowRows:
     """The rows of a folder written by `Dataset.save_to_disk`; there may be none.
 
-    Raises:
-        ElixirError: it is damaged, names files elsewhere, or was written by a version of `datasets` that is too old.
+    Raises: ElixirError: it is damaged, names files elsewhere, or was written by a `datasets` that is too old.
     """
     file = folder / "state.json"
     state, name = read_json(file, _SAVE_AGAIN), escape(str(file))
@@ -252,7 +247,6 @@ class ArrowWriter(RowWriter):
         self._start_shard()
 
     def close(self) -> None:
-        """See `RowWriter.close`."""
         super().close()
         with writing(self.folder):
             self._finish_shard()
@@ -315,7 +309,6 @@ class HfSink(TableSink):
         self.outputs = [(self._split, "" if self._siblings is None else self._split)]
 
     def close(self) -> None:
-        """See `Sink.close`."""
         self._writer.close()
         if self._siblings is not None:
             write_siblings(self.folder, self._split, self._siblings)

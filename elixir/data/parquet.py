@@ -69,7 +69,6 @@ class ParquetRows(FileRows):
         self._block, self._first = self.schema.empty_table(), 0
 
     def row(self, index: int) -> pa.Table:
-        """See `Rows.row`."""
         group = bisect_right(self._starts, index) - 1
         if group != self._group or index < self._first:
             self._open(group)
@@ -79,7 +78,6 @@ class ParquetRows(FileRows):
         return self._block.slice(index - self._first, 1)
 
     def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
-        """See `Rows.column`."""
         for file in self.files:
             with _open_parquet(file) as opened:
                 try:
@@ -158,7 +156,6 @@ class ParquetWriter(RowWriter):
                 raise ElixirError(f"the table has a column that parquet cannot hold: {error}; leave it out") from error
 
     def close(self) -> None:
-        """See `RowWriter.close`."""
         super().close()
         with replacing(self.path, self._partial):
             self._writer.close()
@@ -211,7 +208,6 @@ class ParquetSink(TableSink):
         self._writers = enumerate(writers_by_row(files, self.schema))
 
     def close(self) -> None:
-        """See `Sink.close`."""
         for _ in self._writers:
             pass
         for path, file in self._copies.items():

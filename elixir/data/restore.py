@@ -39,9 +39,8 @@ def restore(dst: Path, out: Path) -> int:
     Returns:
         How many samples were restored: all, but those whose bytes could not be read in the first place.
 
-    Raises:
-        ElixirError: `dst` is no such output, or was changed since; `out` is not empty, cannot be written, or another
-            run is at work there.
+    Raises: ElixirError: `dst` is no such output, or was changed since; `out` is not empty, cannot be written, or
+        another run is at work there.
     """
     dst, out = real_path(dst), real_path(out)
     run, remedy = dst / RUN_FOLDER, "give the output folder of a finished run"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Literal
 
-from elixir.data.source import Kind
+from elixir.data.source import Kind, Source
 
 Action = Literal["kept", "purified", "relabelled", "dropped", "quarantined"]
 
@@ -30,7 +31,7 @@ class Decision:
         return self.action not in ("dropped", "quarantined")
 
 
-class Sink(Protocol):
+class Sink:
     """Writes one kind of output: `write` for every sample that is in it, in ascending order, then `close`.
 
     Nothing is kept from an earlier, interrupted attempt: open again on a fresh folder and write everything. The bytes
@@ -43,15 +44,18 @@ class Sink(Protocol):
 
     kind: Kind
     outputs: list[tuple[str, str]]
-    whole_rows: bool
+    whole_rows = False
+
+    def __init__(self, folder: Path, source: Source) -> None:
+        self.folder = folder
+        self.source = source
 
     def write(self, index: int, decision: Decision) -> str:
         """Write one sample; its path below the folder, escaped as ids are, or "<split or file stem>/<8-digit row>".
 
         Raises: ElixirError: the disk is full or read-only, or the source has changed under way.
         """
-        ...
+        raise NotImplementedError
 
     def close(self) -> None:
-        """Write what belongs to the whole dataset."""
-        ...
+        """Write what belongs to the whole dataset, if there is anything."""

@@ -74,7 +74,6 @@ class Subset:
         self.samples = [whole.samples[row] for row in rows]
 
     def read(self, index: int) -> bytes:
-        """See `Source.read`."""
         return self._whole.read(self._rows[index])
 
     def fingerprint(self) -> str:

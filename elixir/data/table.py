@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from elixir.data.io import reading_again
 from elixir.data.paths import file_name, folded
-from elixir.data.sink import Decision
+from elixir.data.sink import Decision, Sink
 from elixir.data.source import Sample, Source
 from elixir.errors import ElixirError, UnreadableSample
 
@@ -112,7 +112,6 @@ class TableSource:
         self.samples = TableSamples(self.rows.parts, labels, _names(self.rows, self.image, labels))
 
     def read(self, index: int) -> bytes:
-        """See `Source.read`."""
         data = self.rows.row(index).column(self.image)[0].as_py()
         if isinstance(data, dict):
             data = data.get("bytes")
@@ -121,7 +120,6 @@ class TableSource:
         return data
 
     def fingerprint(self) -> str:
-        """See `Source.fingerprint`."""
         return self.rows.fingerprint()
 
 
@@ -417,19 +415,15 @@ class RowWriter:
         raise NotImplementedError
 
 
-class TableSink:
+class TableSink(Sink):
     """What the sinks of tables have in common; see `Sink`.
 
     A table has the columns of the source table, or image (bytes and path) and label (ClassLabel) for a folder. Where a
     label changes, `label_dependent_columns` change with it.
     """
 
-    kind: Literal["hf", "parquet"]
-    outputs: list[tuple[str, str]]
-
     def __init__(self, folder: Path, source: Source) -> None:
-        self.folder = folder
-        self.source = source
+        super().__init__(folder, source)
         self._index = -1
         if isinstance(source, TableSource):
             given, self.image, self.label, self._values = source.rows.schema, source.image, source.label, source.values
@@ -441,7 +435,6 @@ class TableSink:
         self.whole_rows = given.types == self.schema.types
 
     def write(self, index: int, decision: Decision) -> str:
-        """See `Sink.write`."""
         if index <= self._index:
             raise ValueError("samples must be written in ascending order")
         self._index = index
@@ -454,10 +447,6 @@ class TableSink:
                 if decision.label in values:
                     row = with_value(row, column, values[decision.label])
         return self._add(index, conform(row, self.schema, self.image))
-
-    def close(self) -> None:
-        """See `Sink.close`."""
-        raise NotImplementedError
 
     def _add(self, index: int, row: pa.Table) -> str:
         """Write one row and say where it is."""

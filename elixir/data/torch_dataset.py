@@ -36,12 +36,10 @@ class TorchRows:
         self.about: dict[str, str] = {}
 
     def row(self, index: int) -> pa.Table:
-        """See `Rows.row`."""
         image = {"bytes": _png(self.dataset[index][0]), "path": None}
         return pa.Table.from_pylist([{"image": image, "label": int(self.labels[index])}], self.schema)
 
     def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
-        """See `Rows.column`."""
         yield pa.array(self.labels) if name == "label" else pa.nulls(len(self.labels), pa.string())
 
     def fingerprint(self) -> str:

@@ -70,9 +70,8 @@ class WorkDir:
             resume: go on with an interrupted run of the same settings, `but` those of some names.
             overwrite: what is at the destination may be replaced, and (without `resume`) an interrupted run removed.
 
-        Raises:
-            ElixirError: the destination is in use or a mount point, or there is an interrupted run that is not to be
-                gone on with or had other settings, which are named.
+        Raises: ElixirError: the destination is in use or a mount point, or there is an interrupted run that is not to
+            be gone on with or had other settings, which are named.
         """
         if occupied(self.dst) and not overwrite:
             or_else = " or add --overwrite to replace it" if self._overwritable else ""
@@ -138,9 +137,8 @@ def refuse_other_settings(
 ) -> None:
     """Make sure that what an earlier run has left is of these settings; see `changed_settings`.
 
-    Raises:
-        ElixirError: they differ: "<other> (<names of the settings>); <remedy>", where `other` says what that means:
-            "out/rows.jsonl was begun with other settings", say.
+    Raises: ElixirError: they differ: "<other> (<names of the settings>); <remedy>", where `other` says what that means:
+        "out/rows.jsonl was begun with other settings", say.
     """
     if changed := changed_settings(known, settings, but):
         raise ElixirError(f"{other} ({', '.join(changed)}); {remedy}")
@@ -149,9 +147,8 @@ def refuse_other_settings(
 def result_folder(folder: Path, signs: Sequence[str], written: Sequence[str]) -> None:
     """Make a folder for results, unless something of others would be replaced there.
 
-    Raises:
-        ElixirError: one of the files to be `written` is there, but none of the `signs`, files by which it is ours; or
-            the folder cannot be made.
+    Raises: ElixirError: one of the files to be `written` is there, but none of the `signs`, files by which it is ours;
+        or the folder cannot be made.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

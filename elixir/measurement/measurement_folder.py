@@ -43,8 +43,7 @@ class MeasurementFolder:
             (of images) among them. Paths of models are recorded by `recorded_model`.
         digests: of other models that the results depend on.
 
-    Raises:
-        ElixirError: no image can be read, or `out` overlaps with the test set.
+    Raises: ElixirError: no image can be read, or `out` overlaps with the test set.
     """
 
     def __init__(
@@ -85,8 +84,7 @@ class MeasurementFolder:
 
         A folder with `drawing`, one of those that `finish` writes, is taken for that of a measurement.
 
-        Raises:
-            ElixirError: the folder holds something else or belongs to other settings, or cannot be written.
+        Raises: ElixirError: the folder holds something else or belongs to other settings, or cannot be written.
         """
         result_folder(self._out, ("rows.jsonl", drawing), ("rows.parquet", "timings.json"))
         return ResultsLog(self._out / "rows.jsonl", self._settings)
@@ -123,8 +121,7 @@ class MeasurementFolder:
     def read(self) -> dict[str, Any]:
         """What is in `summary.json` and, under `timings`, in `timings.json`.
 
-        Raises:
-            ElixirError: a file is missing or damaged, or belongs to other settings.
+        Raises: ElixirError: a file is missing or damaged, or belongs to other settings.
         """
         summary = read_json(self._out / "summary.json", "remove it to measure again")
         other = f"{self._out} holds a measurement with other settings"
@@ -147,8 +144,7 @@ def fitting(most: int, height: int, width: int) -> int:
 def read_finished(folder: Path, what: str, command: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Contents of `summary.json` and `timings.json`; `what` they are and the `command` that writes them, for messages.
 
-    Raises:
-        ElixirError: the measurement is not finished, or a file is damaged.
+    Raises: ElixirError: the measurement is not finished, or a file is damaged.
     """
     if not (folder / "summary.json").exists():
         raise ElixirError(f"{folder} holds no finished {what}; run the same `elixir {command}` again to finish it")

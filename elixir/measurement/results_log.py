@@ -18,8 +18,7 @@ class ResultsLog:
 
     Begun when missing; a half-written last line is cut off.
 
-    Raises:
-        ElixirError: the file has other settings, is damaged, or cannot be written.
+    Raises: ElixirError: the file has other settings, is damaged, or cannot be written.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, object]) -> None:

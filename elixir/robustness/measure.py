@@ -84,8 +84,7 @@ def measure_robustness(
     interrupted; the gradients of a GPU may differ in their last bits from one time to the next. Returns
     `MeasurementFolder.read`.
 
-    Raises:
-        ElixirError: unusable settings, model, data or folder; see `MeasurementFolder`.
+    Raises: ElixirError: unusable settings, model, data or folder; see `MeasurementFolder`.
     """
     settings, weights = _checked(settings)
     digest = cache(sha256_of)
