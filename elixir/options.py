@@ -20,25 +20,33 @@ class TableOptions(TypedDict, total=False):
     split: str | None
 
 
-class RunOptions(TableOptions, total=False):
+class WorkOptions(TableOptions, total=False):
+    """How the images of a table, or any others, are worked on.
+
+    Attributes:
+        device: "auto" (default), "cpu", "cuda", "cuda:1" or "mps".
+        quiet: no progress; the default of functions, not of commands.
+    """
+
+    device: str
+    quiet: bool
+
+
+class RunOptions(WorkOptions, total=False):
     """How a pipeline is run.
 
     Attributes:
         reference: the user's own classifier (see `elixir.models.external.load_classifier`).
         prior: weights of the purifier: file, folder or hub name.
-        device: "auto" (default), "cpu", "cuda", "cuda:1" or "mps".
         seed: decides every draw and training; 0 by default.
         batch_size: samples in flight, 256 by default; has no influence on the result.
         resume: go on with an interrupted run of the same settings.
         overwrite: replace what is at the destination, and forget an interrupted run.
-        quiet: no progress; the default of functions, not of commands.
     """
 
     reference: str | Path | None
     prior: str | Path | None
-    device: str
     seed: int
     batch_size: int
     resume: bool
     overwrite: bool
-    quiet: bool

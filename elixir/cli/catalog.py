@@ -46,11 +46,10 @@ def recipes(
 @command(app, "elixir attacks --gallery attacks.png")
 def attacks(
     gallery: Annotated[
-        Path | None,
-        typer.Option("--gallery", metavar="FILE.png", help="Draw original, poisoned, difference of each attack."),
+        Path | None, typer.Option(metavar="FILE.png", help="Draw original, poisoned, difference of each attack.")
     ] = None,
     src: Annotated[
-        str | None, typer.Option("--src", metavar="SRC", help="Images for the gallery; the shipped signs by default.")
+        str | None, typer.Option(metavar="SRC", help="Images for the gallery; the shipped signs by default.")
     ] = None,
     target: Annotated[str, typer.Option(help="Class that the trigger is to stand for.")] = "stop",
     quiet: opt.Quiet = False,

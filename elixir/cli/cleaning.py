@@ -10,7 +10,7 @@ import typer
 from elixir.cli import options as opt
 from elixir.cli.options import command, out, parse_settings, print_json
 from elixir.data.paths import printable
-from elixir.options import RunOptions, TableOptions
+from elixir.options import RunOptions, WorkOptions
 
 if TYPE_CHECKING:
     from elixir.result import Result
@@ -84,30 +84,17 @@ def purify(
         typer.Option(min=0, max=1, help="Noise in [0,1]; by default none for impure, 0.1 for purifiers that need it."),
     ] = None,
     prior: opt.Prior = None,
-    device: opt.Device = "auto",
     seed: opt.Seed = 0,
     resume: opt.Resume = False,
-    quiet: opt.Quiet = False,
-    **table: Unpack[TableOptions],
+    **options: Unpack[WorkOptions],
 ) -> None:
     """Clean plain images, as a classifier meets them, of adversarial perturbations; PNGs of the same names in DST."""
     from elixir import api
 
-    done = api.purify(
-        src,
-        folder,
-        purifier=purifier,
-        sigma=sigma,
-        prior=prior,
-        device=device,
-        seed=seed,
-        resume=resume,
-        quiet=quiet,
-        **table,
-    )
+    done = api.purify(src, folder, purifier=purifier, sigma=sigma, prior=prior, seed=seed, resume=resume, **options)
     for id, reason in done.damaged.items():
         typer.echo(f"{printable(id)}: {printable(reason)}", err=True)
-    if not quiet:
+    if not options.get("quiet"):
         left_out = f"; {len(done.damaged)} could not be read" if done.damaged else ""
         out.print(f"{done.written} images written to {folder}{left_out}")
 

@@ -54,10 +54,8 @@ def poison(
 @command(app, "elixir score clean/ --truth poisoned.truth.parquet --test test.parquet")
 def score(
     dst: Annotated[Path, typer.Argument(metavar="DST", help="What `elixir sanitize` has written.")],
-    truth: Annotated[
-        Path | None, typer.Option("--truth", metavar="FILE", help="The truth that `elixir poison` wrote.")
-    ] = None,
-    test: Annotated[str | None, typer.Option("--test", metavar="SRC", help="Clean test set to train for.")] = None,
+    truth: Annotated[Path | None, typer.Option(metavar="FILE", help="The truth that `elixir poison` wrote.")] = None,
+    test: Annotated[str | None, typer.Option(metavar="SRC", help="Clean test set to train for.")] = None,
     attack: Annotated[str | None, typer.Option(help="Attack on the test set; that of the truth by default.")] = None,
     target: Annotated[str | None, typer.Option(help="Class that the trigger stands for, likewise.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fresh classifiers to train.")] = 3,
@@ -77,23 +75,20 @@ def score(
 @command(app, "elixir evaluate train.parquet --test test.parquet --target stop -o results")
 def evaluate(
     train: Annotated[str, typer.Argument(metavar="TRAIN", help="Clean training set to poison.")],
-    test: Annotated[str, typer.Option("--test", metavar="TEST", help="Clean test set.")],
+    test: Annotated[str, typer.Option(metavar="TEST", help="Clean test set.")],
     folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Results, one JSON file a trial.")],
     target: opt.Target = None,
     all_to_all: opt.AllToAll = False,
     attack: Annotated[
         list[str] | None,
-        typer.Option(
-            "--attack", metavar="NAME[:KEY=VALUE,...]", help="May be repeated; all, or none for the set as it is."
-        ),
+        typer.Option(metavar="NAME[:KEY=VALUE,...]", help="May be repeated; all, or none for the set as it is."),
     ] = None,
     rate: Annotated[list[float] | None, typer.Option(help="Share of the dataset; may be repeated.")] = None,
     clean_label_rate: Annotated[
         list[float] | None, typer.Option(help="Share of the target class, for clean-label attacks; may be repeated.")
     ] = None,
     pipeline: Annotated[
-        list[str] | None,
-        typer.Option("--pipeline", metavar="NAME|FILE.toml", help="Recipe or baseline; all-baselines; repeatable."),
+        list[str] | None, typer.Option(metavar="NAME|FILE.toml", help="Recipe or baseline; all-baselines; repeatable.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fresh classifiers to train on each outcome.")] = 1,
     subset: Annotated[

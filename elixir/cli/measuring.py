@@ -9,7 +9,7 @@ import typer
 
 from elixir.cli import options as opt
 from elixir.cli.options import command, out, print_json
-from elixir.options import TableOptions
+from elixir.options import WorkOptions
 
 app = typer.Typer()
 
@@ -24,16 +24,14 @@ def certify(
     sigmas: Annotated[
         list[float] | None, typer.Option("--sigma", help="Noise in [0,1] pixels; repeatable; .12, .25 and .5.")
     ] = None,
-    n0: Annotated[int, typer.Option("--n0", min=1, help="Draws that choose the label.")] = 100,
-    n: Annotated[int, typer.Option("--n", min=1, help="Draws for the bound.")] = 1000,
+    n0: Annotated[int, typer.Option(min=1, help="Draws that choose the label.")] = 100,
+    n: Annotated[int, typer.Option(min=1, help="Draws for the bound.")] = 1000,
     alpha: Annotated[float, typer.Option(help="Probability of a wrong certificate.")] = 0.001,
     count: Annotated[int, typer.Option(min=1, help="Images, evenly spread over TEST.")] = 500,
     adaptive: Annotated[bool, typer.Option("--adaptive", help="Give hopeless images up early.")] = False,
-    device: opt.Device = "auto",
     seed: opt.Seed = 0,
-    quiet: opt.Quiet = False,
     as_json: opt.Json = False,
-    **table: Unpack[TableOptions],
+    **options: Unpack[WorkOptions],
 ) -> None:
     """Certify a classifier behind a purifier by randomized smoothing; goes on where it was interrupted."""
     from elixir import api
@@ -41,7 +39,9 @@ def certify(
 
     levels = tuple(sigmas or Settings.sigmas)
     settings = Settings(classifier, purifier, prior, levels, n0, n, alpha, count, seed, adaptive)
-    found = api.certify(test, folder, settings, device=device, quiet=quiet or as_json, **table)
+    quiet = options.get("quiet", False)
+    options["quiet"] = quiet or as_json
+    found = api.certify(test, folder, settings, **options)
     if as_json:
         print_json(found)
     elif not quiet:
@@ -55,39 +55,30 @@ def robustness(
     folder: opt.Results,
     purifier: Annotated[
         list[str] | None,
-        typer.Option("--purifier", metavar="NAME[=MODEL]", help="Registered name; none for no purifier; repeatable."),
+        typer.Option(metavar="NAME[=MODEL]", help="Registered name; none for no purifier; repeatable."),
     ] = None,
     attacks: Annotated[str, typer.Option(help="all, or names with commas: fgsm,pgd,apgd-ce,cw,deepfool,...")] = "all",
     eps: Annotated[
-        list[str] | None, typer.Option("--eps", metavar="EPS", help="L-inf budget, 8/255 or .03; repeatable.")
+        list[str] | None, typer.Option(metavar="EPS", help="L-inf budget, 8/255 or .03; repeatable.")
     ] = None,
     adaptive: Annotated[bool, typer.Option("--adaptive", help="Also attack through the purifier.")] = False,
     sigma: Annotated[float, typer.Option(help="Noise of prior, consistency and their kin, in [0,1] pixels.")] = 0.1,
     draws: Annotated[int, typer.Option(min=1, help="Noise draws whose mean gradient an adaptive attack follows.")] = 4,
     count: Annotated[int, typer.Option(min=1, help="Images, evenly spread over TEST.")] = 500,
-    device: opt.Device = "auto",
     seed: opt.Seed = 0,
-    quiet: opt.Quiet = False,
     as_json: opt.Json = False,
-    **table: Unpack[TableOptions],
+    **options: Unpack[WorkOptions],
 ) -> None:
     """Attack a classifier behind purifiers with nine attacks; goes on where it was interrupted."""
     from elixir import api
     from elixir.robustness import attack_names
     from elixir.robustness.measure import Settings
 
-    settings = Settings(
-        classifier,
-        tuple(purifier or Settings.purifiers),
-        attack_names(attacks),
-        tuple(eps or Settings.eps),
-        adaptive,
-        sigma,
-        draws,
-        count,
-        seed,
-    )
-    found = api.robustness(test, folder, settings, device=device, quiet=quiet or as_json, **table)
+    purifiers, budgets = tuple(purifier or Settings.purifiers), tuple(eps or Settings.eps)
+    settings = Settings(classifier, purifiers, attack_names(attacks), budgets, adaptive, sigma, draws, count, seed)
+    quiet = options.get("quiet", False)
+    options["quiet"] = quiet or as_json
+    found = api.robustness(test, folder, settings, **options)
     if as_json:
         print_json(found)
     elif not quiet:
@@ -102,27 +93,16 @@ def denoise(
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 500,
     purifier: Annotated[str, typer.Option(help="Registered name of the purifier.")] = "prior",
     prior: opt.Prior = None,
-    device: opt.Device = "auto",
     seed: opt.Seed = 0,
-    quiet: opt.Quiet = False,
-    **table: Unpack[TableOptions],
+    **options: Unpack[WorkOptions],
 ) -> None:
     """Measure how near a purifier leads noisy images of SRC to the clean ones, beside classical denoisers."""
     from elixir import api
 
-    rows = api.denoise(
-        src,
-        against=against or [],
-        sigmas=sigmas or [0.075, 0.15, 0.26, 0.4],
-        count=count,
-        purifier=purifier,
-        prior=prior,
-        device=device,
-        seed=seed,
-        quiet=quiet,
-        **table,
-    )
-    for row in rows:
+    against, sigmas = against or [], sigmas or [0.075, 0.15, 0.26, 0.4]
+    for row in api.denoise(
+        src, against=against, sigmas=sigmas, count=count, purifier=purifier, prior=prior, seed=seed, **options
+    ):
         print_json(vars(row))
 
 

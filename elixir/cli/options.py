@@ -26,15 +26,13 @@ TestSet = Annotated[str, typer.Argument(metavar="TEST", help="Clean test set, of
 Folder = Annotated[Path, typer.Option("--output", "-o", metavar="DST", help="Folder to make.")]
 Results = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")]
 Weights = Annotated[Path, typer.Option("--output", "-o", metavar="FILE.safetensors", help="Weights to write.")]
-Initial = Annotated[Path | None, typer.Option("--initial", metavar="FILE", help="Weights to start from.")]
-Features = Annotated[
-    Path | None, typer.Option("--features", metavar="FILE", help="Classifier for the perceptual distance.")
-]
+Initial = Annotated[Path | None, typer.Option(metavar="FILE", help="Weights to start from.")]
+Features = Annotated[Path | None, typer.Option(metavar="FILE", help="Classifier for the perceptual distance.")]
 TrainingSteps = Annotated[
     int | None, typer.Option(min=1, help="Training steps; resumes from FILE's checkpoint.", show_default="by stage")
 ]
 Size = Annotated[int, typer.Option(min=32, help="Side in pixels at which the images are read.")]
-Recipe = Annotated[str, typer.Option("--pipeline", metavar="NAME|FILE.toml", help="Recipe: a shipped name or a file.")]
+Recipe = Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="Recipe: a shipped name or a file.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Change one setting; may be repeated.")
 ]
@@ -42,57 +40,40 @@ AttackSettings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the attack.")
 ]
 Classifier = Annotated[
-    str,
+    str, typer.Option(metavar="MODEL", help="Elixir's .safetensors, TorchScript, timm name, transformers folder.")
+]
+Reference = Annotated[
+    str | None,
     typer.Option(
-        "--classifier", metavar="MODEL", help="Elixir's .safetensors, TorchScript, timm name, transformers folder."
+        metavar="MODEL", help="Your own classifier: TorchScript or .safetensors file, timm name, transformers folder."
     ),
 ]
-Prior = Annotated[
-    str | None, typer.Option("--prior", metavar="MODEL", help="Weights of the purifier: file, folder or hub name.")
-]
+Prior = Annotated[str | None, typer.Option(metavar="MODEL", help="Weights of the purifier: file, folder or hub name.")]
+Image = Annotated[str | None, typer.Option(metavar="COLUMN", help="Image column of a table, if it cannot be told.")]
+Label = Annotated[str | None, typer.Option(metavar="COLUMN", help="Label column of a table, if it cannot be told.")]
+Split = Annotated[str | None, typer.Option(help="Split of a dataset with several.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides every draw and training.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Samples in flight; has no influence on results.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the destination; forget an interrupted run.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Target = Annotated[str | None, typer.Option(help="Class that the trigger is to stand for.")]
 AllToAll = Annotated[bool, typer.Option("--all-to-all", help="Instead of a target: every class becomes the next one.")]
 
 SHARED: dict[str, tuple[Any, Any]] = {
-    "image": (
-        Annotated[
-            str | None, typer.Option("--image", metavar="COLUMN", help="Image column of a table, if it cannot be told.")
-        ],
-        None,
-    ),
-    "label": (
-        Annotated[
-            str | None, typer.Option("--label", metavar="COLUMN", help="Label column of a table, if it cannot be told.")
-        ],
-        None,
-    ),
-    "split": (Annotated[str | None, typer.Option(help="Split of a dataset with several.")], None),
-    "reference": (
-        Annotated[
-            str | None,
-            typer.Option(
-                "--reference",
-                metavar="MODEL",
-                help="Your own classifier: TorchScript or .safetensors file, timm name, transformers folder.",
-            ),
-        ],
-        None,
-    ),
-    "prior": (Prior, None),
+    "image": (Image, None),
+    "label": (Label, None),
+    "split": (Split, None),
     "device": (Device, "auto"),
-    "seed": (Seed, 0),
-    "batch_size": (Annotated[int, typer.Option(min=1, help="Samples in flight; has no influence on results.")], 256),
-    "resume": (Resume, False),
-    "overwrite": (
-        Annotated[bool, typer.Option("--overwrite", help="Replace the destination; forget an interrupted run.")],
-        False,
-    ),
     "quiet": (Quiet, False),
+    "reference": (Reference, None),
+    "prior": (Prior, None),
+    "seed": (Seed, 0),
+    "batch_size": (BatchSize, 256),
+    "resume": (Resume, False),
+    "overwrite": (Overwrite, False),
 }
 """How the options of `elixir.options` are written on the command line, and their defaults."""
 

@@ -12,15 +12,13 @@ from elixir.cli.options import command, out
 app = typer.Typer(no_args_is_help=True, help="Render results side by side: Markdown tables on screen or in a file.")
 
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders with results.")]
-Into = Annotated[
-    Path | None, typer.Option("--into", metavar="FILE.md", help="Put the tables between the marks of this file.")
-]
+Into = Annotated[Path | None, typer.Option(metavar="FILE.md", help="Put the tables between the marks of this file.")]
 
 
 @command(app, "elixir report results results/ --page results.html")
 def results(
     folders: Folders,
-    page: Annotated[Path | None, typer.Option("--page", metavar="FILE.html", help="Write a page.")] = None,
+    page: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a page.")] = None,
     into: Into = None,
     brief: Annotated[
         Path | None, typer.Option("--overview", metavar="FILE.md", help="The same with one line for each attack.")
@@ -52,9 +50,7 @@ def certified(folders: Folders, into: Into = None) -> None:
 @command(app, "elixir report robust robust/* --eps 8/255")
 def robust(
     folders: Folders,
-    eps: Annotated[
-        list[str] | None, typer.Option("--eps", metavar="EPS", help="Only these budgets; repeatable.")
-    ] = None,
+    eps: Annotated[list[str] | None, typer.Option(metavar="EPS", help="Only these budgets; repeatable.")] = None,
     into: Into = None,
 ) -> None:
     """Measurements of the same images by `elixir robustness`."""

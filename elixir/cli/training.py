@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal, Unpack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
 import typer
 
 from elixir.cli import options as opt
 from elixir.cli.options import command, out
 from elixir.errors import ElixirError
-from elixir.options import TableOptions
+from elixir.options import TableOptions, WorkOptions
+
+if TYPE_CHECKING:
+    from elixir.training.frame import TrainingJob
 
 app = typer.Typer(no_args_is_help=True, help="Train a purifier or a classifier on images of your own.")
 
@@ -21,20 +25,16 @@ def prior(
     weights: opt.Weights,
     steps: Annotated[int, typer.Option(min=1, help="Training steps; resumes from FILE's checkpoint.")] = 16000,
     size: opt.Size = 64,
-    device: opt.Device = "auto",
     seed: opt.Seed = 0,
-    quiet: opt.Quiet = False,
-    **table: Unpack[TableOptions],
+    **options: Unpack[WorkOptions],
 ) -> None:
     """Train the embedded diffusion prior on the images of SRC."""
-    from elixir.data.open import open_source
-    from elixir.models.device import choose_device
     from elixir.training.denoiser import PriorTraining, train_prior_on
-    from elixir.training.frame import TrainingJob
 
     settings = PriorTraining(steps=steps, seed=seed)
-    train_prior_on(TrainingJob(open_source(src, **table), size, weights, choose_device(device), quiet), settings)
-    if not quiet:
+    job = _job(src, size, weights, **options)
+    train_prior_on(job, settings)
+    if not job.quiet:
         out.print(f"prior written to {weights}")
 
 
@@ -51,16 +51,11 @@ def consistency(
     steps: opt.TrainingSteps = None,
     batch: Annotated[int, typer.Option(min=4, help="Crops a step.")] = 64,
     size: opt.Size = 64,
-    device: opt.Device = "auto",
     seed: opt.Seed = 0,
-    quiet: opt.Quiet = False,
-    **table: Unpack[TableOptions],
+    **options: Unpack[WorkOptions],
 ) -> None:
     """Train the consistency model on the images of SRC."""
-    from elixir.data.open import open_source
-    from elixir.models.device import choose_device
     from elixir.training.consistency import Distillation, FineTuning, train_consistency_on
-    from elixir.training.frame import TrainingJob
 
     if stage == "finetune":
         settings = FineTuning(batch=batch, seed=seed, sigmas=tuple(sigmas or FineTuning.sigmas))
@@ -69,9 +64,9 @@ def consistency(
     else:
         settings = Distillation(batch=batch, seed=seed)
     settings = replace(settings, steps=steps or settings.steps)
-    job = TrainingJob(open_source(src, **table), size, weights, choose_device(device), quiet)
+    job = _job(src, size, weights, **options)
     loss = train_consistency_on(job, settings, initial, features)
-    if not quiet:
+    if not job.quiet:
         out.print(f"consistency model written to {weights}; loss in the last steps {loss:.4f}")
 
 
@@ -87,22 +82,17 @@ def impure(
     steps: opt.TrainingSteps = None,
     batch: Annotated[int, typer.Option(min=4, help="Crops a step.")] = 128,
     size: opt.Size = 64,
-    device: opt.Device = "auto",
     seed: opt.Seed = 0,
-    quiet: opt.Quiet = False,
-    **table: Unpack[TableOptions],
+    **options: Unpack[WorkOptions],
 ) -> None:
     """Train the masked autoencoder that takes adversarial perturbations out of images, on the images of SRC."""
-    from elixir.data.open import open_source
-    from elixir.models.device import choose_device
-    from elixir.training.frame import TrainingJob
     from elixir.training.impure import FineTuning, ImpureTraining, train_impure_on
 
     kind = ImpureTraining if stage == "pretrain" else FineTuning
     settings = kind(steps=steps or kind.steps, batch=batch, seed=seed)
-    job = TrainingJob(open_source(src, **table), size, weights, choose_device(device), quiet)
+    job = _job(src, size, weights, **options)
     loss = train_impure_on(job, settings, initial, features)
-    if not quiet:
+    if not job.quiet:
         out.print(f"weights written to {weights}; loss in the last steps {loss:.4f}")
 
 
@@ -126,21 +116,26 @@ def classifier(
             "--width", min=1, help="Channels at half, quarter, ... resolution; repeatable.", show_default="96, 192"
         ),
     ] = None,
-    device: opt.Device = "auto",
     seed: opt.Seed = 0,
-    quiet: opt.Quiet = False,
-    **table: Unpack[TableOptions],
+    **options: Unpack[WorkOptions],
 ) -> None:
     """Train a small classifier on the images and labels of SRC."""
-    from elixir.data.open import open_source
-    from elixir.models.device import choose_device
     from elixir.training.classifier import ClassifierTraining, train_classifier_on
-    from elixir.training.frame import TrainingJob
 
     settings = ClassifierTraining(
         epochs=epochs, batch=batch, shift=shift, flip=flip, seed=seed, widths=tuple(widths or ClassifierTraining.widths)
     )
-    job = TrainingJob(open_source(src, **table), size, weights, choose_device(device), quiet)
+    job = _job(src, size, weights, **options)
     accuracy = train_classifier_on(job, settings)
-    if not quiet:
+    if not job.quiet:
         out.print(f"classifier written to {weights}; training accuracy {100 * accuracy:.1f} %")
+
+
+def _job(
+    src: str, size: int, weights: Path, device: str = "auto", quiet: bool = False, **table: Unpack[TableOptions]
+) -> TrainingJob:
+    from elixir.data.open import open_source
+    from elixir.models.device import choose_device
+    from elixir.training.frame import TrainingJob
+
+    return TrainingJob(open_source(src, **table), size, weights, choose_device(device), quiet)
