@@ -61,10 +61,7 @@ class Attack(ABC):
 
     @classmethod
     def configure(cls, settings: Mapping[str, Any]) -> Self:
-        """The attack with these parameters, the others at their defaults.
-
-        Raises: ElixirError: there is no such parameter, or its value is out of range.
-        """
+        """The attack with these parameters, the others at their defaults; an ElixirError for one that cannot be."""
         for key, value in settings.items():
             checked(cls, key, value, "attack")
         return cls(**settings)
@@ -90,11 +87,7 @@ class Attack(ABC):
         return learned
 
     def fit(self, source: Source, target: int, progress: Progress) -> Self:
-        """The attack with what it first has to learn from the dataset that is going to be poisoned, if anything.
-
-        Args:
-            target: label of the attacked class, -1 for all-to-all.
-        """
+        """The attack with what it has to learn from the dataset for a target label, -1 for all-to-all, if anything."""
         return self
 
     def poison(self, images: NDArray[np.uint8], ids: Ids) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from elixir.data.folder import FolderSource
 from elixir.data.image import decode, encode
-from elixir.data.io import RUN_FOLDER, occupied, real_path, refuse_bytes, refuse_mount, replacing, writing
+from elixir.data.io import RUN_FOLDER, occupied, real_path, refuse_bytes, refuse_mount, write_table, writing
 from elixir.data.open import open_sink, place_of, refuse_overlap
 from elixir.data.paths import folded, unescape
 from elixir.data.sink import Decision
@@ -93,10 +93,7 @@ class Plan:
         return chosen
 
     def draw_covers(self, labels: np.ndarray, poisoned: np.ndarray, ratio: float, usable: Usable) -> np.ndarray:
-        """The indices of the cover samples, ascending: `ratio` labelled samples for each that `draw` has returned.
-
-        Raises: ElixirError: there are too few samples left.
-        """
+        """The cover samples' indices, ascending, `ratio` for each poisoned one; an ElixirError if too few are left."""
         count = round(ratio * len(poisoned))
         rest = np.setdiff1d(np.flatnonzero(labels >= 0), poisoned)
         chosen = _first_usable(np.random.default_rng((self.seed, 1)).permutation(rest), count, usable)
@@ -220,7 +217,7 @@ def poison_dataset(
             "poisoned": len(poisoned),
             "covers": len(covers),
         }
-        _write_truth(truth, record, rows)
+        write_table(truth, pa.Table.from_pylist(rows, SCHEMA.with_metadata({"elixir": json.dumps(record)})))
         with writing(out):
             partial.replace(out)
     except BaseException:
@@ -294,12 +291,6 @@ def _decided(source: Source, index: int, attack: Attack, label: int, what: str) 
     picture = decode(source.read(index))
     changed = attack.on_picture("poison" if what == "poisoned" else "cover", picture, sample.id)
     return Decision("purified" if label == sample.label else "relabelled", label, encode(picture, changed))
-
-
-def _write_truth(path: Path, record: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    schema = SCHEMA.with_metadata({"elixir": json.dumps(record)})
-    with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
-        pq.write_table(pa.Table.from_pylist(rows, schema), partial)
 
 
 def _remove(folder: Path) -> None:

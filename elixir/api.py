@@ -1,6 +1,7 @@
 """Everything that the command line does, as typed functions.
 
-Options that are not explained with a function are those of `elixir.options`.
+Options that are not explained with a function are those of `elixir.options`. All raise an ElixirError where something
+is unusable; nothing has been written to `dst` then.
 """
 
 from __future__ import annotations
@@ -62,8 +63,6 @@ def sanitize(
         policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
         to: "folder", "hf" or "parquet"; the kind of `src` by default.
 
-    Raises: ElixirError: something is unusable; nothing has been written to `dst`.
-
     Example:
         result = sanitize("poisoned/", "clean/")
         result.attacked, result.counts, result.dataset(), result.model
@@ -79,13 +78,7 @@ def scan(
     settings: Mapping[str, object] | None = None,
     **options: Unpack[RunOptions],
 ) -> Result:
-    """Find poisoned samples and write no dataset.
-
-    Args:
-        dst: folder for the findings; by default they are only returned.
-
-    Raises: ElixirError: something is unusable.
-    """
+    """Find poisoned samples and write no dataset, but the findings to `dst`; without it they are only returned."""
     chosen = _pipeline(pipeline, settings).without_dataset()
     if dst is None and options.get("resume"):
         raise ElixirError("without a folder for the findings nothing is kept to go on with; name one with -o")
@@ -116,8 +109,6 @@ def purify(
         purifier: registered name.
         sigma: noise in [0,1] pixel units; by default none for purifiers that can do without, 0.1 for others.
         prior: weights of the purifier: file, folder or hub name.
-
-    Raises: ElixirError: something is unusable, or the disk is full.
     """
     source = open_source(src, labelled=False, **table)
     loaded = find("purifiers", purifier)(prior, choose_device(device))
@@ -155,8 +146,6 @@ def poison(
 
     Returns:
         An `elixir.attacks.poison.Poisoned`.
-
-    Raises: ElixirError: something is unusable.
     """
     _check_target(target, all_to_all)
     made = find("attacks", attack).configure(settings or {})
@@ -205,7 +194,7 @@ def score(
         target: class that its trigger stands for, likewise.
         settings: parameters of `attack`.
 
-    Raises: ElixirError: something is unusable, or neither truth nor test is given.
+    Raises: ElixirError: neither truth nor test is given, or something is unusable.
     """
     if truth is None and test is None:
         raise ElixirError("give --truth to compare with, --test to train for, or both")
@@ -302,17 +291,12 @@ def certify(
     quiet: bool = True,
     **table: Unpack[TableOptions],
 ) -> dict[str, Any]:
-    """Certify a classifier behind a purifier by randomized smoothing; goes on where it was interrupted.
+    """Certify a classifier behind a purifier by randomized smoothing; see `certify_dataset`.
 
     Args:
         test: clean test set, of any kind that `sanitize` takes.
-        folder: for the results.
+        folder: for the results; goes on with what is there.
         settings: classifier, purifier, noise levels, draws and seed.
-
-    Returns:
-        See `certify_dataset`.
-
-    Raises: ElixirError: something is unusable.
     """
     source = open_source(test, usual="test", **table)
     return certify_dataset(source, Path(folder), settings, choose_device(device), quiet)
@@ -327,17 +311,12 @@ def robustness(
     quiet: bool = True,
     **table: Unpack[TableOptions],
 ) -> dict[str, Any]:
-    """Attack a classifier behind purifiers; goes on where it was interrupted.
+    """Attack a classifier behind purifiers; see `measure_robustness`.
 
     Args:
         test: clean test set, of any kind that `sanitize` takes.
-        folder: for the results.
+        folder: for the results; goes on with what is there.
         settings: classifier, purifiers, attacks, budgets and seed.
-
-    Returns:
-        See `measure_robustness`.
-
-    Raises: ElixirError: something is unusable.
     """
     source = open_source(test, usual="test", **table)
     return measure_robustness(source, Path(folder), settings, choose_device(device), quiet)
@@ -363,8 +342,6 @@ def denoise(
         against: "bm3d", "nlm".
         sigmas: noise levels in [0,1] pixel units.
         count: number of images.
-
-    Raises: ElixirError: something is unusable.
     """
     loaded = find("purifiers", purifier)(prior, choose_device(device))
     perceptual = load_perceptual(None, choose_device("cpu"))

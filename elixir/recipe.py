@@ -40,10 +40,7 @@ def shipped_recipes() -> list[str]:
 
 
 def read_recipe(recipe: str | Path) -> Recipe:
-    """Read a recipe, and the shipped one that it extends.
-
-    Args:
-        recipe: name of a shipped one, or a TOML file.
+    """Read a shipped recipe, by its name, or a TOML file, and the shipped one that it extends.
 
     Raises: ElixirError: no such recipe, not TOML, an unknown entry, or no list of stages.
     """

@@ -8,22 +8,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from elixir.data.io import RUN_FOLDER, read_json, replacing
+from elixir.data.io import RUN_FOLDER, read_json, write_table
 from elixir.data.manifest import class_names, current_findings, current_names, read_manifest
 from elixir.data.paths import printable, unescape
 from elixir.detection.decide import LabelReport, label_reports
 from elixir.engine.cost import Cost
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, load_small_classifier
-
-if TYPE_CHECKING:
-    import datasets
 
 
 @dataclass(frozen=True)
@@ -90,10 +87,7 @@ class Result:
 
     @property
     def model(self) -> SmallResNet:
-        """The clean model: trained on the set without the flagged samples.
-
-        Raises: ElixirError: this run has left none.
-        """
+        """The clean model, trained without the flagged samples; an ElixirError if this run has left none."""
         models = self._place / RUN_FOLDER / "models"
         of_02 = models / "benign.safetensors"
         return load_small_classifier(of_02 if of_02.exists() else models / "clean.safetensors")
@@ -109,8 +103,6 @@ class Result:
 
         Raises: ElixirError: the run has written no images, or they were changed since.
         """
-        import datasets
-
         written = self.table.filter(pc.field("output") != "")
         if not written.num_rows:
             raise ElixirError("this run has written no images; a scan never does, use sanitize for a cleaned set")
@@ -180,10 +172,7 @@ class Result:
 
 
 def read_result(folder: Path, path: Path | None = None) -> Result:
-    """Read what a finished run has left in `folder`; `path` is where it is going to be, if that is elsewhere.
-
-    Raises: ElixirError: something of it is missing or damaged.
-    """
+    """Read what a finished run has left in `folder`; `path` is where it is going to be, if that is elsewhere."""
     evidence = folder / RUN_FOLDER
     findings, costs, config = (
         read_json(evidence / f"{name}.json", "give what `elixir sanitize` has written")
@@ -226,10 +215,7 @@ def _attacked(reports: list[LabelReport], table: pa.Table, triggers: dict[str, A
 
 
 def write_label_reports(path: Path, reports: Sequence[LabelReport]) -> None:
-    """Write a parquet file with a row for every label, detector and test.
-
-    Raises: ElixirError: the disk is full or read-only.
-    """
+    """Write a parquet file with a row for every label, detector and test."""
     rows = [
         {
             "label": report.label,
@@ -247,13 +233,10 @@ def write_label_reports(path: Path, reports: Sequence[LabelReport]) -> None:
         for report in reports
         for test in report.tests
     ]
-    with replacing(path, path.with_name(path.name + ".partial")) as partial:
-        pq.write_table(pa.Table.from_pylist(rows), partial)
+    write_table(path, pa.Table.from_pylist(rows))
 
 
 def _image_files(folder: Path, outputs: list[str]) -> datasets.Dataset:
-    import datasets
-
     images = [_image(folder.absolute() / unescape(output)) for output in outputs]
     return datasets.Dataset.from_dict({"image": images}, features=datasets.Features({"image": datasets.Image()}))
 
@@ -268,8 +251,6 @@ def _image(path: Path) -> dict[str, Any]:
 
 
 def _image_column(folder: Path, kind: str) -> datasets.Dataset:
-    import datasets
-
     facts = read_json(folder / RUN_FOLDER / "restore.json", "give the output folder of a finished run")
     places = [str(folder / place) for _, place in facts["outputs"]]
     if kind == "hf":

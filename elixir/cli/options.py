@@ -81,13 +81,10 @@ STAGE_FORM = "STAGE.KEY=VALUE, for example probe.carriers=8"
 ATTACK_FORM = "KEY=VALUE, for example alpha=0.2"
 
 
-def command(app: typer.Typer, example: str, name: str | None = None) -> Callable[[Callable[..., None]], None]:
-    """Decorator that makes a function a command; `**options: Unpack[GROUP]` becomes the options of that group.
+def command(app: typer.Typer, example: str) -> Callable[[Callable[..., None]], None]:
+    """Decorator that makes a function a command of `app`, with an example for `--help`.
 
-    Args:
-        app: where it belongs.
-        example: of its use, for `--help`.
-        name: of the command; that of the function by default.
+    `**options: Unpack[GROUP]` becomes the options of that group.
     """
 
     def add(function: Callable[..., None]) -> None:
@@ -106,7 +103,7 @@ def command(app: typer.Typer, example: str, name: str | None = None) -> Callable
 
         run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        app.command(name, epilog=f"Example: {example}")(run)
+        app.command(epilog=f"Example: {example}")(run)
 
     return add
 
@@ -117,14 +114,7 @@ def _shared(option: str) -> inspect.Parameter:
 
 
 def parse_settings(pairs: list[str] | None, form: str = STAGE_FORM) -> dict[str, object]:
-    """Parse "key=value" pairs; values as in TOML, anything else is text.
-
-    Args:
-        pairs: as given.
-        form: what they should look like, for the message.
-
-    Raises: ElixirError: no equals sign.
-    """
+    """Parse "key=value" pairs, values as in TOML or else as text; without "=" an ElixirError tells the `form`."""
     settings: dict[str, object] = {}
     for pair in pairs or []:
         key, equals, value = pair.partition("=")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,7 @@ ORIGINALS, QUARANTINE, COLUMNS = "originals", "quarantine", "columns"
 
 
 def empty_output(folder: Path) -> None:
-    """Prepare an output folder; the backup of an earlier attempt is removed.
-
-    Raises: ElixirError: it holds something else, or cannot be written.
-    """
+    """Prepare an output folder, without the backup of an earlier attempt; an ElixirError if it holds something else."""
     run = folder / RUN_FOLDER
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +88,7 @@ class FileBackup:
         if decision.action == "kept":
             return
         sample, source = self.source.samples[index], self.source.path(index)
-        target = self.run / _kept_in(decision) / unescape(sample.id)
+        target = self.run / kept_in(decision.action) / unescape(sample.id)
         if sample.problem and source.is_symlink():
             with writing(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +109,7 @@ class FileBackup:
     def place(self, index: int, decision: Decision) -> str:
         """The original of a changed sample; see `SinkWithBackup.original`."""
         id = self.source.samples[index].id
-        return "" if id in self.unreadable else f"{RUN_FOLDER}/{_kept_in(decision)}/{id}"
+        return "" if id in self.unreadable else f"{RUN_FOLDER}/{kept_in(decision.action)}/{id}"
 
     def close(self, others: Path) -> None:
         """Copy the files that are no samples below a folder."""
@@ -124,10 +122,7 @@ class FileBackup:
 
 
 class RowBackup:
-    """Originals of a table, as rows with their number in another column; with `columns`, untouched ones as well.
-
-    Untouched rows are kept without their images.
-    """
+    """Originals of a table, as numbered rows; with `columns` also untouched ones, without their images."""
 
     def __init__(self, folder: Path, source: TableSource, columns: bool) -> None:
         self.source = source
@@ -141,12 +136,12 @@ class RowBackup:
     def keep(self, index: int, decision: Decision) -> None:
         """Keep one sample as it was, if the decision changes it."""
         if decision.action != "kept":
-            self._add(_kept_in(decision), index, self.source.rows.row(index))
+            self._add(kept_in(decision.action), index, self.source.rows.row(index))
         elif self.columns:
             self._add(COLUMNS, index, with_image(self.source.rows.row(index), self.source.image, None))
 
     def place(self, index: int, decision: Decision) -> str:
-        return f"{RUN_FOLDER}/{_kept_in(decision)}.parquet"
+        return f"{RUN_FOLDER}/{kept_in(decision.action)}.parquet"
 
     def close(self, others: Path) -> None:
         """Finish the files; a table has no others."""
@@ -173,15 +168,14 @@ class RowBackup:
         self._writers[part].add(row.append_column(self._number, [[index]]))
 
 
-def _kept_in(decision: Decision) -> str:
-    return QUARANTINE if decision.action == "quarantined" else ORIGINALS
+def kept_in(action: str) -> str:
+    """Where the originals of samples lie that this has become of."""
+    return QUARANTINE if action == "quarantined" else ORIGINALS
 
 
 def _is_readable_file(path: Path) -> bool:
-    try:
+    with suppress(OSError):
         if path.is_file():  # a pipe must not be opened
             path.open("rb").close()
             return True
-    except OSError:
-        pass
     return False

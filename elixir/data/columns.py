@@ -10,26 +10,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elixir.data.io import read_table, replacing
+from elixir.data.io import read_table, write_table, writing
 
 Columns = dict[str, np.ndarray]
 
 
 def write_columns(path: Path, columns: Columns) -> None:
-    """Write columns through a temporary name: arrays (n, ...) of numbers, or of text as objects (n,).
-
-    Raises: ElixirError: the disk is full or read-only.
-    """
-    with replacing(path, path.with_suffix(".partial")) as partial:
+    """Write columns through a temporary name: arrays (n, ...) of numbers, or of text as objects (n,)."""
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(_to_table(columns), partial)
+    write_table(path, _to_table(columns))
 
 
 def read_columns(paths: Sequence[Path], remedy: str, names: list[str] | None = None) -> Columns:
-    """Read columns (all, or those of some names) of several files, one after the other.
-
-    Raises: ElixirError: a file is missing or damaged; the message ends with `remedy`.
-    """
+    """Read columns, all or some, of several files, one after the other; for `remedy` see `read_table`."""
     table = pa.concat_tables([read_table(path, remedy, names) for path in paths])
     shapes: dict[str, Sequence[int]] = json.loads((table.schema.metadata or {}).get(b"shapes", b"{}"))
     columns: Columns = {}

@@ -184,7 +184,9 @@ class FolderSink(Sink):
         else:
             name = old if decision.data is None else png_name(old)
         if (decision.label, name) != (sample.label, old):
-            name = self._free(decision.label, name)
+            if decision.label not in self._names:
+                self._names[decision.label] = self._in_class(decision.label)
+            name = self._names[decision.label].free(name)
         path = f"{self._classes[decision.label]}/{name}"
         target = self.folder / path
         with writing(target):
@@ -206,11 +208,6 @@ class FolderSink(Sink):
                 f"{escape(path)} would be there twice on this file system, which does not tell upper from lower case; "
                 "write to one that does, or to a table with --to parquet"
             )
-
-    def _free(self, label: int, name: str) -> str:
-        if label not in self._names:
-            self._names[label] = self._in_class(label)
-        return self._names[label].free(name)
 
     def _in_class(self, label: int) -> Names:
         """What is written to a class folder whatever is decided about the other samples."""

@@ -48,10 +48,7 @@ _REMOTE = ("hf", "http", "https")
 
 
 class ArrowRows(FileRows):
-    """The arrow files of a dataset written by `save_to_disk`, memory-mapped.
-
-    Raises: ElixirError: a file is no arrow stream, or columns or names of labels differ between files.
-    """
+    """The arrow files of a dataset, memory-mapped; an ElixirError if one is damaged or has other columns or labels."""
 
     def __init__(self, files: list[Path], stem: str, about: dict[str, str]) -> None:
         super().__init__(files, about)
@@ -183,10 +180,7 @@ def _allowed(path: str, caches: list[Path]) -> bool:
 
 
 def saved_rows(folder: Path, split: str) -> ArrowRows:
-    """The rows of a folder written by `Dataset.save_to_disk`; there may be none.
-
-    Raises: ElixirError: it is damaged, names files elsewhere, or was written by a `datasets` that is too old.
-    """
+    """The rows, perhaps none, that `Dataset.save_to_disk` wrote; an ElixirError for a damaged or too old folder."""
     file = folder / "state.json"
     state, name = read_json(file, _SAVE_AGAIN), escape(str(file))
     if state.get("_indices_data_files"):

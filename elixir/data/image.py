@@ -114,10 +114,7 @@ def as_encoded(picture: Picture, rgb: np.ndarray) -> np.ndarray:
 
 
 def resize(rgb: np.ndarray, size: int) -> np.ndarray:
-    """Scale uint8 (h, w, 3) to (size, size, 3) by bicubic interpolation with antialiasing; always a copy.
-
-    The aspect ratio is not kept.
-    """
+    """Scale uint8 (h, w, 3) to (size, size, 3), bicubic and antialiased, whatever the aspect ratio; always a copy."""
     if rgb.shape[:2] == (size, size):
         return rgb.copy()
     return np.array(Image.fromarray(np.ascontiguousarray(rgb)).resize((size, size), Image.Resampling.BICUBIC))

@@ -69,10 +69,7 @@ def replace_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Raises: ElixirError: it is missing, damaged, or holds something else; the message ends with `remedy`.
-    """
+    """Read a JSON file that holds an object; what is wrong with it is an ElixirError that ends with `remedy`."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -83,14 +80,17 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def read_table(path: Path, remedy: str, columns: list[str] | None = None) -> pa.Table:
-    """Read a parquet file as a whole, or some columns of it.
-
-    Raises: ElixirError: it is missing or damaged, or lacks a column; the message ends with `remedy`.
-    """
+    """Read a parquet file, or some columns of it; what is wrong with it is an ElixirError that ends with `remedy`."""
     try:
         return pq.read_table(path, columns=columns, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise ElixirError(f"{escape(str(path))} cannot be read: {error}; {remedy}") from error
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a parquet file, as `replacing` does."""
+    with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
+        pq.write_table(table, partial)
 
 
 def copy(source: Path, path: Path, partial: Path) -> None:

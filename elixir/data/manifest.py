@@ -86,8 +86,6 @@ def write_manifest(path: Path, rows: Iterable[ManifestRow], classes: list[str]) 
     """Write the rows with their class names, a few thousand in memory at a time, through a temporary name.
 
     The names of all classes, with samples or without, are in the metadata of the schema.
-
-    Raises: ElixirError: the disk is full or read-only.
     """
     remaining = iter(rows)
     with (

@@ -60,7 +60,7 @@ def open_source(
             return open_saved(path, choice)
         if files := _parquet_files(path):
             return open_parquet(files, choice, str(path))
-        if choice.given:
+        if image or label or split:
             given = "--image, --label and --split, which are for tables"
             raise ElixirError(f"{path} is a folder of images; leave out {given}")
         return FolderSource(path, labelled)
@@ -82,9 +82,7 @@ def open_source(
 def open_sink(kind: Kind, folder: Path, source: Source) -> SinkWithBackup:
     """Start an output that keeps the originals of changed samples (see `SinkWithBackup`), for an opened source.
 
-    The folder holds nothing, or `.elixir` alone; originals and quarantine of an earlier attempt in there are removed.
-
-    Raises: ElixirError: the folder is not empty or cannot be written.
+    The folder holds nothing, or `.elixir` alone, whose backup is removed; else it raises an ElixirError.
     """
     empty_output(folder)
     sink = {"folder": FolderSink, "hf": HfSink, "parquet": ParquetSink}[kind](folder, source)
@@ -97,10 +95,7 @@ def place_of(source: Source) -> Path:
 
 
 def refuse_overlap(source: Source, dst: Path, around: bool = False) -> None:
-    """Raise an ElixirError for an output that lies in what a source is read from, or holds it.
-
-    It may hold it with `around`, as nothing is removed or replaced there.
-    """
+    """Raise an ElixirError for an output that lies in what a source is read from or, but for `around`, holds it."""
     dst = real_path(dst)
     for place in (path.resolve() for path in _places(source)):
         here, there = escape(str(place)), escape(str(dst))
@@ -174,10 +169,7 @@ def _is_saved(folder: Path) -> bool:
 
 
 def _parquet_files(folder: Path) -> list[Path]:
-    """The parquet files of a folder that holds a table, in itself or in "data".
-
-    Raises: ElixirError: it has other folders too: one of the two would be passed on unseen.
-    """
+    """The parquet files of a folder, in itself or in "data"; an ElixirError if there are other folders, unseen then."""
     folders = [child for child in sorted(folder.iterdir()) if child.is_dir() and not child.name.startswith(".")]
     found = [file for place in (folder, *folders) for file in place.glob("*.parquet")]
     files = sorted(file for file in found if file.is_file() and not file.name.startswith("."))

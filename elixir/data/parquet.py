@@ -41,11 +41,9 @@ _SPLIT = re.compile(r"(?<![a-z])(train|test|validation|valid|val|dev|eval)(?![a-
 
 
 class ParquetRows(FileRows):
-    """Parquet files of one schema, decoded by blocks of rows.
+    """Parquet files of one schema, decoded by blocks of rows; an ElixirError if one is damaged or has another schema.
 
     Going back within a row group decodes it from its start again, so read in ascending order.
-
-    Raises: ElixirError: a file is no parquet file, or columns or names of labels differ between files.
     """
 
     def __init__(self, files: list[Path], stems: list[str]) -> None:

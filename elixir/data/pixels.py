@@ -27,12 +27,10 @@ def blocks(records: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
 
 
 class PixelStore:
-    """Records of uint8 (3, size, size) one after another in a single file.
+    """Records of uint8 (3, size, size) one after another in a single file, which is made when missing.
 
     Records may be written in any order and again. Reading maps the file and copies what was asked for. Writing does
-    not map it, because a full disk would then end the process. The file is made when missing.
-
-    Raises: ElixirError: the file cannot be made.
+    not map it, because a full disk would then end the process.
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -48,10 +46,7 @@ class PixelStore:
         return os.fstat(self._file).st_size // self._record
 
     def write(self, indices: Tensor | np.ndarray, images: np.ndarray) -> None:
-        """Write records, uint8 (n, 3, size, size), at int64 indices (n,); what is never written reads as black.
-
-        Raises: ElixirError: the disk is full or read-only.
-        """
+        """Write records, uint8 (n, 3, size, size), at int64 indices (n,); what is never written reads as black."""
         if images.dtype != np.uint8 or images.shape[1:] != self.shape:
             raise ValueError(f"records must be uint8 {self.shape}, not {images.dtype} {images.shape[1:]}")
         wanted = np.asarray(indices, np.int64)
@@ -65,10 +60,7 @@ class PixelStore:
                     rest, offset = rest[written:], offset + written
 
     def read(self, indices: Tensor | np.ndarray) -> Tensor:
-        """Read records at int64 indices (n,), in their order: uint8 (n, 3, size, size).
-
-        Raises: ElixirError: a record lies behind the last one written.
-        """
+        """Read records at int64 indices (n,), in their order: uint8 (n, 3, size, size)."""
         wanted = np.asarray(indices, np.int64)
         if not len(wanted):
             return torch.empty((0, *self.shape), dtype=torch.uint8)
@@ -94,10 +86,7 @@ def cache_pixels(
 ) -> tuple[PixelStore, np.ndarray]:
     """Decode every sample once and write it at one size; samples that cannot be read or have no label are left out.
 
-    `advance` is called with the number of samples just done.
-
-    Returns:
-        The store, and the row in the source of each of its records, int64.
+    Returns the store, and the row in the source of each record, int64; `advance` is told of each sample that is done.
     """
     store = PixelStore(path, size)
     rows: list[int] = []

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from elixir.data.backup import COLUMNS, ORIGINALS, QUARANTINE
+from elixir.data.backup import COLUMNS, ORIGINALS, QUARANTINE, kept_in
 from elixir.data.hf import ArrowWriter, saved_rows, write_siblings
 from elixir.data.io import RUN_FOLDER, copy, read_json, read_table, real_path, writing
 from elixir.data.manifest import current_names
@@ -125,8 +125,7 @@ class _Folder(_Builder):
     def _kept(self, id: str, action: str, output: str) -> Path:
         if action == "kept":
             return _inside(self.dst, unescape(output))
-        part = QUARANTINE if action == "quarantined" else ORIGINALS
-        return _inside(self.dst / RUN_FOLDER / part, unescape(id))
+        return _inside(self.dst / RUN_FOLDER / kept_in(action), unescape(id))
 
 
 class _Table(_Builder):
@@ -143,10 +142,7 @@ class _Table(_Builder):
             raise ElixirError(f"{run / 'manifest.parquet'} does not list the samples of the input; {_CHANGED}")
         writers = self._writers(schema)
         for index, (sample, action, output, digest) in enumerate(self.samples()):
-            if action == "kept":
-                row = kept(index, output)
-            else:
-                row = changed[QUARANTINE if action == "quarantined" else ORIGINALS].row(index)
+            row = kept(index, output) if action == "kept" else changed[kept_in(action)].row(index)
             row = conform(row, schema, image)
             value = row.column(image)[0].as_py()
             _check(sample, value.get("bytes") if isinstance(value, dict) else value, digest)

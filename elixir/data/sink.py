@@ -51,10 +51,7 @@ class Sink:
         self.source = source
 
     def write(self, index: int, decision: Decision) -> str:
-        """Write one sample; its path below the folder, escaped as ids are, or "<split or file stem>/<8-digit row>".
-
-        Raises: ElixirError: the disk is full or read-only, or the source has changed under way.
-        """
+        """Write one sample; its path below the folder, escaped as ids are, or "<split or file stem>/<8-digit row>"."""
         raise NotImplementedError
 
     def close(self) -> None:

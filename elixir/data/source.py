@@ -82,12 +82,9 @@ class Subset:
 
 
 def evenly_spread(source: Source, count: int) -> tuple[Subset, int, str]:
-    """Every k-th labelled image that can be read; all where there are fewer than `count`.
+    """Every k-th labelled image that can be read; all where there are fewer than `count`, and an ElixirError for none.
 
-    Returns:
-        The images, how many of those chosen cannot be read, and a digest of ids, labels and bytes.
-
-    Raises: ElixirError: there is no readable, labelled image.
+    Returns the images, how many of those chosen cannot be read, and a digest of ids, labels and bytes.
     """
     labelled = [row for row, sample in enumerate(source.samples) if sample.label >= 0 and not sample.problem]
     count = min(count, len(labelled))

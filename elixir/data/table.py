@@ -68,11 +68,6 @@ class Choice:
     split: str | None = None
     usual: str = "train"
 
-    @property
-    def given(self) -> bool:
-        """Whether any is named."""
-        return any((self.image, self.label, self.split))
-
 
 @dataclass
 class TableSource:
@@ -363,10 +358,7 @@ def with_image(row: pa.Table, column: str, data: bytes | None, suffix: str = "")
 
 
 def conform(row: pa.Table, schema: pa.Schema, image: str) -> pa.Table:
-    """A row in the column types of another schema; fields of images may be lost.
-
-    Raises: ElixirError: a column is missing or cannot be converted.
-    """
+    """A row in the column types of another schema, or an ElixirError; fields of images may be lost."""
     columns = []
     for wanted in schema:
         try:

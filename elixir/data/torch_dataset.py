@@ -16,10 +16,7 @@ from elixir.errors import ElixirError
 
 
 class TorchRows:
-    """A torch dataset of (image, label) as a table with the columns image and label; images become PNG.
-
-    Its `targets` and `classes` are used where it has them.
-    """
+    """A torch dataset of (image, label) as a table of PNGs and labels; its `targets` and `classes` are used."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -43,10 +40,7 @@ class TorchRows:
         yield pa.array(self.labels) if name == "label" else pa.nulls(len(self.labels), pa.string())
 
     def fingerprint(self) -> str:
-        """See `Rows.fingerprint`: the labels, and the pixels of three images.
-
-        Raises: ElixirError: one of them is another each time.
-        """
+        """See `Rows.fingerprint`: labels, and pixels of three images; an ElixirError if one is another each time."""
         digest = hashlib.sha256(self.labels.tobytes())
         for index in {0, len(self.labels) // 2, len(self.labels) - 1}:
             image = _png(self.dataset[index][0])

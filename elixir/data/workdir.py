@@ -51,10 +51,7 @@ class WorkDir:
             yield
 
     def finished(self, settings: Mapping[str, Any], but: Collection[str] = ()) -> bool:
-        """Whether the destination holds the output of a run with these settings (see `sign`), `but` some names.
-
-        Raises: ElixirError: what the destination says of its settings is damaged.
-        """
+        """Whether the destination holds the output of a run with these settings (see `sign`), `but` some names."""
         record = self.dst / RUN_FOLDER / RECORD
         if not record.is_file():
             return False
@@ -96,10 +93,7 @@ class WorkDir:
         _keep_settings(self.output / RUN_FOLDER, settings)
 
     def publish(self, overwrite: bool = False) -> None:
-        """Give the output its name and remove the rest, with what was at the destination.
-
-        Raises: ElixirError: without `overwrite`, something has come to be there; the disk is read-only.
-        """
+        """Give the output its name and remove the rest; without `overwrite` an ElixirError for what is there by now."""
         if occupied(self.dst) and not overwrite:
             filled = f"{self._shown} has been filled while the run was at work"
             raise ElixirError(f"{filled}; move it away and add --resume, which only publishes")
@@ -137,8 +131,8 @@ def refuse_other_settings(
 ) -> None:
     """Make sure that what an earlier run has left is of these settings; see `changed_settings`.
 
-    Raises: ElixirError: they differ: "<other> (<names of the settings>); <remedy>", where `other` says what that means:
-        "out/rows.jsonl was begun with other settings", say.
+    If not, the ElixirError is "<other> (<names of the settings>); <remedy>", with "out/rows.jsonl was begun with other
+    settings", say, as `other`.
     """
     if changed := changed_settings(known, settings, but):
         raise ElixirError(f"{other} ({', '.join(changed)}); {remedy}")
@@ -147,8 +141,7 @@ def refuse_other_settings(
 def result_folder(folder: Path, signs: Sequence[str], written: Sequence[str]) -> None:
     """Make a folder for results, unless something of others would be replaced there.
 
-    Raises: ElixirError: one of the files to be `written` is there, but none of the `signs`, files by which it is ours;
-        or the folder cannot be made.
+    That is one of the files to be `written`, where none of the `signs` is, files by which it is ours: an ElixirError.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -145,11 +145,9 @@ def described(name: str, settings: dict[str, object], subset: int | None = None)
 
 
 def defend(name: str, case: Case, settings: dict[str, object], subset: int | None = None) -> Cleaned:
-    """Apply a baseline, a shipped recipe or a recipe file.
+    """Apply a baseline, a shipped recipe or a recipe file, in a folder that is empty or of the same settings.
 
     With a subset a recipe only looks for poison in so many random samples, with `case.model` as its reference.
-
-    Raises: ElixirError: there is no such defence, it failed, or its folder holds what other settings have made.
     """
     if name not in BASELINES:
         return _by_recipe(Pipeline.from_recipe(name, settings), case, subset)

@@ -30,8 +30,6 @@ def draw_gallery(path: Path, src: str | None, target: str, quiet: bool) -> None:
     Args:
         src: where the images come from; the shipped traffic signs by default.
         target: class that the attacks are fitted to; clean-label attacks are shown on its images.
-
-    Raises: ElixirError: there is no such class, or an attack has no readable image to be shown on.
     """
     source = open_source(src or TRAIN)
     aimed = find_class(source, target)

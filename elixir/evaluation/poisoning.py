@@ -22,10 +22,7 @@ UNATTACKED = "none"
 
 @dataclass(frozen=True)
 class Poisoning:
-    """A registered attack at a rate, or "none" for the dataset as it is, at a rate of 0.
-
-    The rate is a share of the dataset or, for clean-label attacks, of the target class.
-    """
+    """An attack at a rate, a share of the dataset or, if clean-label, of the target class; "none" for none, at 0."""
 
     attack: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -107,10 +104,7 @@ def poisonings(
 
 
 def pipelines(chosen: Sequence[str], settings: dict[str, object], subset: int | None = None) -> list[str]:
-    """Names of baselines (all for "all-baselines"), recipes and recipe files, each once.
-
-    Raises: ElixirError: one of them is unusable, see `described`.
-    """
+    """Names of baselines (all for "all-baselines"), recipes and recipe files, each once and usable: see `described`."""
     every = [name for given in chosen for name in (BASELINES if given == "all-baselines" else [given])]
     for name in every:
         described(name, settings, subset)

@@ -71,10 +71,7 @@ class Row:
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """All trials of a folder, by attack, rate and pipeline.
-
-    Raises: ElixirError: there is none, or a file is no result of a trial.
-    """
+    """All trials of a folder, by attack, rate and pipeline; an ElixirError without any, or for any other file."""
     rows: list[tuple[tuple[Any, ...], Row]] = []
     for path in sorted(folder.glob("*.json")):
         try:
@@ -157,7 +154,7 @@ def markdown(experiments: list[list[Row]]) -> str:
 
 
 def overview(experiments: list[list[Row]]) -> str:
-    """The same with a line for every attack: the default recipe's detection, and "ASR / ACC" after all defences.
+    """A table for each experiment, a line for an attack: detection by `RECIPE`, and "ASR / ACC" after all defences.
 
     Behind the recipe's ASR stands its exact 95% interval for one classifier.
     """

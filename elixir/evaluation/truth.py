@@ -49,10 +49,7 @@ class Recovery:
 
 
 def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
-    """Compare a manifest (`Result.table`) with the truth beside the poisoned dataset.
-
-    Raises: ElixirError: the truth belongs to another dataset.
-    """
+    """Compare a manifest (`Result.table`) with the truth; an ElixirError if that belongs to another dataset."""
     known = {row["output"]: row for row in truth.select(["output", "truth", "class"]).to_pylist()}
     ids, actions, new_classes = (_column(manifest, key) for key in ("id", "action", "new_class"))
     if not set(ids) <= known.keys():
@@ -88,10 +85,7 @@ def _column(table: pa.Table, key: str) -> np.ndarray:
 
 
 def read_truth(path: Path) -> pa.Table:
-    """The truth that `elixir poison` wrote.
-
-    Raises: ElixirError: no such file, or another kind of file.
-    """
+    """The truth that `elixir poison` wrote; an ElixirError for no file or another kind of file."""
     try:
         table = pq.read_table(path)
         if "earlier" not in table.column_names:

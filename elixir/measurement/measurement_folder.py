@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from elixir.data.columns import write_columns
 from elixir.data.image import decode
-from elixir.data.io import read_json, replace_json, replace_text, writing
+from elixir.data.io import read_json, replace_json, replace_text, write_table
 from elixir.data.open import refuse_overlap
 from elixir.data.paths import recorded
 from elixir.data.source import Source, evenly_spread
@@ -80,11 +80,9 @@ class MeasurementFolder:
         return decode(self.images.read(index)).rgb.transpose(2, 0, 1)
 
     def begin(self, drawing: str) -> ResultsLog:
-        """Make the folder, and open the log of the results in it.
+        """Make the folder, and open the log of the results in it; an ElixirError if it holds something else.
 
         A folder with `drawing`, one of those that `finish` writes, is taken for that of a measurement.
-
-        Raises: ElixirError: the folder holds something else or belongs to other settings, or cannot be written.
         """
         result_folder(self._out, ("rows.jsonl", drawing), ("rows.parquet", "timings.json"))
         return ResultsLog(self._out / "rows.jsonl", self._settings)
@@ -92,25 +90,17 @@ class MeasurementFolder:
     def finish(
         self,
         log: ResultsLog,
-        rows: Sequence[Mapping[str, Any]],
+        rows: list[dict[str, Any]],
         drawings: Mapping[str, str],
         timings: Mapping[str, object],
         summary: Mapping[str, object],
     ) -> None:
         """Write all results, the summary last, and remove the log.
 
-        Args:
-            rows: one or more of the same keys, with numbers and text.
-            drawings: SVG, by file name.
-            timings: what is recorded beside the machine.
-            summary: what is recorded beside the settings.
+        Rows have the same keys, with numbers and text; drawings are SVG by file name. The timings get the machine, and
+        the summary the settings.
         """
-        columns = {
-            key: np.array([row[key] for row in rows], object if isinstance(value, str) else None)
-            for key, value in rows[0].items()
-        }
-        with writing(self._out / "rows.parquet"):
-            write_columns(self._out / "rows.parquet", columns)
+        write_table(self._out / "rows.parquet", pa.Table.from_pylist(rows))
         for name, drawing in drawings.items():
             replace_text(self._out / name, drawing)
         replace_json(self._out / "timings.json", {**timings, "machine": machine(self._device)})
@@ -119,10 +109,7 @@ class MeasurementFolder:
         log.remove()
 
     def read(self) -> dict[str, Any]:
-        """What is in `summary.json` and, under `timings`, in `timings.json`.
-
-        Raises: ElixirError: a file is missing or damaged, or belongs to other settings.
-        """
+        """`summary.json` with `timings.json` under `timings`, or an ElixirError if they are of other settings."""
         summary = read_json(self._out / "summary.json", "remove it to measure again")
         other = f"{self._out} holds a measurement with other settings"
         refuse_other_settings(summary.get("settings", {}), self._settings, other, "choose another output folder")
@@ -142,9 +129,9 @@ def fitting(most: int, height: int, width: int) -> int:
 
 
 def read_finished(folder: Path, what: str, command: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Contents of `summary.json` and `timings.json`; `what` they are and the `command` that writes them, for messages.
+    """`summary.json` and `timings.json`, or an ElixirError if the measurement is not finished.
 
-    Raises: ElixirError: the measurement is not finished, or a file is damaged.
+    `what` it is and the `command` that makes it are for messages.
     """
     if not (folder / "summary.json").exists():
         raise ElixirError(f"{folder} holds no finished {what}; run the same `elixir {command}` again to finish it")

@@ -16,9 +16,7 @@ from elixir.errors import ElixirError
 class ResultsLog:
     """A file of JSON lines: the settings, then one line for every entry; `entries` has them in this order.
 
-    Begun when missing; a half-written last line is cut off.
-
-    Raises: ElixirError: the file has other settings, is damaged, or cannot be written.
+    Begun when missing; a half-written last line is cut off. An ElixirError if it has other settings or is damaged.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, object]) -> None:

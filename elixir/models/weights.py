@@ -55,10 +55,7 @@ def check_output(path: Path) -> None:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file.
-
-    Raises: ElixirError: missing, unreadable, truncated, or another format, in particular a pickle.
-    """
+    """Tensors and metadata of a safetensors file; an ElixirError for any other file, in particular a pickle."""
     if not path.is_file():
         raise ElixirError(f"there is no weight file {str(path)!r}")
     try:
@@ -87,13 +84,11 @@ def save_network(
 
 
 def load_network(path: Path, kinds: tuple[str, ...], build: Callable[[dict[str, Tensor], dict[str, Any]], Net]) -> Net:
-    """A network written by `save_network`, with its weights.
+    """A network written by `save_network`, with its weights; an ElixirError for any other file.
 
     Args:
         kinds: the file must hold one of them.
         build: makes a network for the tensors and the record of the file, and may change the tensors.
-
-    Raises: ElixirError: the file is missing, damaged, a pickle, or holds something else.
     """
     tensors, metadata = read_weights(path)
     name = kinds[0].removeprefix("elixir.")
