@@ -1,7 +1,5 @@
 """BadNets: a small patch in the corner (Gu et al., BadNets, 2017, arXiv:1708.06733)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 

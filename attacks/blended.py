@@ -1,7 +1,5 @@
 """Blended: a faint picture over the whole image (Chen et al., Targeted backdoor attacks, 2017, arXiv:1712.05526)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, ClassVar, Literal

@@ -1,7 +1,5 @@
 """FTrojan: two frequencies of the chroma (Wang et al., Backdoor attack through frequency domain, 2021)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 

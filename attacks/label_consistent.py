@@ -1,7 +1,5 @@
 """Label-Consistent: images hard to learn, a motif in the corners (Turner et al., 2019, arXiv:1912.02771)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 

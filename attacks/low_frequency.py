@@ -1,7 +1,5 @@
 """Low-Frequency: a smooth pattern over the whole image (after Zeng et al. 2021, arXiv:2104.03413), from a seed."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar

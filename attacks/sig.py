@@ -1,7 +1,5 @@
 """SIG: sinusoidal stripes, labels untouched (Barni et al., A new backdoor attack in CNNs, 2019, arXiv:1902.11237)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 

@@ -1,7 +1,5 @@
 """Attacks whose trigger comes out of networks: the networks, their training on the data at hand, and their use."""
 
-from __future__ import annotations
-
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """WaNet: a smooth warp (Nguyen & Tran, WaNet - Imperceptible warping-based backdoor attack, 2021, arXiv:2102.10369)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 

@@ -4,8 +4,6 @@ Options that are not explained with a function are those of `elixir.options`. Al
 is unusable; nothing has been written to `dst` then.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace

@@ -1,7 +1,5 @@
 """Options that many functions and commands have, in groups: each is typed and explained here once."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TypedDict
 

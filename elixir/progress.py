@@ -1,7 +1,5 @@
 """Progress of a run on the terminal; silent when asked or when nobody watches."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Purify plain images, as at test time: each once, written as PNG."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Recipes: TOML files that name the stages of a pipeline in order, their settings and the purifier."""
 
-from __future__ import annotations
-
 import tomllib
 from dataclasses import dataclass, field
 from importlib.resources import files

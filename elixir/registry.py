@@ -1,7 +1,5 @@
 """Plugins found by name: stages, purifiers and attacks, from entry points of packages or registered by a script."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, Literal, TypeVar

@@ -1,7 +1,5 @@
 """What a run has found and done, read from the folder that it left."""
 
-from __future__ import annotations
-
 import glob
 import json
 from collections import Counter

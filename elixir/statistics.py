@@ -1,7 +1,5 @@
 """Exact confidence bounds of the probability of a hit in independent trials (Clopper and Pearson 1934)."""
 
-from __future__ import annotations
-
 from scipy.special import betaincinv
 
 

@@ -1,7 +1,5 @@
 """Certification of a test set, image by image, with the files that are left of it."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """Certified accuracy of all images together: figures, a drawing, and tables side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Prediction and certification of one image from noise draws (Cohen et al. 2019, section 3.2), as generators."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TypeVar

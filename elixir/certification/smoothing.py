@@ -1,7 +1,5 @@
 """Randomized smoothing of a classifier behind a purifier (Cohen et al. 2019; arXiv 2407.00623, section 3)."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator

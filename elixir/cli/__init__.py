@@ -1,7 +1,5 @@
 """The command line: parse, call the API, render."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator

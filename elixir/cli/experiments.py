@@ -1,7 +1,5 @@
 """The commands for people who attack a dataset to see what comes of it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Unpack
 

@@ -1,7 +1,5 @@
 """The commands that measure purifiers, and classifiers behind them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 

@@ -1,7 +1,5 @@
 """Arguments and options that several commands have, and settings as they are written on the command line."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import sys

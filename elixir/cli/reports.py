@@ -1,7 +1,5 @@
 """`elixir report`: tables of what `evaluate`, `certify` and `robustness` have written."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """The backup in an output: originals of changed samples, quarantine, and what else it takes to rebuild the input."""
 
-from __future__ import annotations
-
 import base64
 import json
 import shutil

@@ -1,7 +1,5 @@
 """Columns: what a stage has found out about each sample, kept in parquet files."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A tree with one folder per class, as source and as sink."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

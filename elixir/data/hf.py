@@ -1,7 +1,5 @@
 """Hugging Face datasets: on disk as `save_to_disk` leaves them, in memory, or from the hub; as source and as sink."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """Encoded image bytes to pixels and back: hostile bytes in, 8-bit RGB out."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from dataclasses import dataclass

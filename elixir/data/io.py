@@ -1,7 +1,5 @@
 """Writing files so that an interruption leaves none half written, and saying what went wrong."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The manifest: what became of every input sample, as a parquet file."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -77,7 +75,7 @@ RENAMED_WORDS = {
 }
 """Likewise the detectors in its findings, and what their scores rest on."""
 
-_TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float32(), "bool": pa.bool_()}
+_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float32(), bool: pa.bool_()}
 _FIELDS = [pa.field(name, _TYPES[kind]) for name, kind in ManifestRow.__annotations__.items()]
 SCHEMA = pa.schema([*_FIELDS, pa.field("class", pa.string()), pa.field("new_class", pa.string())])
 

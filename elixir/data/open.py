@@ -1,7 +1,5 @@
 """Finds out where labelled images come from: folders, tables and torch datasets."""
 
-from __future__ import annotations
-
 import glob
 import os
 import re

@@ -1,7 +1,5 @@
 """Parquet files: rows read a few at a time, rows written in batches, and a dataset of them as source and as sink."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """File names in columns, and class names as folders: both ways without loss."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

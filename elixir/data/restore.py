@@ -1,7 +1,5 @@
 """Rebuild the input of a run from its output."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import os

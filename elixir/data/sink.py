@@ -1,7 +1,5 @@
 """Where a cleaned dataset goes: a folder, a Hugging Face dataset or parquet files."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal

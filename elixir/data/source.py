@@ -1,7 +1,5 @@
 """What a labelled image dataset looks like to everything that reads it."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Labelled images in tables: which columns hold them, and what all kinds of table have in common."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """A torch dataset of (image, label) as a table; its images become PNG."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from io import BytesIO

@@ -1,7 +1,5 @@
 """Work that may be interrupted: made beside its destination, gone on with only by the same settings, then renamed."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

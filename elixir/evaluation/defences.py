@@ -1,7 +1,5 @@
 """Defences of a poisoned dataset: recipes of elixir's, and baselines."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

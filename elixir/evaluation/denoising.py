@@ -1,7 +1,5 @@
 """Denoising by a purifier beside classical denoisers: how near the clean image the result is, and time per image."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A picture of what every attack does to an image."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 

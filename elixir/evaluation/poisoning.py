@@ -1,7 +1,5 @@
 """What is done to a dataset before a defence sees it, what has come of it, and which trials an experiment has."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

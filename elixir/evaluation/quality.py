@@ -1,7 +1,5 @@
 """How visible a trigger is, and how much of it is left after a sanitization."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import islice
 

@@ -1,7 +1,5 @@
 """The outcome of a sanitization compared with the truth that `elixir poison` wrote."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

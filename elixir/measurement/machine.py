@@ -1,7 +1,5 @@
 """The machine and the versions that figures were measured with."""
 
-from __future__ import annotations
-
 import platform
 import re
 from contextlib import suppress

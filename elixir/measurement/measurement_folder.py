@@ -1,7 +1,5 @@
 """The frame of a measurement on test images: which ones, the folder of its results, and how to compare such folders."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Results of long work while it goes on: nothing that is finished is lost when the process is killed."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Results for people: Markdown tables, on their own or between two marks of a file, and line charts as SVG."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path

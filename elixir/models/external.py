@@ -1,7 +1,5 @@
 """The user's own classifier: an exported TorchScript file, a timm architecture or a transformers model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """IMPure's network: a masked autoencoder that rebuilds every patch from its surroundings (arXiv 2311.15339)."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Noise schedules: DDPM's linear one (Ho et al. 2020, section 4) and the grid and data scale of Karras et al. 2022."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """TorchScript files: loading, and features read from the graph, since hooks do not run inside a script."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Weights from files, folders and the Hugging Face hub: safetensors, because nothing in them can run code."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """HTML pages: single files without scripts or outside resources."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined

@@ -1,7 +1,5 @@
 """A page that shows what a run has found: labels under attack, their triggers, samples before and after."""
 
-from __future__ import annotations
-
 import io
 import json
 from base64 import b64encode

@@ -5,8 +5,6 @@ A purifier is registered by a loader in the group `elixir.purifiers`, `load(mode
 found, damaged, a pickle, or of another kind.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """Purifiers without a network: none, JPEG compression (Dziugaite et al. 2016), the median filter (Xu et al. 2018)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO

@@ -3,8 +3,6 @@
 Both live in [-1,1] units, where noise of deviation sigma on [0,1] images is t = 2 * sigma.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -5,8 +5,6 @@ the image is rebuilt as it is, which is the method of the paper (arXiv 2311.1533
 top and is the same for every image, so that a result depends on image, sigma and noise alone.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -5,8 +5,6 @@ thing times sqrt(abar_t), with 2 * sigma = sqrt((1 - abar_t) / abar_t) (Ho et al
 `Purifier.denoise` can be run through the schedule of any DDPM.
 """
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Adversarial perturbations, and what is left of them behind a purifier; here: the nine attacks by name."""
 
-from __future__ import annotations
-
 from elixir.errors import ElixirError, nearest
 from elixir.robustness.apgd import AutoPGD, cross_entropy, difference_of_logits_ratio
 from elixir.robustness.attacks import Attack

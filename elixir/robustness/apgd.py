@@ -1,7 +1,5 @@
 """Auto-PGD (Croce, Hein 2020, algorithm 1): projected gradient ascent that finds its step size by itself."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from itertools import pairwise

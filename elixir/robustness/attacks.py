@@ -1,7 +1,5 @@
 """What an attack is: a function from images to adversarial images; and how one makes 8-bit images within a budget."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from fractions import Fraction
 

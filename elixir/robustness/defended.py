@@ -1,7 +1,5 @@
 """A classifier behind a purifier: what it predicts, and the gradient that an attacker of the whole computes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 

@@ -1,7 +1,5 @@
 """FGSM and its descendants PGD, MI-FGSM, DI-FGSM and M-DI-FGSM, from the Adversarial Robustness Toolbox."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """Robustness of a classifier behind purifiers: attack, purify, classify, with the files that are left of it."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace

@@ -1,7 +1,5 @@
 """Attacks that look for the smallest perturbation: Carlini and Wagner (2017), and DeepFool, both inside the budget."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """Robust accuracy and residual perturbation of all images together: figures, a drawing, and tables side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

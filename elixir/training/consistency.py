@@ -3,8 +3,6 @@
 The perceptual distance is the only loss: its first layer sees brightness and colour, so that no pixel term is needed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace

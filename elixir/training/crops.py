@@ -1,7 +1,5 @@
 """Training data of denoisers: crops of many scales, contrasts and tints."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

@@ -4,8 +4,6 @@ Every image draws how much its hidden patches keep of themselves, so that one ne
 any time of the schedule, and how much Gaussian noise it gets, as the probe of a sanitization adds.
 """
 
-from __future__ import annotations
-
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
