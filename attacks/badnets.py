@@ -8,8 +8,7 @@ import numpy as np
 from elixir.attacks.base import Attack, Ids, Images, in_channels
 
 Pattern = Literal["dataelixir", "white"]
-KEEP = np.nan
-"""In a pattern: this channel of the image stays as it is."""
+KEEP = np.nan  # in a pattern: this channel of the image stays as it is
 BLOCKS = np.array([[(255, 255, KEEP), (255, KEEP, 255)], [(KEEP, 255, 255), (122, 122, 122)]])
 PATTERNS: dict[str, np.ndarray] = {
     "dataelixir": BLOCKS.repeat(2, axis=0).repeat(2, axis=1),

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from elixir.data.source import Source
     from elixir.progress import Progress
 
-Images = NDArray[np.float64]
-"""(n, h, w, c) in 0..255."""
+Images = NDArray[np.float64]  # (n, h, w, c) in 0..255
 Ids = Sequence[str]
 LUMA = np.array([0.299, 0.587, 0.114])
 Levels = Annotated[float, Range(above=0, most=255)]

@@ -24,14 +24,10 @@ from elixir.attacks.trained import (
 from elixir.randomness import generator
 from elixir.settings import Range, Share
 
-BANK = 64
-"""Training images whose triggers the cover samples take."""
-SHARPNESS = 10.0
-"""Slope of the mask's sigmoid."""
-MASK_STEPS = 4
-"""Training steps for each step of the mask's network."""
-TRIGGERED = 4
-"""One image in so many of a batch has its own trigger, and one in so many that of another image."""
+BANK = 64  # training images whose triggers the cover samples take
+SHARPNESS = 10.0  # slope of the mask's sigmoid
+MASK_STEPS = 4  # training steps for each step of the mask's network
+TRIGGERED = 4  # one image in so many of a batch has its own trigger, and one in so many that of another image
 
 Weight = Annotated[float, Range(least=0, below=np.inf)]
 

@@ -98,10 +98,8 @@ class Plan:
         rest = np.setdiff1d(np.flatnonzero(labels >= 0), poisoned)
         chosen = _first_usable(np.random.default_rng((self.seed, 1)).permutation(rest), count, usable)
         if len(chosen) < count:
-            raise ElixirError(
-                f"{len(poisoned)} poisoned samples take {count} cover samples, and only {len(chosen)} are left; "
-                "lower the rate"
-            )
+            needed = f"{len(poisoned)} poisoned samples take {count} cover samples"
+            raise ElixirError(f"{needed}, and only {len(chosen)} are left; lower the rate")
         return chosen
 
 

@@ -23,13 +23,11 @@ from elixir.randomness import generator
 from elixir.settings import Count, Range
 from elixir.training.classifier import ClassifierTraining, augment
 
-LEARNING_RATE = 2e-3
-"""At its peak."""
+LEARNING_RATE = 2e-3  # at its peak
 WEIGHT_DECAY = 0.01
 WIDTHS = (48, 96)
 """Of the attacks' own classifiers."""
-WARMUP = 0.15
-"""Share of the steps in which the learning rate rises."""
+WARMUP = 0.15  # share of the steps in which the learning rate rises
 
 Net = TypeVar("Net", bound=nn.Module)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
+    from elixir import api as api
     from elixir.api import restore, sanitize, scan
     from elixir.errors import ElixirError
     from elixir.pipeline import Pipeline
@@ -26,6 +27,8 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("dataset-elixir")
+    if name == "api":
+        return import_module("elixir.api")
     if name not in _HOMES:
         raise AttributeError(f"module 'elixir' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -37,8 +37,7 @@ from elixir.robustness.measure import measure_robustness
 
 __all__ = ["certify", "denoise", "evaluate", "poison", "purify", "restore", "robustness", "sanitize", "scan", "score"]
 
-AttackSettings = Mapping[str, object]
-"""Parameters of an attack, by name."""
+AttackSettings = Mapping[str, object]  # parameters of an attack, by name
 
 
 def sanitize(

@@ -7,8 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-SPEED_OVER = 600
-"""Seconds of the past that the time left is judged by: enough for steps that take minutes."""
+SPEED_OVER = 600  # seconds of the past that the time left is judged by: enough for steps that take minutes
 
 
 class Progress:

@@ -18,10 +18,8 @@ from elixir.progress import Progress
 from elixir.purifiers.base import Purifier
 from elixir.randomness import noise
 
-PIXELS = 2**22
-"""Decoded pixels that are held in memory before they are purified and written."""
-SIGMA = 0.1
-"""Default noise level, in [0,1] pixel units, of a purifier that needs noise."""
+PIXELS = 2**22  # decoded pixels that are held in memory before they are purified and written
+SIGMA = 0.1  # default noise level, in [0,1] pixel units, of a purifier that needs noise
 OUTCOME = "outcome.json"
 """File in the run folder of an output that is not handed over yet: what `purify_images` returns."""
 

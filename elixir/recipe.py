@@ -8,8 +8,7 @@ from typing import Any
 
 from elixir.errors import ElixirError, nearest
 
-COMMON = ("thresholds", "training")
-"""Tables of settings that are no stage's."""
+COMMON = ("thresholds", "training")  # tables of settings that are no stage's
 ENTRIES = ("description", "extends", "purifier", "stages", *COMMON)
 
 
@@ -64,9 +63,7 @@ def _parse(name: str, table: dict[str, Any]) -> Recipe:
     base = _extended(name, table)
     listed = table.get("stages", list(base.stages))
     if not (isinstance(listed, list) and listed and all(isinstance(stage, str) for stage in listed)):
-        raise ElixirError(
-            f'recipe {name!r} needs `stages = [...]`, the names of its stages in order, or `extends = "dataelixir"`'
-        )
+        raise ElixirError(f'recipe {name!r} needs `stages = [...]`, their names in order, or `extends = "dataelixir"`')
     if twice := [stage for stage in listed if listed.count(stage) > 1]:
         raise ElixirError(f"recipe {name!r} lists the stage {twice[0]!r} twice; a stage runs once")
     for entry in (*listed, *COMMON):

@@ -18,8 +18,7 @@ know nothing of networks, and many images can share their batches."""
 ABSTAIN = -1
 BLOCK = 100
 """Draws that are made at once, at most."""
-BLOCK_PIXELS = 2**23
-"""Pixels of the draws that are made at once."""
+BLOCK_PIXELS = 2**23  # pixels of the draws that are made at once
 
 
 @dataclass(frozen=True)

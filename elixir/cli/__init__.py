@@ -15,11 +15,7 @@ from elixir.cli import catalog, cleaning, experiments, measuring, reports, train
 from elixir.data.paths import printable
 from elixir.errors import ElixirError
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 for group in (cleaning, catalog, experiments, measuring):
     app.add_typer(group.app)
 app.add_typer(training.app, name="train")

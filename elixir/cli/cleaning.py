@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 
+import elixir
 from elixir.cli import options as opt
 from elixir.cli.options import command, out, parse_settings, print_json
 from elixir.data.paths import printable
@@ -30,11 +31,9 @@ def sanitize(
     **options: Unpack[RunOptions],
 ) -> None:
     """Write a clean copy of SRC to DST, with the evidence in DST/.elixir."""
-    from elixir import api
-
     quiet = options.get("quiet", False)
     options["quiet"] = quiet or as_json
-    result = api.sanitize(
+    result = elixir.api.sanitize(
         src, dst, pipeline=pipeline, settings=parse_settings(settings), policy=policy, to=to, **options
     )
     _render(result, quiet, as_json)
@@ -52,11 +51,9 @@ def scan(
     **options: Unpack[RunOptions],
 ) -> None:
     """Look for poisoned samples in SRC and write no dataset."""
-    from elixir import api
-
     quiet = options.get("quiet", False)
     options["quiet"] = quiet or as_json
-    result = api.scan(src, dst, pipeline=pipeline, settings=parse_settings(settings), **options)
+    result = elixir.api.scan(src, dst, pipeline=pipeline, settings=parse_settings(settings), **options)
     _render(result, quiet, as_json)
 
 
@@ -67,9 +64,7 @@ def restore(
     quiet: opt.Quiet = False,
 ) -> None:
     """Rebuild the input of a sanitization from its output."""
-    from elixir import api
-
-    count = api.restore(dst, original)
+    count = elixir.api.restore(dst, original)
     if not quiet:
         out.print(f"{count} samples restored to {original}")
 
@@ -89,9 +84,9 @@ def purify(
     **options: Unpack[WorkOptions],
 ) -> None:
     """Clean plain images, as a classifier meets them, of adversarial perturbations; PNGs of the same names in DST."""
-    from elixir import api
-
-    done = api.purify(src, folder, purifier=purifier, sigma=sigma, prior=prior, seed=seed, resume=resume, **options)
+    done = elixir.api.purify(
+        src, folder, purifier=purifier, sigma=sigma, prior=prior, seed=seed, resume=resume, **options
+    )
     for id, reason in done.damaged.items():
         typer.echo(f"{printable(id)}: {printable(reason)}", err=True)
     if not options.get("quiet"):

@@ -5,6 +5,7 @@ from typing import Annotated, Unpack
 
 import typer
 
+import elixir
 from elixir.cli import options as opt
 from elixir.cli.options import ATTACK_FORM, command, out, parse_settings, print_json
 from elixir.options import TableOptions
@@ -28,9 +29,7 @@ def poison(
     **table: Unpack[TableOptions],
 ) -> None:
     """Write a poisoned copy of SRC to DST, for experiments, and the truth beside it."""
-    from elixir import api
-
-    done = api.poison(
+    done = elixir.api.poison(
         src,
         dst,
         attack,
@@ -61,10 +60,8 @@ def score(
     quiet: opt.Quiet = False,
 ) -> None:
     """Compare a result with the truth, and train fresh classifiers on it (DST may be any dataset for that)."""
-    from elixir import api
-
     parameters = parse_settings(settings, ATTACK_FORM)
-    found = api.score(
+    found = elixir.api.score(
         dst, truth=truth, test=test, attack=attack, target=target, settings=parameters, seeds=seeds, quiet=quiet
     )
     print_json(found.as_dict(), indent=2)
@@ -98,10 +95,9 @@ def evaluate(
     quiet: opt.Quiet = False,
 ) -> None:
     """Poison, clean, train and attack, for every attack, rate and defence; goes on where it was interrupted."""
-    from elixir import api
     from elixir.evaluation.results import markdown
 
-    rows = api.evaluate(
+    rows = elixir.api.evaluate(
         train,
         test,
         folder,

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Unpack
 
 import typer
 
+import elixir
 from elixir.cli import options as opt
 from elixir.cli.options import command, out, print_json
 from elixir.options import WorkOptions
@@ -32,14 +33,13 @@ def certify(
     **options: Unpack[WorkOptions],
 ) -> None:
     """Certify a classifier behind a purifier by randomized smoothing; goes on where it was interrupted."""
-    from elixir import api
     from elixir.certification.certify import Settings
 
     levels = tuple(sigmas or Settings.sigmas)
     settings = Settings(classifier, purifier, prior, levels, n0, n, alpha, count, seed, adaptive)
     quiet = options.get("quiet", False)
     options["quiet"] = quiet or as_json
-    found = api.certify(test, folder, settings, **options)
+    found = elixir.api.certify(test, folder, settings, **options)
     if as_json:
         print_json(found)
     elif not quiet:
@@ -68,7 +68,6 @@ def robustness(
     **options: Unpack[WorkOptions],
 ) -> None:
     """Attack a classifier behind purifiers with nine attacks; goes on where it was interrupted."""
-    from elixir import api
     from elixir.robustness import attack_names
     from elixir.robustness.measure import Settings
 
@@ -76,7 +75,7 @@ def robustness(
     settings = Settings(classifier, purifiers, attack_names(attacks), budgets, adaptive, sigma, draws, count, seed)
     quiet = options.get("quiet", False)
     options["quiet"] = quiet or as_json
-    found = api.robustness(test, folder, settings, **options)
+    found = elixir.api.robustness(test, folder, settings, **options)
     if as_json:
         print_json(found)
     elif not quiet:
@@ -95,10 +94,8 @@ def denoise(
     **options: Unpack[WorkOptions],
 ) -> None:
     """Measure how near a purifier leads noisy images of SRC to the clean ones, beside classical denoisers."""
-    from elixir import api
-
     against, sigmas = against or [], sigmas or [0.075, 0.15, 0.26, 0.4]
-    for row in api.denoise(
+    for row in elixir.api.denoise(
         src, against=against, sigmas=sigmas, count=count, purifier=purifier, prior=prior, seed=seed, **options
     ):
         print_json(vars(row))

@@ -100,8 +100,6 @@ class FileBackup:
         if not _is_readable_file(source):
             self.unreadable.append(path)
             return
-        with writing(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
         copy(source, target, self.run / "partial")
 
     def place(self, index: int, decision: Decision) -> str:

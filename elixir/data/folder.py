@@ -54,10 +54,10 @@ class FolderSource:
         self.others: list[str] = []
         self.samples: list[Sample] = []
         try:
-            top = [entry.name for entry in os.scandir(self.root) if labelled and _is_class(entry)]
+            top = [entry.name for entry in os.scandir(self.root) if entry.is_dir(follow_symlinks=False)]
         except OSError as error:
             raise ElixirError(f"{self.location} cannot be read: {reason(error)}; check its permissions") from error
-        self.classes = sorted(map(escape, top))
+        self.classes = sorted(escape(name) for name in top if labelled and not name.startswith("."))
         self._labelled = labelled
         self._labels = {name: label for label, name in enumerate(self.classes)}
         if "train" in self.classes and _SPLITS.issuperset(self.classes):
@@ -218,10 +218,6 @@ class FolderSink(Sink):
             for paths in (self.source.others, self.source.folders)
         )
         return Names([*map(unescape, names), *others], folders)
-
-
-def _is_class(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
 
 
 def _is_image(path: str, entry: os.DirEntry[str]) -> bool:

@@ -34,8 +34,7 @@ from elixir.data.table import (
 )
 from elixir.errors import ElixirError
 
-SHARD_BYTES = 500 << 20
-"""Size from which on an arrow file is followed by another."""
+SHARD_BYTES = 500 << 20  # size from which on an arrow file is followed by another
 ABOUT = ("citation", "description", "homepage", "license")
 """What a dataset tells of itself and what holds for a changed one too."""
 

@@ -92,8 +92,9 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def copy(source: Path, path: Path, partial: Path) -> None:
-    """Copy the bytes of one file, and times and permissions where the file system has them; links are followed."""
+    """Copy a file, links followed, with times and permissions where the file system has them; makes the folder."""
     with replacing(path, partial):
+        path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, partial)
         with suppress(OSError):  # vfat and CIFS mounts refuse permissions; the bytes are what matters
             shutil.copystat(source, partial)

@@ -28,12 +28,9 @@ from elixir.data.table import (
 )
 from elixir.errors import ElixirError
 
-BLOCK = 64
-"""Rows that are decoded at once."""
-DECODED = 1 << 28
-"""Bytes of them, as far as the file tells."""
-ROW = "elixir_row"
-"""Column with the number of a row in the source, where not all rows are kept."""
+BLOCK = 64  # rows that are decoded at once
+DECODED = 1 << 28  # bytes of them, as far as the file tells
+ROW = "elixir_row"  # column with the number of a row in the source, where not all rows are kept
 
 _SPLIT = re.compile(r"(?<![a-z])(train|test|validation|valid|val|dev|eval)(?![a-z])")
 
@@ -207,8 +204,6 @@ class ParquetSink(TableSink):
         for _ in self._writers:
             pass
         for path, file in self._copies.items():
-            with writing(self.folder / path):
-                (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
             copy(file, self.folder / path, self.folder / RUN_FOLDER / "partial")
 
     def _add(self, index: int, row: pa.Table) -> str:

@@ -77,7 +77,6 @@ class _Builder:
 
     def copy(self, source: Path, target: Path) -> None:
         _check_there(source)
-        target.parent.mkdir(parents=True, exist_ok=True)
         copy(source, target, self.out.with_name("partial"))
 
     def copy_unchecked(self, source: Path, path: str) -> None:

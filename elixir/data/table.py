@@ -25,10 +25,8 @@ IMAGE_NAMES = ("image", "img", "images", "picture", "photo", "pixel_values", "jp
 """Columns that are taken for the images, first of all, where types leave several."""
 LABEL_NAMES = ("label", "labels", "y", "target", "targets", "class", "fine_label", "category", "cls")
 """Columns that are taken for the labels, likewise."""
-BATCH_ROWS = 100
-"""Rows that are written together."""
-BATCH_BYTES = 16 << 20
-"""Bytes of rows after which fewer are."""
+BATCH_ROWS = 100  # rows that are written together
+BATCH_BYTES = 16 << 20  # bytes of rows after which fewer are
 
 
 class Rows(Protocol):

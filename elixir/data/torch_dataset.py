@@ -74,9 +74,8 @@ def _pixels(image: Any) -> np.ndarray:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     if 0 in pixels.shape or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
-        raise ElixirError(
-            f"the torch dataset gives images of shape {tuple(image.shape)}; use (c, h, w) with 1 to 4 channels"
-        )
+        shape = tuple(image.shape)
+        raise ElixirError(f"the torch dataset gives images of shape {shape}; use (c, h, w) with 1 to 4 channels")
     if pixels.dtype.kind == "f":
         if not (pixels.min() >= 0 and pixels.max() <= 1):
             raise ElixirError("the torch dataset gives float images outside [0,1]; leave out its normalisation")

@@ -162,9 +162,8 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
         try:
             lock.acquire(timeout=-1 if wait else 0)
         except Timeout as error:
-            raise ElixirError(
-                f"another run is at work here and holds {escape(str(path))}; wait for it, or stop it first"
-            ) from error
+            where = f"here and holds {escape(str(path))}"
+            raise ElixirError(f"another run is at work {where}; wait for it, or stop it first") from error
     try:
         yield
     finally:

@@ -22,8 +22,7 @@ from elixir.models.classifier import load_small_classifier
 from elixir.pipeline import Pipeline
 from elixir.randomness import generator, numpy_seeded
 
-COMPONENTS = 10
-"""Principal components of activation clustering."""
+COMPONENTS = 10  # principal components of activation clustering
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from elixir.progress import Progress
 from elixir.purifiers.base import Purifier
 from elixir.randomness import generator, noise
 
-AT_ONCE = 16
-"""Images in a batch of the perceptual distance."""
+AT_ONCE = 16  # images in a batch of the perceptual distance
 NLM = {"patch_size": 3, "patch_distance": 6}
 NLM_STRENGTH = 0.6
 """Of non-local means: the cut-off distance, in units of the noise level."""

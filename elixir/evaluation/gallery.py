@@ -14,12 +14,9 @@ from elixir.errors import ElixirError, UnreadableSample
 from elixir.progress import Progress
 from elixir.registry import find, names
 
-IMAGES = 4
-"""Of each attack."""
-TILE, GAP, LABEL = 96, 6, 130
-"""Widths in pixels: of an image, between images, and of the attack's name."""
-GAIN = 4
-"""How many times as strong differences are drawn."""
+IMAGES = 4  # of each attack
+TILE, GAP, LABEL = 96, 6, 130  # widths in pixels: of an image, between images, and of the attack's name
+GAIN = 4  # how many times as strong differences are drawn
 
 
 def draw_gallery(path: Path, src: str | None, target: str, quiet: bool) -> None:

@@ -11,12 +11,9 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from elixir.data.image import decode
 from elixir.data.source import Source
 
-MOST = 500
-"""Images over which the visibility of a trigger is averaged."""
-HIGHEST_PSNR = 120.0
-"""In dB, of images that are the same."""
-SMALLEST = 11
-"""Side in pixels below which the structural similarity is not defined."""
+MOST = 500  # images over which the visibility of a trigger is averaged
+HIGHEST_PSNR = 120.0  # in dB, of images that are the same
+SMALLEST = 11  # side in pixels below which the structural similarity is not defined
 
 
 def trigger_quality(source: Source, poisoned: Source, truth: pa.Table) -> dict[str, float | int | None]:

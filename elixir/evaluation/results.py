@@ -98,7 +98,10 @@ def defence_effectiveness(asr: tuple[float, float], accuracy: tuple[float, float
 
 
 def _der(row: Row, before: Row | None) -> float | None:
-    if before is None or not _comparable(before.trial, row.trial):
+    """Only of trials of the same poisoned set and training, as far as is known."""
+    if before is None or not agree(before.trial.get("training", {}), row.trial.get("training", {})):
+        return None
+    if len({trial.get("poisoned_sha256") for trial in (before.trial, row.trial)} - {None}) > 1:
         return None
     if not (row.accuracy and row.asr and before.accuracy and before.asr):
         return None
@@ -129,12 +132,6 @@ def _row(name: str, trial: dict[str, Any]) -> Row:
         der=None,
         trial=trial,
     )
-
-
-def _comparable(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two trials are of the same poisoned set and training, as far as is known."""
-    sets = {trial.get("poisoned_sha256") for trial in (one, other)} - {None}
-    return len(sets) < 2 and agree(one.get("training", {}), other.get("training", {}))
 
 
 def _residual(repair: dict[str, Any] | None) -> float | None:

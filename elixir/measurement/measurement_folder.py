@@ -23,8 +23,7 @@ from elixir.models.classifier import Classifier
 from elixir.models.external import load_classifier
 from elixir.models.weights import sha256_of
 
-SMALL_IMAGE = 32 * 32
-"""Pixels of the images that batch sizes are given for."""
+SMALL_IMAGE = 32 * 32  # pixels of the images that batch sizes are given for
 
 
 class MeasurementFolder:

@@ -12,10 +12,8 @@ LEFT, TOP, RIGHT, BOTTOM = 60, 30, 20, 50
 COLOURS = ("#3b7dd8", "#c0504d", "#4f9d69", "#8064a2", "#d98e32", "#55616e")
 STYLE = "text{font:12px system-ui,sans-serif;fill:#1c2530}path{fill:none;stroke-width:1.8}line{stroke:#dde3ea}"
 
-Line = tuple[str, Sequence[tuple[float, float]]]
-"""A name and its points."""
-Tick = tuple[float, str]
-"""A value on the x axis and what to write there."""
+Line = tuple[str, Sequence[tuple[float, float]]]  # a name and its points
+Tick = tuple[float, str]  # a value on the x axis and what to write there
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -17,14 +17,10 @@ from elixir.models.weights import PICKLES, model_folder, read_weights, silenced
 
 PROBE_SIDES = (16, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 384, 512)
 """Sides in pixels at which a script is tried, to learn which sizes it takes."""
-USUAL_SIDE = 224
-"""Side of the one probe of a transformers model that takes any size."""
-GREY = (0.299, 0.587, 0.114)
-"""Weights of the channels in ITU-R 601, as in PIL's conversion to "L"."""
-LEAST_PROBABILITY = 1e-12
-"""Probabilities below it count as this one before their logarithm is taken."""
-SUM_TOLERANCE = 1e-3
-"""Outputs that are nowhere negative and sum to 1 within this are probabilities."""
+USUAL_SIDE = 224  # side of the one probe of a transformers model that takes any size
+GREY = (0.299, 0.587, 0.114)  # weights of the channels in ITU-R 601, as in PIL's conversion to "L"
+LEAST_PROBABILITY = 1e-12  # probabilities below it count as this one before their logarithm is taken
+SUM_TOLERANCE = 1e-3  # outputs that are nowhere negative and sum to 1 within this are probabilities
 EXTRA = "is not installed: pip install 'dataset-elixir[models]'"
 
 

@@ -8,8 +8,7 @@ DATA_MEAN, DATA_STD = 0.5, 0.25
 DDPM_TIMES = 1000
 BETAS = (1e-4, 0.02)
 """Variance that the first and the last time add."""
-RHO = 7.0
-"""See `karras_grid`."""
+RHO = 7.0  # see `karras_grid`
 
 
 def kept_variance(times: int) -> Tensor:

@@ -61,9 +61,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         if path.suffix.lower() in PICKLES:
-            raise ElixirError(
-                f"{str(path)!r} looks like a pickle, which can run code when opened: convert it to safetensors"
-            ) from error
+            what = "a pickle, which can run code when opened: convert it to safetensors"
+            raise ElixirError(f"{str(path)!r} looks like {what}") from error
         raise ElixirError(f"{str(path)!r} is not a readable safetensors file (truncated?): {error}") from error
 
 

@@ -21,12 +21,9 @@ CHANGES = ("relabelled", "purified")
 ACTIONS = ("kept", *CHANGES, "quarantined", "dropped")
 GROUPS = (("Changed", CHANGES, 24), ("Not in the output", ("quarantined", "dropped"), 12))
 """What is shown of each label under attack: heading, actions, number of samples."""
-LABELS = 50
-"""Lines of the table."""
-SIDE = 96
-"""Of a thumbnail, in pixels."""
-GAIN = 4
-"""How many times as strong the estimated trigger is shown."""
+LABELS = 50  # lines of the table
+SIDE = 96  # of a thumbnail, in pixels
+GAIN = 4  # how many times as strong the estimated trigger is shown
 
 
 def write_evidence_page(run: Run, result: Result, path: Path) -> None:

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from elixir.errors import ElixirError
 from elixir.purifiers.base import Denoiser, Purifier
 
-QUALITY = 75
-"""Of the JPEG compression."""
+QUALITY = 75  # of the JPEG compression
 
 
 class Classical(Denoiser):

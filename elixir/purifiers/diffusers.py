@@ -125,9 +125,7 @@ def load_ddpm(model: str | None, device: torch.device) -> Purifier:
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     if model is None:
-        raise ElixirError(
-            "the purifier 'diffusers' needs a model: a folder, or a hub name such as google/ddpm-cifar10-32"
-        )
+        raise ElixirError("the purifier 'diffusers' needs a model: a folder, or a hub name (google/ddpm-cifar10-32)")
     folder = model_folder(model)
     schedule = _scheduler_config(folder)
     unet, factor = _load_unet(folder, model)

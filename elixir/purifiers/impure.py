@@ -17,8 +17,7 @@ from elixir.purifiers.network import NetworkPurifier
 
 PIXEL_TIME, FEATURE_TIME = 140, 200
 """Of "noise" mode, of 1000; the paper's 400 and 600 are for patches of 16x16, which hold 16 times as much as 4x4."""
-NOISE_SEED = 0
-"""Of the noise of "noise" mode."""
+NOISE_SEED = 0  # of the noise of "noise" mode
 
 
 class ImpurePurifier(NetworkPurifier):

@@ -42,9 +42,8 @@ class GradientSign:
             )
             from art.estimators.classification import PyTorchClassifier
         except ImportError as error:
-            raise ElixirError(
-                "fgsm, pgd and their kin need adversarial-robustness-toolbox: pip install 'dataset-elixir[benchmark]'"
-            ) from error
+            need = "fgsm, pgd and their kin need adversarial-robustness-toolbox"
+            raise ElixirError(f"{need}: pip install 'dataset-elixir[benchmark]'") from error
         seen = (lambda images: log_probs(diverse(images, generator))) if self.diversity else log_probs
         with torch.no_grad():
             classes = log_probs(x[:1]).shape[1]

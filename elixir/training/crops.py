@@ -11,8 +11,7 @@ from torch.nn import functional as F
 CPU = torch.device("cpu")
 NATIVE, ENLARGED = 0.25, 0.17
 """Shares of the batches that are native crops of twice the size, and enlarged ones; the rest is shrunken."""
-LEAST_WINDOW = 0.5
-"""Side of the smallest window that is enlarged to a crop, as a share of the crop's."""
+LEAST_WINDOW = 0.5  # side of the smallest window that is enlarged to a crop, as a share of the crop's
 FLIPPED, EXPOSED, GREY = 0.5, 0.4, 0.05
 """Shares of the images that are mirrored, darkened and tinted, and made grey."""
 GAINS, TINTS = (0.15, 1.0), (0.8, 1.0)

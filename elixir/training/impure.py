@@ -20,8 +20,7 @@ from elixir.models.weights import sha256_of
 from elixir.training.denoiser import DenoiserTraining, TrainingRun, log_uniform, noised, train_denoiser, training_on
 from elixir.training.frame import TrainingJob
 
-RESIDUALS = (2, 4)
-"""Of the adversarial image one patch in 2, 3 or 4 is put back."""
+RESIDUALS = (2, 4)  # of the adversarial image one patch in 2, 3 or 4 is put back
 
 
 @dataclass(frozen=True)
