@@ -21,11 +21,11 @@ RIGHT = LEFT[:, ::-1]
 class LabelConsistent(TrainedAttack):
     """Makes training images adversarial against a classifier of its own, and puts a motif of 3x3 pixels in all corners.
 
-    What is left to learn the label from is the motif, and the test images have nothing else. The motif has the same
-    size in pixels whatever the size of the image; a smaller image gets as much of each as fits.
+    What is left to learn the label from is the motif, which is all that the test images have. It has the same size in
+    pixels whatever the size of the image; a smaller image gets as much of each as fits.
 
     It needs a target class that is mistaken for others once perturbed, with a few hundred poisoned images: a sign like
-    no other is learned from what is left of it, and the motif is not needed.
+    no other is learned from what is left of it, without the motif.
 
     Args:
         eps: largest change of a pixel by the adversarial perturbation, in levels of 255.

@@ -63,12 +63,8 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for key, value in self.settings().items():
+        for key, value in vars(self).items():
             checked(Plan, key, value, "poisoning")
-
-    def settings(self) -> dict[str, object]:
-        """All parameters by name, for the record."""
-        return asdict(self)
 
     def draw(self, labels: np.ndarray, target: int | None, usable: Usable = lambda _: True) -> np.ndarray:
         """The indices to poison, int64, ascending, drawn once for the whole set.
@@ -144,17 +140,15 @@ def poison_dataset(
 
     The truth has a row for every sample of the input: `id` in the input; `output`, its id in the poisoned dataset, ""
     if left out; `truth`: "clean", "poisoned" or "cover" (trigger-like, with its true label); `class` before and
-    `new_class` after; `attack`; `seed`; `earlier`, see below. All settings are JSON in the file's metadata under
-    "elixir".
+    `new_class` after; `attack`; `seed`; `earlier`. All settings are JSON in the file's metadata under "elixir".
 
     A dataset with a truth beside it gets a second attack on top of the first: other samples are drawn. The rows of the
-    new truth are about both attacks, those of the first as `earlier` and with the class that a sample had before both;
-    its metadata is about the second.
+    new truth are about both attacks, those of the first as `earlier` and with the class that a sample had before both.
 
     Args:
         out: folder that does not exist yet, or is empty; a dataset of the source's kind is written there.
-        target: name of the class that the trigger stands for, or its number; None for all-to-all, where it moves every
-            class to the next one.
+        target: name or number of the class that the trigger stands for; None for all-to-all: every class becomes the
+            next one.
         rate_of: see `Plan`; the dataset, or for clean-label attacks the target class.
         select: see `Plan`; by default images of other classes, for clean-label attacks those of the target class, and
             for all-to-all any.
@@ -208,7 +202,7 @@ def poison_dataset(
             "attack": attack.name,
             "settings": attack.settings(),
             "weights": learned.name if attack.weights else None,
-            "plan": plan.settings(),
+            "plan": asdict(plan),
             "target": None if label is None else source.classes[label],
             "classes": source.classes,
             "samples": len(rows),

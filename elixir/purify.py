@@ -45,15 +45,13 @@ def purify_images(
     """Purify every image of a source once and write it as PNG with alpha channel, greyness and orientation kept.
 
     An image goes where its id says, with ".png" for its extension (and "-1", "-2", ... before it where two images would
-    have one name). The noise depends on seed and id. The images are written to a hidden folder beside `out`, which is
-    renamed at the end.
+    have one name). The noise depends on seed and id. `out` appears when everything is there.
 
     Args:
         sigma: noise in [0,1] pixel units; by default 0 for a purifier that can do without, `SIGMA` for the others.
         settings: what else decides the result; an interrupted run is only gone on with if it is the same.
 
-    Raises: ElixirError: the purifier needs noise, `out` is not empty or overlaps with the source, an interrupted run is
-        not to be resumed or had other settings, or the disk is full.
+    Raises: ElixirError: the purifier needs noise, or `out` cannot be used: see `WorkDir` and `refuse_overlap`.
     """
     without_noise = getattr(purifier, "without_noise", False)
     if sigma is None:

@@ -53,10 +53,10 @@ class Settings:
 def certify_dataset(
     source: Source, out: Path, settings: Settings, device: torch.device, quiet: bool = False
 ) -> dict[str, Any]:
-    """Certify images of a test set, and write `rows.parquet`, `curve.svg`, `summary.json` and `timings.json`.
+    """Certify images of a test set; returns `MeasurementFolder.read`.
 
-    Goes on where it was interrupted, and does nothing when it is done. All files but the timings are the same however
-    often it was interrupted. Returns `MeasurementFolder.read`.
+    Writes `rows.parquet`, `curve.svg`, `summary.json` and `timings.json`. Goes on where it was interrupted; all files
+    but the timings are the same however often that was.
 
     Raises: ElixirError: unusable settings, model, data or folder; see `MeasurementFolder`.
     """

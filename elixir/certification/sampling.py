@@ -72,20 +72,16 @@ def block_size(height: int, width: int) -> int:
 def certifying(
     sigma: float, n0: int, n: int, alpha: float, adaptive: bool = False, block: int = BLOCK
 ) -> Sampling[Certificate]:
-    """Choose a label with some draws, and bound its probability with others (`Certify` of Cohen et al. 2019).
+    """Choose a label with `n0` draws, and bound its probability with `n` others (`Certify` of Cohen et al. 2019).
 
-    With probability 1 - alpha or more a certified radius is true. Stopping early keeps this: a radius always rests on
-    all `n` draws, and only abstentions are made early. That is when abstention is certain even if all draws to come are
+    With probability 1 - alpha or more a certified radius is true. `adaptive` keeps this: a radius always rests on all
+    `n` draws, and only abstentions are made early. That is when abstention is certain even if all draws to come are
     hits, or when the upper bound (at `alpha`) of the probability is less than 1/2 after any block. The second costs a
     certificate only if the label has a probability above 1/2 and yet a bound for it fails, which after one block has
     probability alpha or less. No radius is certified early: the part of alpha that this would spend makes all smaller.
 
     Args:
         sigma: deviation of the noise in [0,1] pixel units.
-        n0: draws that choose the label.
-        n: draws for the bound.
-        alpha: in (0,1).
-        adaptive: stop early.
         block: most draws that are asked for at once.
     """
     counts = np.zeros(2, np.int64)

@@ -28,19 +28,17 @@ _SPLITS = frozenset(("train", "test", "val", "valid", "validation", "dev"))
 
 
 class FolderSource:
-    """Images in one folder per class, at any depth below it.
+    """Images in one folder per class, at any depth; without `labelled`, anywhere in the tree and without labels.
 
     A sample is a file with an image extension or with the first bytes of an image; where it or a folder above it is
     hidden, only the bytes count: trainers read such images too, but systems leave files of their own there. Links to
     files inside the tree are followed. What cannot be used is a sample with a `problem`: a link that leaves the tree,
-    leads nowhere or to a folder, a folder that cannot be listed, a pipe. Everything else (hidden at the root, outside
-    class folders, or no image) is in `others`; a run folder of ours at the root is left out. Without `labelled`, images
-    anywhere in the tree are taken, and none has a label.
+    leads nowhere or to a folder, a folder that cannot be listed, a pipe. A run folder of ours at the root is left out.
 
     Attributes:
         root: absolute, links resolved.
         folders: paths of all folders relative to the root, escaped as ids are, sorted.
-        others: paths of the files that are no samples, likewise.
+        others: those of all other files: hidden at the root, outside class folders, or no image.
 
     Raises: ElixirError: it cannot be read, there is no image in it, or (labelled) no class folder.
     """

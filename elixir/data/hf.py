@@ -220,10 +220,9 @@ def _about(facts: dict[str, Any]) -> dict[str, str]:
 class ArrowWriter(RowWriter):
     """A folder as `Dataset.save_to_disk` writes it, from rows that come one by one.
 
-    `datasets` writes the folder for a dataset without rows, of as many files as there are; files of the same names that
-    hold the rows take the place of its empty ones. It would not do for the rows: it reads image files that a row only
-    names into the output, shortens the paths beside images, and would write everything twice.
-    `about` is what its dataset_info.json says for each of `ABOUT`, "" where it is not given.
+    `datasets` writes it for a dataset without rows, of as many files; files that hold the rows take the place of these.
+    For the rows it would not do: it reads image files that a row only names into the output, shortens the paths beside
+    images, and would write everything twice. `about` is what dataset_info.json says for each of `ABOUT`.
     """
 
     def __init__(self, folder: Path, schema: pa.Schema, split: str, about: dict[str, str] | None = None) -> None:

@@ -29,13 +29,12 @@ _MANIFEST = ("id", "action", "output", "sha256_in")
 def restore(dst: Path, out: Path) -> int:
     """Rebuild what `dst` was made from, of the same kind: from its kept samples, originals and quarantine.
 
-    Files come back byte for byte; rows of tables value by value, in files of the same names. Where files were links
-    inside the tree, their contents come back. Splits that were not copied to `dst` do not, and nothing that lay beside
-    parquet files does. Samples in `dst` may have been replaced by links since, as DVC and git-annex do; other files may
-    not, as nothing tells that they are still the same. `out` appears when everything is there.
+    Files come back byte for byte (for links inside the tree, their contents), rows of tables value by value in files of
+    the same names; splits that were not copied to `dst`, and what lay beside parquet files, do not. Samples in `dst`
+    may have become links since, as DVC and git-annex make them; other files may not, as nothing tells that they are the
+    same. `out` appears when everything is there.
 
-    Returns:
-        How many samples were restored: all, but those whose bytes could not be read in the first place.
+    Returns how many samples were restored: all, but those whose bytes could not be read in the first place.
 
     Raises: ElixirError: `dst` is no such output, or was changed since; `out` is not empty, cannot be written, or
         another run is at work there.

@@ -22,7 +22,7 @@ class WorkDir:
 
     Within `alone`: `discard` what is left if the output is `finished` (a run was killed within the last step); else
     `prepare`, `begin` (from here on an interruption leaves a run to go on with), make the output, `sign`, `publish`.
-    `overwritable`: whether the user can ask for what is there to be replaced, which only changes what messages propose.
+    `overwritable`: whether messages propose to replace what is there.
     """
 
     def __init__(self, dst: Path, overwritable: bool = False) -> None:

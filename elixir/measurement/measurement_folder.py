@@ -35,12 +35,10 @@ class MeasurementFolder:
 
     Args:
         source: the test set; its classes are those of the classifier, in the same order.
-        out: the folder, made by `begin`.
+        out: the folder, made by `begin`; not one of the test set's.
         settings: what the results depend on, besides the images; with "classifier" (see `load_classifier`) and "count"
             (of images) among them. Paths of models are recorded by `recorded_model`.
         digests: of other models that the results depend on.
-
-    Raises: ElixirError: no image can be read, or `out` overlaps with the test set.
     """
 
     def __init__(

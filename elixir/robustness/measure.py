@@ -73,14 +73,13 @@ class _Block:
 def measure_robustness(
     source: Source, out: Path, settings: Settings, device: torch.device, quiet: bool = False
 ) -> dict[str, Any]:
-    """Attack images of a test set and classify what purifiers make of them.
+    """Attack images of a test set and classify what purifiers make of them; returns `MeasurementFolder.read`.
 
     A static attack knows the classifier alone; what it makes is kept in `adversarial/` and given to all purifiers. An
     adaptive one takes its gradient through the purifier: see `Defended.log_probs`. Writes `rows.parquet`, `static.svg`,
-    `adaptive.svg`, `summary.json` and `timings.json`. Goes on where it was interrupted, at the block of images of an
-    attack, and does nothing when it is done. On a CPU all files but the timings are the same however often it was
-    interrupted; the gradients of a GPU may differ in their last bits from one time to the next. Returns
-    `MeasurementFolder.read`.
+    `adaptive.svg`, `summary.json` and `timings.json`. Goes on at the block of images of an attack where it was
+    interrupted. On a CPU all files but the timings are the same however often that was; the gradients of a GPU may
+    differ in their last bits from one time to the next.
 
     Raises: ElixirError: unusable settings, model, data or folder; see `MeasurementFolder`.
     """

@@ -16,11 +16,11 @@ LOGIT_SLACK = 1e-4  # added to the distance of two logits, so that a step crosse
 class CarliniWagner:
     """Adam minimises |delta|^2 + weight * max(0, -margin), the objective of the L2 attack; see `attacks.Attack`.
 
-    The authors' change of variable, a tanh, leads to the box of the budget rather than that of all images: so nothing
-    has to be projected, and instead of a search for the smallest weight one that is large is enough. The margin is that
-    of the image rounded to 8 bits, since rounding would undo a perturbation that just reaches its aim. The toolbox's
-    L-inf form takes one image at a time through thousands of steps, its L2 form ten line searches an image, and neither
-    knows a budget.
+    The authors' change of variable, a tanh, leads to the box of the budget rather than that of all images: nothing has
+    to be projected, and one large weight takes the place of a search for the smallest. The margin is that of the image
+    rounded to 8 bits, since rounding would undo a perturbation that just reaches its aim. The toolbox's L-inf form
+    takes one image at a time through thousands of steps, its L2 form ten line searches an image, and neither knows a
+    budget.
 
     Attributes:
         rate: learning rate, in units of the tanh's argument.

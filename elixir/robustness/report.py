@@ -122,8 +122,7 @@ def robustness_tables(measurements: Sequence[Measurement], eps: Sequence[str] | 
 
     Measurements of the same images, made in the same way, share their tables; what two of them have is taken from the
     first, and attacks that not all of the purifiers have met are left out. Cells hold accuracy in per cent and, behind
-    the stroke, the residual perturbation (see `Result`). Purifiers are listed in the order of their measurements; only
-    the budgets in `eps`, if given, are shown. Raises an ElixirError if no measurement has such a budget.
+    the stroke, the residual perturbation (see `Result`). An ElixirError if nothing was measured at `eps`, if given.
     """
     wanted = None if eps is None else {budget(each) for each in eps}
     tables = [each for alike in measured_alike(measurements, COMMON) for each in _tables(alike, wanted)]
