@@ -41,6 +41,8 @@ class Attack(ABC):
     """Whether it poisons images of the target class, whose label is right, and changes no label."""
     needs_target: ClassVar[bool] = False
     """Whether what it makes depends on the target class."""
+    cover_ratio = 0.0
+    """Cover samples (trigger-like, with their true label) for each poisoned one."""
 
     seed: Annotated[int, Range(least=0)] = 0
     truncate: bool = False
@@ -64,11 +66,6 @@ class Attack(ABC):
         for key, value in settings.items():
             checked(cls, key, value, "attack")
         return cls(**settings)
-
-    @property
-    def covers(self) -> float:
-        """Cover samples (trigger-like, with their true label) for each poisoned one."""
-        return 0.0
 
     @property
     def one_target(self) -> bool:

@@ -55,10 +55,6 @@ class InputAware(TrainedAttack):
     lambda_norm: Weight = 100
     cover_ratio: Weight = 1.0
 
-    @property
-    def covers(self) -> float:
-        return self.cover_ratio
-
     def learn(self, data: TrainingData) -> dict[str, Tensor]:
         torch.manual_seed(self.seed)
         artist = Artist()

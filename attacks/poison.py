@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 
 from elixir.data.folder import FolderSource
 from elixir.data.image import decode, encode
-from elixir.data.io import RUN_FOLDER, occupied, real_path, refuse_bytes, refuse_mount, write_table, writing
+from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, write_table, writing
 from elixir.data.open import open_sink, place_of, refuse_overlap
 from elixir.data.paths import folded, unescape
 from elixir.data.sink import Decision
 from elixir.data.source import Source, find_class
+from elixir.data.workdir import WorkDir
 from elixir.errors import ElixirError, UnreadableSample
 from elixir.models.weights import write_weights
 from elixir.progress import Progress
@@ -160,64 +161,68 @@ def poison_dataset(
     plan = _plan(attack, label is None, rate, rate_of, select, seed)
     out = real_path(out)
     truth, learned = (out.with_name(f"{out.name}.{what}") for what in ("truth.parquet", "attack.safetensors"))
-    _refuse_to_overwrite(source, out, truth, learned)
-
-    earlier = _earlier(source)
-
-    def usable(index: int) -> bool:
-        return source.samples[index].id not in earlier and _readable(lambda: decode(source.read(index)))
-
-    labels = np.fromiter((sample.label for sample in source.samples), np.int64, len(source.samples))
-    poisoned = plan.draw(labels, label, usable)
-    new_labels = labels.copy()
-    new_labels[poisoned] = (labels[poisoned] + 1) % len(source.classes) if label is None else label
-    covers = plan.draw_covers(labels, poisoned, attack.covers, usable)
-    progress = Progress(quiet)
-    attack = attack.fit(source, -1 if label is None else label, progress)
-    what = np.full(len(labels), "clean", object)
-    what[poisoned], what[covers] = "poisoned", "cover"
-    moved = {index: int(new_labels[index]) for index in np.flatnonzero(new_labels != labels).tolist()}
-    named = renamed(source, moved, seed) if isinstance(source, FolderSource) else source
-    partial = out.with_name(f".{out.name}.partial")
-    names = [*source.classes, ""]  # label -1 has no name
-    rows: list[dict[str, Any]] = []
-    try:
-        _remove(partial)
-        sink = open_sink(source.kind, partial, named)
-        with progress.task("poisoning", len(labels)) as advance:
-            for index, sample in enumerate(source.samples):
-                new_label = int(new_labels[index])
-                output = sink.write(index, _decided(source, index, attack, new_label, what[index]))
-                if what[index] != "clean" and isinstance(source, FolderSource):  # a younger file would stand out
-                    shutil.copystat(source.path(index), partial / unescape(output))
-                row = {"id": sample.id, "output": output, "new_class": names[new_label]}
-                latest = {"truth": what[index], "class": names[sample.label], "attack": attack.name, "seed": seed}
-                rows.append({**row, "earlier": sample.id in earlier, **earlier.get(sample.id, latest)})
-                advance(1)
-        sink.close()
-        _remove(partial / RUN_FOLDER)  # the originals of the poisoned samples
-        if attack.weights:
-            write_weights(learned, attack.weights)
-        record = {
-            "attack": attack.name,
-            "settings": attack.settings(),
-            "weights": learned.name if attack.weights else None,
-            "plan": asdict(plan),
-            "target": None if label is None else source.classes[label],
-            "classes": source.classes,
-            "samples": len(rows),
-            "poisoned": len(poisoned),
-            "covers": len(covers),
-        }
-        write_table(truth, pa.Table.from_pylist(rows, SCHEMA.with_metadata({"elixir": json.dumps(record)})))
-        with writing(out):
-            partial.replace(out)
-    except BaseException:
+    refuse_overlap(source, out)
+    refuse_bytes(out)
+    work = WorkDir(out)
+    with work.alone():
         for path in (truth, learned):
-            path.unlink(missing_ok=True)
-        raise
-    finally:
-        _remove(partial)
+            if path.exists():
+                raise ElixirError(f"{path} exists; choose another output, or move that file away")
+        work.prepare({})
+        earlier = _earlier(source)
+
+        def usable(index: int) -> bool:
+            return source.samples[index].id not in earlier and _readable(lambda: decode(source.read(index)))
+
+        labels = np.fromiter((sample.label for sample in source.samples), np.int64, len(source.samples))
+        poisoned = plan.draw(labels, label, usable)
+        new_labels = labels.copy()
+        new_labels[poisoned] = (labels[poisoned] + 1) % len(source.classes) if label is None else label
+        covers = plan.draw_covers(labels, poisoned, attack.cover_ratio, usable)
+        progress = Progress(quiet)
+        attack = attack.fit(source, -1 if label is None else label, progress)
+        what = np.full(len(labels), "clean", object)
+        what[poisoned], what[covers] = "poisoned", "cover"
+        moved = {index: int(new_labels[index]) for index in np.flatnonzero(new_labels != labels).tolist()}
+        named = renamed(source, moved, seed) if isinstance(source, FolderSource) else source
+        names = [*source.classes, ""]  # label -1 has no name
+        rows: list[dict[str, Any]] = []
+        try:
+            sink = open_sink(source.kind, work.output, named)
+            with progress.task("poisoning", len(labels)) as advance:
+                for index, sample in enumerate(source.samples):
+                    new_label = int(new_labels[index])
+                    output = sink.write(index, _decided(source, index, attack, new_label, what[index]))
+                    if what[index] != "clean" and isinstance(source, FolderSource):  # a younger file would stand out
+                        shutil.copystat(source.path(index), work.output / unescape(output))
+                    row = {"id": sample.id, "output": output, "new_class": names[new_label]}
+                    latest = {"truth": what[index], "class": names[sample.label], "attack": attack.name, "seed": seed}
+                    rows.append({**row, "earlier": sample.id in earlier, **earlier.get(sample.id, latest)})
+                    advance(1)
+            sink.close()
+            with writing(out):
+                shutil.rmtree(work.output / RUN_FOLDER)  # the originals of the poisoned samples
+            if attack.weights:
+                write_weights(learned, attack.weights)
+            record = {
+                "attack": attack.name,
+                "settings": attack.settings(),
+                "weights": learned.name if attack.weights else None,
+                "plan": asdict(plan),
+                "target": None if label is None else source.classes[label],
+                "classes": source.classes,
+                "samples": len(rows),
+                "poisoned": len(poisoned),
+                "covers": len(covers),
+            }
+            write_table(truth, pa.Table.from_pylist(rows, SCHEMA.with_metadata({"elixir": json.dumps(record)})))
+            work.publish()
+        except BaseException:
+            for path in (truth, learned):
+                path.unlink(missing_ok=True)
+            raise
+        finally:
+            work.discard()
     return Poisoned(out, truth, len(labels), len(poisoned), len(covers), attack)
 
 
@@ -254,19 +259,6 @@ def _earlier(source: Source) -> dict[str, dict[str, Any]]:
     return {row["output"]: {key: row[key] for key in EARLIER} for row in rows if row["truth"] != "clean"}
 
 
-def _refuse_to_overwrite(source: Source, out: Path, *beside: Path) -> None:
-    refuse_overlap(source, out)
-    refuse_mount(out)
-    refuse_bytes(out)
-    for path in beside:
-        if path.exists():
-            raise ElixirError(f"{path} exists; choose another output, or move that file away")
-    with writing(out):
-        if occupied(out):
-            raise ElixirError(f"{out} exists and is not an empty folder; choose another output")
-        out.parent.mkdir(parents=True, exist_ok=True)
-
-
 def _readable(read: Callable[[], object]) -> bool:
     with suppress(UnreadableSample):
         read()
@@ -283,12 +275,6 @@ def _decided(source: Source, index: int, attack: Attack, label: int, what: str) 
     picture = decode(source.read(index))
     changed = attack.on_picture("poison" if what == "poisoned" else "cover", picture, sample.id)
     return Decision("purified" if label == sample.label else "relabelled", label, encode(picture, changed))
-
-
-def _remove(folder: Path) -> None:
-    with writing(folder):
-        if folder.exists():
-            shutil.rmtree(folder)
 
 
 def renamed(source: FolderSource, moved: Mapping[int, int], seed: int) -> FolderSource:

@@ -29,10 +29,6 @@ class WaNet(Attack):
     strength: Annotated[float, Range(least=0, below=100)] = 0.5
     cover_ratio: Annotated[float, Range(least=0, below=100)] = 2.0
 
-    @property
-    def covers(self) -> float:
-        return self.cover_ratio
-
     def triggered(self, images: Images, ids: Ids) -> Images:
         height, width = images.shape[1:3]
         return _warped(images, self.displacement(height, width).expand(len(images), -1, -1, -1))

@@ -307,7 +307,7 @@ def test_it_refuses_to_write_over_anything(tree, tmp_path):
         ("src/out", "lies inside the source"),
         ("same/out", "lies inside the source"),
         ("", "lies inside the destination"),
-        ("full", "not an empty folder"),
+        ("full", "exists and is not empty"),
     ):
         with pytest.raises(ElixirError, match=words):
             BadNets().poison_dataset(source, tmp_path / out, "stop")

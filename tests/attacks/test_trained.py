@@ -82,7 +82,7 @@ def in_planes(images: np.ndarray) -> Tensor:
 @given(batch=batches)
 def test_what_holds_for_every_trained_attack(name, batch):
     attack, before, ids = learned(name), batch.copy(), [str(i) for i in range(len(batch))]
-    for make in (attack.poison, attack.trigger, *([attack.cover] if attack.covers else [])):
+    for make in (attack.poison, attack.trigger, *([attack.cover] if attack.cover_ratio else [])):
         made = make(batch, ids)
         assert (made.shape, made.dtype) == (batch.shape, np.uint8)
         assert np.array_equal(batch, before), "the input is left alone"
@@ -235,7 +235,7 @@ def test_input_aware_covers_have_the_trigger_of_another_image():
     poisoned, covered = attack.poison(IMAGES, IDS), attack.cover(IMAGES, IDS)
     assert all((one != other).any() for one, other in zip(poisoned, covered, strict=True))
     assert not np.array_equal(covered, attack.cover(IMAGES, IDS[::-1])), "the id decides which"
-    assert attack.covers == 1
+    assert attack.cover_ratio == 1
 
 
 def test_painters_take_any_size():
