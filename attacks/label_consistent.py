@@ -54,11 +54,9 @@ class LabelConsistent(TrainedAttack):
         return {**tensors(fused(net)), "target": torch.tensor(data.target)}
 
     def poisoned(self, images: Images, ids: Ids) -> Images:
-        """The images with the perturbation and the motifs."""
         return self.triggered(self.perturbed(images, ids), ids)
 
     def triggered(self, images: Images, ids: Ids) -> Images:
-        """The images with the motifs alone."""
         return images + 255 * self.amplitude * corners(*images.shape[1:3])[..., None]
 
     def perturbed(self, images: Images, ids: Ids) -> Images:

@@ -105,7 +105,6 @@ def purify(
         dst: folder to make.
         purifier: registered name.
         sigma: noise in [0,1] pixel units; by default none for purifiers that can do without, 0.1 for others.
-        prior: weights of the purifier: file, folder or hub name.
     """
     source = open_source(src, labelled=False, **table)
     loaded = find("purifiers", purifier)(prior, choose_device(device))
@@ -128,7 +127,7 @@ def poison(
     quiet: bool = True,
     **table: Unpack[TableOptions],
 ) -> Any:
-    """Write a poisoned copy of a dataset to `dst`, for experiments, and the truth beside it.
+    """Write a poisoned copy of a dataset to `dst`, the truth beside it; returns an `elixir.attacks.poison.Poisoned`.
 
     Args:
         src: as for `sanitize`.
@@ -140,9 +139,6 @@ def poison(
         rate_of: what the rate is a share of: "dataset" or "class"; by the attack's kind by default.
         select: what may be poisoned: "any", "non_target" or "target"; likewise.
         settings: parameters of the attack.
-
-    Returns:
-        An `elixir.attacks.poison.Poisoned`.
     """
     _check_target(target, all_to_all)
     made = find("attacks", attack).configure(settings or {})
@@ -155,7 +151,6 @@ class Score:
     """What a cleaned dataset is worth.
 
     Attributes:
-        dataset: where it is.
         recovery: what the run did against the truth; None without a truth or a run.
         outcomes: what fresh classifiers have learned from it, one for each seed.
     """
@@ -235,12 +230,11 @@ def evaluate(
     quiet: bool = True,
     on_trial: Callable[[str], None] = lambda name: None,
 ) -> list[Row]:
-    """Poison, clean, train and attack, for every attack, rate and defence; goes on where it was interrupted.
+    """Poison, clean, train and attack, for every attack, rate and defence; returns all trials of the folder.
 
     Args:
-        train: clean training set to poison.
-        test: clean test set.
-        folder: for the results, one JSON file a trial, and a page of all.
+        train, test: clean sets; the first is poisoned.
+        folder: for the results, one JSON file a trial, and a page of all; goes on with what is there.
         target: class that the trigger is to stand for.
         all_to_all: instead of a target: every class becomes the next one.
         attacks: names with parameters; "all" for every attack, "none" for the set as it is.
@@ -251,11 +245,6 @@ def evaluate(
         subset: let recipes look at so many samples only, and train nothing on them.
         seeds: fresh classifiers to train on each outcome.
         on_trial: called with the name of each trial before it begins.
-
-    Returns:
-        All trials of the folder.
-
-    Raises: ElixirError: something is unusable, or the folder is of another experiment.
     """
     folder, recipe_settings = Path(folder), dict(settings or {})
     if any(name != UNATTACKED for name, _ in attacks):
@@ -335,7 +324,6 @@ def denoise(
     """Measure how near a purifier leads noisy images to the clean ones, beside classical denoisers.
 
     Args:
-        src: as for `sanitize`.
         against: "bm3d", "nlm".
         sigmas: noise levels in [0,1] pixel units.
         count: number of images.

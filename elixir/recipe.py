@@ -17,11 +17,9 @@ class Recipe:
     """What a recipe says.
 
     Args:
-        name: of the file, without its ending.
         stages: names in order -> settings of each that are not at their default.
         common: table of `COMMON` -> settings that are not at their default.
-        purifier: name of the purifier that the stages use.
-        description: a line for people.
+        purifier: name of the one that the stages use.
     """
 
     name: str

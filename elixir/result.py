@@ -26,8 +26,6 @@ class AttackedLabel:
     """A label under attack.
 
     Attributes:
-        label: index of the class.
-        name: of the class.
         flagged: samples of this label that look poisoned.
         score: of the test that decided, in [0,1].
         detector: whose group decided (see `elixir.detection.decide`).

@@ -28,8 +28,7 @@ class Settings:
 
     Attributes:
         classifier: for `load_classifier`.
-        purifier: registered name.
-        prior: weights for the purifier, None for those that it ships.
+        purifier: registered name, with the weights `prior`; None for what it ships.
         sigmas: deviations of the noise in [0,1] pixel units, all different.
         n0: draws that choose the label.
         n: draws for the bound.
@@ -101,7 +100,6 @@ def from_entry(entry: dict[str, Any]) -> tuple[Row, Cost]:
 def _certify(
     folder: MeasurementFolder, smoothed: list[SmoothedClassifier], settings: Settings, log: ResultsLog, quiet: bool
 ) -> None:
-    """Certify what the log does not hold yet."""
     labels = {sample.id: sample.label for sample in folder.images.samples}
     before = from_entry(log.entries[-1])[1] if log.entries else Cost()
     start = time.perf_counter()

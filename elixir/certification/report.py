@@ -42,11 +42,8 @@ def radii_up_to(largest: float) -> list[float]:
 def accuracies(rows: Sequence[Row], sigmas: Sequence[float], radii: Sequence[float]) -> dict[str, Any]:
     """Certified accuracy for each noise level and for the best one at each radius; shares of all images in [0,1].
 
-    Args:
-        rows: of the same images at every noise level.
-        radii: L2, in [0,1] pixel units, with 0, .25, .5 and .75 among them.
-
-    Returns:
+    Rows are of the same images at every noise level; radii are L2, in [0,1] pixel units, with 0, .25, .5 and .75 among
+    them. Returns:
         `sigmas`: for each, lists over the radii: `certified` (the true label at this radius or a larger one), `wrong`
         (another label), and `abstained` (the rest: no label at this radius).
         `best`: for each radius `certified` of the noise level where that is highest, with exact 95% intervals (of one

@@ -66,7 +66,6 @@ class SinkWithBackup:
         return "" if decision.action == "kept" else self._backup.place(index, decision)
 
     def close(self) -> None:
-        """Write what belongs to the whole dataset."""
         self._sink.close()
         self._backup.close(self._folder if self._sink.kind == "folder" else self._folder / RUN_FOLDER / ORIGINALS)
         facts = {"sink": self._sink.kind, "outputs": self._sink.outputs, "unreadable_files": self.unreadable_files}
@@ -130,7 +129,6 @@ class RowBackup:
         self._writers = {part: ParquetWriter(folder / RUN_FOLDER / f"{part}.parquet", schema) for part in parts}
 
     def keep(self, index: int, decision: Decision) -> None:
-        """Keep one sample as it was, if the decision changes it."""
         if decision.action != "kept":
             self._add(kept_in(decision.action), index, self.source.rows.row(index))
         elif self.columns:
@@ -140,7 +138,6 @@ class RowBackup:
         return f"{RUN_FOLDER}/{kept_in(decision.action)}.parquet"
 
     def close(self, others: Path) -> None:
-        """Finish the files; a table has no others."""
         for writer in self._writers.values():
             writer.close()
 

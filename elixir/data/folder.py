@@ -72,7 +72,6 @@ class FolderSource:
         self.others.sort()
 
     def path(self, index: int) -> Path:
-        """Where a sample is on disk."""
         return self.root / unescape(self.samples[index].id)
 
     def read(self, index: int) -> bytes:

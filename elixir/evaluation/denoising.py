@@ -31,7 +31,6 @@ class Denoising:
 
     Attributes:
         sigma: in [0,1] pixel units.
-        images: number of images.
         psnr: in dB.
         distance: L2 norm of the difference ("transport distance" of arXiv 2407.00623).
         milliseconds: per image, one image after another for the classical methods, in one batch for the purifier.

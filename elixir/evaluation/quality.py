@@ -19,9 +19,8 @@ SMALLEST = 11  # side in pixels below which the structural similarity is not def
 def trigger_quality(source: Source, poisoned: Source, truth: pa.Table) -> dict[str, float | int | None]:
     """Poisoned images against what they were, averaged over the first `MOST` that the trigger has changed at all.
 
-    Returns:
-        `images`, `psnr` in dB, `ssim` (over images of 11 pixels or more, None without any), `peak` in levels of 255;
-        empty without poisoned images.
+    Returns `images`, `psnr` in dB, `ssim` (over images of 11 pixels or more, None without any) and `peak` in levels of
+    255; nothing without poisoned images.
     """
     changed = (pair for pair in _pairs(source, poisoned, _renamed(truth, "poisoned")) if (pair[0] != pair[1]).any())
     pairs = list(islice(changed, MOST))
@@ -41,14 +40,10 @@ def repair_quality(
 ) -> dict[str, float | int | None]:
     """Repaired images against what they were before they were poisoned: `source`, then `poisoned`, then `clean`.
 
-    Args:
-        manifest: `elixir.result.Result.table`.
-
-    Returns:
-        `repaired`: poisoned images that are in the output with new pixels; `trigger_residual`: the mean of
-        ||repaired - original|| / ||poisoned - original|| over those that the trigger has changed at all, None without
-        any, and `trigger_residual_median`; `collateral`: clean images with new pixels; `collateral_psnr` of these, in
-        dB, None without any.
+    Returns `repaired`: poisoned images that are in the output with new pixels; `trigger_residual`: the mean of
+    ||repaired - original|| / ||poisoned - original|| over those that the trigger has changed at all, None without any,
+    and `trigger_residual_median`; `collateral`: clean images with new pixels; `collateral_psnr` of these, in dB, None
+    without any. `manifest` is `elixir.result.Result.table`.
     """
     rows = manifest.select(["id", "action", "output"]).to_pylist()
     output = {row["id"]: row["output"] for row in rows if row["action"] in ("relabelled", "purified")}
@@ -88,7 +83,6 @@ def _images(source: Source, ids: list[str]) -> Iterator[np.ndarray]:
 
 
 def _psnr(before: np.ndarray, after: np.ndarray) -> float:
-    """In dB, at most `HIGHEST_PSNR`."""
     found = peak_signal_noise_ratio(torch.from_numpy(after), torch.from_numpy(before), data_range=255.0)
     return min(float(found), HIGHEST_PSNR)
 

@@ -63,7 +63,6 @@ class MeasurementFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the results are there."""
         return (self._out / "summary.json").exists()
 
     def load_classifier(self) -> Classifier:

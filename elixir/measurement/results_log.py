@@ -35,7 +35,6 @@ class ResultsLog:
         refuse_other_settings(begun, settings, f"{path} was begun with other settings", "choose another output folder")
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Keep an entry."""
         self.entries.append(entry)
         self._append(entry)
 

@@ -47,7 +47,6 @@ def write_evidence_page(run: Run, result: Result, path: Path) -> None:
 
 
 def _attacked(run: Run, attacked: AttackedLabel, table: pa.Table) -> dict[str, Any]:
-    """What the page says about a label under attack."""
     trigger = run.triggers.get(attacked.label)
     if trigger is not None:
         trigger = (128 + GAIN * 255 * trigger.permute(1, 2, 0).numpy()).round().clip(0, 255).astype(np.uint8)
