@@ -24,7 +24,7 @@ from elixir.data.paths import folded, unescape
 from elixir.data.sink import Decision
 from elixir.data.source import Source, find_class
 from elixir.data.workdir import WorkDir
-from elixir.errors import ElixirError, UnreadableSample
+from elixir.errors import ElixirError, UnreadableSample, explaining
 from elixir.models.weights import write_weights
 from elixir.progress import Progress
 from elixir.randomness import generator
@@ -249,10 +249,9 @@ def _earlier(source: Source) -> dict[str, dict[str, Any]]:
     path = root.parent / f"{root.name}.truth.parquet"
     if not root.name or not path.exists():
         return {}
-    try:
+    what = f"{path} is no truth of an earlier attack"
+    with explaining((OSError, pa.ArrowInvalid, pa.ArrowKeyError), what, "move it away"):
         rows = pq.read_table(path, columns=["output", *EARLIER]).to_pylist()
-    except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise ElixirError(f"{path} is no truth of an earlier attack: {error}; move it away") from error
     known = {sample.id for sample in source.samples}
     if any(row["output"] and row["output"] not in known for row in rows):
         raise ElixirError(f"{path} is about another dataset than {root}; move it away")

@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from elixir.errors import ElixirError, nearest
+from elixir.errors import ElixirError, explaining, nearest
 
 COMMON = ("thresholds", "training")  # tables of settings that are no stage's
 ENTRIES = ("description", "extends", "purifier", "stages", *COMMON)
@@ -47,10 +47,8 @@ def read_recipe(recipe: str | Path) -> Recipe:
     else:
         hint = nearest(str(recipe), shipped, f"shipped: {', '.join(sorted(shipped))}")
         raise ElixirError(f"there is no recipe {str(recipe)!r} (a shipped name or a .toml file); {hint}")
-    try:
+    with explaining(tomllib.TOMLDecodeError, f"recipe {str(recipe)!r} is not valid TOML"):
         return _parse(path.stem, tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ElixirError(f"recipe {str(recipe)!r} is not valid TOML: {error}") from error
 
 
 def _shipped() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, Literal, TypeVar
 
-from elixir.errors import ElixirError, nearest
+from elixir.errors import ElixirError, explaining, nearest
 
 Kind = Literal["stages", "purifiers", "attacks"]
 T = TypeVar("T")
@@ -33,10 +33,9 @@ def find(kind: Kind, name: str) -> Any:
     if (kind, name) in _registered:
         return _registered[kind, name]
     for point in entry_points(group=f"elixir.{kind}", name=name):
-        try:
+        what = f"{kind[:-1]} {name!r} cannot be imported from {point.value}"
+        with explaining((ImportError, AttributeError), what):
             return point.load()
-        except (ImportError, AttributeError) as error:
-            raise ElixirError(f"{kind[:-1]} {name!r} cannot be imported from {point.value}: {error}") from error
     known = names(kind)
     hint = nearest(name, known, f"known: {', '.join(known)}")
     raise ElixirError(f"there is no {kind[:-1]} called {name!r}; {hint}")

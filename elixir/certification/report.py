@@ -7,7 +7,7 @@ from typing import Any
 
 from elixir.certification.sampling import Certificate
 from elixir.data.io import read_table
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, explaining
 from elixir.measurement.measurement_folder import hardware, measured_alike, name_of_test_set, read_finished
 from elixir.measurement.tables_and_charts import draw_chart, table
 from elixir.statistics import binomial_interval
@@ -95,7 +95,7 @@ def read_certification(folder: Path) -> Certification:
     stored = read_table(folder / "rows.parquet", "certify again, into another folder")
     if "radius" not in stored.column_names:
         raise ElixirError(f"{folder} holds no certification")
-    try:
+    with explaining((KeyError, TypeError), f"{folder} holds no certification by this version of elixir"):
         rows = [
             Row(row.pop("id"), row.pop("label"), row.pop("sigma"), Certificate(**row)) for row in stored.to_pylist()
         ]
@@ -103,8 +103,6 @@ def read_certification(folder: Path) -> Certification:
         draws = timings["draws"] + len(rows) * settings["n0"]  # with those that chose the labels
         nfe, per_minute = timings["nfe"] / draws, timings["images_per_minute"]
         return Certification(folder.name, rows, settings, nfe, per_minute, hardware(timings))
-    except (KeyError, TypeError) as error:
-        raise ElixirError(f"{folder} holds no certification by this version of elixir") from error
 
 
 def certification_tables(certifications: Sequence[Certification]) -> str:

@@ -32,7 +32,7 @@ from elixir.data.table import (
     open_table,
     struct_field,
 )
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, explaining
 
 SHARD_BYTES = 500 << 20  # size from which on an arrow file is followed by another
 ABOUT = ("citation", "description", "homepage", "license")
@@ -51,14 +51,13 @@ class ArrowRows(FileRows):
         super().__init__(files, about)
         self._batches: list[pa.RecordBatch] = []
         for file in files:
-            try:
+            what = f"{file} cannot be read as an arrow file"
+            with explaining((OSError, ValueError, pa.ArrowException), what, _SAVE_AGAIN):
                 with pa.ipc.open_stream(pa.memory_map(os.fsencode(file))) as reader:
                     schema = reader.schema
                     batches = [batch for batch in reader if len(batch)]
                 for batch in batches:
                     batch.validate(full=True)  # a wrong offset in a mapped file would end the process
-            except (OSError, ValueError, pa.ArrowException) as error:
-                raise ElixirError(f"{file} cannot be read as an arrow file: {error}; save the dataset again") from error
             self._take_schema(schema, file)
             self._batches += batches
         self._starts = list(accumulate(map(len, self._batches), initial=0))
@@ -133,11 +132,9 @@ def open_hub(name: str, choice: Choice) -> TableSource:
     """A dataset on the Hugging Face hub, downloaded by `datasets`."""
     if "/" not in name:  # more often a mistake in the name of a folder
         log.warning("there is no %s here, so the Hugging Face hub is asked for it", name)
-    try:
+    what = f"{name} is neither a path nor a dataset that can be loaded from the hub"
+    with explaining(Exception, what, "check the spelling and the network"):  # also for mistakes in the dataset itself
         found = datasets.load_dataset(name)
-    except Exception as error:  # everything from a network failure to the dataset's own mistakes
-        message = f"{name} is neither a path nor a dataset that can be loaded from the hub: {error}"
-        raise ElixirError(f"{message}; check the spelling and the network") from error
     source = open_dataset(found, choice)
     for split, part in found.items():
         if outside := external_file(DatasetRows(part, str(split))):

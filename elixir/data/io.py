@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elixir.data.paths import escape
-from elixir.errors import ElixirError, UnreadableSample
+from elixir.errors import ElixirError, UnreadableSample, explaining
 
 RUN_FOLDER = ".elixir"
 
@@ -68,10 +68,8 @@ def replace_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
     """Read a JSON file that holds an object; what is wrong with it is an ElixirError that ends with `remedy`."""
-    try:
+    with explaining((OSError, ValueError, RecursionError), f"{escape(str(path))} cannot be read", remedy):
         content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ElixirError(f"{escape(str(path))} cannot be read: {error}; {remedy}") from error
     if not isinstance(content, dict):
         raise ElixirError(f"{escape(str(path))} is JSON but holds no facts; {remedy}")
     return content
@@ -79,10 +77,8 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 def read_table(path: Path, remedy: str, columns: list[str] | None = None) -> pa.Table:
     """Read a parquet file, or some columns of it; what is wrong with it is an ElixirError that ends with `remedy`."""
-    try:
+    with explaining((OSError, pa.ArrowException), f"{escape(str(path))} cannot be read", remedy):
         return pq.read_table(path, columns=columns, use_threads=False)
-    except (OSError, pa.ArrowException) as error:
-        raise ElixirError(f"{escape(str(path))} cannot be read: {error}; {remedy}") from error
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -100,13 +96,10 @@ def copy(source: Path, path: Path, partial: Path) -> None:
             shutil.copystat(source, partial)
 
 
-@contextmanager
-def resolving(path: str | Path) -> Iterator[None]:
+def resolving(path: str | Path) -> AbstractContextManager[None]:
     """Turn what goes wrong inside, where `path` is resolved, into an ElixirError that names it."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:  # no such user, a loop of links, a NUL
-        raise ElixirError(f"{escape(str(path))} is no path: {error}; check it") from error
+    # no such user, a loop of links, a NUL
+    return explaining((OSError, RuntimeError, ValueError), f"{escape(str(path))} is no path", "check it")
 
 
 def real_path(path: str | Path) -> Path:

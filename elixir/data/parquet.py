@@ -26,7 +26,7 @@ from elixir.data.table import (
     open_table,
     struct_field,
 )
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, explaining
 
 BLOCK = 64  # rows that are decoded at once
 DECODED = 1 << 28  # bytes of them, as far as the file tells
@@ -72,13 +72,11 @@ class ParquetRows(FileRows):
 
     def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
         for file in self.files:
-            with _open_parquet(file) as opened:
-                try:
-                    for batch in opened.iter_batches(4096, columns=[f"{name}.{field}" if field else name]):
-                        batch.validate(full=True)  # text need not be UTF-8 in parquet
-                        yield struct_field(batch.column(name), field)
-                except (pa.ArrowException, OSError) as error:
-                    raise ElixirError(f"{file} is damaged in its column {name!r}: {error}") from error
+            what = f"{file} is damaged in its column {name!r}"
+            with _open_parquet(file) as opened, explaining((pa.ArrowException, OSError), what):
+                for batch in opened.iter_batches(4096, columns=[f"{name}.{field}" if field else name]):
+                    batch.validate(full=True)  # text need not be UTF-8 in parquet
+                    yield struct_field(batch.column(name), field)
 
     def _open(self, group: int) -> None:
         number, within, block = self._groups[group]
@@ -97,11 +95,9 @@ class ParquetRows(FileRows):
 
 
 def _open_parquet(file: Path) -> pq.ParquetFile:
-    try:
+    with explaining((OSError, pa.ArrowException, UnicodeError), f"{file} cannot be read as parquet", "check the file"):
         # Without the buffer a whole column of a row group, that is all its images, is read at once.
         return pq.ParquetFile(pa.OSFile(os.fsencode(file)), buffer_size=1 << 20, pre_buffer=False)
-    except (OSError, pa.ArrowException, UnicodeError) as error:
-        raise ElixirError(f"{file} cannot be read as parquet: {error}; check the file") from error
 
 
 def open_parquet(files: list[Path], choice: Choice, location: str) -> TableSource:
@@ -143,10 +139,8 @@ class ParquetWriter(RowWriter):
         self._partial = path.with_name(f"{path.stem[:200]}.partial")
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
+            with explaining(pa.ArrowException, "the table has a column that parquet cannot hold", "leave it out"):
                 self._writer = pq.ParquetWriter(self._partial, schema)
-            except pa.ArrowException as error:
-                raise ElixirError(f"the table has a column that parquet cannot hold: {error}; leave it out") from error
 
     def close(self) -> None:
         super().close()

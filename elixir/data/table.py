@@ -19,7 +19,7 @@ from elixir.data.io import reading_again
 from elixir.data.paths import file_name, folded
 from elixir.data.sink import Decision, Sink
 from elixir.data.source import Sample, Source
-from elixir.errors import ElixirError, UnreadableSample
+from elixir.errors import ElixirError, UnreadableSample, explaining
 
 IMAGE_NAMES = ("image", "img", "images", "picture", "photo", "pixel_values", "jpg", "png", "webp")
 """Columns that are taken for the images, first of all, where types leave several."""
@@ -353,7 +353,8 @@ def conform(row: pa.Table, schema: pa.Schema, image: str) -> pa.Table:
     """A row in the column types of another schema, or an ElixirError; fields of images may be lost."""
     columns = []
     for wanted in schema:
-        try:
+        what = f"column {wanted.name!r} cannot be converted"
+        with explaining((KeyError, pa.ArrowException), what, "the dataset was changed"):
             column = row.column(wanted.name)
             if column.type == wanted.type:
                 columns.append(column)
@@ -362,9 +363,6 @@ def conform(row: pa.Table, schema: pa.Schema, image: str) -> pa.Table:
                 columns.append(pa.array([value if isinstance(value, dict) else {"bytes": value}], wanted.type))
             else:
                 columns.append(column.cast(wanted.type))
-        except (KeyError, pa.ArrowException) as error:
-            what = f"column {wanted.name!r} cannot be converted: {error}"
-            raise ElixirError(f"{what}; the dataset was changed") from error
     return pa.Table.from_arrays(columns, schema=schema)
 
 

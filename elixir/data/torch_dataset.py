@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, explaining
 
 
 class TorchRows:
@@ -58,10 +58,8 @@ def _png(image: Any) -> bytes:
     if not isinstance(image, Image.Image):
         image = Image.fromarray(_pixels(image))
     buffer = BytesIO()
-    try:
+    with explaining(OSError, "the torch dataset gives images that PNG does not hold", "use RGB or grey"):
         image.save(buffer, "PNG")
-    except OSError as error:
-        raise ElixirError(f"the torch dataset gives images that PNG does not hold: {error}; use RGB or grey") from error
     return buffer.getvalue()
 
 

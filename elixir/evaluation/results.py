@@ -10,7 +10,7 @@ from typing import Any
 
 from elixir.data.io import replace_text
 from elixir.data.paths import printable
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, explaining
 from elixir.evaluation.defences import BASELINES, UNDEFENDED, UNPOISONED, defence_name
 from elixir.measurement.tables_and_charts import table
 from elixir.pages import render
@@ -74,12 +74,11 @@ def read_rows(folder: Path) -> list[Row]:
     """All trials of a folder, by attack, rate and pipeline; an ElixirError without any, or for any other file."""
     rows: list[tuple[tuple[Any, ...], Row]] = []
     for path in sorted(folder.glob("*.json")):
-        try:
+        what = f"{path} is no result of `elixir evaluate`"
+        with explaining((ValueError, LookupError, TypeError, AttributeError), what):
             trial = json.loads(path.read_text())
             name = path.stem.removesuffix(f"-{defence_name(trial['pipeline'], trial.get('subset'))}")
             rows.append(((trial["rate"] == 0, trial["attack"], name, trial["pipeline"]), _row(name, trial)))
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise ElixirError(f"{path} is no result of `elixir evaluate`: {error}") from error
     if not rows:
         raise ElixirError(f"{folder} holds no results of `elixir evaluate`")
     undefended = {row.poisoning: row for _, row in rows if row.trial["pipeline"] == UNDEFENDED}

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from sklearn.metrics import roc_auc_score
 
 from elixir.data.source import Source
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, explaining
 from elixir.models.weights import read_weights
 from elixir.registry import find
 
@@ -82,14 +82,12 @@ def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
 
 def read_truth(path: Path) -> pa.Table:
     """The truth that `elixir poison` wrote; an ElixirError for no file or another kind of file."""
-    try:
+    what = f"{path} is not the truth file that `elixir poison` writes beside its output"
+    with explaining((OSError, pa.ArrowInvalid, KeyError), what):
         table = pq.read_table(path)
         if "earlier" not in table.column_names:
             table = table.append_column("earlier", _earlier(table))
         return table.select(["id", "output", "truth", "class", "earlier"])
-    except (OSError, pa.ArrowInvalid, KeyError) as error:
-        what = "the truth file that `elixir poison` writes beside its output"
-        raise ElixirError(f"{path} is not {what}: {error}") from error
 
 
 def _earlier(truth: pa.Table) -> pa.Array:

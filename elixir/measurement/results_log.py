@@ -8,7 +8,7 @@ from typing import Any
 
 from elixir.data.io import writing
 from elixir.data.workdir import refuse_other_settings
-from elixir.errors import ElixirError
+from elixir.errors import explaining
 
 
 class ResultsLog:
@@ -28,10 +28,8 @@ class ResultsLog:
         if not end:
             self._append(settings)
             return
-        try:
+        with explaining((TypeError, ValueError), f"{path} is damaged", "remove it to begin anew"):
             begun, *self.entries = [dict(json.loads(line)) for line in content[:end].splitlines()]
-        except (TypeError, ValueError) as error:
-            raise ElixirError(f"{path} is damaged: {error}; remove it to begin anew") from error
         refuse_other_settings(begun, settings, f"{path} was begun with other settings", "choose another output folder")
 
     def add(self, entry: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, explaining
 from elixir.models.classifier import Classifier, load_small_classifier
 from elixir.models.features import WithFeatures
 from elixir.models.torchscript import ScriptWithFeatures, load_script
@@ -151,15 +151,13 @@ def _load_timm(spec: str, classes: int) -> _Found:
     name, _, file = spec.partition("@")
     if not name.startswith("hf-hub:") and not timm.is_model(name):
         raise ElixirError(f"{spec!r} is no file or folder, no timm model and no hub name (owner/name) of transformers")
-    try:
+    with explaining((RuntimeError, OSError, ValueError), f"timm model {spec!r} cannot be loaded"):
         net: Any = timm.create_model(name)
         if file:
             net = _timm_with_weights(name, net.pretrained_cfg, Path(file), classes)
         else:
             _expect(classes, net.num_classes, spec)
             net = timm.create_model(name, pretrained=True)
-    except (RuntimeError, OSError, ValueError) as error:
-        raise ElixirError(f"timm model {spec!r} cannot be loaded: {error}") from error
     config = net.pretrained_cfg
     size = tuple(config["input_size"][1:])
     fixed = size if config.get("fixed_input_size") else None
@@ -174,10 +172,8 @@ def _timm_with_weights(name: str, config: dict[str, Any], file: Path, classes: i
     if head is not None:
         _expect(classes, len(head), str(file))
     net = timm.create_model(name, num_classes=classes, in_chans=3 if stem is None else stem.shape[1])
-    try:
+    with explaining(RuntimeError, f"{str(file)!r} does not fit the timm model {name!r}"):
         net.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ElixirError(f"{str(file)!r} does not fit the timm model {name!r}: {error}") from error
     return net
 
 
@@ -227,12 +223,11 @@ def _finish(found: _Found, spec: str, classes: int, device: torch.device) -> Cla
     net = found.net.to(device).eval()
     for parameter in net.parameters():  # a script has no `requires_grad_`
         parameter.requires_grad = False
-    try:
+    kinds = (RuntimeError, TypeError, ValueError, AttributeError)
+    with explaining(kinds, f"{spec!r} does not map images to logits"):
         network = found.wrap(net, probe)
         with torch.inference_mode():
             logits, _ = network(probe)
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise ElixirError(f"{spec!r} does not map images to logits: {error}") from error
     _expect(classes, logits.shape[1], spec)
     probabilities = bool(
         (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones_like(logits[:, 0]), atol=SUM_TOLERANCE)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, explaining
 from elixir.models.device import fast_dtype
 from elixir.models.weights import model_folder, silenced
 from elixir.purifiers.base import Denoiser, Purifier, batch_size, in_fixed_batches
@@ -135,10 +135,8 @@ def load_ddpm(model: str | None, device: torch.device) -> Purifier:
         raise ElixirError(f"the noise schedule of {model!r} is not a DDPM's: it has no beta_schedule")
     if unet.config["num_class_embeds"] or unet.config["class_embed_type"]:
         raise ElixirError(f"{model!r} must be unconditional")
-    try:
+    with explaining((OSError, ValueError), f"{model!r} cannot be loaded"):
         scheduler: Any = DDPMScheduler.from_pretrained(schedule.parent, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ElixirError(f"{model!r} cannot be loaded: {error}") from error
     return DiffusersPrior(unet, factor, scheduler.alphas_cumprod, scheduler.config["prediction_type"], device)
 
 
@@ -173,13 +171,10 @@ def _load_unet(folder: Path, model: str) -> tuple[Any, int]:
     folder = folder / "unet" if (folder / "unet").is_dir() else folder
     if _read_entry(folder / "config.json", "_class_name") != "UNet2DModel":
         raise ElixirError(f"{model!r} is not a UNet2DModel of diffusers")
-    try:
-        with silenced(logging):
-            unet: Any = UNet2DModel.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
-            )
-    except Exception as error:  # what a damaged folder raises is anything
-        raise ElixirError(f"{model!r} cannot be loaded: {error}") from error
+    with explaining(Exception, f"{model!r} cannot be loaded"), silenced(logging):  # a damaged folder raises anything
+        unet: Any = UNet2DModel.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+        )
     if unet.config["in_channels"] != 3:
         raise ElixirError(f"{model!r} must have three channels")
     return unet, 2 ** (len(unet.config["block_out_channels"]) - 1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, explaining
 from elixir.measurement.measurement_folder import hardware, measured_alike, name_of_test_set, read_finished
 from elixir.measurement.tables_and_charts import Line, draw_chart, table
 from elixir.robustness.attacks import budget
@@ -110,11 +110,9 @@ class Measurement:
 def read_measurement(folder: Path) -> Measurement:
     """Read a finished measurement; raises an ElixirError if there is none."""
     summary, timings = read_finished(folder, "measurement", "robustness")
-    try:
+    with explaining((KeyError, TypeError), f"{folder} holds no measurement of robustness by this version of elixir"):
         results = [Result(**each) for each in summary["results"]]
         return Measurement(summary["settings"], results, hardware(timings))
-    except (KeyError, TypeError) as error:
-        raise ElixirError(f"{folder} holds no measurement of robustness by this version of elixir") from error
 
 
 def robustness_tables(measurements: Sequence[Measurement], eps: Sequence[str] | None = None) -> str:
