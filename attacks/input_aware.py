@@ -123,10 +123,7 @@ class Artist(nn.Module):
 
 
 def sameness(images: Tensor, outputs: Tensor) -> Tensor:
-    """How far different images are apart, for how far their outputs are: the diversity loss.
-
-    Distances are root mean squares between each of the images (n, c, h, w) and the one after it.
-    """
+    """The diversity loss: distances (RMS) of each image (n, c, h, w) to the next, over those of their outputs."""
 
     def distance(x: Tensor) -> Tensor:
         return ((x - x.roll(1, 0)).square().mean((1, 2, 3)) + 1e-8).sqrt()

@@ -77,10 +77,7 @@ class SSBA(TrainedAttack):
 
 
 class Encoder(nn.Module):
-    """Makes a residual, from -bound to bound, that hides a string of bits in images of one size.
-
-    The string is spread over planes, which the network sees with the image.
-    """
+    """A residual in [-bound, bound] that hides a string, spread over planes that the network sees, in an image."""
 
     def __init__(self, bits: int, size: int, bound: float) -> None:
         super().__init__()

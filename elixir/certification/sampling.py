@@ -51,10 +51,10 @@ def check(alpha: float, *draws: int) -> None:
 
 
 def certified_radius(sigma: float, lower: float) -> float:
-    """L2 radius, in units of sigma, within which a smoothed prediction cannot change: sigma * Phi^-1(pA).
+    """L2 radius within which a smoothed prediction cannot change: sigma * Phi^-1(pA) (Cohen et al. 2019, theorem 1).
 
-    Cohen et al. 2019, theorem 1, with `lower`, a bound less than 1, for the probability pA of the predicted class and
-    1 - pA for that of any other; 0 for pA of 1/2 or less.
+    `lower`, less than 1, bounds the probability pA of the predicted class, and 1 - pA is that of any other; 0 for pA of
+    1/2 or less.
     """
     return sigma * float(ndtri(lower)) if lower > 0.5 else 0.0
 

@@ -92,10 +92,7 @@ class SmoothedClassifier:
     def certify_each(
         self, images: Iterable[Named], n0: int, n: int, alpha: float, adaptive: bool = False
     ) -> Iterator[tuple[str, Certificate]]:
-        """Certificates with ids, in any order; images float32 (3, h, w) in [0,1], of any sizes, are taken in turn.
-
-        For `n0`, `n`, `alpha` and `adaptive` see `sampling.certifying`.
-        """
+        """Certificates with ids, in any order, for images float32 (3, h, w) in [0,1] of any sizes; see `certifying`."""
         check(alpha, n0, n)
         return self._run(images, lambda block: certifying(self.sigma, n0, n, alpha, adaptive, block))
 

@@ -31,12 +31,11 @@ def sanitize(
     **options: Unpack[RunOptions],
 ) -> None:
     """Write a clean copy of SRC to DST, with the evidence in DST/.elixir."""
-    quiet = options.get("quiet", False)
-    options["quiet"] = quiet or as_json
+    options["quiet"] = as_json or options.get("quiet", False)
     result = elixir.api.sanitize(
         src, dst, pipeline=pipeline, settings=parse_settings(settings), policy=policy, to=to, **options
     )
-    _render(result, quiet, as_json)
+    _render(result, as_json, options["quiet"])
 
 
 @command(app, "elixir scan photos/ --json")
@@ -51,10 +50,9 @@ def scan(
     **options: Unpack[RunOptions],
 ) -> None:
     """Look for poisoned samples in SRC and write no dataset."""
-    quiet = options.get("quiet", False)
-    options["quiet"] = quiet or as_json
+    options["quiet"] = as_json or options.get("quiet", False)
     result = elixir.api.scan(src, dst, pipeline=pipeline, settings=parse_settings(settings), **options)
-    _render(result, quiet, as_json)
+    _render(result, as_json, options["quiet"])
 
 
 @command(app, "elixir restore clean/ -o photos-again/")
@@ -106,7 +104,7 @@ def demo(
     run(folder, seed, quiet, out.print)
 
 
-def _render(result: Result, quiet: bool, as_json: bool) -> None:
+def _render(result: Result, as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json(result.as_dict())
     elif not quiet:

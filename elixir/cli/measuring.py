@@ -37,12 +37,11 @@ def certify(
 
     levels = tuple(sigmas or Settings.sigmas)
     settings = Settings(classifier, purifier, prior, levels, n0, n, alpha, count, seed, adaptive)
-    quiet = options.get("quiet", False)
-    options["quiet"] = quiet or as_json
+    options["quiet"] = as_json or options.get("quiet", False)
     found = elixir.api.certify(test, folder, settings, **options)
     if as_json:
         print_json(found)
-    elif not quiet:
+    elif not options["quiet"]:
         _certified(found, folder)
 
 
@@ -73,12 +72,11 @@ def robustness(
 
     purifiers, budgets = tuple(purifier or Settings.purifiers), tuple(eps or Settings.eps)
     settings = Settings(classifier, purifiers, attack_names(attacks), budgets, adaptive, sigma, draws, count, seed)
-    quiet = options.get("quiet", False)
-    options["quiet"] = quiet or as_json
+    options["quiet"] = as_json or options.get("quiet", False)
     found = elixir.api.robustness(test, folder, settings, **options)
     if as_json:
         print_json(found)
-    elif not quiet:
+    elif not options["quiet"]:
         _robust(found, folder)
 
 

@@ -80,10 +80,7 @@ ATTACK_FORM = "KEY=VALUE, for example alpha=0.2"
 
 
 def command(app: typer.Typer, example: str) -> Callable[[Callable[..., None]], None]:
-    """Decorator that makes a function a command of `app`, with an example for `--help`.
-
-    `**options: Unpack[GROUP]` becomes the options of that group.
-    """
+    """Decorator for a command of `app` with an example; `**options: Unpack[GROUP]` becomes the options of the group."""
 
     def add(function: Callable[..., None]) -> None:
         signature = inspect.signature(function, eval_str=True)

@@ -83,10 +83,7 @@ def decode(data: bytes, max_pixels: int = 50_000_000) -> Picture:
 
 
 def encode(picture: Picture, rgb: np.ndarray) -> bytes:
-    """Lossless PNG of new pixels, uint8 (h, w, 3), in place of the picture's; the same bytes every time.
-
-    It keeps the picture's alpha, greyness, depth, orientation tag and ICC profile.
-    """
+    """PNG of new pixels, uint8 (h, w, 3), with all else that the picture has; the same bytes every time."""
     if rgb.dtype != np.uint8 or rgb.shape != picture.rgb.shape:
         raise ValueError(f"pixels must be uint8 {picture.rgb.shape}, not {rgb.dtype} {rgb.shape}")
     image = Image.fromarray(np.ascontiguousarray(rgb))

@@ -11,12 +11,9 @@ Action = Literal["kept", "purified", "relabelled", "dropped", "quarantined"]
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of one sample.
+    """What becomes of one sample: a "kept", "purified" or "relabelled" one is in the output, the others are not.
 
-    Attributes:
-        action: a "kept", "purified" or "relabelled" sample is in the output, the others are not.
-        label: its class there, an index into the source's classes.
-        data: the new image as PNG, where its pixels change.
+    There, `label` is its class, an index into the source's classes, and `data` the new image as PNG, if pixels change.
     """
 
     action: Action

@@ -22,9 +22,8 @@ GAIN = 4  # how many times as strong differences are drawn
 def draw_gallery(path: Path, src: str | None, target: str, quiet: bool) -> None:
     """Write a PNG with a row for each attack: original, poisoned, and their difference four times as strong.
 
-    Args:
-        src: where the images come from; the shipped traffic signs by default.
-        target: class that the attacks are fitted to; clean-label attacks are shown on its images.
+    Attacks are fitted to the class `target` of `src`, by default the shipped traffic signs; clean-label ones are shown
+    on its images.
     """
     source = open_source(src or TRAIN)
     aimed = find_class(source, target)

@@ -73,12 +73,9 @@ def poisonings(
     clean_label_rates: Sequence[float],
     all_to_all: bool = False,
 ) -> list[Poisoning]:
-    """Every attack at every rate of its kind.
+    """Every attack at every rate of its kind, a share of the dataset or, if it changes no label, of the target class.
 
-    Args:
-        attacks: names and settings; "all" stands for every registered attack that can be made, "none" for no attack.
-        rates: shares of the dataset.
-        clean_label_rates: shares of the target class, for the attacks that change no label.
+    Of the attacks, with their settings, "all" stands for every one that can be made, "none" for no attack.
 
     Raises: ElixirError: there is no such attack, a setting is wrong, or there is no rate or no target for it.
     """

@@ -28,9 +28,7 @@ EXTRA = "is not installed: pip install 'dataset-elixir[models]'"
 class Preprocessing:
     """How images in [0,1] are prepared for a network; `mean` and `std` are of each channel, or one for all.
 
-    Args:
-        size: height and width that images are resized to, None for any.
-        smallest: least height and width, where any size will do.
+    `size` is the height and width that they are resized to; where it is None any will do that is not below `smallest`.
     """
 
     mean: Sequence[float] = (0.0,)

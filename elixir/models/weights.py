@@ -69,23 +69,19 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def save_network(
     net: nn.Module, path: Path, kind: str, record: Mapping[str, object], dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write the weights of a network on any device, through a temporary name.
+    """Write the weights of a network on any device, floating-point ones as `dtype`, through a temporary name.
 
-    Args:
-        kind: "elixir.prior", "elixir.consistency", "elixir.impure" or "elixir.classifier", the key of the metadata.
-        record: plain values, kept there as JSON.
-        dtype: in which floating-point weights are stored.
+    `kind` ("elixir.prior", "elixir.consistency", "elixir.impure" or "elixir.classifier") is the key of the metadata,
+    and `record` its plain values, as JSON.
     """
     tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in net.state_dict().items()}
     write_weights(path, tensors, {kind: json.dumps(dict(record))})
 
 
 def load_network(path: Path, kinds: tuple[str, ...], build: Callable[[dict[str, Tensor], dict[str, Any]], Net]) -> Net:
-    """A network written by `save_network`, with its weights; an ElixirError for any other file.
+    """A network of one of these `kinds` written by `save_network`, with its weights; an ElixirError for any other file.
 
-    Args:
-        kinds: the file must hold one of them.
-        build: makes a network for the tensors and the record of the file, and may change the tensors.
+    `build` makes it for the tensors and the record of the file, and may change the tensors.
     """
     tensors, metadata = read_weights(path)
     name = kinds[0].removeprefix("elixir.")

@@ -34,9 +34,7 @@ class Purifier(Protocol):
     def purify(self, x: Tensor, sigma: float, noise: Tensor) -> Tensor:
         """Add noise to images and denoise them: float32 (n, 3, h, w) in [0,1] to the same, any h and w.
 
-        Args:
-            sigma: deviation of the noise in [0,1] pixel units, greater than 0.
-            noise: standard normal, shape of `x`.
+        `noise` is standard normal; `sigma` > 0 is its deviation afterwards, in [0,1] pixel units.
         """
         ...
 

@@ -94,9 +94,8 @@ class DiffusersPrior(UNetPurifier):
 class ConsistencyPipeline(UNetPurifier):
     """A UNet2DModel trained as a consistency model, asked at t = 2 * sigma exactly rather than at a time of its grid.
 
-    Args:
-        sigma_data: deviation of the data in [-1,1] units.
-        sigma_min: noise level, in the same units, at which the model gives its input back.
+    In [-1,1] units `sigma_data` is the deviation of the data, and `sigma_min` the noise at which the model gives its
+    input back.
     """
 
     def __init__(

@@ -14,13 +14,10 @@ MIN_GRADIENT = 1e-30
 
 
 class Defended:
-    """Classifies purify(x), or x itself.
+    """Classifies purify(x), or x itself where the purifier is None; all networks are on `device`.
 
-    Args:
-        classifier: in evaluation mode, on `device`.
-        purifier: on `device`; None for the bare classifier.
-        sigma: noise level in [0,1] pixel units of a purifier that needs one.
-        draws: over which an attacker averages, where the purifier is random.
+    `sigma` is the noise level in [0,1] pixel units of a purifier that needs one. An attacker averages over `draws`
+    where the purifier is random.
     """
 
     def __init__(

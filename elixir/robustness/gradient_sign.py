@@ -68,10 +68,7 @@ class GradientSign:
 
 
 def diverse(x: Tensor, generator: Generator) -> Tensor:
-    """Images (n, c, h, w), half of them shrunk to .9 to 1 and put somewhere on black; differentiable.
-
-    This is input diversity (Xie et al. 2019, section 3.3).
-    """
+    """Input diversity (Xie et al. 2019, section 3.3): half of the images (n, c, h, w) shrunk to .9 to 1, on black."""
     chosen, size, across, down = torch.rand(4, len(x), generator=generator, device=x.device)
     kept = torch.where(chosen < DIVERSE_SHARE, MIN_SIZE + (1 - MIN_SIZE) * size, torch.ones_like(size))
     theta = torch.zeros(len(x), 2, 3, device=x.device)

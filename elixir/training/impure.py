@@ -174,11 +174,8 @@ def train_impure_on(
 ) -> float:
     """Pre-train or fine-tune, as the class of the settings says, on the images of a source; see `training_on`.
 
-    Args:
-        initial: what the first stage has written; for the second.
-        features: classifier to attack and for the perceptual distance, None for the shipped one; for the second.
-
-    Raises: ElixirError: as `training_on`; or a file is unusable, or the stage does not go with `initial`.
+    For the second stage, `initial` is what the first has written, and `features` the classifier to attack and for the
+    perceptual distance, None for the shipped one. An ElixirError if the stage does not go with them.
     """
     if not isinstance(settings, FineTuning):
         if initial is not None or features is not None:
