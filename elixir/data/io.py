@@ -1,7 +1,6 @@
 """Writing files so that an interruption leaves none half written, and saying what went wrong."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -106,12 +105,6 @@ def real_path(path: str | Path) -> Path:
     """The path, absolute, with ~ and links resolved; an ElixirError if that is not possible."""
     with resolving(path):
         return Path(path).expanduser().resolve()
-
-
-def refuse_mount(path: Path) -> None:
-    """Raise an ElixirError where an output cannot take the place of what is there."""
-    if os.path.ismount(path):
-        raise ElixirError(f"{escape(str(path))} is a mount point, which cannot be replaced; give a folder inside it")
 
 
 def refuse_bytes(path: Path) -> None:

@@ -3,14 +3,14 @@
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from elixir.data.io import RUN_FOLDER, occupied, read_json, refuse_mount, replace_json, writing
+from elixir.data.io import RUN_FOLDER, occupied, read_json, replace_json, writing
 from elixir.data.paths import escape, shortened
 from elixir.errors import ElixirError
 
@@ -71,7 +71,8 @@ class WorkDir:
         if occupied(self.dst) and not overwrite:
             or_else = " or add --overwrite to replace it" if self._overwritable else ""
             raise ElixirError(f"{self._shown} exists and is not empty; give another folder with -o{or_else}")
-        refuse_mount(self.dst)
+        if os.path.ismount(self.dst):
+            raise ElixirError(f"{self._shown} is a mount point, which cannot be replaced; give a folder inside it")
         if (overwrite and not resume) or not self._record.exists():
             self.discard()
         elif not resume:
@@ -134,19 +135,6 @@ def refuse_other_settings(
     """
     if changed := changed_settings(known, settings, but):
         raise ElixirError(f"{other} ({', '.join(changed)}); {remedy}")
-
-
-def result_folder(folder: Path, signs: Sequence[str], written: Sequence[str]) -> None:
-    """Make a folder for results, unless something of others would be replaced there.
-
-    That is one of the files to be `written`, where none of the `signs` is, files by which it is ours: an ElixirError.
-    """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    if not any((folder / sign).exists() for sign in signs):
-        for name in written:
-            if (folder / name).exists():
-                raise ElixirError(f"{escape(str(folder))} has a {name} of something else; give another folder with -o")
 
 
 @contextmanager

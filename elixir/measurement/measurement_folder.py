@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from elixir.data.image import decode
-from elixir.data.io import read_json, replace_json, replace_text, write_table
+from elixir.data.io import read_json, replace_json, replace_text, write_table, writing
 from elixir.data.open import refuse_overlap
-from elixir.data.paths import recorded
+from elixir.data.paths import escape, recorded
 from elixir.data.source import Source, evenly_spread
-from elixir.data.workdir import refuse_other_settings, result_folder
+from elixir.data.workdir import refuse_other_settings
 from elixir.errors import ElixirError
 from elixir.measurement.machine import machine
 from elixir.measurement.results_log import ResultsLog
@@ -78,7 +78,13 @@ class MeasurementFolder:
 
         A folder with `drawing`, one of those that `finish` writes, is taken for that of a measurement.
         """
-        result_folder(self._out, ("rows.jsonl", drawing), ("rows.parquet", "timings.json"))
+        with writing(self._out):
+            self._out.mkdir(parents=True, exist_ok=True)
+        if not any((self._out / name).exists() for name in ("rows.jsonl", drawing)):
+            for name in ("rows.parquet", "timings.json"):
+                if (self._out / name).exists():
+                    where = escape(str(self._out))
+                    raise ElixirError(f"{where} has a {name} of something else; give another folder with -o")
         return ResultsLog(self._out / "rows.jsonl", self._settings)
 
     def finish(
