@@ -52,8 +52,6 @@ class Plan:
         rate_of: what the rate is a share of: all labelled samples, or those of the target class.
         select: which samples may be poisoned, by their label.
         seed: of the draw.
-
-    Raises: ElixirError: a value is out of range.
     """
 
     name: ClassVar[str] = "plan"

@@ -52,14 +52,12 @@ class SmoothedClassifier:
 
     Each draw costs one `purify`; the noisy image is not clipped before it, the purified one is, to [0,1]. The noise is
     seeded by (seed, id, sigma, block of draws), so that the outcome for an image does not depend on the others: ids are
-    stable and all different.
+    stable and all different. An ElixirError if sigma, the draws or alpha are out of range.
 
     Attributes:
         classifier: in evaluation mode, on `device`, as the purifier is.
         sigma: deviation of the noise in [0,1] pixel units, greater than 0.
         cost: seconds inside the two networks and function evaluations so far; `seconds` is left to the caller.
-
-    Raises: ElixirError: sigma is not positive, or the draws or alpha of a method are out of range.
     """
 
     classifier: Classifier

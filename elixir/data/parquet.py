@@ -1,6 +1,5 @@
 """Parquet files: rows read a few at a time, rows written in batches, and a dataset of them as source and as sink."""
 
-import json
 import os
 import re
 from bisect import bisect_right
@@ -170,8 +169,7 @@ def numbered(schema: pa.Schema) -> pa.Schema:
     if not known:
         return longer
     known[name] = datasets.Value("int64")
-    described = json.dumps({"info": {"features": known.to_dict()}}).encode()
-    return longer.with_metadata({**(schema.metadata or {}), b"huggingface": described})
+    return longer.with_metadata({**(schema.metadata or {}), **known.arrow_schema.metadata})
 
 
 class ParquetSink(TableSink):

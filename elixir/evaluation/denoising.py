@@ -57,11 +57,8 @@ def compare_denoisers(
 ) -> list[Denoising]:
     """Add noise to a random sample of images of the most common size, and remove it.
 
-    Args:
-        methods: beside the purifier: any of "bm3d" (package bm3d) and "nlm" (scikit-image; settings `NLM`).
-        sigmas: noise levels in [0,1] pixel units.
-        seed: of the choice and the noise.
-        perceptual: maps two sets of images, float32 (n, 3, h, w) in [0,1], to the distances (n,) of their pairs.
+    The methods beside the purifier are "bm3d" (package bm3d) and "nlm" (scikit-image; settings `NLM`); `perceptual`
+    maps two sets of images, float32 (n, 3, h, w) in [0,1], to the distances (n,) of their pairs.
 
     Raises: ElixirError: impossible noise level, unknown method, its package is missing, or no readable image.
     """

@@ -62,11 +62,8 @@ class DiffusersPrior(UNetPurifier):
     """An unconditional DDPM with the schedule that it was trained on.
 
     A DDPM state is x_t = sqrt(abar_t) y + sqrt(1 - abar_t) noise with y in [-1,1]. Divided by sqrt(abar_t) it is y with
-    noise of deviation sqrt((1 - abar_t) / abar_t), which is 2 * sigma at the time that belongs to sigma.
-
-    Args:
-        alphas_cumprod: float (T,), abar, the share of signal variance at each timestep, falling.
-        prediction: what the UNet predicts: "epsilon", "v_prediction" or "sample".
+    noise of deviation sqrt((1 - abar_t) / abar_t), which is 2 * sigma at the time that belongs to sigma. abar, float
+    (T,), falls from one timestep to the next; the UNet predicts "epsilon", "v_prediction" or "sample".
     """
 
     def __init__(

@@ -60,12 +60,9 @@ def ddpm_reverse(
 ) -> list[Tensor]:
     """Noise images and denoise them in many steps: one round of DataElixir (arXiv 2312.11057, section 4.1).
 
-    Returns the last `keep` states as DDPM states put into [0,1], the denoised image at the end. Costs len(sigmas) - 1
-    calls of `denoise`; for it and `sigmas`, by default `ddpm_sigmas()`, see `reverse_chain`.
-
-    Args:
-        x: float32 (n, c, h, w) in [0,1].
-        noise_at: noise_at(0) noises the images, noise_at(1), noise_at(2), ... belong to the steps of the way back.
+    `noise_at(0)` noises the images x, float32 (n, c, h, w) in [0,1]; 1, 2, ... are the steps of the way back. Returns
+    the last `keep` states as DDPM states put into [0,1], the denoised image at the end. Costs len(sigmas) - 1 calls of
+    `denoise`; for it and `sigmas`, by default `ddpm_sigmas()`, see `reverse_chain`.
     """
     sigmas = ddpm_sigmas() if sigmas is None else sigmas
     chain = reverse_chain(denoise, x + sigmas[0] * noise_at(0), sigmas, noise_at)
@@ -115,13 +112,10 @@ def repaint(
 ) -> Tensor:
     """Fill a part of each image from its surroundings: inpainting by replacement (Song et al. 2021, appendix I.2).
 
-    It starts from the mean colour of the known pixels and purifies at each noise level, each time with the known pixels
-    put back: float32 (n, 3, h, w) in [0,1] to the same. Costs `len(sigmas)` calls of `purifier.purify`.
-
-    Args:
-        mask: bool (n, 1, h, w), true where the pixels are to be replaced; not everywhere.
-        noise: maps a sigma in [0,1] pixel units to standard normal noise of the images' shape.
-        sigmas: falling noise levels, in [0,1] pixel units.
+    It starts from the mean colour of the known pixels and purifies at each of the falling noise levels, each time with
+    the known pixels put back: float32 (n, 3, h, w) in [0,1] to the same. `mask`, bool (n, 1, h, w), is true where
+    pixels are to be replaced, not everywhere; `noise` maps a sigma in [0,1] pixel units to standard normal noise of
+    that shape.
     """
     known = (~mask).float()
     mean = (images * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True)

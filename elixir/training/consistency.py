@@ -139,12 +139,9 @@ def train_consistency_on(
 ) -> float:
     """Distill or fine-tune, as the class of the settings says, on the images of a source; see `training_on`.
 
-    Args:
-        initial: weights to start from: a prior to distill, None for the shipped one; a distilled model (or, to see what
-            distillation is worth, a prior) to fine-tune.
-        features: classifier for the perceptual distance, None for the shipped one.
-
-    Raises: ElixirError: as `training_on`; or a file of weights is unusable, or a fine-tuning has no `initial`.
+    `initial` are weights to start from: a prior to distill, None for the shipped one; a distilled model (or, to see
+    what distillation is worth, a prior) to fine-tune, else an ElixirError. `features` is the classifier for the
+    perceptual distance, None for the shipped one.
     """
     if isinstance(settings, Distillation):
         start = load_denoiser(initial or SHIPPED / "prior.safetensors", PRIOR)
