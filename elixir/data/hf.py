@@ -20,18 +20,7 @@ import pyarrow as pa
 from elixir.data.io import read_json, writing
 from elixir.data.paths import escape, file_name
 from elixir.data.source import Source
-from elixir.data.table import (
-    Choice,
-    FileRows,
-    Rows,
-    RowWriter,
-    TableSink,
-    TableSource,
-    choose_split,
-    features,
-    open_table,
-    struct_field,
-)
+from elixir.data.table import Choice, FileRows, Rows, RowWriter, TableSink, TableSource, features, struct_field
 from elixir.errors import ElixirError, explaining
 
 SHARD_BYTES = 500 << 20  # size from which on an arrow file is followed by another
@@ -103,11 +92,11 @@ def open_dataset(src: datasets.Dataset | datasets.DatasetDict, choice: Choice) -
     """A `datasets.Dataset`, or one split of a `DatasetDict`."""
     if isinstance(src, datasets.DatasetDict):
         splits: dict[str, Any] = {str(name): part for name, part in src.items()}
-        split = choose_split(_plain_names(list(splits), "the DatasetDict"), choice, "the DatasetDict")
-        siblings = {name: part for name, part in splits.items() if name != split}
-        return open_table(DatasetRows(splits[split], split), "hf", f"DatasetDict[{split!r}]", choice, split, siblings)
+        split = choice.split_of(_plain_names(list(splits), "the DatasetDict"), "the DatasetDict")
+        rows = DatasetRows(splits.pop(split), split)
+        return TableSource.of(rows, "hf", f"DatasetDict[{split!r}]", choice, split, splits)
     (split,) = _plain_names([str(src.split or "train")], "the Dataset")
-    return open_table(DatasetRows(src, split), "hf", f"Dataset of {len(src)} rows", choice, split)
+    return TableSource.of(DatasetRows(src, split), "hf", f"Dataset of {len(src)} rows", choice, split)
 
 
 def open_saved(folder: Path, choice: Choice) -> TableSource:
@@ -116,7 +105,7 @@ def open_saved(folder: Path, choice: Choice) -> TableSource:
     split, siblings, part = "train", None, folder
     if (listing := folder / "dataset_dict.json").exists():
         splits = _plain_names(read_json(listing, _SAVE_AGAIN).get("splits"), escape(str(listing)))
-        split = choose_split(splits, choice, str(folder))
+        split = choice.split_of(splits, str(folder))
         siblings = {name: folder / name for name in splits if name != split}
         for name, sibling in siblings.items():
             if not sibling.is_dir():
@@ -125,7 +114,7 @@ def open_saved(folder: Path, choice: Choice) -> TableSource:
     if siblings is None:
         state = folder / "state.json"
         (split,) = _plain_names([read_json(state, _SAVE_AGAIN).get("_split") or "train"], escape(str(state)))
-    return open_table(saved_rows(part, split), "hf", escape(str(folder)), choice, split, siblings)
+    return TableSource.of(saved_rows(part, split), "hf", escape(str(folder)), choice, split, siblings)
 
 
 def open_hub(name: str, choice: Choice) -> TableSource:

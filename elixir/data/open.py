@@ -15,7 +15,7 @@ from elixir.data.io import real_path, resolving
 from elixir.data.parquet import ParquetSink, open_parquet
 from elixir.data.paths import escape, unescape
 from elixir.data.source import Kind, Source, Subset
-from elixir.data.table import Choice, TableSource, has_paths, open_table
+from elixir.data.table import Choice, TableSource, has_paths
 from elixir.data.torch_dataset import TorchRows
 from elixir.errors import ElixirError
 
@@ -151,7 +151,7 @@ def _open_object(src: Any, choice: Choice) -> TableSource:
     if isinstance(src, datasets.IterableDatasetDict):
         raise ElixirError("a dataset that is streamed has no length; load it without streaming=True")
     if hasattr(src, "__len__") and hasattr(src, "__getitem__"):
-        return open_table(TorchRows(src), "hf", f"{type(src).__name__} of {len(src)} images", choice)
+        return TableSource.of(TorchRows(src), "hf", f"{type(src).__name__} of {len(src)} images", choice)
     raise ElixirError(f"cannot read samples from a {type(src).__name__}: give a path, or a dataset with a length")
 
 

@@ -14,17 +14,7 @@ import pyarrow.parquet as pq
 from elixir.data.io import RUN_FOLDER, copy, replacing, writing
 from elixir.data.paths import escape
 from elixir.data.source import Source
-from elixir.data.table import (
-    Choice,
-    FileRows,
-    RowWriter,
-    TableSink,
-    TableSource,
-    choose_split,
-    features,
-    open_table,
-    struct_field,
-)
+from elixir.data.table import Choice, FileRows, RowWriter, TableSink, TableSource, features, struct_field
 from elixir.errors import ElixirError, explaining
 
 BLOCK = 64  # rows that are decoded at once
@@ -109,7 +99,7 @@ def open_parquet(files: list[Path], choice: Choice, location: str) -> TableSourc
         splits.setdefault(found[1] if found else "train", []).append(file)
     split = next(iter(splits))
     if len(splits) > 1 or choice.split:
-        split = choose_split(list(splits), choice, location)
+        split = choice.split_of(list(splits), location)
     chosen = splits.pop(split)
     for others in splits.values():  # they are going to be copied, and a link may lead to anything
         ParquetRows(others, [file.stem for file in others])
@@ -117,7 +107,7 @@ def open_parquet(files: list[Path], choice: Choice, location: str) -> TableSourc
     if len(set(stems)) < len(stems):
         common = os.path.commonpath([file.parent for file in chosen])
         stems = [escape(str(file.relative_to(common).with_suffix(""))) for file in chosen]
-    return open_table(ParquetRows(chosen, stems), "parquet", escape(location), choice, split, splits or None)
+    return TableSource.of(ParquetRows(chosen, stems), "parquet", escape(location), choice, split, splits or None)
 
 
 def files_by_split(source: TableSource) -> dict[str, dict[Path, Path]]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol, Self
 
 import datasets
 import numpy as np
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from elixir.data.io import reading_again
 from elixir.data.paths import file_name, folded
 from elixir.data.sink import Decision, Sink
-from elixir.data.source import Sample, Source
+from elixir.data.source import Kind, Sample, Source
 from elixir.errors import ElixirError, UnreadableSample, explaining
 
 IMAGE_NAMES = ("image", "img", "images", "picture", "photo", "pixel_values", "jpg", "png", "webp")
@@ -64,6 +64,14 @@ class Choice:
     split: str | None = None
     usual: str = "train"
 
+    def split_of(self, splits: list[str], location: str) -> str:
+        """The split that is named, or the usual one. Raises: ElixirError: there is no such split."""
+        split = self.split or (self.usual if len(splits) != 1 else splits[0])
+        if split not in splits:
+            remedy = "name one with --split, or give it alone"
+            raise ElixirError(f"{location} has no split {split!r} but {', '.join(splits)}; {remedy}")
+        return split
+
 
 @dataclass
 class TableSource:
@@ -79,7 +87,7 @@ class TableSource:
         values: what the label column holds for each class.
     """
 
-    kind: Literal["hf", "parquet"]
+    kind: Kind
     location: str
     rows: Rows
     image: str
@@ -101,6 +109,18 @@ class TableSource:
                 where = f"column {self.label!r} of {self.location}"
                 raise ElixirError(f"{where} has the class name {name[:80]!r}, which is no valid text; rename it")
         self.samples = TableSamples(self.rows.parts, labels, _names(self.rows, self.image, labels))
+
+    @classmethod
+    def of(
+        cls, rows: Rows, kind: Kind, location: str, choice: Choice, split: str = "train", siblings: Any = None
+    ) -> Self:
+        """A table with the columns that are named, or can be told. Raises: ElixirError: they are not there."""
+        if len(set(rows.schema.names)) < len(rows.schema.names):
+            raise ElixirError(f"{location} has two columns of one name; rename one; {_listed(rows.schema)}")
+        known = features(rows.schema)
+        image = _image_column(rows.schema, known, choice.image, location)
+        label = _label_column(rows.schema, known, choice.label, location)
+        return cls(kind, location, rows, image, label, split, siblings)
 
     def read(self, index: int) -> bytes:
         data = self.rows.row(index).column(self.image)[0].as_py()
@@ -133,23 +153,6 @@ class TableSamples(Sequence[Sample]):
         part = int(np.searchsorted(self._starts, index, "right")) - 1
         id = f"{self._stems[part]}/{index - self._starts[part]:08d}"
         return Sample(id, int(self._labels[index]), self._names[index].as_py() or f"{index:08d}")
-
-
-def open_table(
-    rows: Rows,
-    kind: Literal["hf", "parquet"],
-    location: str,
-    choice: Choice,
-    split: str = "train",
-    siblings: dict[str, Any] | None = None,
-) -> TableSource:
-    """Find the columns of a table. Raises: ElixirError: they cannot be told or are not there."""
-    if len(set(rows.schema.names)) < len(rows.schema.names):
-        raise ElixirError(f"{location} has two columns of one name; rename one; {_listed(rows.schema)}")
-    known = features(rows.schema)
-    image = _image_column(rows.schema, known, choice.image, location)
-    label = _label_column(rows.schema, known, choice.label, location)
-    return TableSource(kind, location, rows, image, label, split, siblings)
 
 
 def _image_column(schema: pa.Schema, known: datasets.Features, given: str | None, location: str) -> str:
@@ -243,15 +246,6 @@ def _base_names(rows: Rows, image: str) -> Iterator[str | None]:
         for path in piece.to_pylist():
             base = path.partition("::")[0].rpartition("/")[2] if isinstance(path, str) else ""
             yield file_name(base) if base else None
-
-
-def choose_split(splits: list[str], choice: Choice, location: str) -> str:
-    """The split that is named, or the usual one. Raises: ElixirError: there is no such split."""
-    split = choice.split or (choice.usual if len(splits) != 1 else splits[0])
-    if split not in splits:
-        remedy = "name one with --split, or give it alone"
-        raise ElixirError(f"{location} has no split {split!r} but {', '.join(splits)}; {remedy}")
-    return split
 
 
 def label_dependent_columns(source: TableSource) -> dict[str, dict[int, Any]]:
