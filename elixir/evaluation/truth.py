@@ -49,9 +49,7 @@ class Recovery:
 def recovery(manifest: pa.Table, truth: pa.Table) -> Recovery:
     """Compare a manifest (`Result.table`) with the truth; an ElixirError if that belongs to another dataset."""
     known = {row["output"]: row for row in truth.select(["output", "truth", "class"]).to_pylist()}
-    ids, actions, new_classes = (
-        np.array(manifest.column(key).to_pylist(), object) for key in ("id", "action", "new_class")
-    )
+    ids, actions, new_classes = (manifest.column(key).to_numpy() for key in ("id", "action", "new_class"))
     if not set(ids) <= known.keys():
         raise ElixirError("the truth belongs to another dataset: some samples of the manifest are not in it")
     what, classes = (np.array([known[id][key] for id in ids], object) for key in ("truth", "class"))

@@ -37,9 +37,7 @@ class GradientSign:
     def __call__(self, log_probs: LogProbs, x: Tensor, labels: Tensor, eps: float, generator: Generator) -> Tensor:
         """See `attacks.Attack`; raises an ElixirError if the toolbox is not installed."""
         try:
-            from art.attacks.evasion.projected_gradient_descent.projected_gradient_descent_pytorch import (
-                ProjectedGradientDescentPyTorch,
-            )
+            from art.attacks.evasion import ProjectedGradientDescentPyTorch
             from art.estimators.classification import PyTorchClassifier
         except ImportError as error:
             need = "fgsm, pgd and their kin need adversarial-robustness-toolbox"
