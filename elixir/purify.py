@@ -95,9 +95,8 @@ def _purify_all(
             done = (purifier.purify(x, sigma, z) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
             for (row, picture), rgb in zip(pictures, done, strict=True):
                 path = folder / paths[row]
-                with writing(path):
-                    path.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(path, path.with_name(".partial")) as partial:
+                    path.parent.mkdir(parents=True, exist_ok=True)
                     partial.write_bytes(encode(picture, rgb))
         waiting.clear()
 

@@ -8,15 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elixir.data.io import read_table, write_table, writing
+from elixir.data.io import read_table, write_table
 
 Columns = dict[str, np.ndarray]
 
 
 def write_columns(path: Path, columns: Columns) -> None:
     """Write columns through a temporary name: arrays (n, ...) of numbers, or of text as objects (n,)."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     write_table(path, _to_table(columns))
 
 

@@ -184,11 +184,10 @@ class FolderSink(Sink):
             name = self._names[decision.label].free(name)
         path = f"{self._classes[decision.label]}/{name}"
         target = self.folder / path
-        with writing(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
         self._refuse(path)
         if data is not None:
             with replacing(target, self._partial) as partial:
+                target.parent.mkdir(parents=True, exist_ok=True)
                 partial.write_bytes(data)
         elif file:
             with reading_again(sample.id):

@@ -81,8 +81,9 @@ def read_table(path: Path, remedy: str, columns: list[str] | None = None) -> pa.
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write a parquet file, as `replacing` does."""
+    """Write a parquet file, as `replacing` does; makes the folder."""
     with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
+        path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, partial)
 
 

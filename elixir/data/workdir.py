@@ -50,10 +50,8 @@ class WorkDir:
 
     def finished(self, settings: Mapping[str, Any], but: Collection[str] = ()) -> bool:
         """Whether the destination holds the output of a run with these settings (see `sign`), `but` some names."""
-        record = self.dst / RUN_FOLDER / RECORD
-        if not record.is_file():
-            return False
-        return not changed_settings(read_json(record, "give another folder with -o"), settings, but)
+        record, remedy = self.dst / RUN_FOLDER / RECORD, "give another folder with -o"
+        return record.is_file() and not changed_settings(read_json(record, remedy), settings, but)
 
     def prepare(
         self, settings: Mapping[str, Any], resume: bool = False, overwrite: bool = False, but: Collection[str] = ()

@@ -1,6 +1,7 @@
 """The user's own classifier: an exported TorchScript file, a timm architecture or a transformers model."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -247,9 +248,7 @@ def _channels(net: nn.Module) -> int:
 
 
 def _runs(net: nn.Module, probe: Tensor) -> bool:
-    try:
-        with torch.inference_mode():
-            net(probe)
-    except RuntimeError:
-        return False
-    return True
+    with suppress(RuntimeError), torch.inference_mode():
+        net(probe)
+        return True
+    return False
