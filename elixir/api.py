@@ -185,8 +185,6 @@ def score(
         attack: on the test set; that of the truth by default.
         target: class that its trigger stands for, likewise.
         settings: parameters of `attack`.
-
-    Raises: ElixirError: neither truth nor test is given, or something is unusable.
     """
     if truth is None and test is None:
         raise ElixirError("give --truth to compare with, --test to train for, or both")

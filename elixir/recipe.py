@@ -35,10 +35,7 @@ def shipped_recipes() -> list[str]:
 
 
 def read_recipe(recipe: str | Path) -> Recipe:
-    """Read a shipped recipe, by its name, or a TOML file, and the shipped one that it extends.
-
-    Raises: ElixirError: no such recipe, not TOML, an unknown entry, or no list of stages.
-    """
+    """Read a shipped recipe, by its name, or a TOML file, and the one that it extends; an ElixirError if it is none."""
     path, shipped = Path(recipe), _shipped()
     if str(recipe) in shipped:
         text = shipped[str(recipe)].read_text(encoding="utf-8")

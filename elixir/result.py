@@ -95,10 +95,7 @@ class Result:
         return self.path
 
     def dataset(self) -> datasets.Dataset:
-        """The cleaned set as images, decoded when they are looked at, and labels, in the order of `table`.
-
-        Raises: ElixirError: the run has written no images, or they were changed since.
-        """
+        """The cleaned set, in the order of `table`, decoded when looked at; an ElixirError if none was written."""
         written = self.table.filter(pc.field("output") != "")
         if not written.num_rows:
             raise ElixirError("this run has written no images; a scan never does, use sanitize for a cleaned set")

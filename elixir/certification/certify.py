@@ -56,8 +56,6 @@ def certify_dataset(
 
     Writes `rows.parquet`, `curve.svg`, `summary.json` and `timings.json`. Goes on where it was interrupted; all files
     but the timings are the same however often that was.
-
-    Raises: ElixirError: unusable settings, model, data or folder; see `MeasurementFolder`.
     """
     if len(set(settings.sigmas)) < len(settings.sigmas):
         raise ElixirError("a sigma is given twice")

@@ -72,10 +72,7 @@ class SmoothedClassifier:
             raise ElixirError(f"sigma must be greater than 0 and finite, not {self.sigma:g}")
 
     def predict(self, images: Tensor, ids: list[str], n: int, alpha: float) -> np.ndarray:
-        """Labels int64 (m,) by majority of `n` draws or fewer, for images float32 (m, 3, h, w) in [0,1].
-
-        `ABSTAIN` (-1) where the most probable label is not certain; wrong with probability alpha or less.
-        """
+        """Labels int64 (m,) for images float32 (m, 3, h, w) in [0,1], by up to `n` draws each; see `predicting`."""
         check(alpha, n)
         found = dict(self._run(zip(ids, images, strict=True), lambda block: predicting(n, alpha, block)))
         return np.array([found[id] for id in ids], np.int64)

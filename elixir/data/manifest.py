@@ -81,10 +81,7 @@ SCHEMA = pa.schema([*_FIELDS, pa.field("class", pa.string()), pa.field("new_clas
 
 
 def write_manifest(path: Path, rows: Iterable[ManifestRow], classes: list[str]) -> None:
-    """Write the rows with their class names, a few thousand in memory at a time, through a temporary name.
-
-    The names of all classes, with samples or without, are in the metadata of the schema.
-    """
+    """Write the rows with their class names, some at a time; the names of all classes are in the schema's metadata."""
     remaining = iter(rows)
     with (
         replacing(path, path.with_name(path.name + ".partial")) as partial,

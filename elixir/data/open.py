@@ -78,10 +78,7 @@ def open_source(
 
 
 def open_sink(kind: Kind, folder: Path, source: Source) -> SinkWithBackup:
-    """Start an output that keeps the originals of changed samples (see `SinkWithBackup`), for an opened source.
-
-    The folder holds nothing, or `.elixir` alone, whose backup is removed; else it raises an ElixirError.
-    """
+    """Start an output that keeps originals (see `SinkWithBackup`) in a folder with nothing but, perhaps, `.elixir`."""
     empty_output(folder)
     sink = {"folder": FolderSink, "hf": HfSink, "parquet": ParquetSink}[kind](folder, source)
     return SinkWithBackup(folder, source, sink)

@@ -49,10 +49,7 @@ def printable(text: str) -> str:
 
 
 def file_name(text: str) -> str:
-    """Any text as the name of one file or folder that is not hidden; different texts give different names.
-
-    Text that is no such name ("a/b", "..") has the characters in the way written as `%2F`.
-    """
+    """Any text as the name of one file or folder, not hidden: "a%2Fb" for "a/b"; different texts, different names."""
     name = re.sub(r"%(?=[0-9A-F]{2})", "%25", text).replace("/", "%2F").replace("\0", "%00")
     name = re.sub(r"^\.", "%2E", name) or "%25"  # nothing else becomes this
     if len(os.fsencode(name)) > LONGEST:

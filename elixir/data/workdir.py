@@ -137,10 +137,7 @@ def refuse_other_settings(
 
 @contextmanager
 def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold a lock file, which is made and removed afterwards; the system gives it up for a process that is killed.
-
-    Raises: ElixirError: another process holds it and `wait` is off, or the file cannot be made.
-    """
+    """Hold a lock file, which a killed process gives up; an ElixirError if another process has it and `wait` is off."""
     lock = FileLock(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

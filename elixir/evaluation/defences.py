@@ -125,10 +125,7 @@ def defence_name(pipeline: str, subset: int | None) -> str:
 
 
 def described(name: str, settings: dict[str, object], subset: int | None = None) -> dict[str, Any]:
-    """All settings of a baseline (none), a shipped recipe or a recipe file, as in its run.json.
-
-    Raises: ElixirError: there is none, a setting is wrong, its package is missing, or a baseline has a subset.
-    """
+    """All settings of a baseline (none) or a recipe, as in its run.json; an ElixirError if it cannot be used so."""
     if name not in BASELINES:
         recipe = Pipeline.from_recipe(name, settings)
         recipe = recipe.without_dataset() if subset else recipe

@@ -129,10 +129,7 @@ def fitting(most: int, height: int, width: int) -> int:
 
 
 def read_finished(folder: Path, what: str, command: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`summary.json` and `timings.json`, or an ElixirError if the measurement is not finished.
-
-    `what` it is and the `command` that makes it are for messages.
-    """
+    """`summary.json` and `timings.json`; an ElixirError about `what` and the `command` for it if it is not finished."""
     if not (folder / "summary.json").exists():
         raise ElixirError(f"{folder} holds no finished {what}; run the same `elixir {command}` again to finish it")
     return read_json(folder / "summary.json", "measure again"), read_json(folder / "timings.json", "measure again")

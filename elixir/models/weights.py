@@ -111,10 +111,7 @@ def silenced(logging: Any) -> Iterator[None]:
 
 
 def model_folder(model: str) -> Path:
-    """The folder `model`, or that of the hub name "owner/name", downloaded (or found in the cache) without its pickles.
-
-    Raises: ElixirError: no such folder or hub model, hub not reachable, or no safetensors file among its weights.
-    """
+    """The folder `model`, or "owner/name" from the hub without its pickles; an ElixirError without safetensors."""
     folder = Path(model)
     if not folder.is_dir():
         folder = _download(model)

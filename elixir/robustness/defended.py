@@ -32,10 +32,7 @@ class Defended:
 
     @torch.no_grad()
     def purify(self, x: Tensor, seed: int, ids: Sequence[str]) -> Tensor:
-        """What the classifier is given for images float32 (n, 3, h, w) in [0,1].
-
-        The noise is seeded by (seed, id): it is the same for an image and its adversarial version.
-        """
+        """What the classifier is given for images float32 (n, 3, h, w) in [0,1]; the noise is seeded by (seed, id)."""
         if self._purifier is None:
             return x
         drawn = noise(seed, ids, "purify", tuple(x.shape[1:])).to(self._device)

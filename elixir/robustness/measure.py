@@ -80,8 +80,6 @@ def measure_robustness(
     `adaptive.svg`, `summary.json` and `timings.json`. Goes on at the block of images of an attack where it was
     interrupted. On a CPU all files but the timings are the same however often that was; the gradients of a GPU may
     differ in their last bits from one time to the next.
-
-    Raises: ElixirError: unusable settings, model, data or folder; see `MeasurementFolder`.
     """
     settings, weights = _checked(settings)
     digest = cache(sha256_of)

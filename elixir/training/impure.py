@@ -85,13 +85,11 @@ def pretrain(run: TrainingRun, settings: ImpureTraining) -> float:
 
 
 def fine_tune(run: TrainingRun, settings: FineTuning, initial: ImpureNet, distance: PerceptualDistance) -> float:
-    """Tune a network to rebuild the clean images behind adversarial ones, starting from the weights of `initial`.
+    """Tune a network to rebuild clean images behind adversarial ones, from the weights of `initial`, of its architecture.
 
     The loss is the mean absolute difference of output and clean image, plus the perceptual distance of the two after
     some patches of the adversarial image have been put back into the output. `distance` is on `run.device`; its
     classifier is the one that is attacked. For the rest see `train_denoiser`.
-
-    Raises: ElixirError: `initial` has another architecture than `settings` say.
     """
     if initial.architecture != ARCHITECTURES[settings.architecture]:
         raise ElixirError(f"the network to fine-tune is not of the architecture {settings.architecture!r}")
