@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 Images = NDArray[np.float64]  # (n, h, w, c) in 0..255
 Ids = Sequence[str]
 LUMA = np.array([0.299, 0.587, 0.114])
-Levels = Annotated[float, Range(above=0, most=255)]
-"""A difference of pixel values."""
+Levels = Annotated[float, Range(above=0, most=255)]  # a difference of pixel values
 
 
 @dataclass(frozen=True, kw_only=True)

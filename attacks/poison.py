@@ -72,8 +72,6 @@ class Plan:
             labels: int64 (n,), -1 for samples without a label, which are never drawn.
             target: the target class; None for an all-to-all attack.
             usable: samples for which it is false are passed over, and others drawn in their place.
-
-        Raises: ElixirError: the rate comes to less than one sample, or to more than there are.
         """
         allowed = {"any": labels >= 0, "non_target": (labels >= 0) & (labels != target), "target": labels == target}
         candidates = np.flatnonzero(allowed[self.select])
@@ -152,8 +150,6 @@ def poison_dataset(
         select: see `Plan`; by default images of other classes, for clean-label attacks those of the target class, and
             for all-to-all any.
         seed: of the choice of samples and their new names; the trigger has its own, `attack.seed`.
-
-    Raises: ElixirError: no such class, impossible rate, `out` is in use or inside the input, or a write failed.
     """
     label = None if target is None else find_class(source, target)
     plan = _plan(attack, label is None, rate, rate_of, select, seed)
@@ -228,9 +224,8 @@ def _plan(
     attack: Attack, all_to_all: bool, rate: float, rate_of: RateOf | None, select: Select | None, seed: int
 ) -> Plan:
     if all_to_all and (attack.one_target or rate_of == "class"):
-        raise ElixirError(
-            f"{attack.name} needs one target class here; all-to-all is for attacks without a target that change labels"
-        )
+        others = "attacks without a target that change labels"
+        raise ElixirError(f"{attack.name} needs one target class here; all-to-all is for {others}")
     if all_to_all and select not in (None, "any"):
         raise ElixirError(f"all-to-all poisons images of every class: it needs select=any, not {select}")
     usual = "any" if all_to_all else "target" if attack.clean_label else "non_target"

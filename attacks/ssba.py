@@ -20,8 +20,7 @@ NOISE = 8 / 255
 """Deviation of the noise through which the bits can be read: it is what keeps the residual from vanishing."""
 PLANES = 4
 CONTRAST = 16.0
-SIMILARITY = 5.0
-"""Weight of 1 - SSIM against the squared difference in units of the bound."""
+SIMILARITY = 5.0  # weight of 1 - SSIM against the squared difference in units of the bound
 DEMAND = 40.0
 """Both count exp(-40 e) where the bits' cross-entropy is e: the bits are learned first, then to be quiet."""
 

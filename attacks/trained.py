@@ -25,8 +25,7 @@ from elixir.training.classifier import ClassifierTraining, augment
 
 LEARNING_RATE = 2e-3  # at its peak
 WEIGHT_DECAY = 0.01
-WIDTHS = (48, 96)
-"""Of the attacks' own classifiers."""
+WIDTHS = (48, 96)  # of the attacks' own classifiers
 WARMUP = 0.15  # share of the steps in which the learning rate rises
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -158,10 +157,8 @@ class TrainedAttack(Attack):
     def learned(self) -> Mapping[str, Tensor]:
         """The weights; an ElixirError where the attack has not been fitted."""
         if not self.weights:
-            raise ElixirError(
-                f"{self.name} has to learn from the data first: call fit, or read it as it was fitted from the truth "
-                "beside what it has poisoned (--truth)"
-            )
+            what = f"{self.name} has to learn from the data first: call fit, or read it as it was fitted"
+            raise ElixirError(f"{what} from the truth beside what it has poisoned (--truth)")
         return self.weights
 
     def added(self, images: Images, ids: Ids, residual: Callable[[Tensor, str], Tensor]) -> np.ndarray:

@@ -1,7 +1,6 @@
-"""Everything that the command line does, as typed functions.
+"""Everything that the command line does, as typed functions; what they do not explain are options of `elixir.options`.
 
-Options that are not explained with a function are those of `elixir.options`. All raise an ElixirError where something
-is unusable; nothing has been written to `dst` then.
+All raise an ElixirError where something is unusable; nothing has been written to `dst` then.
 """
 
 import tempfile

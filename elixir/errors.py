@@ -10,11 +10,7 @@ class ElixirError(Exception):
 
 
 class UnreadableSample(ElixirError):
-    """One input sample that cannot be decoded; the run goes on without it.
-
-    Args:
-        reason: why, in a few words, without the sample's name.
-    """
+    """One input sample that cannot be decoded, for a `reason` in a few words; the run goes on without it."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

@@ -104,7 +104,8 @@ class Result:
             {"label": written.column("new_label").to_pylist()}, features=datasets.Features({"label": label})
         )
         if self.config["to"] == "folder":
-            images = _image_files(self._place, written.column("output").to_pylist())
+            files = [_image(self._place.absolute() / unescape(path)) for path in written.column("output").to_pylist()]
+            images = datasets.Dataset.from_dict({"image": files}, datasets.Features({"image": datasets.Image()}))
         else:
             images = _image_column(self._place, self.config["to"])
         if len(images) != len(labels):
@@ -227,11 +228,6 @@ def write_label_reports(path: Path, reports: Sequence[LabelReport]) -> None:
         for test in report.tests
     ]
     write_table(path, pa.Table.from_pylist(rows))
-
-
-def _image_files(folder: Path, outputs: list[str]) -> datasets.Dataset:
-    images = [_image(folder.absolute() / unescape(output)) for output in outputs]
-    return datasets.Dataset.from_dict({"image": images}, features=datasets.Features({"image": datasets.Image()}))
 
 
 def _image(path: Path) -> dict[str, Any]:

@@ -16,8 +16,7 @@ Sampling = Generator[int, np.ndarray, T]
 know nothing of networks, and many images can share their batches."""
 
 ABSTAIN = -1
-BLOCK = 100
-"""Draws that are made at once, at most."""
+BLOCK = 100  # draws that are made at once, at most
 BLOCK_PIXELS = 2**23  # pixels of the draws that are made at once
 
 

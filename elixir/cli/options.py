@@ -84,13 +84,15 @@ def command(app: typer.Typer, example: str) -> Callable[[Callable[..., None]], N
 
     def add(function: Callable[..., None]) -> None:
         signature = inspect.signature(function, eval_str=True)
-        parameters = []
+        parameters, keyword = [], inspect.Parameter.KEYWORD_ONLY
         for parameter in signature.parameters.values():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 (group,) = get_args(parameter.annotation)
-                parameters += [_shared(option) for option in get_type_hints(group)]
+                for option in get_type_hints(group):
+                    annotation, default = SHARED[option]
+                    parameters.append(inspect.Parameter(option, keyword, default=default, annotation=annotation))
             else:
-                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+                parameters.append(parameter.replace(kind=keyword))
 
         @wraps(function)
         def run(**given: Any) -> None:
@@ -101,11 +103,6 @@ def command(app: typer.Typer, example: str) -> Callable[[Callable[..., None]], N
         app.command(epilog=f"Example: {example}")(run)
 
     return add
-
-
-def _shared(option: str) -> inspect.Parameter:
-    annotation, default = SHARED[option]
-    return inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def parse_settings(pairs: list[str] | None, form: str = STAGE_FORM) -> dict[str, object]:

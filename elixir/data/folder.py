@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -39,8 +40,6 @@ class FolderSource:
         root: absolute, links resolved.
         folders: paths of all folders relative to the root, escaped as ids are, sorted.
         others: those of all other files: hidden at the root, outside class folders, or no image.
-
-    Raises: ElixirError: it cannot be read, there is no image in it, or (labelled) no class folder.
     """
 
     kind: Literal["folder"] = "folder"
@@ -198,10 +197,8 @@ class FolderSink(Sink):
     def _refuse(self, path: str) -> None:
         """Raise an ElixirError for what is there already, as the output was empty."""
         if os.path.lexists(self.folder / path):
-            raise ElixirError(
-                f"{escape(path)} would be there twice on this file system, which does not tell upper from lower case; "
-                "write to one that does, or to a table with --to parquet"
-            )
+            what = f"{escape(path)} would be there twice on this file system, which does not tell upper from lower case"
+            raise ElixirError(f"{what}; write to one that does, or to a table with --to parquet")
 
     def _in_class(self, label: int) -> Names:
         """What is written to a class folder whatever is decided about the other samples."""
@@ -220,8 +217,6 @@ def _is_image(path: str, entry: os.DirEntry[str]) -> bool:
     hidden = any(part.startswith(".") for part in path.split("/"))
     if IMAGE_NAME.fullmatch(entry.name) and not hidden:
         return True
-    try:
-        with Path(entry.path).open("rb") as file:
-            return extension(file.read(256)) != ".bin"
-    except OSError:  # it may be an image, so it is listed rather than passed on unseen
-        return True
+    with suppress(OSError), Path(entry.path).open("rb") as file:
+        return extension(file.read(256)) != ".bin"
+    return True  # it may be an image, so it is listed rather than passed on unseen

@@ -146,10 +146,8 @@ def _intensity(image: Image.Image) -> tuple[np.ndarray, bool]:
     if image.mode == "I" and image.format != "PPM" and low >= 0 and high <= 255:  # PPM comes stretched to 16 bit
         return values.astype(np.uint8), False
     if low < 0 or high > 65535 or (high < 4096 and (values % 257).any()):  # what has been 8 bit is multiples of 257
-        raise UnreadableSample(
-            f"grey image of 16 or 32 bit with values from {low} to {high}: "
-            "convert it to 8 bit, or stretch it to the full range of 16, 0 to 65535"
-        )
+        what = f"grey image of 16 or 32 bit with values from {low} to {high}"
+        raise UnreadableSample(f"{what}: convert it to 8 bit, or stretch it to the full range of 16, 0 to 65535")
     return (values >> 8).astype(np.uint8), True
 
 

@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,6 @@ def open_source(
         label: column of a table with the labels, likewise.
         split: part of a dataset with several; only this part is read, by default the `usual` one.
         labelled: False makes any folder with images in it do, with or without class folders.
-
-    Raises: ElixirError: there is no such thing, or no labelled images in it.
     """
     if isinstance(src, Subset):
         return src
@@ -157,10 +156,9 @@ def _is_saved(folder: Path) -> bool:
     state = folder / "state.json"
     if (folder / "dataset_dict.json").exists() or (state.is_file() and any(folder.glob("*.arrow"))):
         return True
-    try:
+    with suppress(OSError):
         return state.is_file() and b'"_data_files"' in state.read_bytes()
-    except OSError:  # opening it says what is wrong
-        return True
+    return True  # opening it says what is wrong
 
 
 def _parquet_files(folder: Path) -> list[Path]:

@@ -53,7 +53,12 @@ class ParquetRows(FileRows):
     def row(self, index: int) -> pa.Table:
         group = bisect_right(self._starts, index) - 1
         if group != self._group or index < self._first:
-            self._open(group)
+            number, within, block = self._groups[group]
+            if number != self._file:
+                self._opened = _open_parquet(self.files[number])
+            self._blocks = self._opened.iter_batches(block, row_groups=[within])
+            self._group, self._file = group, number
+            self._block, self._first = self.schema.empty_table(), self._starts[group]
         while index >= self._first + len(self._block):
             self._first += len(self._block)
             self._block = self._next(index)
@@ -66,14 +71,6 @@ class ParquetRows(FileRows):
                 for batch in opened.iter_batches(4096, columns=[f"{name}.{field}" if field else name]):
                     batch.validate(full=True)  # text need not be UTF-8 in parquet
                     yield struct_field(batch.column(name), field)
-
-    def _open(self, group: int) -> None:
-        number, within, block = self._groups[group]
-        if number != self._file:
-            self._opened = _open_parquet(self.files[number])
-        self._blocks = self._opened.iter_batches(block, row_groups=[within])
-        self._group, self._file = group, number
-        self._block, self._first = self.schema.empty_table(), self._starts[group]
 
     def _next(self, index: int) -> pa.Table:
         try:

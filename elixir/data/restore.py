@@ -36,8 +36,7 @@ def restore(dst: Path, out: Path) -> int:
 
     Returns how many samples were restored: all, but those whose bytes could not be read in the first place.
 
-    Raises: ElixirError: `dst` is no such output, or was changed since; `out` is not empty, cannot be written, or
-        another run is at work there.
+    Raises: ElixirError: `dst` is no such output, or was changed since; or `out` cannot be used, see `WorkDir`.
     """
     dst, out = real_path(dst), real_path(out)
     run, remedy = dst / RUN_FOLDER, "give the output folder of a finished run"
@@ -96,7 +95,8 @@ class _Folder(_Builder):
         count = 0
         for sample, action, output, digest in self.samples():
             target = _inside(self.out, unescape(sample))
-            kept = self._kept(sample, action, output)
+            folder = self.dst if action == "kept" else self.dst / RUN_FOLDER / kept_in(action)
+            kept = _inside(folder, unescape(output if action == "kept" else sample))
             if action == "kept" and outputs:
                 target.write_bytes(outputs.image(output, "image"))
             elif kept.is_symlink() and not digest:
@@ -117,11 +117,6 @@ class _Folder(_Builder):
         for target, to in links.items():  # last, so that nothing is written through a link
             target.symlink_to(to)
         return count
-
-    def _kept(self, id: str, action: str, output: str) -> Path:
-        if action == "kept":
-            return _inside(self.dst, unescape(output))
-        return _inside(self.dst / RUN_FOLDER / kept_in(action), unescape(id))
 
 
 class _Table(_Builder):

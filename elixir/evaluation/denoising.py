@@ -19,8 +19,7 @@ from elixir.randomness import generator, noise
 
 AT_ONCE = 16  # images in a batch of the perceptual distance
 NLM = {"patch_size": 3, "patch_distance": 6}
-NLM_STRENGTH = 0.6
-"""Of non-local means: the cut-off distance, in units of the noise level."""
+NLM_STRENGTH = 0.6  # of non-local means: the cut-off distance, in units of the noise level
 Denoise = Callable[[np.ndarray, float], np.ndarray]
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 
@@ -59,8 +58,6 @@ def compare_denoisers(
 
     The methods beside the purifier are "bm3d" (package bm3d) and "nlm" (scikit-image; settings `NLM`); `perceptual`
     maps two sets of images, float32 (n, 3, h, w) in [0,1], to the distances (n,) of their pairs.
-
-    Raises: ElixirError: impossible noise level, unknown method, its package is missing, or no readable image.
     """
     if not all(0 < sigma <= 1 for sigma in sigmas):
         raise ElixirError(f"noise levels {sigmas} must lie in (0, 1], in [0,1] pixel units")

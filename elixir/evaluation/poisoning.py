@@ -76,8 +76,6 @@ def poisonings(
     """Every attack at every rate of its kind, a share of the dataset or, if it changes no label, of the target class.
 
     Of the attacks, with their settings, "all" stands for every one that can be made, "none" for no attack.
-
-    Raises: ElixirError: there is no such attack, a setting is wrong, or there is no rate or no target for it.
     """
     found: list[Poisoning] = []
     for name, settings in attacks:

@@ -22,8 +22,7 @@ COLUMNS = (
 )  # fmt: skip
 MARKS = ("<!-- results -->", "<!-- end of results -->")
 OVERVIEW_MARKS = ("<!-- overview -->", "<!-- end of overview -->")
-RECIPE = "dataelixir"
-"""Whose detection the overview shows."""
+RECIPE = "dataelixir"  # whose detection the overview shows
 COLOURS = {UNDEFENDED: "#c0504d", UNPOISONED: "#9aa5b1", "oracle": "#9aa5b1"}
 """Of the bars, where not that of a defence."""
 
@@ -109,7 +108,7 @@ def _der(row: Row, before: Row | None) -> float | None:
 
 def _row(name: str, trial: dict[str, Any]) -> Row:
     """All but `der`, for which it takes another trial."""
-    detection, outcomes = trial["detection"], trial["outcomes"]
+    detection, outcomes, repair = trial["detection"], trial["outcomes"], trial["repair"] or {"repaired": 0}
     accuracy, asr, robust = None, None, None
     if outcomes:
         accuracy = Share.of(_mean(outcomes, "accuracy"), outcomes[0]["tested"])
@@ -122,7 +121,7 @@ def _row(name: str, trial: dict[str, Any]) -> Row:
         tpr=Share.of(detection["tpr"], detection["poisoned"]),
         fpr=Share.of(detection["fpr"], detection["clean"]),
         relabel_accuracy=Share.of(detection["relabel_accuracy"], detection["poisoned"]),
-        residual=_residual(trial["repair"]),
+        residual=repair.get("trigger_residual_median", repair["trigger_residual"]) if repair["repaired"] else None,
         auc=detection["auc"],
         nfe=trial["cost"].get("nfe_per_sample"),
         accuracy=accuracy,
@@ -131,12 +130,6 @@ def _row(name: str, trial: dict[str, Any]) -> Row:
         der=None,
         trial=trial,
     )
-
-
-def _residual(repair: dict[str, Any] | None) -> float | None:
-    if not repair or not repair["repaired"]:
-        return None
-    return repair.get("trigger_residual_median", repair["trigger_residual"])
 
 
 def _mean(outcomes: Sequence[dict[str, Any]], key: str) -> float:
@@ -150,10 +143,7 @@ def markdown(experiments: list[list[Row]]) -> str:
 
 
 def overview(experiments: list[list[Row]]) -> str:
-    """A table for each experiment, a line for an attack: detection by `RECIPE`, and "ASR / ACC" after all defences.
-
-    Behind the recipe's ASR stands its exact 95% interval for one classifier.
-    """
+    """A line for every attack: detection by `RECIPE`, and "ASR / ACC" after all defences, its ASR with the 95% interval."""
     return "\n".join(_overview(rows) for rows in experiments)
 
 

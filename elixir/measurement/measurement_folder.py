@@ -74,10 +74,7 @@ class MeasurementFolder:
         return decode(self.images.read(index)).rgb.transpose(2, 0, 1)
 
     def begin(self, drawing: str) -> ResultsLog:
-        """Make the folder, and open the log of the results in it; an ElixirError if it holds something else.
-
-        A folder with `drawing`, one of those that `finish` writes, is taken for that of a measurement.
-        """
+        """Make the folder, and open the log in it; an ElixirError for what is not ours, as `drawing` and the log would be."""
         with writing(self._out):
             self._out.mkdir(parents=True, exist_ok=True)
         if not any((self._out / name).exists() for name in ("rows.jsonl", drawing)):

@@ -89,7 +89,7 @@ class ExternalClassifier(Classifier):
 
 
 def load_classifier(spec: str, classes: int, device: torch.device, names: Sequence[str] | None = None) -> Classifier:
-    """Load the user's own classifier, in evaluation mode.
+    """Load the user's own classifier, in evaluation mode, or tell in an ElixirError why it cannot be used.
 
     Args:
         spec: one of
@@ -100,8 +100,6 @@ def load_classifier(spec: str, classes: int, device: torch.device, names: Sequen
         classes: number of labels of the dataset.
         names: the dataset's class names. A transformers model, or one of elixir's own, with the same names in another
             order has its logits put into this order; every other model must have the dataset's order.
-
-    Raises: ElixirError: not found, a pickle, damaged, for other classes, or an extra is not installed.
     """
     path, timm = Path(spec), spec.startswith("timm:")
     if path.suffix == ".safetensors" and not timm:

@@ -13,8 +13,7 @@ from elixir.models.weights import load_network
 
 KIND = "elixir.impure"
 GROUPS = 4
-MASKED = DDPM_TIMES
-"""The time at which nothing is left of a group's features."""
+MASKED = DDPM_TIMES  # the time at which nothing is left of a group's features
 INITIAL_STD = 0.02  # of the weights of linear layers and of the learned token, before training
 WAVELENGTHS = 1000  # ratio of the longest to the shortest wavelength of `positions`
 

@@ -6,8 +6,7 @@ from torch import Tensor
 DATA_MEAN, DATA_STD = 0.5, 0.25
 """Of pixels in [0,1]; all networks scale their inputs by them (as Karras et al. 2022, table 1, in [-1,1] units)."""
 DDPM_TIMES = 1000
-BETAS = (1e-4, 0.02)
-"""Variance that the first and the last time add."""
+BETAS = (1e-4, 0.02)  # variance that the first and the last time add
 RHO = 7.0  # see `karras_grid`
 
 

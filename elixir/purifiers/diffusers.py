@@ -1,7 +1,4 @@
-"""UNets from diffusers as one-step denoisers: those of DDPMs and of consistency models.
-
-Both live in [-1,1] units, where noise of deviation sigma on [0,1] images is t = 2 * sigma.
-"""
+"""UNets from diffusers as one-step denoisers, in [-1,1] units: noise sigma on [0,1] images is t = 2 * sigma."""
 
 import json
 import math
@@ -19,8 +16,7 @@ from elixir.models.weights import model_folder, silenced
 from elixir.purifiers.base import Denoiser, Purifier, batch_size, in_fixed_batches
 
 CONSISTENCY_SCHEDULER = "CMStochasticIterativeScheduler"
-SIGMA_DATA, SIGMA_MIN = 0.5, 0.002
-"""Of consistency models, in [-1,1] units (Song et al. 2023, appendix C)."""
+SIGMA_DATA, SIGMA_MIN = 0.5, 0.002  # of consistency models, in [-1,1] units (Song et al. 2023, appendix C)
 TIME_SCALE = 250
 """Consistency models are told 250 * log(t): EDM's log(t) / 4 (Karras et al. 2022, table 1) in thousandths."""
 

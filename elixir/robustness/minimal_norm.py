@@ -55,13 +55,10 @@ class CarliniWagner:
 class DeepFool:
     """DeepFool (Moosavi-Dezfooli et al. 2016, algorithm 2) in its L-inf form; see `attacks.Attack`.
 
-    The least step over the nearest boundary, again and again until it is crossed. DeepFool knows no budget: what
-    exceeds eps is cut off after every step. It looks at images rounded to 8 bits, as `CarliniWagner` does. The toolbox
-    knows the L2 form alone, whose few large changes a budget of L-inf cuts off.
-
-    Attributes:
-        labels: how many of the likeliest labels may lie behind the nearest boundary.
-        overshoot: by which the perturbation is lengthened.
+    The least step over the nearest boundary, again and again until it is crossed; behind it may lie one of the
+    likeliest `labels`. The perturbation is lengthened by `overshoot`. DeepFool knows no budget: what exceeds eps is cut
+    off after every step. It looks at images rounded to 8 bits, as `CarliniWagner` does. The toolbox knows the L2 form
+    alone, whose few large changes a budget of L-inf cuts off.
     """
 
     steps: int = 20

@@ -85,7 +85,7 @@ def pretrain(run: TrainingRun, settings: ImpureTraining) -> float:
 
 
 def fine_tune(run: TrainingRun, settings: FineTuning, initial: ImpureNet, distance: PerceptualDistance) -> float:
-    """Tune a network to rebuild clean images behind adversarial ones, from the weights of `initial`, of its architecture.
+    """Tune the network `initial`, in a copy, to rebuild the clean images behind adversarial ones.
 
     The loss is the mean absolute difference of output and clean image, plus the perceptual distance of the two after
     some patches of the adversarial image have been put back into the output. `distance` is on `run.device`; its
