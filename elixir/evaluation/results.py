@@ -143,7 +143,7 @@ def markdown(experiments: list[list[Row]]) -> str:
 
 
 def overview(experiments: list[list[Row]]) -> str:
-    """A line for every attack: detection by `RECIPE`, and "ASR / ACC" after all defences, its ASR with the 95% interval."""
+    """A line for every attack: detection and ASR interval of `RECIPE`, and "ASR / ACC" after all defences."""
     return "\n".join(_overview(rows) for rows in experiments)
 
 

@@ -74,7 +74,7 @@ class MeasurementFolder:
         return decode(self.images.read(index)).rgb.transpose(2, 0, 1)
 
     def begin(self, drawing: str) -> ResultsLog:
-        """Make the folder, and open the log in it; an ElixirError for what is not ours, as `drawing` and the log would be."""
+        """Make the folder and open its log; an ElixirError for results where neither `drawing` nor a log is."""
         with writing(self._out):
             self._out.mkdir(parents=True, exist_ok=True)
         if not any((self._out / name).exists() for name in ("rows.jsonl", drawing)):
