@@ -11,7 +11,15 @@ from torch import Tensor
 
 from elixir.engine.cost import Meter, gflop_per_image
 from elixir.errors import ElixirError
-from elixir.models.classifier import Classifier, classify, fused, load_small_classifier, save_classifier
+from elixir.models.classifier import (
+    Classifier,
+    classify,
+    fused,
+    label_gradient,
+    load_small_classifier,
+    save_classifier,
+)
+from elixir.models.features import load_backbone
 from elixir.progress import Progress
 from elixir.training.classifier import ClassifierTraining, ReadPixels, train_classifier
 
@@ -65,7 +73,7 @@ class Models:
             indices: int64 (n,).
             labels: int64 (n,).
             settings: of the training.
-            initial: name of the kept classifier whose weights it starts from; random ones by default.
+            initial: name of the kept classifier whose weights it starts from; the backbone's by default.
             classes: names of the labels; those of the dataset by default.
 
         Raises:
@@ -78,7 +86,7 @@ class Models:
             raise ElixirError(f"no image is left to train the {name} model on; are most of the labels under attack?")
         path.parent.mkdir(parents=True, exist_ok=True)
         classes = list(classes or self.classes)
-        start = None if initial is None else load_small_classifier(self._path(initial))
+        start = load_backbone(settings.backbone) if initial is None else load_small_classifier(self._path(initial))
         checkpoint = path.with_suffix(".checkpoint")
         passes = 0
         with self._meter.network() as cost, self._progress.task(name, settings.passes(len(indices))) as advance:
@@ -92,7 +100,7 @@ class Models:
                 read, indices, labels, len(classes), settings, checkpoint, on_epoch, self._device, start
             )
             cost.gflop += 3 * gflop_per_image(net, tuple(read(indices[:1]).shape[1:])) * passes * len(indices)
-        save_classifier(net, path, classes)
+        save_classifier(net, path, classes, torch.float16)
         self._meter.save()
 
     def copy(self, name: str, to: str) -> None:
@@ -106,12 +114,21 @@ class Models:
             name: of a classifier that has been trained.
             images: uint8, or float in [0,1], (n, 3, h, w).
         """
-        if name not in self._loaded:
-            self._loaded[name] = fused(load_small_classifier(self._path(name))).to(self._device)
-        net = self._loaded[name]
+        net = self._load(name)
         with self._meter.network(gflop=len(images) * gflop_per_image(net, tuple(images.shape[1:]))):
             logp, features = classify(net, images, self._device)
         return logp.numpy(), features.numpy()
+
+    def label_gradient(self, name: str, images: Tensor, labels: np.ndarray) -> Tensor:
+        """How a classifier's logit of each image's label changes with the image; see `label_gradient`."""
+        net = self._load(name)
+        with self._meter.network(gflop=3 * len(images) * gflop_per_image(net, tuple(images.shape[1:]))):
+            return label_gradient(net, images, torch.from_numpy(labels), self._device)
+
+    def _load(self, name: str) -> Classifier:
+        if name not in self._loaded:
+            self._loaded[name] = fused(load_small_classifier(self._path(name))).requires_grad_(False).to(self._device)
+        return self._loaded[name]
 
     def files(self) -> list[Path]:
         """The finished ones; a killed run leaves other files beside them."""

@@ -45,7 +45,9 @@ class ClassifierTraining(Settings):
         flip: mirror half of the images.
         balance: 0 weighs every sample alike, 1 every class alike; in between, a class counts as size^(1 - balance).
         seed: decides initial weights, order and augmentation.
-        widths: channels of the network at half, quarter, ... resolution.
+        backbone: where the weights of a run's classifiers start: "features" (shipped), "none" (random ones), or a file
+            that `elixir train classifier` has written.
+        widths: channels at half, quarter, ... resolution of a network with random weights.
     """
 
     name: ClassVar[str] = "training"
@@ -53,9 +55,9 @@ class ClassifierTraining(Settings):
     """What the stages set themselves."""
 
     epochs: Steps = 8
-    least_steps: Steps = 600
+    least_steps: Steps = 300
     fitted: Positive = 0.9995
-    batch: Annotated[int, Range(least=2)] = 64
+    batch: Annotated[int, Range(least=2)] = 128
     learning_rate: Annotated[float, Range(above=0, most=1)] = 2e-3
     warmup: Share = 0.15
     weight_decay: Annotated[float, Range(least=0, most=1)] = 0.05
@@ -63,6 +65,7 @@ class ClassifierTraining(Settings):
     flip: bool = False
     balance: Annotated[float, Range(least=0, most=1)] = 0.5
     seed: int = 0
+    backbone: str = "features"
     widths: Annotated[tuple[int, ...], Range(least=1)] = WIDTHS
 
     def shared(self) -> dict[str, object]:
@@ -91,7 +94,7 @@ def train_classifier(
     checkpoint: Path,
     on_epoch: Callable[[int, float], None] = lambda epoch, accuracy: None,
     device: torch.device | None = None,
-    initial: SmallResNet | None = None,
+    start: SmallResNet | None = None,
 ) -> SmallResNet:
     """Train a classifier, in evaluation mode at the end; goes on from `checkpoint` where there is one, and removes it.
 
@@ -101,15 +104,14 @@ def train_classifier(
         labels: their labels, int64, in 0..classes-1.
         on_epoch: called with the number of epochs done and the training accuracy.
         device: where to train; the CPU by default.
-        initial: whose weights to start from, rather than random ones.
+        start: whose weights to start from, rather than random ones; its head too if it has as many classes.
 
     Raises: ElixirError: the checkpoint is damaged or of another training.
     """
     device = device or torch.device("cpu")
     torch.manual_seed(settings.seed)
-    net = SmallResNet(classes, widths=settings.widths).to(device).to(memory_format=torch.channels_last)
-    if initial is not None:
-        net.load_state_dict(initial.state_dict())
+    net = SmallResNet(classes, widths=settings.widths) if start is None else start.with_classes(classes)
+    net = net.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     some = read(rows[[0, len(rows) // 2, -1]]).contiguous().numpy()
     identity = fingerprint(net, (settings, classes), rows.tobytes(), labels.tobytes(), some.tobytes())
@@ -152,9 +154,11 @@ def augment(images: Tensor, settings: ClassifierTraining, rng: np.random.Generat
     """Shift every image by up to `settings.shift` of its side, and mirror half of them if `settings.flip`."""
     number, _, height, width = images.shape
     reach = max(1, round(settings.shift * min(height, width))) if settings.shift else 0
-    padded = F.pad(images.float(), (reach,) * 4, mode="replicate").to(images.dtype)
-    offsets = rng.integers(0, 2 * reach + 1, (number, 2)).tolist()
-    shifted = torch.stack([im[:, i : i + height, j : j + width] for im, (i, j) in zip(padded, offsets, strict=True)])
+    offsets = torch.from_numpy(rng.integers(-reach, reach + 1, (number, 2)))
+    rows = (offsets[:, :1] + torch.arange(height)).clamp(0, height - 1)
+    columns = (offsets[:, 1:] + torch.arange(width)).clamp(0, width - 1)
+    shifted = images.gather(2, rows[:, None, :, None].expand_as(images))
+    shifted = shifted.gather(3, columns[:, None, None].expand_as(images))
     if settings.flip:
         mirrored = torch.from_numpy(rng.random(number) < 0.5)
         shifted[mirrored] = shifted[mirrored].flip(-1)
