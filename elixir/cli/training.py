@@ -122,9 +122,8 @@ def classifier(
     """Train a small classifier on the images and labels of SRC."""
     from elixir.training.classifier import ClassifierTraining, train_classifier_on
 
-    settings = ClassifierTraining(
-        epochs=epochs, batch=batch, shift=shift, flip=flip, seed=seed, widths=tuple(widths or ClassifierTraining.widths)
-    )
+    widths = tuple(widths or ClassifierTraining.widths)
+    settings = ClassifierTraining(epochs, batch=batch, shift=shift, flip=flip, seed=seed, backbone="none", widths=widths)
     job = _job(src, size, weights, **options)
     accuracy = train_classifier_on(job, settings)
     if not job.quiet:

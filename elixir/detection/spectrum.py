@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.fft import dctn
+from scipy.fft import dct
 from scipy.linalg import eigh
 from scipy.special import expit
 from sklearn.utils.extmath import randomized_svd
@@ -18,7 +18,7 @@ from elixir.data.pixels import blocks
 from elixir.detection.probe import Images
 from elixir.detection.thresholds import Thresholds
 
-YCBCR = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]])
+YCBCR = torch.tensor([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]])
 BINOMIAL = torch.tensor([1.0, 2, 1]) / 4
 UNIFORM = 0.75  # share of the variance that lies between the two halves of a uniform distribution
 EPSILON = 1e-9  # variance below which values are all the same
@@ -40,12 +40,13 @@ class Band:
     ridge: float
 
     def spectrum(self, images: Tensor) -> np.ndarray:
-        """Coefficients of uint8 images (n, 3, s, s): float64 (n, d), in units of [0,1] pixels."""
-        ycbcr = np.einsum("cd,ndij->ncij", YCBCR, images.numpy() / 255)
-        coefficients = np.asarray(dctn(ycbcr, axes=(2, 3), norm="ortho")) if len(ycbcr) else ycbcr
-        slow = np.zeros(coefficients.shape[1:], bool)
+        """Coefficients of uint8 images (n, 3, s, s): float32 (n, d), in units of [0,1] pixels."""
+        basis = torch.from_numpy(dct(np.eye(images.shape[-1]), axis=0, norm="ortho")).float()
+        ycbcr = torch.einsum("cd,ndij->ncij", YCBCR, images.float() / 255)
+        coefficients = basis @ ycbcr @ basis.T
+        slow = torch.zeros(coefficients.shape[1:], dtype=torch.bool)
         slow[0, : self.luma, : self.luma] = slow[1:, : self.chroma, : self.chroma] = True
-        return coefficients[:, slow == self.slow]
+        return coefficients[:, slow == self.slow].numpy()
 
 
 def bands(thresholds: Thresholds) -> tuple[Band, Band]:
@@ -72,8 +73,8 @@ class Moments:
 
     @classmethod
     def _of(cls, band: Band, spectra: np.ndarray) -> Moments:
-        products = spectra.T @ spectra if band.slow else np.square(spectra).sum(0)
-        return cls(len(spectra), spectra.sum(0), products)
+        products = spectra.T @ spectra if band.slow else np.square(spectra).sum(0, np.float64)
+        return cls(len(spectra), spectra.sum(0, np.float64), products.astype(np.float64))
 
     def __add__(self, other: Moments) -> Moments:
         return Moments(self.count + other.count, self.total + other.total, self.products + other.products)
@@ -163,9 +164,11 @@ def _splits(
 def _whitening(band: Band, others: Moments) -> Callable[[np.ndarray], np.ndarray]:
     """Brings spectra (..., d) to units of what the other labels vary by."""
     if not band.slow:
-        return lambda spectra: spectra / np.sqrt(others.covariance + band.ridge)
-    scale, axes = eigh(others.covariance + band.ridge * np.eye(len(others.mean)))
-    return lambda spectra: spectra @ (axes / np.sqrt(scale))
+        scale = np.sqrt(others.covariance + band.ridge).astype(np.float32)
+        return lambda spectra: spectra.astype(np.float32) / scale
+    variance, axes = eigh(others.covariance + band.ridge * np.eye(len(others.mean)))
+    axes = (axes / np.sqrt(variance)).astype(np.float32)
+    return lambda spectra: spectra.astype(np.float32) @ axes
 
 
 def otsu_split(values: np.ndarray, offset: float, thresholds: Thresholds) -> Split:

@@ -19,7 +19,6 @@ from elixir.models.classifier import (
     load_small_classifier,
     save_classifier,
 )
-from elixir.models.features import load_backbone
 from elixir.progress import Progress
 from elixir.training.classifier import ClassifierTraining, ReadPixels, train_classifier
 
@@ -86,7 +85,7 @@ class Models:
             raise ElixirError(f"no image is left to train the {name} model on; are most of the labels under attack?")
         path.parent.mkdir(parents=True, exist_ok=True)
         classes = list(classes or self.classes)
-        start = load_backbone(settings.backbone) if initial is None else load_small_classifier(self._path(initial))
+        start = None if initial is None else load_small_classifier(self._path(initial))
         checkpoint = path.with_suffix(".checkpoint")
         passes = 0
         with self._meter.network() as cost, self._progress.task(name, settings.passes(len(indices))) as advance:
@@ -122,7 +121,7 @@ class Models:
     def label_gradient(self, name: str, images: Tensor, labels: np.ndarray) -> Tensor:
         """How a classifier's logit of each image's label changes with the image; see `label_gradient`."""
         net = self._load(name)
-        with self._meter.network(gflop=3 * len(images) * gflop_per_image(net, tuple(images.shape[1:]))):
+        with self._meter.network(gflop=2 * len(images) * gflop_per_image(net, tuple(images.shape[1:]))):
             return label_gradient(net, images, torch.from_numpy(labels), self._device)
 
     def _load(self, name: str) -> Classifier:

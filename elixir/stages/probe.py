@@ -1,4 +1,4 @@
-"""What one purification takes away from an image, and one tile of it: whether either carries the label elsewhere."""
+"""What purification takes away from an image, and one tile of it: whether either carries the label elsewhere."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,24 +13,24 @@ from elixir.engine.models import REFERENCE
 from elixir.engine.run import Run
 from elixir.engine.stage import MapStage
 from elixir.randomness import Draw, generator, noise
-from elixir.settings import Count, Positive, Range
+from elixir.settings import Count, Range
 
 
 @dataclass
 class ProbeStage(MapStage):
-    """One one-step purification of each raw image, and superimposition on images of other labels, the carriers.
+    """Two one-step purifications of each raw image, and superimposition on images of other labels, the carriers.
 
-    `logp_drop` is how far the reference model's log-probability of the given label falls with the purification. As in
-    STRIP, what was taken away is added to the carriers, times a `gain`, as purification leaves a part of a trigger in
-    the image; `residual_transfer` is the mean probability that the reference model then gives them this sample's label.
+    `logp_drop` is how far the reference model's log-probability of the given label falls at little noise. As in STRIP,
+    what much noise takes away is added to the carriers; `residual_transfer` is the mean probability that the reference
+    model then gives them this sample's label.
 
     A small bright patch survives noise. So the tiles on which the label depends most, by gradient times deviation from
     the image's mean colour, are also pasted into a carrier, and the best one is erased from the image; `tile_transfer`
     is the mean probability of the label on carriers with the tile, times the label's loss in the image without it.
 
     Args:
-        sigma: noise level in [0,1] pixel units.
-        gain: factor on the residual that carriers receive.
+        sigma: little noise, in [0,1] pixel units; the cross-fitted models learn from these images.
+        strong_sigma: much noise, likewise.
         carriers: images of other labels for each sample.
         tiles: of an image that are tried on a carrier.
     """
@@ -38,19 +38,18 @@ class ProbeStage(MapStage):
     name = "probe"
     requires = ("pixels", "reference_model")
     provides = ("logp_drop", "residual_transfer", "tile", "tile_transfer", "purified")
-    sigma: Annotated[float, Range(above=0, most=1)] = 0.2
-    gain: Positive = 3.0
+    sigma: Annotated[float, Range(above=0, most=1)] = 0.15
+    strong_sigma: Annotated[float, Range(above=0, most=1)] = 0.4
     carriers: Count = 2
     tiles: Count = 2
 
     def process(self, run: Run, indices: np.ndarray) -> Columns:
         raw = run.pixels.read(indices)
         x, labels, carriers = raw.float() / 255, run.labels[indices], self._carriers(run, indices)
-        purified = run.purify(x, self.sigma, noise(run.seed, run.ids(indices), "probe", tuple(x.shape[1:])))
-        purified = (purified * 255).round().to(torch.uint8)
+        purified, strongly = (_purified(run, indices, x, sigma) for sigma in (self.sigma, self.strong_sigma))
         run.purified.write(indices, purified.numpy())
         logp = _label_logp(run, raw, labels)
-        residual = self.gain * (x - purified.float() / 255)
+        residual = x - strongly.float() / 255
         received = [_label_logp(run, (carrier + residual).clamp(0, 1), labels) for carrier in carriers]
         tile, tile_transfer = self._best_tile(run, x, np.exp(logp), carriers, labels)
         return {
@@ -89,6 +88,12 @@ class ProbeStage(MapStage):
         sufficient = np.mean([first[chosen, every], *others], axis=0)
         necessary = confidence - np.exp(_label_logp(run, erase(x, best, per_side), labels))
         return best, (sufficient * necessary.clip(0)).astype(np.float32)
+
+
+def _purified(run: Run, indices: np.ndarray, x: Tensor, sigma: float) -> Tensor:
+    """The images x of some samples after one draw of the purifier, uint8 (n, 3, s, s)."""
+    drawn = noise(run.seed, run.ids(indices), ("probe", sigma), tuple(x.shape[1:]))
+    return (run.purify(x, sigma, drawn) * 255).round().to(torch.uint8)
 
 
 def _label_logp(run: Run, images: Tensor, labels: np.ndarray) -> np.ndarray:

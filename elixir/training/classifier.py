@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.models.classifier import WIDTHS, SmallResNet, save_classifier
+from elixir.models.features import load_backbone
 from elixir.progress import Progress
 from elixir.randomness import generator
 from elixir.settings import Positive, Range, Settings, Share, Steps
@@ -45,8 +46,8 @@ class ClassifierTraining(Settings):
         flip: mirror half of the images.
         balance: 0 weighs every sample alike, 1 every class alike; in between, a class counts as size^(1 - balance).
         seed: decides initial weights, order and augmentation.
-        backbone: where the weights of a run's classifiers start: "features" (shipped), "none" (random ones), or a file
-            that `elixir train classifier` has written.
+        backbone: where the weights start: "features" (shipped), "none" (random ones), or a file that
+            `elixir train classifier` has written.
         widths: channels at half, quarter, ... resolution of a network with random weights.
     """
 
@@ -104,12 +105,13 @@ def train_classifier(
         labels: their labels, int64, in 0..classes-1.
         on_epoch: called with the number of epochs done and the training accuracy.
         device: where to train; the CPU by default.
-        start: whose weights to start from, rather than random ones; its head too if it has as many classes.
+        start: whose weights to start from, its head's too if it has as many classes; `settings.backbone` by default.
 
     Raises: ElixirError: the checkpoint is damaged or of another training.
     """
     device = device or torch.device("cpu")
     torch.manual_seed(settings.seed)
+    start = start or load_backbone(settings.backbone)
     net = SmallResNet(classes, widths=settings.widths) if start is None else start.with_classes(classes)
     net = net.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
