@@ -118,7 +118,7 @@ def test_one_class_only(spots: Path, monkeypatch, capsys):
     [
         (["sanitize", "{empty}", "-o", "{out}"], "no class folders"),
         (["sanitize", "{src}", "-o", "{src}"], "are the same"),
-        (["sanitize", "{src}", "-o", "{out}", "--set", "probe.sigma=1"], "no setting 'sigma'"),
+        (["sanitize", "{src}", "-o", "{out}", "--set", "probe.sigmas=1"], "no setting 'sigmas'; did you mean 'sigma'"),
         (["sanitize", "{src}", "-o", "{out}", "--set", "probe"], "STAGE.KEY=VALUE"),
         (["sanitize", "{src}", "-o", "{out}", "--pipeline", "datelixir"], "did you mean 'dataelixir'"),
         (["scan", "{empty}/nothing"], "does not exist"),

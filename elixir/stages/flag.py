@@ -24,7 +24,7 @@ class FlagStage(TrainingStage):
     """
 
     name = "flag"
-    requires = ("pixels", "labels", "posterior", "split_posterior", *SCORES)
+    requires = ("pixels", "reference_model", "labels", "posterior", "split_posterior", *SCORES)
     provides = ("poison_score", "flagged")
     epochs: Count = 2
     least_steps: Steps = 60

@@ -69,8 +69,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     test = make_shapes(folder / "test", count=30, poisoned=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=60))
-        patch.setitem(FAST, "clean_model.least_steps", 60)
-        experiment = Experiment(str(train), str(test), "spot", 2, 0, None, dict(FAST), CPU, folder / "out", True)
+        settings = FAST | {"clean_model.least_steps": 60, "training.widths": [96, 192]}
+        experiment = Experiment(str(train), str(test), "spot", 2, 0, None, settings, CPU, folder / "out", True)
         (folder / "out").mkdir()
         for name in ("none", "unpoisoned", "oracle", "activation-clustering", "spectral-signatures", "dataelixir"):
             experiment.run(BADNETS, name)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from small_world import png
+from torch.nn import functional as F
 
 from elixir.data.open import open_source
 from elixir.errors import ElixirError
@@ -98,6 +99,31 @@ def test_images_are_shifted_by_a_pixel_at_least_unless_not_at_all(shift: float, 
     assert len(torch.unique(shifted[:, 0, 8, 8])) == places
 
 
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (12, 40), (33, 20)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_shifted_image_is_a_part_of_the_one_that_edge_pixels_surround(height: int, width: int, flip: bool):
+    images = torch.randint(256, (30, 3, height, width), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    before = images.clone()
+    found = augment(images, ClassifierTraining(shift=1 / 8, flip=flip), np.random.default_rng(3))
+    assert torch.equal(images, before)
+    assert (found.shape, found.dtype) == (images.shape, torch.uint8)
+    reach = round(min(height, width) / 8)
+    padded = F.pad(images.float(), (reach,) * 4, mode="replicate").to(torch.uint8)
+    places = set()
+    for image, whole in zip(found, padded, strict=True):
+        fits = [
+            (i, j, mirrored)
+            for i in range(2 * reach + 1)
+            for j in range(2 * reach + 1)
+            for mirrored in (False, True)
+            if torch.equal(image.flip(-1) if mirrored else image, whole[:, i : i + height, j : j + width])
+        ]
+        assert len(fits) == 1
+        places.update(fits)
+    assert len(places) > 15
+    assert {mirrored for _, _, mirrored in places} == {False, flip}
+
+
 def test_folding_keeps_the_function(tmp_path: Path):
     net = train(tmp_path, SETTINGS)
     x = torch.rand(4, 3, 16, 16)
@@ -167,17 +193,17 @@ NOISE_LABELS = np.arange(24) % 3
 
 
 def finetune(
-    folder: Path, epochs: int, initial: SmallResNet, on_epoch: Callable[[int, float], None] = lambda epoch, right: None
+    folder: Path, epochs: int, start: SmallResNet, on_epoch: Callable[[int, float], None] = lambda epoch, right: None
 ) -> SmallResNet:
     settings = ClassifierTraining(epochs, least_steps=0, fitted=2, batch=12, learning_rate=4e-4)
     rows = np.arange(24)
     return train_classifier(
-        lambda wanted: NOISE[wanted], rows, NOISE_LABELS, 3, settings, folder / "checkpoint", on_epoch, initial=initial
+        lambda wanted: NOISE[wanted], rows, NOISE_LABELS, 3, settings, folder / "checkpoint", on_epoch, start=start
     )
 
 
 @pytest.fixture
-def initial() -> SmallResNet:
+def start() -> SmallResNet:
     torch.manual_seed(7)
     return SmallResNet(3)
 
@@ -186,15 +212,23 @@ def weights(net: SmallResNet) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
 
 
-def test_starts_from_the_given_weights(tmp_path: Path, initial: SmallResNet) -> None:
-    assert torch.equal(weights(finetune(tmp_path, 0, initial)), weights(initial))
+def test_starts_from_the_given_weights(tmp_path: Path, start: SmallResNet) -> None:
+    assert torch.equal(weights(finetune(tmp_path, 0, start)), weights(start))
 
 
-def test_interrupted_it_ends_with_the_same_weights_and_leaves_the_initial_alone(
-    tmp_path: Path, initial: SmallResNet
+def test_for_other_classes_it_starts_with_a_head_that_the_seed_decides(tmp_path: Path) -> None:
+    start = SmallResNet(5)
+    one, again = finetune(tmp_path, 0, start), finetune(tmp_path, 0, start)
+    assert one.head.out_features == 3
+    assert same(one, again)
+    assert all(torch.equal(a, b) for a, b in zip(one.body.parameters(), start.body.parameters(), strict=True))
+
+
+def test_interrupted_it_ends_with_the_same_weights_and_leaves_the_start_alone(
+    tmp_path: Path, start: SmallResNet
 ) -> None:
-    before = weights(initial).clone()
-    through = weights(finetune(tmp_path, 3, initial))
+    before = weights(start).clone()
+    through = weights(finetune(tmp_path, 3, start))
     assert not torch.equal(through, before)
 
     def stop(epoch: int, right: float) -> None:
@@ -202,8 +236,8 @@ def test_interrupted_it_ends_with_the_same_weights_and_leaves_the_initial_alone(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        finetune(tmp_path, 3, initial, stop)
+        finetune(tmp_path, 3, start, stop)
     with pytest.raises(ElixirError, match="other settings, data or start"):
         finetune(tmp_path, 3, SmallResNet(3))
-    assert torch.equal(weights(finetune(tmp_path, 3, initial)), through)
-    assert torch.equal(weights(initial), before)
+    assert torch.equal(weights(finetune(tmp_path, 3, start)), through)
+    assert torch.equal(weights(start), before)
