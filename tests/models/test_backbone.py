@@ -39,11 +39,11 @@ def test_a_wrong_file_is_named(tmp_path: Path):
     with pytest.raises(ElixirError, match="there is no weight file 'featurs'"):
         load_backbone("featurs")
     (tmp_path / "text.safetensors").write_text("no weights")
-    with pytest.raises(ElixirError, match="text.safetensors"):
+    with pytest.raises(ElixirError, match=r"text\.safetensors"):
         load_backbone(str(tmp_path / "text.safetensors"))
     write_weights(tmp_path / "other.safetensors", {"body": torch.zeros(1)})
-    with pytest.raises(ElixirError, match="other.safetensors"):
+    with pytest.raises(ElixirError, match=r"other\.safetensors"):
         load_backbone(str(tmp_path / "other.safetensors"))
     torch.save({"body": torch.zeros(1)}, tmp_path / "pickled.pt")
-    with pytest.raises(ElixirError, match="pickled.pt"):
+    with pytest.raises(ElixirError, match=r"pickled\.pt"):
         load_backbone(str(tmp_path / "pickled.pt"))
