@@ -215,7 +215,9 @@ def test_poison_then_score(shapes: Path, tmp_path: Path, monkeypatch, capsys):
     assert 0 <= report["tpr"] <= 1
     assert attack_of(tmp_path / "poisoned.truth.parquet") == (BadNets(pattern="white"), "spot")
     truth = ("--truth", tmp_path / "poisoned.truth.parquet")
-    monkeypatch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=1))
+    monkeypatch.setattr(
+        outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=1, backbone="none", widths=(8, 12))
+    )
     assert elixir(monkeypatch, "score", tmp_path / "poisoned", *truth, "--test", shapes, "--seeds", "1", "-q") == 0
     report = json.loads(capsys.readouterr().out)
     assert report.keys() == {"dataset", "outcomes"}  # nothing has been cleaned that could be compared

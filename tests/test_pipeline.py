@@ -185,7 +185,7 @@ def test_settings_reach_their_stage():
         ({"repair.sigmas": [0.1, "x"]}, "wrong type"),
         ({"probe.sigma": [0.1]}, "wrong type; expected float"),
         ({"probe.sigma": 0}, "above 0 and at most 1"),
-        ({"probe.gain": 0}, "must be above 0"),
+        ({"probe.strong_sigma": 1.5}, "above 0 and at most 1"),
         ({"probe.tiles": 0}, "at least 1"),
         ({"training.backbone": 3}, "wrong type"),
         ({"index.size": 3}, "from 16 to 512"),
@@ -284,7 +284,7 @@ def test_every_setting_is_explained():
             for key, text in explained(type(stage)).items():
                 assert text[:1] not in ("", "("), f"{stage.name}.{key}"
     assert all(text[:1] not in ("", "(") for text in explained(Thresholds).values())
-    assert explained(find("stages", "probe"))["sigma"] == "noise level in [0,1] pixel units. (above 0 and at most 1)"
+    assert explained(find("stages", "probe"))["strong_sigma"] == "much noise, likewise. (above 0 and at most 1)"
     assert explained(find("stages", "candidates"))["ssim"].endswith("code computes. (intended or released)")
 
 

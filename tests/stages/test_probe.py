@@ -1,4 +1,4 @@
-"""What a sample loses with one purification, whether that or a tile of it carries the label, and at which cost."""
+"""What a sample loses with purification, whether that or a tile of it carries the label, and at which cost."""
 
 from pathlib import Path
 
@@ -33,12 +33,15 @@ def test_carriers_of_a_set_with_one_label_are_its_own(tmp_path: Path) -> None:
 
 
 class Dim:
-    """Purifies by cutting off what is bright, as far as the noise level says."""
+    """Purifies by cutting off what is brighter than grey, or white, less the noise level."""
 
     nfe = 1
 
+    def __init__(self, from_white: bool = False) -> None:
+        self._most = 1.0 if from_white else 0.5
+
     def purify(self, x: torch.Tensor, sigma: float, noise: torch.Tensor) -> torch.Tensor:
-        return x.clamp(max=0.5 - sigma)
+        return x.clamp(max=self._most - sigma)
 
     def denoise(self, noisy: torch.Tensor, sigma: float) -> torch.Tensor:
         return noisy
@@ -76,15 +79,19 @@ DECOY = grid(16, 4).index((12, 0, 4))
 
 
 def patched_run(
-    folder: Path, classify: Classify = backdoored, label_gradient: LabelGradient = brighter, decoy: bool = False
+    folder: Path,
+    classify: Classify = backdoored,
+    label_gradient: LabelGradient = brighter,
+    decoy: bool = False,
+    patch: int = 255,
 ) -> tuple[Run, np.ndarray]:
-    """A run of two labels, and which of its images are poisoned: they have the second label and a white tile.
+    """A run of two labels, and which of its images are poisoned: they have the second label and a bright tile.
 
     If `decoy`, a part of another tile is white as well, of which the reference model makes nothing.
     """
     labels = np.repeat([0, 1], 10)
     images = np.random.default_rng(0).integers(70, 90, (20, 3, 16, 16), np.uint8)
-    images[15:, :, 4:8, 8:12] = 255
+    images[15:, :, 4:8, 8:12] = patch
     if decoy:
         images[15:, :, 13:15, 1:3] = 255
     usable = np.arange(20) % 6 != 2
@@ -97,14 +104,14 @@ def patched_run(
 def test_a_patch_is_what_its_label_depends_on(tmp_path: Path) -> None:
     run, poisoned = patched_run(tmp_path)
     every = np.arange(len(run))
-    columns = ProbeStage(sigma=0.3).process(run, every)
+    columns = ProbeStage(sigma=0.3, strong_sigma=0.1).process(run, every)
     np.testing.assert_allclose(columns["logp_drop"], np.where(poisoned, np.log(0.98 / 0.02), 0), atol=1e-5)
     assert columns["residual_transfer"].shape == (len(run),)
     np.testing.assert_allclose(columns["residual_transfer"][poisoned], 0.98, atol=1e-5)
     assert (columns["tile"][poisoned] == PATCH).all()
     np.testing.assert_allclose(columns["tile_transfer"], np.where(poisoned, 0.98 * 0.96, 0), atol=1e-5)
     assert torch.equal(run.purified.read(every), run.pixels.read(every).clamp(max=51))
-    assert run.meter.costs["probe"].nfe == len(run)
+    assert run.meter.costs["probe"].nfe == 2 * len(run)
     assert [columns[name].dtype for name in ("logp_drop", "residual_transfer", "tile", "tile_transfer")] == [
         np.float32,
         np.float32,
@@ -113,23 +120,37 @@ def test_a_patch_is_what_its_label_depends_on(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(("gain", "probability"), [(0.5, 0.02), (1.5, 0.98)])
-def test_carriers_receive_the_residual_times_the_gain(tmp_path: Path, gain: float, probability: float) -> None:
+@pytest.mark.parametrize(("strong_sigma", "probability"), [(0.05, 0.02), (0.2, 0.98)])
+def test_carriers_receive_what_much_noise_takes_away(tmp_path: Path, strong_sigma: float, probability: float) -> None:
     shown: list[torch.Tensor] = []
 
     def seeing(name: str, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         shown.append(images)
         return backdoored(name, images)
 
-    run, poisoned = patched_run(tmp_path, seeing)
+    run, poisoned = patched_run(tmp_path, seeing, patch=204)
     every = np.arange(len(run))
-    stage = ProbeStage(sigma=0.1, gain=gain, carriers=3)
+    stage = ProbeStage(sigma=0.1, strong_sigma=strong_sigma, carriers=3)
     transfer = stage.process(run, every)["residual_transfer"]
-    residual = (run.pixels.read(every).float() - run.purified.read(every).float()) / 255
+    x = run.pixels.read(every).float() / 255
+    residual = x - (x.clamp(max=0.5 - strong_sigma) * 255).round() / 255
     for carrier in stage._carriers(run, every):
-        received = (carrier + gain * residual).clamp(0, 1)
+        received = (carrier + residual).clamp(0, 1)
         assert any(images.is_floating_point() and torch.allclose(images, received, atol=1e-6) for images in shown)
-    np.testing.assert_allclose(transfer[poisoned], probability, atol=1e-5)  # carriers have 0.3, and 0.6 is taken away
+    np.testing.assert_allclose(transfer[poisoned], probability, atol=1e-5)  # of carriers with 0.3 of the 0.7 needed
+
+
+@pytest.mark.parametrize(("sigma", "drops"), [(0.01, False), (0.4, True)])
+def test_little_noise_says_how_far_the_label_is_lost_and_what_models_learn_from(
+    tmp_path: Path, sigma: float, drops: bool
+) -> None:
+    run, poisoned = patched_run(tmp_path)
+    run.purifier = Dim(from_white=True)
+    every = np.arange(len(run))
+    columns = ProbeStage(sigma=sigma, strong_sigma=0.5).process(run, every)
+    expected = np.where(poisoned & drops, np.log(0.98 / 0.02), 0)
+    np.testing.assert_allclose(columns["logp_drop"], expected, atol=1e-5)
+    assert torch.equal(run.purified.read(every), run.pixels.read(every).clamp(max=round(255 * (1 - sigma))))
 
 
 @pytest.mark.parametrize(("tiles", "best", "evidence"), [(1, DECOY, 0.0), (2, PATCH, 0.98 * 0.96)])
@@ -193,7 +214,7 @@ def test_a_sample_does_not_depend_on_the_others_of_its_batch(tmp_path: Path) -> 
     [
         ({"sigma": 0}, "must be above 0 and at most 1"),
         ({"sigma": 1.5}, "must be above 0 and at most 1"),
-        ({"gain": 0}, "must be above 0"),
+        ({"strong_sigma": 0}, "must be above 0 and at most 1"),
         ({"carriers": 0}, "must be at least 1"),
         ({"tiles": 0}, "must be at least 1"),
         ({"keep": 0.2}, "no setting 'keep'"),

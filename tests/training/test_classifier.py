@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.models.classifier import KIND, SmallResNet, classify, fused, load_small_classifier, save_classifier
+from elixir.models.features import FEATURES
 from elixir.models.weights import read_weights
 from elixir.training.classifier import ClassifierTraining, augment, train_classifier, train_classifier_on
 from elixir.training.frame import TrainingJob
@@ -21,7 +22,7 @@ from elixir.training.frame import TrainingJob
 pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
-SETTINGS = ClassifierTraining(epochs=4, least_steps=1, batch=16, fitted=2)
+SETTINGS = ClassifierTraining(epochs=4, least_steps=1, batch=16, fitted=2, backbone="none")
 
 
 def data(count: int = 96, size: int = 16) -> tuple[torch.Tensor, np.ndarray]:
@@ -214,6 +215,24 @@ def weights(net: SmallResNet) -> torch.Tensor:
 
 def test_starts_from_the_given_weights(tmp_path: Path, start: SmallResNet) -> None:
     assert torch.equal(weights(finetune(tmp_path, 0, start)), weights(start))
+
+
+def test_starts_from_the_backbone_where_no_weights_are_given(tmp_path: Path) -> None:
+    images, labels = data(6)
+
+    def start_of(backbone: str) -> SmallResNet:
+        settings = replace(SETTINGS, epochs=0, least_steps=0, backbone=backbone, widths=(8, 12))
+        return train_classifier(lambda rows: images[rows], np.arange(6), labels, 3, settings, tmp_path / "checkpoint")
+
+    own = SmallResNet(5, widths=(4, 6))
+    save_classifier(own, tmp_path / "own.safetensors", list("abcde"))
+    for found, expected in (
+        (start_of("features"), load_small_classifier(FEATURES)),
+        (start_of(str(tmp_path / "own.safetensors")), own),
+    ):
+        assert found.head.out_features == 3
+        assert all(torch.equal(a, b) for a, b in zip(found.body.parameters(), expected.body.parameters(), strict=True))
+    assert start_of("none").head.in_features == 12
 
 
 def test_for_other_classes_it_starts_with_a_head_that_the_seed_decides(tmp_path: Path) -> None:
