@@ -1,7 +1,5 @@
 """The main job on the shipped sample: real traffic signs, poisoned on the fly, cleaned, before and after compared."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """Noise that belongs to the sample: it depends on (seed, sample id, draw) and on nothing else."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

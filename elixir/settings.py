@@ -1,7 +1,5 @@
 """Settings of stages and parameters of attacks: their types and ranges, checked wherever one is set."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

@@ -123,7 +123,9 @@ def classifier(
     from elixir.training.classifier import ClassifierTraining, train_classifier_on
 
     widths = tuple(widths or ClassifierTraining.widths)
-    settings = ClassifierTraining(epochs, batch=batch, shift=shift, flip=flip, seed=seed, backbone="none", widths=widths)
+    settings = ClassifierTraining(
+        epochs, batch=batch, shift=shift, flip=flip, seed=seed, backbone="none", widths=widths
+    )
     job = _job(src, size, weights, **options)
     accuracy = train_classifier_on(job, settings)
     if not job.quiet:

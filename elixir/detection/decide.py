@@ -1,7 +1,5 @@
 """Which labels are under attack: proposals of detectors, their direct scores, and a held-out test of uncertain ones."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal

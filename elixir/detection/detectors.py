@@ -1,7 +1,5 @@
 """Detectors: each proposes, for one label, a group of samples that may be poisoned, with a direct score."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol

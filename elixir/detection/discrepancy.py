@@ -4,8 +4,6 @@ Both rules see, for each label i, the predictions left of the anomalous samples 
 share of them that still says i, and KL(onehot_i || q) = -log q_i the metric (arXiv 2312.11057).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

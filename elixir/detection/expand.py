@@ -1,7 +1,5 @@
 """From the group that put a label under attack to all its members."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal

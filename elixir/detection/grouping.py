@@ -1,7 +1,5 @@
 """Posterior of belonging to a group of one label's samples, learned from noisy seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What models that have not seen a group say of it: shares of its samples, with binomial bounds."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from elixir.detection.thresholds import Thresholds

@@ -1,7 +1,5 @@
 """The one door from detection to networks and pixels."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 

@@ -1,7 +1,5 @@
 """What speaks against each sample: one table of scores, an entry for every usable sample."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Every number that decides what is found, in one place."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 

@@ -1,7 +1,5 @@
 """A grid of overlapping tiles: which part of an image a label depends on."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a group of samples has in common besides its content: of a fixed trigger, the trigger."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What every stage has spent, kept so that an interrupted run loses nothing of it, and what a network costs."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import time

@@ -1,7 +1,5 @@
 """Carries out one stage of a run in this process: streamed, and resumed by part."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from elixir.data.columns import Columns

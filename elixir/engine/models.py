@@ -1,7 +1,5 @@
 """The classifiers of a run: trained once, kept as safetensors, read by name."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The run folder: columns in parquet parts, facts, models and images of one run, each under a name of its own."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

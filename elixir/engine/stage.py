@@ -1,7 +1,5 @@
 """What a stage is: a step that turns columns and models of a run into more columns and models."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """What a fresh classifier learns from a training set: accuracy, and what a trigger does to it."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Sequence

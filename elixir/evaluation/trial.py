@@ -1,7 +1,5 @@
 """One trial of an experiment: a dataset, an attack at a rate and a defence, from poisoning to the last score."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from contextlib import AbstractContextManager

@@ -1,7 +1,5 @@
 """Network of the embedded prior and of the consistency model: a one-step denoiser for images of any size."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

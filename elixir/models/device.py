@@ -1,7 +1,5 @@
 """Where networks run."""
 
-from __future__ import annotations
-
 import torch
 
 from elixir.errors import ElixirError

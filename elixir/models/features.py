@@ -1,7 +1,5 @@
 """Features: where classifiers start, those of any network, and the perceptual distance of images in them."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Any

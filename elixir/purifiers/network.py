@@ -1,7 +1,5 @@
 """The networks that ship with the package, or are trained with it, as purifiers."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

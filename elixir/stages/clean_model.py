@@ -1,7 +1,5 @@
 """The clean model: trained on everything but the flagged samples."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

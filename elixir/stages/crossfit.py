@@ -1,7 +1,5 @@
 """Held-out readings: classifiers trained on purified images, each reading the raw images that it has not seen."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Which labels are under attack; on clean data, none."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 
 from elixir.data.columns import Columns

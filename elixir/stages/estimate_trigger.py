@@ -1,7 +1,5 @@
 """What the poisoned samples of each attacked label have in common."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

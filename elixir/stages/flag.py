@@ -1,7 +1,5 @@
 """Which samples of the attacked labels are poisoned."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The networks and pixels of a run, as detection asks for them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """First stage: decode and hash every sample; what cannot be read is noted and set aside, never fatal."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The reference model: a classifier trained on the data as it is, poison and all, or the user's own."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass
 

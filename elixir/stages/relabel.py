@@ -1,7 +1,5 @@
 """The clean model reads every flagged sample, and says what it really is and what becomes of it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Makes an image without trigger of every poisoned sample, as near to the given one as it can be."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Last stage: the cleaned dataset, and a manifest with a row for every input sample."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Training of the small classifier: deterministic by seed, resumable by epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,8 +3,6 @@
 The shipped prior was trained with this file on 64x64 natural images; its settings are in its metadata.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

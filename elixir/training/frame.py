@@ -1,7 +1,5 @@
 """The frame of every training: images decoded once, one optimizer step, and a state that outlives interruptions."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

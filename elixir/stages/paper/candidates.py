@@ -1,7 +1,5 @@
 """Purified candidates of every sample by many-step diffusion, and the choice of one (DataElixir, steps 2 and 5)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal

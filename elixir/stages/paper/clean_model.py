@@ -1,7 +1,5 @@
 """The clean model, trained in two steps on the purified set as far as it is known (DataElixir, step 6)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

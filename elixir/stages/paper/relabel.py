@@ -1,7 +1,5 @@
 """New labels of the flagged samples, each with one of its candidates for an image (DataElixir, steps 5 to 7)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Whose label changes under purification, and which labels are under attack (DataElixir, steps 3 and 4)."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Literal
 
