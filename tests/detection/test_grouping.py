@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from scipy.stats import norm
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 
-from elixir.detection.grouping import crossval_lda, lda_1d, self_train, self_train_step, self_train_with_score
+from elixir.detection.grouping import crossval_lda, fit_lda, lda_1d, self_train, self_train_step, self_train_with_score
 from elixir.detection.thresholds import Thresholds
 
 THRESHOLDS = Thresholds()
@@ -105,3 +106,15 @@ def test_one_value_without_any_spread_tells_all_or_nothing():
     known = np.arange(100) < 20
     assert not (lda_1d(np.ones(100), known, THRESHOLDS) > 0.5).any()
     assert ((lda_1d(known.astype(float), known, THRESHOLDS) > 0.5) == known).all()
+
+
+@pytest.mark.parametrize(("count", "width"), [(400, 30), (12, 30), (50, 1)])
+def test_the_discriminant_is_that_of_scikit_learn(count: int, width: int):
+    features = np.random.default_rng(count).normal(1, 1, (count, width))
+    inside = np.arange(count) % 3 == 0
+    features[inside, 0] += 1
+    directions = features / np.linalg.norm(features, axis=1, keepdims=True)
+    shrinkage = THRESHOLDS.lda_shrinkage
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=[0.5, 0.5]).fit(directions, inside)
+    expected = model.predict_proba(directions)[:, 1]
+    np.testing.assert_allclose(fit_lda(features, inside, THRESHOLDS)(features), expected, atol=1e-9)
