@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 import torch
 from small_world import png
-from torch.nn import functional as F
 
 from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.models.classifier import KIND, SmallResNet, classify, fused, load_small_classifier, save_classifier
-from elixir.models.features import FEATURES
 from elixir.models.weights import read_weights
 from elixir.training.classifier import ClassifierTraining, augment, train_classifier, train_classifier_on
 from elixir.training.frame import TrainingJob
@@ -22,7 +20,7 @@ from elixir.training.frame import TrainingJob
 pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
-SETTINGS = ClassifierTraining(epochs=4, least_steps=1, batch=16, fitted=2, backbone="none")
+SETTINGS = ClassifierTraining(epochs=4, least_steps=1, batch=16, fitted=2)
 
 
 def data(count: int = 96, size: int = 16) -> tuple[torch.Tensor, np.ndarray]:
@@ -100,31 +98,6 @@ def test_images_are_shifted_by_a_pixel_at_least_unless_not_at_all(shift: float, 
     assert len(torch.unique(shifted[:, 0, 8, 8])) == places
 
 
-@pytest.mark.parametrize(("height", "width"), [(16, 16), (12, 40), (33, 20)])
-@pytest.mark.parametrize("flip", [False, True])
-def test_a_shifted_image_is_a_part_of_the_one_that_edge_pixels_surround(height: int, width: int, flip: bool):
-    images = torch.randint(256, (30, 3, height, width), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    before = images.clone()
-    found = augment(images, ClassifierTraining(shift=1 / 8, flip=flip), np.random.default_rng(3))
-    assert torch.equal(images, before)
-    assert (found.shape, found.dtype) == (images.shape, torch.uint8)
-    reach = round(min(height, width) / 8)
-    padded = F.pad(images.float(), (reach,) * 4, mode="replicate").to(torch.uint8)
-    places = set()
-    for image, whole in zip(found, padded, strict=True):
-        fits = [
-            (i, j, mirrored)
-            for i in range(2 * reach + 1)
-            for j in range(2 * reach + 1)
-            for mirrored in (False, True)
-            if torch.equal(image.flip(-1) if mirrored else image, whole[:, i : i + height, j : j + width])
-        ]
-        assert len(fits) == 1
-        places.update(fits)
-    assert len(places) > 15
-    assert {mirrored for _, _, mirrored in places} == {False, flip}
-
-
 def test_folding_keeps_the_function(tmp_path: Path):
     net = train(tmp_path, SETTINGS)
     x = torch.rand(4, 3, 16, 16)
@@ -194,17 +167,17 @@ NOISE_LABELS = np.arange(24) % 3
 
 
 def finetune(
-    folder: Path, epochs: int, start: SmallResNet, on_epoch: Callable[[int, float], None] = lambda epoch, right: None
+    folder: Path, epochs: int, initial: SmallResNet, on_epoch: Callable[[int, float], None] = lambda epoch, right: None
 ) -> SmallResNet:
     settings = ClassifierTraining(epochs, least_steps=0, fitted=2, batch=12, learning_rate=4e-4)
     rows = np.arange(24)
     return train_classifier(
-        lambda wanted: NOISE[wanted], rows, NOISE_LABELS, 3, settings, folder / "checkpoint", on_epoch, start=start
+        lambda wanted: NOISE[wanted], rows, NOISE_LABELS, 3, settings, folder / "checkpoint", on_epoch, initial=initial
     )
 
 
 @pytest.fixture
-def start() -> SmallResNet:
+def initial() -> SmallResNet:
     torch.manual_seed(7)
     return SmallResNet(3)
 
@@ -213,41 +186,15 @@ def weights(net: SmallResNet) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
 
 
-def test_starts_from_the_given_weights(tmp_path: Path, start: SmallResNet) -> None:
-    assert torch.equal(weights(finetune(tmp_path, 0, start)), weights(start))
+def test_starts_from_the_given_weights(tmp_path: Path, initial: SmallResNet) -> None:
+    assert torch.equal(weights(finetune(tmp_path, 0, initial)), weights(initial))
 
 
-def test_starts_from_the_backbone_where_no_weights_are_given(tmp_path: Path) -> None:
-    images, labels = data(6)
-
-    def start_of(backbone: str) -> SmallResNet:
-        settings = replace(SETTINGS, epochs=0, least_steps=0, backbone=backbone, widths=(8, 12))
-        return train_classifier(lambda rows: images[rows], np.arange(6), labels, 3, settings, tmp_path / "checkpoint")
-
-    own = SmallResNet(5, widths=(4, 6))
-    save_classifier(own, tmp_path / "own.safetensors", list("abcde"))
-    for found, expected in (
-        (start_of("features"), load_small_classifier(FEATURES)),
-        (start_of(str(tmp_path / "own.safetensors")), own),
-    ):
-        assert found.head.out_features == 3
-        assert all(torch.equal(a, b) for a, b in zip(found.body.parameters(), expected.body.parameters(), strict=True))
-    assert start_of("none").head.in_features == 12
-
-
-def test_for_other_classes_it_starts_with_a_head_that_the_seed_decides(tmp_path: Path) -> None:
-    start = SmallResNet(5)
-    one, again = finetune(tmp_path, 0, start), finetune(tmp_path, 0, start)
-    assert one.head.out_features == 3
-    assert same(one, again)
-    assert all(torch.equal(a, b) for a, b in zip(one.body.parameters(), start.body.parameters(), strict=True))
-
-
-def test_interrupted_it_ends_with_the_same_weights_and_leaves_the_start_alone(
-    tmp_path: Path, start: SmallResNet
+def test_interrupted_it_ends_with_the_same_weights_and_leaves_the_initial_alone(
+    tmp_path: Path, initial: SmallResNet
 ) -> None:
-    before = weights(start).clone()
-    through = weights(finetune(tmp_path, 3, start))
+    before = weights(initial).clone()
+    through = weights(finetune(tmp_path, 3, initial))
     assert not torch.equal(through, before)
 
     def stop(epoch: int, right: float) -> None:
@@ -255,8 +202,8 @@ def test_interrupted_it_ends_with_the_same_weights_and_leaves_the_start_alone(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        finetune(tmp_path, 3, start, stop)
+        finetune(tmp_path, 3, initial, stop)
     with pytest.raises(ElixirError, match="other settings, data or start"):
         finetune(tmp_path, 3, SmallResNet(3))
-    assert torch.equal(weights(finetune(tmp_path, 3, start)), through)
-    assert torch.equal(weights(start), before)
+    assert torch.equal(weights(finetune(tmp_path, 3, initial)), through)
+    assert torch.equal(weights(initial), before)
