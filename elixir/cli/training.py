@@ -1,5 +1,7 @@
 """`elixir train`: purifiers and classifiers on images of one's own."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from small_world import png
+from torch.nn import functional as F
 
 from elixir.data.open import open_source
 from elixir.errors import ElixirError
@@ -96,6 +97,31 @@ def test_images_are_shifted_by_a_pixel_at_least_unless_not_at_all(shift: float, 
     image = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(400, 3, 16, 16)
     shifted = augment(image, ClassifierTraining(shift=shift), np.random.default_rng(0))
     assert len(torch.unique(shifted[:, 0, 8, 8])) == places
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (12, 40), (33, 20)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_shifted_image_is_a_part_of_the_one_that_edge_pixels_surround(height: int, width: int, flip: bool):
+    images = torch.randint(256, (30, 3, height, width), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    before = images.clone()
+    found = augment(images, ClassifierTraining(shift=1 / 8, flip=flip), np.random.default_rng(3))
+    assert torch.equal(images, before)
+    assert (found.shape, found.dtype) == (images.shape, torch.uint8)
+    reach = round(min(height, width) / 8)
+    padded = F.pad(images.float(), (reach,) * 4, mode="replicate").to(torch.uint8)
+    places = set()
+    for image, whole in zip(found, padded, strict=True):
+        fits = [
+            (i, j, mirrored)
+            for i in range(2 * reach + 1)
+            for j in range(2 * reach + 1)
+            for mirrored in (False, True)
+            if torch.equal(image.flip(-1) if mirrored else image, whole[:, i : i + height, j : j + width])
+        ]
+        assert len(fits) == 1
+        places.update(fits)
+    assert len(places) > 15
+    assert {mirrored for _, _, mirrored in places} == {False, flip}
 
 
 def test_folding_keeps_the_function(tmp_path: Path):
