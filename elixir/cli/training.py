@@ -1,7 +1,5 @@
 """`elixir train`: purifiers and classifiers on images of one's own."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack
@@ -133,7 +131,7 @@ def classifier(
 
 def _job(
     src: str, size: int, weights: Path, device: str = "auto", quiet: bool = False, **table: Unpack[TableOptions]
-) -> TrainingJob:
+) -> "TrainingJob":
     from elixir.data.open import open_source
     from elixir.models.device import choose_device
     from elixir.training.frame import TrainingJob
