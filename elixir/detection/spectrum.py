@@ -73,8 +73,13 @@ class Moments:
 
     @classmethod
     def _of(cls, band: Band, spectra: np.ndarray) -> Moments:
-        products = spectra.T @ spectra if band.slow else np.square(spectra).sum(0, np.float64)
-        return cls(len(spectra), spectra.sum(0, np.float64), products.astype(np.float64))
+        total = spectra.sum(0, np.float64)
+        if not band.slow:
+            return cls(len(spectra), total, np.square(spectra).sum(0, np.float64))
+        mean = total / max(1, len(spectra))
+        centred = spectra - mean.astype(np.float32)  # brightness is large beside what it varies by
+        products = (centred.T @ centred).astype(np.float64) + np.outer(total, mean)
+        return cls(len(spectra), total, products)
 
     def __add__(self, other: Moments) -> Moments:
         return Moments(self.count + other.count, self.total + other.total, self.products + other.products)
