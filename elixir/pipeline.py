@@ -86,8 +86,7 @@ class Pipeline:
                 hint = nearest(table, tables, f"stages here: {', '.join(read.stages)}")
                 raise ElixirError(
                     f"setting {key!r} should be thresholds.KEY, training.KEY, or STAGE.KEY with a stage of recipe "
-                    f"{read.name!r}; "
-                    f"{hint}"
+                    f"{read.name!r}; {hint}"
                 )
             tables[table][setting] = value
         stages = [build(find("stages", stage), values) for stage, values in read.stages.items()]
@@ -123,9 +122,7 @@ class Pipeline:
     def check(self) -> None:
         """Find mistakes before the work begins.
 
-        Raises:
-            ElixirError: settings do not go together, a stage comes twice or requires what no earlier stage provides,
-                two stages provide the same, or the last is not `write`.
+        Raises: ElixirError: settings, or what stages require and provide, do not go together, or `write` is not last.
         """
         self.thresholds.check()
         provider: dict[str, str] = {}

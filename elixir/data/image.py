@@ -55,9 +55,8 @@ def decode(data: bytes, max_pixels: int = 50_000_000) -> Picture:
     8 or 16 bit. Pixels are not turned by EXIF orientation, except in TIFF, where the decoder does it. Broken EXIF
     counts as none. `max_pixels` is the largest width times height that is decoded, checked on the header alone.
 
-    Raises:
-        UnreadableSample: the bytes are empty, truncated, too large or no image of these formats, or a grey image of
-            more than 8 bit whose values leave its scale open, such as 12 bit in 16.
+    Raises: UnreadableSample: the bytes are empty, truncated, too large or no image of these formats, or a grey image of
+    more than 8 bit whose values leave its scale open, such as 12 bit in 16.
     """
     if not data:
         raise UnreadableSample("empty file")

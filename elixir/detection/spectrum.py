@@ -78,8 +78,7 @@ class Moments:
             return cls(len(spectra), total, np.square(spectra).sum(0, np.float64))
         mean = total / max(1, len(spectra))
         centred = spectra - mean.astype(np.float32)  # brightness is large beside what it varies by
-        products = (centred.T @ centred).astype(np.float64) + np.outer(total, mean)
-        return cls(len(spectra), total, products)
+        return cls(len(spectra), total, (centred.T @ centred).astype(np.float64) + np.outer(total, mean))
 
     def __add__(self, other: Moments) -> Moments:
         return Moments(self.count + other.count, self.total + other.total, self.products + other.products)
