@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.fft import dct
+from scipy.fft import dctn
 from scipy.linalg import eigh
 from scipy.special import expit
 from sklearn.utils.extmath import randomized_svd
@@ -41,12 +41,11 @@ class Band:
 
     def spectrum(self, images: Tensor) -> np.ndarray:
         """Coefficients of uint8 images (n, 3, s, s): float32 (n, d), in units of [0,1] pixels."""
-        basis = torch.from_numpy(dct(np.eye(images.shape[-1]), axis=0, norm="ortho")).float()
         ycbcr = torch.einsum("cd,ndij->ncij", YCBCR, images.float() / 255)
-        coefficients = basis @ ycbcr @ basis.T
-        slow = torch.zeros(coefficients.shape[1:], dtype=torch.bool)
+        coefficients = np.asarray(dctn(ycbcr.numpy(), axes=(2, 3), norm="ortho"))
+        slow = np.zeros(coefficients.shape[1:], bool)
         slow[0, : self.luma, : self.luma] = slow[1:, : self.chroma, : self.chroma] = True
-        return coefficients[:, slow == self.slow].numpy()
+        return coefficients[:, slow == self.slow]
 
 
 def bands(thresholds: Thresholds) -> tuple[Band, Band]:
