@@ -18,6 +18,7 @@ from elixir.purifiers.classical import Identity
 from elixir.training.classifier import ClassifierTraining, ReadPixels
 
 Classify = Callable[[str, Tensor], tuple[np.ndarray, np.ndarray]]
+LabelGradient = Callable[[str, Tensor, np.ndarray], Tensor]
 Recognize = Callable[[View, Mapping[int, np.ndarray]], dict[int, np.ndarray]]
 
 
@@ -38,13 +39,15 @@ class FakeModels(Models):
 
     Args:
         classify: from a name and images, uint8 or float in [0,1], to log-probabilities and features.
+        label_gradient: from a name, images and labels to a gradient of their shape; 0 by default.
     """
 
-    def __init__(self, classify: Classify) -> None:
+    def __init__(self, classify: Classify, label_gradient: LabelGradient | None = None) -> None:
         self.trained: dict[str, Training] = {}
         self.copied: dict[str, str] = {}
         self.own_reference = False
         self._classify = classify
+        self._label_gradient = label_gradient
 
     def train(
         self,
@@ -63,6 +66,9 @@ class FakeModels(Models):
 
     def classify(self, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
         return self._classify(name, images)
+
+    def label_gradient(self, name: str, images: Tensor, labels: np.ndarray) -> Tensor:
+        return self._label_gradient(name, images, labels) if self._label_gradient else torch.zeros_like(images)
 
 
 class FakeImages:

@@ -40,8 +40,9 @@ FAST = {
     "crossfit.least_steps": 20,
     "clean_model.least_steps": 40,
     "flag.least_steps": 40,
-    "probe.sigmas": [0.15, 0.3],
-    "probe.carriers": 2,
+    "training.backbone": "none",
+    "training.widths": [32, 64],
+    "training.batch": 64,
     "repair.sigmas": [0.1, 0.2],
 }
 

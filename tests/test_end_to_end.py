@@ -14,10 +14,10 @@ from elixir.registry import find
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # minutes on two free cores, many more on a busy machine
 
 QUICK = {
-    "reference.least_steps": 150,
-    "crossfit.least_steps": 150,
-    "clean_model.least_steps": 200,
-    "flag.least_steps": 80,
+    "reference.least_steps": 100,
+    "crossfit.least_steps": 60,
+    "clean_model.least_steps": 100,
+    "flag.least_steps": 40,
 }
 
 

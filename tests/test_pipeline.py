@@ -95,6 +95,7 @@ class Recorder:
         self._before(PixelStore, "read", lambda store, rows: self.reads(store.path.stem))
         self._before(PixelStore, "write", lambda store, rows, images: self.provides(store.path.stem))
         self._before(Models, "classify", lambda models, name, images: self.reads_model(name))
+        self._before(Models, "label_gradient", lambda models, name, images, labels: self.reads_model(name))
         self._before(Models, "copy", lambda models, name, to: (self.reads_model(name), self.makes_model(to)))
         self._before(Models, "train", self._train)
         triggers = vars(Run)["triggers"].func
@@ -115,7 +116,17 @@ class Recorder:
         self._made[name] = self._stage
         self.provides(*[MODELS[name]] if name in MODELS else [])
 
-    def _train(self, models: Models, name: str, *args: Any, initial: str | None = None, **options: Any) -> None:
+    def _train(
+        self,
+        models: Models,
+        name: str,
+        read: Any,
+        indices: Any,
+        labels: Any,
+        settings: Any,
+        initial: str | None = None,
+        classes: Any = None,
+    ) -> None:
         if initial:
             self.reads_model(initial)
         self.makes_model(name)
@@ -134,7 +145,7 @@ class Recorder:
 @pytest.mark.parametrize("recipe", ["dataelixir", "dataelixir-paper"])
 def test_stages_name_all_that_they_read(recipe: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     known = {stage.name for stage in Pipeline.from_recipe(recipe).stages}
-    settings = {key: value for key, value in FAST.items() if key.partition(".")[0] in {"purifier", *known}}
+    settings = {key: value for key, value in FAST.items() if key.partition(".")[0] in {"purifier", "training", *known}}
     paper = {"candidates.steps": 12, "candidates.of": 40, "candidates.keep": 6, "candidates.rounds": 2}
     pipeline = Pipeline.from_recipe(recipe, settings | (paper if recipe == "dataelixir-paper" else {}))
     recorder = Recorder(monkeypatch)
@@ -151,37 +162,41 @@ def test_stages_name_all_that_they_read(recipe: str, shapes: Path, tmp_path: Pat
 
 
 def test_settings_reach_their_stage():
-    pipeline = Pipeline.from_recipe("dataelixir", {"probe.sigmas": [0.15, 0.5], "index.size": 48})
-    assert pipeline["probe"].sigmas == (0.15, 0.5)
+    pipeline = Pipeline.from_recipe("dataelixir", {"probe.sigma": 0.5, "repair.sigmas": [0, 0.5], "index.size": 48})
+    assert pipeline["probe"].sigma == 0.5
+    assert pipeline["repair"].sigmas == (0.0, 0.5)
     assert pipeline["index"].size == 48
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"probe.sigma": [0.1]}, "no setting 'sigma'"),
-        ({"prob.sigmas": [0.1]}, "did you mean 'probe'"),
-        ({"sigmas": [0.1]}, "STAGE.KEY"),
+        ({"probe.sigmas": [0.1]}, "no setting 'sigmas'; did you mean 'sigma'"),
+        ({"prob.sigma": 0.1}, "did you mean 'probe'"),
+        ({"sigma": 0.1}, "STAGE.KEY"),
         ({"thresholds": 0.1}, "thresholds.KEY"),
         ({"training.batches": 8}, "training has no setting 'batches'; did you mean 'batch'"),
         ({"training.batch": 1}, "at least 2"),
         ({"training.epochs": 3}, "set STAGE.epochs"),
         ({"thresholds.min_scor": 0.1}, "thresholds has no setting 'min_scor'; did you mean 'min_score'"),
-        ({"probe.sigmas": "high"}, "wrong type"),
+        ({"probe.sigma": "high"}, "wrong type"),
         ({"probe.carriers": 1.5}, "wrong type"),
         ({"probe.carriers": True}, "wrong type"),
-        ({"probe.sigmas": [0.1, "x"]}, "wrong type"),
-        ({"probe.sigmas": [0.1]}, "must be one of probe.sigmas"),
+        ({"repair.sigmas": [0.1, "x"]}, "wrong type"),
+        ({"probe.sigma": [0.1]}, "wrong type; expected float"),
+        ({"probe.sigma": 0}, "above 0 and at most 1"),
+        ({"probe.strong_sigma": 1.5}, "above 0 and at most 1"),
+        ({"probe.tiles": 0}, "at least 1"),
+        ({"training.backbone": 3}, "wrong type"),
         ({"index.size": 3}, "from 16 to 512"),
         ({"index.size": 35}, "multiple of 4"),
-        ({"probe.sigmas": [0.4, 0.15]}, "must ascend"),
-        ({"probe.sigmas": 0.15}, "expected a list"),
+        ({"repair.sigmas": 0.15}, "expected a list"),
         ({"thresholds.min_group_size": 0}, "at least 1"),
         ({"reference.epochs": 0}, "reference.epochs = 0 is out of range; it must be at least 1"),
         ({"thresholds.min_label_confidence": 7}, "at least 0 and below 1"),
         ({"thresholds.mirror_accuracy": -0.1}, "at least 0 and at most 1"),
         ({"index.max_pixels": 0}, "at least 1"),
-        ({"probe.sigmas": [0.15, 1.5]}, r"\[0.15, 1.5\] is out of range"),
+        ({"repair.sigmas": [0.15, 1.5]}, r"\[0.15, 1.5\] is out of range"),
         ({"thresholds.seed_threshold": float("nan")}, "out of range"),
         ({"repair.sigmas": [0]}, "above 0"),
         ({"thresholds.negative_threshold": 0.3}, "must not be above thresholds.positive_threshold = 0.2"),
@@ -195,19 +210,21 @@ def test_wrong_settings_are_named(settings, message):
 
 def test_a_pipeline_is_as_strict_when_it_is_edited():
     pipeline = Pipeline.from_recipe("dataelixir")
-    with pytest.raises(ElixirError, match="no setting 'sgimas'; did you mean 'sigmas'"):
-        pipeline["probe"].sgimas = (0.1,)
+    with pytest.raises(ElixirError, match="no setting 'sgima'; did you mean 'sigma'"):
+        pipeline["probe"].sgima = 0.1
     with pytest.raises(ElixirError, match="of the wrong type; expected int"):
         pipeline["probe"].carriers = "many"
     with pytest.raises(ElixirError, match="must be above 0 and at most 1"):
-        pipeline["probe"].sigmas = [0.0, 0.15]
+        pipeline["probe"].sigma = 0.0
+    with pytest.raises(ElixirError, match="must be at least 0 and at most 1"):
+        pipeline["repair"].sigmas = [0.15, 1.5]
     with pytest.raises(ElixirError, match="no stage 'prob'; did you mean 'probe'"):
         pipeline["prob"]
     with pytest.raises(ElixirError, match=r"thresholds\.min_score = 1 is out of range"):
         pipeline.thresholds.min_score = 1
     assert pipeline.describe() == Pipeline.from_recipe("dataelixir").describe()
-    pipeline["probe"].sigmas = [0.15, 1]
-    assert pipeline["probe"].sigmas == (0.15, 1.0)
+    pipeline["repair"].sigmas = [0.15, 1]
+    assert pipeline["repair"].sigmas == (0.15, 1.0)
 
 
 def without(name: str) -> Callable[[list[Stage]], list[Stage]]:
@@ -267,7 +284,7 @@ def test_every_setting_is_explained():
             for key, text in explained(type(stage)).items():
                 assert text[:1] not in ("", "("), f"{stage.name}.{key}"
     assert all(text[:1] not in ("", "(") for text in explained(Thresholds).values())
-    assert explained(find("stages", "probe"))["sigmas"] == "noise levels in [0,1] pixel units. (above 0 and at most 1)"
+    assert explained(find("stages", "probe"))["strong_sigma"] == "much noise, likewise. (above 0 and at most 1)"
     assert explained(find("stages", "candidates"))["ssim"].endswith("code computes. (intended or released)")
 
 
@@ -287,7 +304,7 @@ def test_every_setting_is_explained():
         ('extends = "mine"', "'mine' extends 'mine', which is no shipped recipe"),
         ('extends = ["dataelixir"]', "which is no shipped recipe"),
         ('extends = "dataelixir"\n[candidates]\nsteps = 5', "unknown entry 'candidates'"),
-        ('extends = "dataelixir"\n[probe]\nsigma = 5', "'probe' has no setting 'sigma'"),
+        ('extends = "dataelixir"\n[probe]\nsigmas = 5', "'probe' has no setting 'sigmas'"),
         ('stages = ["index", "write", "index"]', "lists the stage 'index' twice"),
     ],
 )

@@ -1,5 +1,7 @@
 """`elixir train`: purifiers and classifiers on images of one's own."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack
@@ -120,8 +122,9 @@ def classifier(
     """Train a small classifier on the images and labels of SRC."""
     from elixir.training.classifier import ClassifierTraining, train_classifier_on
 
+    widths = tuple(widths or ClassifierTraining.widths)
     settings = ClassifierTraining(
-        epochs=epochs, batch=batch, shift=shift, flip=flip, seed=seed, widths=tuple(widths or ClassifierTraining.widths)
+        epochs, batch=batch, shift=shift, flip=flip, seed=seed, backbone="none", widths=widths
     )
     job = _job(src, size, weights, **options)
     accuracy = train_classifier_on(job, settings)

@@ -52,7 +52,7 @@ def sample_scores(
 
     Args:
         reference_logp: log-probability of the label by the reference model, (n,).
-        residual_transfer: mean probability of the label on carriers that receive the residual, (n, noise levels).
+        residual_transfer: mean probability of the label on carriers that receive the residual, (n,).
         tile_transfer: likewise for the best tile, times what the image loses without it, (n,).
         heldout_logp: log-probability of the label by the held-out models, (n,).
         heldout_erased_logp: the same without the tile, (n,).
@@ -67,7 +67,7 @@ def sample_scores(
     return SampleScores(
         label=label,
         features=features,
-        trigger_transfer=np.maximum(tile_transfer, residual_transfer.max(1)).astype(np.float64),
+        trigger_transfer=np.maximum(tile_transfer, residual_transfer).astype(np.float64),
         label_disagreement=np.maximum(1 - seen, drop).astype(np.float64),
         disagrees=(self_confidence < thresholds.max_self_confidence) & confident,
         confidence_drop=drop,
@@ -81,4 +81,4 @@ def confidence_drop(logp_drop: np.ndarray) -> np.ndarray:
 
 def is_patch(residual_transfer: np.ndarray, tile_transfer: np.ndarray) -> np.ndarray:
     """Whether one tile carries the label better than what purification takes away, bool (n,)."""
-    return tile_transfer > residual_transfer.max(1)
+    return tile_transfer > residual_transfer

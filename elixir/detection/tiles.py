@@ -16,6 +16,12 @@ def grid(size: int, per_side: int) -> list[tuple[int, int, int]]:
     return [(top, left, side) for places in (aligned, shifted) for top in places for left in places]
 
 
+def tile_sums(maps: Tensor, per_side: int) -> Tensor:
+    """The sum of a map (n, s, s) over each tile of the `grid`, (n, tiles)."""
+    layout = grid(maps.shape[-1], per_side)
+    return torch.stack([maps[:, top : top + side, left : left + side].sum((1, 2)) for top, left, side in layout], 1)
+
+
 def paste(carriers: Tensor, images: Tensor, tiles: np.ndarray, per_side: int) -> Tensor:
     """Carriers (n, 3, s, s) with one tile, by its index in the `grid`, of each image (n, 3, s, s) in its place."""
     result = carriers.clone()

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from elixir.engine.cost import Meter, gflop_per_image
 from elixir.errors import ElixirError
-from elixir.models.classifier import Classifier, classify, fused, load_small_classifier, save_classifier
+from elixir.models.classifier import (
+    Classifier,
+    classify,
+    fused,
+    label_gradient,
+    load_small_classifier,
+    save_classifier,
+)
 from elixir.progress import Progress
 from elixir.training.classifier import ClassifierTraining, ReadPixels, train_classifier
 
@@ -63,10 +70,11 @@ class Models:
             indices: int64 (n,).
             labels: int64 (n,).
             settings: of the training.
-            initial: name of the kept classifier whose weights it starts from; random ones by default.
+            initial: name of the kept classifier whose weights it starts from; the backbone's by default.
             classes: names of the labels; those of the dataset by default.
 
-        Raises: ElixirError: there are no samples.
+        Raises:
+            ElixirError: there are no samples.
         """
         path = self._path(name)
         if path.exists():
@@ -89,7 +97,7 @@ class Models:
                 read, indices, labels, len(classes), settings, checkpoint, on_epoch, self._device, start
             )
             cost.gflop += 3 * gflop_per_image(net, tuple(read(indices[:1]).shape[1:])) * passes * len(indices)
-        save_classifier(net, path, classes)
+        save_classifier(net, path, classes, torch.float16)
         self._meter.save()
 
     def copy(self, name: str, to: str) -> None:
@@ -103,12 +111,21 @@ class Models:
             name: of a classifier that has been trained.
             images: uint8, or float in [0,1], (n, 3, h, w).
         """
-        if name not in self._loaded:
-            self._loaded[name] = fused(load_small_classifier(self._path(name))).to(self._device)
-        net = self._loaded[name]
+        net = self._load(name)
         with self._meter.network(gflop=len(images) * gflop_per_image(net, tuple(images.shape[1:]))):
             logp, features = classify(net, images, self._device)
         return logp.numpy(), features.numpy()
+
+    def label_gradient(self, name: str, images: Tensor, labels: np.ndarray) -> Tensor:
+        """How a classifier's logit of each image's label changes with the image; see `label_gradient`."""
+        net = self._load(name)
+        with self._meter.network(gflop=2 * len(images) * gflop_per_image(net, tuple(images.shape[1:]))):
+            return label_gradient(net, images, torch.from_numpy(labels), self._device)
+
+    def _load(self, name: str) -> Classifier:
+        if name not in self._loaded:
+            self._loaded[name] = fused(load_small_classifier(self._path(name))).requires_grad_(False).to(self._device)
+        return self._loaded[name]
 
     def files(self) -> list[Path]:
         """The finished ones; a killed run leaves other files beside them."""

@@ -59,8 +59,8 @@ class TrainingStage(ReduceStage):
         least_steps: of the optimizer; a small set is passed more often.
     """
 
-    epochs: Count = 8
-    least_steps: Steps = 600
+    epochs: Count = 3
+    least_steps: Steps = 150
 
     def training(self, run: Run, seed: int = 0, **own: Any) -> ClassifierTraining:
         """Settings of a training: the run's, this stage's, a seed on top of the run's, and others by name."""

@@ -66,6 +66,13 @@ class SmallResNet(Classifier):
         self.body = nn.Sequential(*blocks)
         self.head = nn.Linear(widths[-1], classes)
 
+    def with_classes(self, classes: int) -> SmallResNet:
+        """A copy for so many classes, with a random head unless there are as many already."""
+        copy = deepcopy(self)
+        if classes != self.head.out_features:
+            copy.head = nn.Linear(self.head.in_features, classes)
+        return copy
+
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """The output of every block of the body, two at each resolution, for (n, c, h, w)."""
         height, width = x.shape[-2:]
@@ -137,14 +144,43 @@ def predict(model: Classifier, images: Tensor, device: torch.device) -> Tensor:
     return torch.cat([logits.argmax(1) for logits, _ in _in_fixed_batches(model, images, device)])
 
 
+def label_gradient(model: Classifier, images: Tensor, labels: Tensor, device: torch.device) -> Tensor:
+    """Gradient of each image's logit of its label by the image, float32 (n, 3, h, w) on the CPU.
+
+    Args:
+        model: in evaluation mode, on `device`.
+        images: uint8 (n, 3, h, w), or float32 in [0,1].
+        labels: int64 (n,).
+    """
+    gradients = []
+    for x, count in _fixed_batches(images, device):
+        x = x.clone().requires_grad_(True)
+        with _short(device), torch.enable_grad():
+            logits, _ = model(x)
+            part = labels[len(gradients) * len(x) :][:count].to(device)
+            wanted = logits[:count].float().gather(1, part[:, None]).sum()
+        gradients.append(torch.autograd.grad(wanted, x)[0][:count].cpu())
+    return torch.cat(gradients)
+
+
 def _in_fixed_batches(model: Classifier, images: Tensor, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits and features of batch after batch, float32 on `device`."""
+    for x, count in _fixed_batches(images, device):
+        with _short(device):
+            logits, features = model(x)
+        yield logits[:count].float(), features[:count].float()
+
+
+def _fixed_batches(images: Tensor, device: torch.device) -> Iterator[tuple[Tensor, int]]:
+    """The images in batches of one size, float32 on `device`, the last one filled up; and how many of each count."""
     size = CPU_BATCH if device.type == "cpu" else CUDA_BATCH
-    dtype = fast_dtype(device)
     for part in images.split(size):
         x = part.to(device)
         x = x.float() / 255 if x.dtype == torch.uint8 else x
-        x = F.pad(x, (0, 0) * (x.ndim - 1) + (0, size - len(part)))
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            logits, features = model(x)
-        yield logits[: len(part)].float(), features[: len(part)].float()
+        yield F.pad(x, (0, 0) * (x.ndim - 1) + (0, size - len(part))), len(part)
+
+
+def _short(device: torch.device) -> torch.autocast:
+    """Computes in a short format where that is faster."""
+    dtype = fast_dtype(device)
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)

@@ -1,4 +1,4 @@
-"""Features of any network, found without knowing it, and the perceptual distance of images in features."""
+"""Features: where classifiers start, those of any network, and the perceptual distance of images in them."""
 
 import logging
 from pathlib import Path
@@ -11,11 +11,23 @@ from elixir.models.classifier import SmallResNet, fused, load_small_classifier
 from elixir.models.weights import SHIPPED
 
 FEATURES = SHIPPED / "features.safetensors"
-"""The shipped classifier behind the perceptual distance."""
+"""The shipped classifier: where the classifiers of a run start, and what is behind the perceptual distance."""
 LEAST_NORM = 1e-6
 """Added to the squared length of a feature vector before it is divided by its length."""
 
 log = logging.getLogger(__name__)
+
+
+def load_backbone(name: str) -> SmallResNet | None:
+    """The network whose weights a training starts from; None for random ones.
+
+    Args:
+        name: "features" for the shipped one, "none", or a file that `elixir train classifier` has written.
+
+    Raises:
+        ElixirError: there is no such file, or it is no classifier of elixir's.
+    """
+    return None if name == "none" else load_small_classifier(FEATURES if name == "features" else Path(name))
 
 
 def as_logits(output: Any) -> Tensor:

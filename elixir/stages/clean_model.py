@@ -28,7 +28,7 @@ class CleanModelStage(TrainingStage):
     name = "clean_model"
     requires = ("pixels", "reference_model", "accuracy", "flagged")
     provides = ("clean_model", "mirrored")
-    epochs: Count = 10
+    epochs: Count = 4
     mirrored_passes: Count = 2
 
     def reduce(self, run: Run) -> Columns:

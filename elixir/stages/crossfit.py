@@ -11,7 +11,7 @@ from elixir.detection.tiles import erase
 from elixir.engine.run import Run
 from elixir.engine.stage import TrainingStage
 from elixir.randomness import Draw, generator
-from elixir.settings import Range
+from elixir.settings import Count, Range, Steps
 
 
 @dataclass
@@ -30,6 +30,8 @@ class CrossfitStage(TrainingStage):
     name = "crossfit"
     requires = ("pixels", "purified", "tile")
     provides = ("heldout_logp", "heldout_erased_logp", "accuracy")
+    epochs: Count = 2
+    least_steps: Steps = 100
     folds: Annotated[int, Range(least=2)] = 2
 
     def reduce(self, run: Run) -> Columns:

@@ -8,6 +8,7 @@ from elixir.data.columns import Columns
 from elixir.detection.expand import expand, flagged
 from elixir.engine.run import Run
 from elixir.engine.stage import TrainingStage
+from elixir.settings import Count, Steps
 from elixir.stages.detect import SCORES, detection_of, evidence_of
 from elixir.stages.group_probe import RunProbe
 
@@ -21,8 +22,10 @@ class FlagStage(TrainingStage):
     """
 
     name = "flag"
-    requires = ("pixels", "labels", "posterior", "split_posterior", *SCORES)
+    requires = ("pixels", "reference_model", "labels", "posterior", "split_posterior", *SCORES)
     provides = ("poison_score", "flagged")
+    epochs: Count = 2
+    least_steps: Steps = 60
 
     def reduce(self, run: Run) -> Columns:
         evidence = evidence_of(run, RunProbe(run, self.training(run)))

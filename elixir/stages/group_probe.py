@@ -52,6 +52,7 @@ class RunProbe:
         own = {label: len(run.classes) + place for place, label in enumerate(groups)}
         for label, group in groups.items():
             taught[group] = own[label]
+        initial = None if run.models.own_reference or view == "detail" else REFERENCE
         classes = [*run.classes, *(f"flagged {run.classes[label]}" for label in groups)]
         fold = generator(run.seed, draw, number).permutation(len(run)) % 2
         log_odds = {label: np.zeros(len(run)) for label in groups}
@@ -59,7 +60,7 @@ class RunProbe:
             name = f"{prefix}-{number}-{half}"
             seen = np.flatnonzero(fold != half)
             training = replace(self._training, seed=run.seed + RECOGNIZER_SEED + 2 * number + half)
-            run.models.train(name, read, seen, taught[seen], training, classes=classes)
+            run.models.train(name, read, seen, taught[seen], training, initial, classes)
             for label in groups:
                 unseen = np.flatnonzero((run.labels == label) & (fold == half))
                 logp = log_probabilities(run, name, unseen, read)

@@ -1,6 +1,4 @@
-"""What noise of growing strength takes away when it is added and removed, and whether that carries the label."""
-
-from __future__ import annotations
+"""What purification takes away from an image, and one tile of it: whether either carries the label elsewhere."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,76 +8,53 @@ import torch
 from torch import Tensor
 
 from elixir.data.columns import Columns
-from elixir.detection.tiles import erase, grid, paste
+from elixir.detection.tiles import erase, paste, tile_sums
 from elixir.engine.models import REFERENCE
 from elixir.engine.run import Run
 from elixir.engine.stage import MapStage
-from elixir.errors import ElixirError
 from elixir.randomness import Draw, generator, noise
 from elixir.settings import Count, Range
 
 
 @dataclass
 class ProbeStage(MapStage):
-    """One independent one-step purification of the raw image at each of several noise levels.
+    """Two one-step purifications of each raw image, and superimposition on images of other labels, the carriers.
 
-    Different triggers die at different noise, and a chain of purifications moves benign samples more than independent
-    draws do; so the levels are independent. At the first, `logp_drop` is how far the reference model's log-probability
-    of the given label falls.
+    `logp_drop` is how far the reference model's log-probability of the given label falls at little noise. As in STRIP,
+    what much noise takes away is added to the carriers; `residual_transfer` is the mean probability that the reference
+    model then gives them this sample's label.
 
-    At the high levels superimposition, as in STRIP, looks for a trigger: what was taken away is added to a few images
-    of other labels, the carriers; `residual_transfer` is the mean probability that the reference model then gives them
-    this sample's label. A small bright patch survives noise. So each tile of the image is also pasted into a carrier,
-    and the best one is erased from the image; `tile_transfer` is the mean probability of the label on carriers with the
-    tile, times the label's loss in the image without it.
+    A small bright patch survives noise. So the tiles on which the label depends most, by gradient times deviation from
+    the image's mean colour, are also pasted into a carrier, and the best one is erased from the image; `tile_transfer`
+    is the mean probability of the label on carriers with the tile, times the label's loss in the image without it.
 
     Args:
-        sigmas: noise levels in [0,1] pixel units.
-        transfer_from: smallest level whose residual carriers receive.
+        sigma: little noise, in [0,1] pixel units; the cross-fitted models learn from these images.
+        strong_sigma: much noise, likewise.
         carriers: images of other labels for each sample.
-        keep: the level whose images are kept for the cross-fitted models to train on.
+        tiles: of an image that are tried on a carrier.
     """
 
     name = "probe"
     requires = ("pixels", "reference_model")
     provides = ("logp_drop", "residual_transfer", "tile", "tile_transfer", "purified")
-    sigmas: Annotated[tuple[float, ...], Range(above=0, most=1)] = (0.075, 0.15, 0.26, 0.4)
-    transfer_from: Annotated[float, Range(above=0, most=1)] = 0.26
-    carriers: Count = 4
-    keep: Annotated[float, Range(above=0, most=1)] = 0.15
-
-    def check(self) -> None:
-        if list(self.sigmas) != sorted(self.sigmas):
-            raise ElixirError(f"probe.sigmas = {list(self.sigmas)} must ascend")
-        if self.keep not in self.sigmas:
-            raise ElixirError(f"probe.keep = {self.keep} must be one of probe.sigmas = {list(self.sigmas)}")
-        if self.transfer_from > max(self.sigmas):
-            raise ElixirError(f"probe.transfer_from = {self.transfer_from} is above all of probe.sigmas")
+    sigma: Annotated[float, Range(above=0, most=1)] = 0.15
+    strong_sigma: Annotated[float, Range(above=0, most=1)] = 0.4
+    carriers: Count = 2
+    tiles: Count = 2
 
     def process(self, run: Run, indices: np.ndarray) -> Columns:
         raw = run.pixels.read(indices)
-        x = raw.float() / 255
-        labels = run.labels[indices]
-        given = np.arange(len(indices)), labels
-        carriers = self._carriers(run, indices)
-        raw_logp = run.models.classify(REFERENCE, raw)[0][given]
-        logp_drop = np.zeros(len(indices), np.float32)
-        transfers = []
-        for sigma in self.sigmas:
-            z = noise(run.seed, run.ids(indices), ("probe", sigma, 0), tuple(x.shape[1:]))
-            purified = (run.purify(x, sigma, z) * 255).round().to(torch.uint8)
-            if sigma == self.sigmas[0]:
-                logp_drop = raw_logp - run.models.classify(REFERENCE, purified)[0][given]
-            if sigma == self.keep:
-                run.purified.write(indices, purified.numpy())
-            if sigma >= self.transfer_from:
-                residual = x - purified.float() / 255
-                received = [(carrier + residual).clamp(0, 1) for carrier in carriers]
-                transfers.append(_label_probability(run, received, labels))
-        tile, tile_transfer = self._best_tile(run, x, np.exp(raw_logp), carriers, labels)
+        x, labels, carriers = raw.float() / 255, run.labels[indices], self._carriers(run, indices)
+        purified, strongly = (_purified(run, indices, x, sigma) for sigma in (self.sigma, self.strong_sigma))
+        run.purified.write(indices, purified.numpy())
+        logp = _label_logp(run, raw, labels)
+        residual = x - strongly.float() / 255
+        received = [_label_logp(run, (carrier + residual).clamp(0, 1), labels) for carrier in carriers]
+        tile, tile_transfer = self._best_tile(run, x, np.exp(logp), carriers, labels)
         return {
-            "logp_drop": logp_drop.astype(np.float32),
-            "residual_transfer": np.stack(transfers, 1),
+            "logp_drop": logp - _label_logp(run, purified, labels),
+            "residual_transfer": np.exp(received).mean(0),
             "tile": tile.astype(np.int16),
             "tile_transfer": tile_transfer,
         }
@@ -101,21 +76,26 @@ class ProbeStage(MapStage):
         self, run: Run, x: Tensor, confidence: np.ndarray, carriers: Tensor, labels: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The tile that carries each sample's label best, (n,), and its evidence in [0,1], float32 (n,)."""
-        per_side = run.thresholds.tiles_per_side
-        carried = [
-            _label_probability(run, [paste(carriers[0], x, np.full(len(x), tile), per_side)], labels)
-            for tile in range(len(grid(x.shape[-1], per_side)))
-        ]
-        best = np.argmax(carried, 0)
-        sufficient = _label_probability(run, [paste(carrier, x, best, per_side) for carrier in carriers], labels)
-        necessary = confidence - _label_probability(run, [erase(x, best, per_side)], labels)
+        per_side, every = run.thresholds.tiles_per_side, np.arange(len(x))
+        gradient = run.models.label_gradient(REFERENCE, x, labels)
+        relevance = (gradient * (x - x.mean((2, 3), keepdim=True))).sum(1)
+        sums = tile_sums(relevance, per_side)
+        tried = sums.topk(min(self.tiles, sums.shape[1])).indices.numpy()
+        first = np.exp([_label_logp(run, paste(carriers[0], x, tiles, per_side), labels) for tiles in tried.T])
+        chosen = first.argmax(0)
+        best = tried[every, chosen]
+        others = [np.exp(_label_logp(run, paste(carrier, x, best, per_side), labels)) for carrier in carriers[1:]]
+        sufficient = np.mean([first[chosen, every], *others], axis=0)
+        necessary = confidence - np.exp(_label_logp(run, erase(x, best, per_side), labels))
         return best, (sufficient * necessary.clip(0)).astype(np.float32)
 
 
-def _label_probability(run: Run, variants: list[Tensor], labels: np.ndarray) -> np.ndarray:
-    """Mean probability that the reference model gives each sample's label over variants, float32 (n,)."""
-    total = np.zeros(len(labels), np.float32)
-    for images in variants:
-        logp, _ = run.models.classify(REFERENCE, images)
-        total += np.exp(logp[np.arange(len(labels)), labels])
-    return total / len(variants)
+def _purified(run: Run, indices: np.ndarray, x: Tensor, sigma: float) -> Tensor:
+    """The images x of some samples after one draw of the purifier, uint8 (n, 3, s, s)."""
+    drawn = noise(run.seed, run.ids(indices), ("probe", sigma), tuple(x.shape[1:]))
+    return (run.purify(x, sigma, drawn) * 255).round().to(torch.uint8)
+
+
+def _label_logp(run: Run, images: Tensor, labels: np.ndarray) -> np.ndarray:
+    """Log-probability that the reference model gives each sample's label, float32 (n,)."""
+    return run.models.classify(REFERENCE, images)[0][np.arange(len(labels)), labels]

@@ -11,10 +11,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.models.classifier import WIDTHS, SmallResNet, save_classifier
+from elixir.models.features import load_backbone
 from elixir.progress import Progress
 from elixir.randomness import generator
 from elixir.settings import Positive, Range, Settings, Share, Steps
-from elixir.training.frame import Checkpoint, TrainingJob, checkpoint_of, fingerprint, optimizer_step, training_pixels
+from elixir.training.frame import (
+    Checkpoint,
+    TrainingJob,
+    checkpoint_of,
+    fingerprint,
+    optimizer_step,
+    training_pixels,
+)
 
 ReadPixels = Callable[[np.ndarray], Tensor]
 
@@ -36,7 +44,9 @@ class ClassifierTraining(Settings):
         flip: mirror half of the images.
         balance: 0 weighs every sample alike, 1 every class alike; in between, a class counts as size^(1 - balance).
         seed: decides initial weights, order and augmentation.
-        widths: channels of the network at half, quarter, ... resolution.
+        backbone: where the weights start: "features" (shipped), "none" (random ones), or a file that
+            `elixir train classifier` has written.
+        widths: channels at half, quarter, ... resolution of a network with random weights.
     """
 
     name: ClassVar[str] = "training"
@@ -44,9 +54,9 @@ class ClassifierTraining(Settings):
     """What the stages set themselves."""
 
     epochs: Steps = 8
-    least_steps: Steps = 600
+    least_steps: Steps = 300
     fitted: Positive = 0.9995
-    batch: Annotated[int, Range(least=2)] = 64
+    batch: Annotated[int, Range(least=2)] = 128
     learning_rate: Annotated[float, Range(above=0, most=1)] = 2e-3
     warmup: Share = 0.15
     weight_decay: Annotated[float, Range(least=0, most=1)] = 0.05
@@ -54,6 +64,7 @@ class ClassifierTraining(Settings):
     flip: bool = False
     balance: Annotated[float, Range(least=0, most=1)] = 0.5
     seed: int = 0
+    backbone: str = "features"
     widths: Annotated[tuple[int, ...], Range(least=1)] = WIDTHS
 
     def shared(self) -> dict[str, object]:
@@ -82,7 +93,7 @@ def train_classifier(
     checkpoint: Path,
     on_epoch: Callable[[int, float], None] = lambda epoch, accuracy: None,
     device: torch.device | None = None,
-    initial: SmallResNet | None = None,
+    start: SmallResNet | None = None,
 ) -> SmallResNet:
     """Train a classifier, in evaluation mode at the end; goes on from `checkpoint` where there is one, and removes it.
 
@@ -92,15 +103,15 @@ def train_classifier(
         labels: their labels, int64, in 0..classes-1.
         on_epoch: called with the number of epochs done and the training accuracy.
         device: where to train; the CPU by default.
-        initial: whose weights to start from, rather than random ones.
+        start: whose weights to start from, its head's too if it has as many classes; `settings.backbone` by default.
 
     Raises: ElixirError: the checkpoint is damaged or of another training.
     """
     device = device or torch.device("cpu")
     torch.manual_seed(settings.seed)
-    net = SmallResNet(classes, widths=settings.widths).to(device).to(memory_format=torch.channels_last)
-    if initial is not None:
-        net.load_state_dict(initial.state_dict())
+    start = start or load_backbone(settings.backbone)
+    net = SmallResNet(classes, widths=settings.widths) if start is None else start.with_classes(classes)
+    net = net.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     some = read(rows[[0, len(rows) // 2, -1]]).contiguous().numpy()
     identity = fingerprint(net, (settings, classes), rows.tobytes(), labels.tobytes(), some.tobytes())

@@ -8,7 +8,7 @@ from elixir.detection.thresholds import Thresholds
 
 
 def scores(
-    residual_transfer: list[list[float]],
+    residual_transfer: list[float],
     tile_transfer: list[float],
     heldout: list[float],
     erased: list[float],
@@ -33,22 +33,20 @@ def scores(
 
 
 def test_evidence_rests_on_the_stronger_transfer():
-    found = scores(
-        [[0.1, 0.9], [0.0, 0.1], [0.0, 0.1]], [0.2, 0.8, 0.0], [0.3, 0.9, 0.9], [0.0, 0.1, 0.1], [-1.0, 0.0, 0.01]
-    )
+    found = scores([0.9, 0.1, 0.1], [0.2, 0.8, 0.0], [0.3, 0.9, 0.9], [0.0, 0.1, 0.1], [-1.0, 0.0, 0.01])
     np.testing.assert_allclose(found.trigger_transfer, [0.9, 0.8, 0.1], rtol=1e-6)
     np.testing.assert_allclose(found.label_disagreement, [0.7, 0.9, 0.1], rtol=1e-6)  # the third's tile does not count
 
 
-def test_a_label_that_a_little_noise_removes_is_contradicted():
-    found = scores([[0.0, 0.0]], [0.0], [1.0], [1.0], [3.0])
+def test_a_label_that_purification_removes_is_contradicted():
+    found = scores([0.0], [0.0], [1.0], [1.0], [3.0])
     np.testing.assert_allclose(found.label_disagreement, 1 - np.exp(-3), rtol=1e-6)
     np.testing.assert_allclose(found.confidence_drop, 1 - np.exp(-3), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("reference", "disagrees"), [(0.9, [True, False, False]), (0.79, [False] * 3)])
 def test_models_disagree_where_the_reference_model_is_confident(reference: float, disagrees: list[bool]):
-    found = scores([[0.0]] * 3, [0.0] * 3, [0.1, 0.21, 0.9], [0.1] * 3, [0.0] * 3, reference)
+    found = scores([0.0] * 3, [0.0] * 3, [0.1, 0.21, 0.9], [0.1] * 3, [0.0] * 3, reference)
     assert found.disagrees.tolist() == disagrees
 
 
@@ -64,4 +62,4 @@ def test_a_label_that_gets_likelier_has_lost_nothing():
 
 
 def test_a_patch_carries_the_label_better_than_all_that_purification_takes_away():
-    assert is_patch(np.array([[0.1, 0.4], [0.1, 0.4]]), np.array([0.3, 0.5])).tolist() == [False, True]
+    assert is_patch(np.array([0.4, 0.4]), np.array([0.3, 0.5])).tolist() == [False, True]

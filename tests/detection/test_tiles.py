@@ -1,11 +1,12 @@
-"""The grid of tiles: pasted, erased, and as a mask of another size."""
+"""The grid of tiles: summed over, pasted, erased, and as a mask of another size."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elixir.detection.tiles import erase, grid, mask, paste
+from elixir.detection.tiles import erase, grid, mask, paste, tile_sums
 
 
 @given(st.sampled_from([16, 24, 32, 40, 56, 64, 100, 512]))
@@ -18,6 +19,17 @@ def test_tiles_cover_the_image_and_stay_inside(size: int):
         assert j + side <= size
         covered[i : i + side, j : j + side] = True
     assert covered[: 4 * (size // 4), : 4 * (size // 4)].all()
+
+
+@pytest.mark.parametrize(("size", "per_side"), [(32, 4), (16, 4), (37, 4), (24, 3), (20, 2)])
+def test_sums_over_tiles_are_those_of_a_loop(size: int, per_side: int):
+    maps = torch.randn(3, size, size, generator=torch.Generator().manual_seed(0))
+    sums = tile_sums(maps, per_side)
+    assert sums.shape == (3, len(grid(size, per_side)))
+    for image, found in zip(maps.double().numpy(), sums.numpy(), strict=True):
+        for tile, (i, j, side) in enumerate(grid(size, per_side)):
+            expected = sum(image[y, x] for y in range(i, i + side) for x in range(j, j + side))
+            assert found[tile] == pytest.approx(expected, abs=1e-4)
 
 
 def test_paste_and_erase_change_one_tile_only():

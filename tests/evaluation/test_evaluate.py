@@ -68,9 +68,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train = make_shapes(folder / "train", count=60, poisoned=0)
     test = make_shapes(folder / "test", count=30, poisoned=0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=60))
-        patch.setitem(FAST, "clean_model.least_steps", 60)
-        experiment = Experiment(str(train), str(test), "spot", 2, 0, None, dict(FAST), CPU, folder / "out", True)
+        patch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=60, backbone="none"))
+        settings = FAST | {"clean_model.least_steps": 60, "training.widths": [96, 192]}
+        experiment = Experiment(str(train), str(test), "spot", 2, 0, None, settings, CPU, folder / "out", True)
         (folder / "out").mkdir()
         for name in ("none", "unpoisoned", "oracle", "activation-clustering", "spectral-signatures", "dataelixir"):
             experiment.run(BADNETS, name)
@@ -85,7 +85,9 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """An experiment whose classifiers learn nothing."""
     from small_world import make_shapes
 
-    monkeypatch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=1))
+    monkeypatch.setattr(
+        outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=1, backbone="none", widths=(8, 12))
+    )
     train = make_shapes(tmp_path / "train", count=12, poisoned=0)
     test = make_shapes(tmp_path / "test", count=4, poisoned=0)
     (tmp_path / "out").mkdir()
@@ -139,7 +141,7 @@ def test_a_finished_trial_is_read_and_a_foreign_one_refused(results: Path):
     with pytest.raises(ElixirError, match="classifiers trained in another way"):
         experiment.run(Poisoning("none"), "none")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=60))
+        patch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=60, backbone="none"))
         assert experiment.run(Poisoning("none"), "none") == result
         assert (results / "none-none.json").stat().st_mtime_ns == before
         more = replace(experiment, seeds=3).run(Poisoning("none"), "none")
@@ -250,7 +252,7 @@ def test_classifiers_of_another_cleaning_are_not_taken_for_new_ones(tiny: Experi
     other = replace(tiny, settings={"thresholds.flag_threshold": 0.6})
     with pytest.raises(ElixirError, match=r"defence\.json belongs to another experiment \(recipe\)"):
         other.run(BADNETS, "dataelixir")
-    monkeypatch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=2))
+    monkeypatch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=2, backbone="none"))
     with pytest.raises(ElixirError, match=r"\(training\)"):
         tiny.run(BADNETS, "dataelixir")
     shutil.rmtree(tiny.folder / "work" / BADNETS.name / "dataelixir")
@@ -333,7 +335,9 @@ def test_grey_test_images_carry_the_trigger_of_grey_training_images(tmp_path: Pa
     shown: list[np.ndarray] = []
     write = PixelStore.write
     monkeypatch.setattr(PixelStore, "write", lambda *args: (shown.append(args[2][0]), write(*args)))
-    monkeypatch.setattr(outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=1))
+    monkeypatch.setattr(
+        outcome, "FRESH", replace(outcome.FRESH, epochs=1, least_steps=1, backbone="none", widths=(8, 12))
+    )
     train_and_attack(train, train, attack, "spot", [0])
     poisoned = next(path for path in (tmp_path / "poisoned" / "spot").iterdir() if path.name != "1.png")
     assert np.array_equal(shown[-1], decode(poisoned.read_bytes()).rgb.transpose(2, 0, 1))

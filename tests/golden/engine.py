@@ -1,7 +1,8 @@
-"""The only file here that knows the code under test: runs a scenario and says what came of it, in 0.2's names.
+"""The only file here that knows the code under test: runs a scenario and says what came of it.
 
-Nothing is trained: `Models.train` is shown what a classifier would learn from, and `Models.classify` asks a stand-in.
-All else is the real pipeline, from the files of the input to those of the output.
+Nothing is trained: `Models.train` is shown what a classifier would learn from, and `Models.classify` and
+`Models.label_gradient` ask a stand-in. All else is the real pipeline, from the files of the input to those of the
+output.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from unittest.mock import patch
 import datasets
 import numpy as np
 import torch
-from golden import words
-from golden.readers import Smoother, Traits
+from golden.readers import Smoother, Traits, occlusion_gradient
 from golden.scenario import Outcome, Scenario
 from golden.sources import own_classifier, same, write_source
 from PIL import Image
 from torch import Tensor
 
 from elixir import api
+from elixir.data.io import RUN_FOLDER
 from elixir.data.restore import restore
-from elixir.engine.models import Models
+from elixir.detection.scores import is_patch
+from elixir.engine.models import REFERENCE, Models
 from elixir.engine.run import Run
 from elixir.errors import ElixirError
 from elixir.models import classifier
@@ -54,7 +56,6 @@ class StandIns:
     def __init__(self, scenario: Scenario, shake: float = 0.0) -> None:
         self.trained: dict[str, Any] = {}
         self.read: Counter[str] = Counter()
-        self.rows = np.empty(0, np.int64)
         self._scenario = scenario
         self._taught: dict[str, dict[int, int]] = {}
         self._shake = shake
@@ -73,50 +74,59 @@ class StandIns:
     ) -> None:
         if not len(rows):
             raise ElixirError("nothing to learn from")
-        places = self.rows[rows]  # 0.2 counted samples that cannot be read
-        digest = hashlib.sha256(places.astype(np.int64).tobytes() + labels.astype(np.int64).tobytes())
+        digest = hashlib.sha256(rows.astype(np.int64).tobytes() + labels.astype(np.int64).tobytes())
         digest.update(read(rows).contiguous().numpy().tobytes())
-        old = words.model_of_0_2(name)
         counts = np.bincount(labels, minlength=len(classes or models.classes)).tolist()
         how = [settings.seed, settings.epochs, settings.least_steps, settings.learning_rate, settings.flip]
-        self.trained[old] = [counts, digest.hexdigest()[:16], *how, initial and words.model_of_0_2(initial)]
+        self.trained[name] = [counts, digest.hexdigest()[:16], *how, initial]
         more = [
             models.classes.index(entry.removeprefix(FLAGGED))
             for entry in (classes or models.classes)[len(models.classes) :]
         ]
-        self._taught[old] = dict(zip(more, counts[len(models.classes) :], strict=True))
+        self._taught[name] = dict(zip(more, counts[len(models.classes) :], strict=True))
 
     def copy(self, models: Models, name: str, to: str) -> None:
-        self.trained[words.model_of_0_2(to)] = [[], words.model_of_0_2(name), "copy"]
+        self.trained[to] = [[], name, "copy"]
 
     def classify(self, models: Models, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        old, k = words.model_of_0_2(name), len(models.classes)
-        self.read[old] += len(images)
-        stem = old.rstrip("-0123456789")
+        self.read[name] += len(images)
         traits = Traits(images)
-        if stem in self._scenario.recognizers:
-            logp = self._scenario.recognizers[stem].read(traits, k, self._taught[old])
-        else:
-            logp = self._scenario.readers[stem].read(traits, k)
+        logp = self._logp(models, name, traits)
         if self._shake:
             logp = logp + self._shake * self._random.uniform(-1, 1, logp.shape).astype(np.float32)
         return logp, self._scenario.features.read(traits)
+
+    def label_gradient(self, models: Models, name: str, images: Tensor, labels: np.ndarray) -> Tensor:
+        self.read[f"{name} (gradient)"] += len(images)
+        every = np.arange(len(images))
+        return occlusion_gradient(lambda x: self._logp(models, name, Traits(x))[every, labels], images)
+
+    def _logp(self, models: Models, name: str, traits: Traits) -> np.ndarray:
+        """Log-probability of each class, float32 (n, k), and k more for a recognizer."""
+        stem, k = name.rstrip("-0123456789"), len(models.classes)
+        if stem in self._scenario.recognizers:
+            return self._scenario.recognizers[stem].read(traits, k, self._taught[name])
+        return self._scenario.readers[stem].read(traits, k)
 
 
 def play(scenario: Scenario, folder: Path, shake: float = 0.0) -> Outcome:
     """Run a scenario in an empty folder."""
     stand_ins = StandIns(scenario, shake)
     tiles: list[int] = []
-    real_classify, real_write_part = Models.classify, Run.write_part
+    real_classify, real_gradient, real_write_part = Models.classify, Models.label_gradient, Run.write_part
 
     def classify(models: Models, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        own = scenario.own and name == "reference"
+        own = scenario.own and name == REFERENCE
         return real_classify(models, name, images) if own else stand_ins.classify(models, name, images)
 
+    def label_gradient(models: Models, name: str, images: Tensor, labels: np.ndarray) -> Tensor:
+        own = scenario.own and name == REFERENCE
+        return (real_gradient if own else stand_ins.label_gradient)(models, name, images, labels)
+
     def write_part(run: Run, stage: str, part: int, rows: np.ndarray, columns: dict[str, np.ndarray]) -> None:
-        tiles.extend(columns.get("tile", np.empty(0)).tolist())
-        if "source_usable" in columns:
-            stand_ins.rows = np.append(stand_ins.rows, rows[columns["source_usable"]])
+        if "tile" in columns:
+            patch = is_patch(columns["residual_transfer"], columns["tile_transfer"])
+            tiles.extend(np.where(patch, columns["tile"], -1).tolist())
         real_write_part(run, stage, part, rows, columns)
 
     source, dst = write_source(scenario, folder), folder / "out"
@@ -124,23 +134,26 @@ def play(scenario: Scenario, folder: Path, shake: float = 0.0) -> Outcome:
         patch.object(Models, "train", lambda *args, **more: stand_ins.train(*args, **more)),
         patch.object(Models, "copy", lambda *args: stand_ins.copy(*args)),
         patch.object(Models, "classify", classify),
+        patch.object(Models, "label_gradient", label_gradient),
         patch.object(Run, "write_part", write_part),
         patch.object(classifier, "fast_dtype", lambda device: torch.float32),  # the same on every machine
     ):
         result = _run(scenario, source, dst)
-    manifest = words.manifest_of_0_2(result)
-    findings = words.findings_of_0_2(result, json.loads((dst / ".elixir" / "findings.json").read_text()))
+    findings = json.loads((dst / RUN_FOLDER / "findings.json").read_text())
+    attacked = [vars(label) for label in result.attacked]
     restored = -1
     if not scenario.scan:
         restored = restore(dst, folder / "restored")
         assert same(scenario.kind, source, folder / "restored")
     pixels = {} if scenario.scan else _repaired(result)
-    return Outcome(manifest, findings, stand_ins.trained, dict(stand_ins.read), pixels, restored, tiles)
+    return Outcome(
+        result.table.to_pydict(), findings, attacked, stand_ins.trained, dict(stand_ins.read), pixels, restored, tiles
+    )
 
 
 def _run(scenario: Scenario, source: Path, dst: Path) -> Result:
-    settings = {words.setting(name): value for name, value in {"index.size": 16, **scenario.settings}.items()}
-    pipeline = Pipeline.from_recipe(scenario.recipe, {**settings, "purifier": "golden"})
+    settings = {"index.size": 16, **scenario.settings, "purifier": "golden"}
+    pipeline = Pipeline.from_recipe(scenario.recipe, settings)
     options: dict[str, Any] = {"policy": scenario.policy, "seed": scenario.seed, "device": "cpu"}
     if scenario.to:
         options["to"] = scenario.to

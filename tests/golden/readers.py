@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 CLEAR, SOME = 25, 10  # grey levels between the strongest colour and the next
 MUCH = 0.2  # noise
+BLOCK = 4  # pixels along each side
 BASIS = np.stack([pattern.ravel() for pattern in PATTERNS.values()], 1).astype(np.float64)
 
 
@@ -154,6 +155,35 @@ class Features:
         return np.stack([np.full(len(loose[0]), 20.0), *(self.colour * traits.colour.T), *loose, *noticed], 1).astype(
             np.float32
         )
+
+
+def occlusion_gradient(logp: Callable[[Tensor], np.ndarray], images: Tensor) -> Tensor:
+    """What stands for the gradient of a stand-in, which has steps: the effect of occluding each block of 4x4 pixels.
+
+    The gradient is `effect * dev / sum(dev ** 2)` over a block, where `dev` is a pixel's deviation from the mean colour
+    of the image, so that the sum of gradient times deviation is the effect.
+
+    Args:
+        logp: log-probability of each image's label, float32 (n,), for images like the given ones.
+        images: float in [0,1], (n, 3, s, s).
+
+    Returns:
+        float32, of the same shape.
+    """
+    mean = images.mean((2, 3), keepdim=True)
+    deviation = images - mean
+    gradient = torch.zeros_like(images)
+    before = logp(images)
+    for top in range(0, images.shape[2], BLOCK):
+        for left in range(0, images.shape[3], BLOCK):
+            block = slice(None), slice(None), slice(top, top + BLOCK), slice(left, left + BLOCK)
+            occluded = images.clone()
+            occluded[block] = mean
+            effect = torch.from_numpy(before - logp(occluded))
+            squares = deviation[block].square().sum((1, 2, 3))
+            scale = torch.where(squares > 0, effect / squares.clamp(min=1e-12), 0)
+            gradient[block] = scale[:, None, None, None] * deviation[block]
+    return gradient
 
 
 class Smoother:

@@ -1,4 +1,4 @@
-"""Record what version 0.2 decides: `python -m golden.record [NAME ...]`, from tests/, with that version installed."""
+"""Record what is decided: `python -m golden.record [NAME ...]`, from tests/. Look at `git diff` and at why."""
 
 from __future__ import annotations
 

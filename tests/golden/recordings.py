@@ -1,4 +1,4 @@
-"""What version 0.2 has decided in every scenario: kept compressed, and compared with what the code at hand decides."""
+"""What was decided in every scenario: kept compressed, and compared with what the code at hand decides."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from golden import scenarios_causes, scenarios_files, scenarios_paper, scenarios_shares
+from golden import scenarios_disagreement, scenarios_files, scenarios_paper, scenarios_transfer
 from golden.scenario import Outcome, Scenario
 
 SCENARIOS: list[Scenario] = [
-    *scenarios_causes.ALL,
-    *scenarios_shares.ALL,
+    *scenarios_transfer.ALL,
+    *scenarios_disagreement.ALL,
     *scenarios_files.ALL,
     *scenarios_paper.ALL,
 ]
@@ -25,19 +25,19 @@ DIGITS = 6
 
 
 def keep(scenario: Scenario, outcome: Outcome) -> None:
-    """Write what 0.2 has decided; the same bytes every time."""
+    """Write what was decided; the same bytes every time."""
     text = json.dumps(_rounded(_kept(outcome)), separators=(",", ":"), sort_keys=True)
     path = FOLDER / f"{scenario.name}.json.gz"
     path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
 
 
 def recorded(scenario: Scenario) -> Outcome:
-    """What 0.2 has decided, in its own words."""
+    """What was decided."""
     return Outcome(**json.loads(gzip.decompress((FOLDER / f"{scenario.name}.json.gz").read_bytes())))
 
 
 def differences(recording: Outcome, outcome: Outcome) -> list[str]:
-    """What has become of a scenario other than 0.2 had it; numbers may differ by `TOLERANCE`."""
+    """Where an outcome is another than the recorded one; numbers may differ by `TOLERANCE`."""
     return list(_different("", asdict(recording), _rounded(_kept(outcome))))
 
 

@@ -13,13 +13,13 @@ from golden.readers import Features, Reader, Recognizer
 
 @dataclass(frozen=True)
 class Scenario:
-    """One run of version 0.2 and what there is to know about it. All names are those of 0.2, see `golden.words`.
+    """One run and what there is to know about it.
 
     Args:
         name: of the recording.
         pictures: the set; a picture's place decides its noise.
         readers: by the names of models without numbers, "crossfit" for "crossfit-0" and "crossfit-1".
-        recognizers: likewise, of "recognize" and "closer".
+        recognizers: likewise, of "recognizer" and "detail-recognizer".
         features: of every model.
         reaches: raises an `AssertionError` where the recording is not of the path that is meant.
         settings: "stage.key" -> value.
@@ -56,17 +56,20 @@ class Outcome:
 
     Attributes:
         manifest: column -> a value for every sample.
-        findings: about the whole set.
+        findings: about the whole set, as published: reports of all labels among them.
+        attacked: labels under attack, as `Result.attacked` tells them.
         trained: name of a model -> labels of what it was taught, counted, a digest of rows, labels and pixels, and the
             seed, passes, least steps, learning rate, mirroring and initial model.
-        read: name of a model -> number of images that it has read.
+        read: name of a model -> number of images that it has read, or that a gradient was asked of.
         pixels: id of a repaired sample -> digest of its new picture, decoded.
         restored: number of samples that could be restored to what they were; -1 where nothing was written.
-        tiles: best tile of every readable sample.
+        tiles: of every readable sample, the tile that carries its label better than what purification takes away, or
+            -1: where there is none, chance decides which tile is tried.
     """
 
     manifest: dict[str, list[Any]]
     findings: dict[str, Any]
+    attacked: list[dict[str, Any]]
     trained: dict[str, Any]
     read: dict[str, int]
     pixels: dict[str, str]
@@ -75,13 +78,18 @@ class Outcome:
 
     @property
     def targets(self) -> dict[str, dict[str, Any]]:
-        """By the name of the class."""
-        return {target["name"]: target for target in self.findings["targets"]}
+        """Labels under attack, by the name of the class."""
+        return {label["name"]: label for label in self.attacked}
 
     @property
-    def methods(self) -> dict[str, str]:
-        """What has decided about each attacked label."""
-        return {name: target["witness"] for name, target in self.targets.items()}
+    def detectors(self) -> dict[str, str]:
+        """Which detector has decided about each attacked label."""
+        return {name: label["detector"] for name, label in self.targets.items()}
+
+    def scores(self, name: str, kind: str) -> dict[str, float]:
+        """The scores of all tests of one kind, "direct" or "holdout", that were made of a label, by detector."""
+        (report,) = (report for report in self.findings["labels"] if report["name"] == name)
+        return {test["detector"]: test["score"] for test in report["tests"] if test["kind"] == kind}
 
     @property
     def actions(self) -> dict[str, int]:
@@ -94,5 +102,5 @@ class Outcome:
         return dict(Counter(self.manifest["reason"]))
 
     def rounds(self, model: str) -> int:
-        """How often a pair of models like "recognize" was trained."""
+        """How often a pair of models like "recognizer" was trained."""
         return len([name for name in self.trained if name.startswith(f"{model}-")]) // 2

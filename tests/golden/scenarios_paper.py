@@ -21,8 +21,8 @@ FEW = {
 
 
 def _paper(outcome: Outcome) -> None:
-    assert outcome.methods == {"ash": "discrepancy"}
-    learned = [sum(outcome.trained[name][0]) for name in ("benign-first", "benign")]
+    assert outcome.detectors == {"ash": "discrepancy"}
+    learned = [sum(outcome.trained[name][0]) for name in ("clean-first", "clean")]
     kept = outcome.actions["kept"]
     settled, agreed = learned[0] - kept, learned[1] - learned[0]
     open_ones = sum(outcome.actions.values()) - learned[1]
@@ -30,7 +30,7 @@ def _paper(outcome: Outcome) -> None:
 
 
 def _none(outcome: Outcome) -> None:
-    assert outcome.methods == {}
+    assert outcome.detectors == {}
     assert set(outcome.actions) == {"kept"}
 
 
@@ -47,8 +47,8 @@ def paper(name: str, reaches: Callable[[Outcome], None], **settings: Any) -> Sce
         ],
         {
             "reference": Reader(fires=(Fires("wave", 16, 0), Fires("stripes", 8, 0))),
-            "benign-first": SURE,
-            "benign": SURE,
+            "clean-first": SURE,
+            "clean": SURE,
         },
         reaches,
         features=Features({"stripes": (1.0, 24), "wave": (1.0, 24)}, colour=0.5),

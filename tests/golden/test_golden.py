@@ -1,4 +1,4 @@
-"""The same decisions, scores and pixels as version 0.2."""
+"""The same decisions, scores and pixels as were recorded."""
 
 from operator import attrgetter
 from pathlib import Path
@@ -21,7 +21,7 @@ def test_the_recording_is_of_the_path_that_is_meant(scenario: Scenario):
 
 
 @pytest.mark.parametrize("scenario", played, ids=attrgetter("name"))
-def test_decisions_scores_and_pixels_are_those_of_0_2(scenario: Scenario, tmp_path: Path):
+def test_decisions_scores_and_pixels_are_those_recorded(scenario: Scenario, tmp_path: Path):
     assert not differences(recorded(scenario), play(scenario, tmp_path))
 
 

@@ -21,4 +21,4 @@ def foreign(count: int, label: int = 0, **traits: int) -> list[Picture]:
 
 def readers(reference: Reader, **others: Reader) -> dict[str, Reader]:
     """Models that name colours, but for the reference model and those that are given."""
-    return {"reference": reference, "crossfit": DOUBTING, "retrial": SURE, "benign": SURE} | others
+    return {"reference": reference, "crossfit": DOUBTING, "holdout": SURE, "clean": SURE} | others

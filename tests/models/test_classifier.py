@@ -1,4 +1,4 @@
-"""The small classifier: any size and number of scales, label order, and outputs that do not depend on the batch."""
+"""The small classifier: any size and number of scales, label order, gradients, and no dependence on the batch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from elixir.models.classifier import (
     SmallResNet,
     classify,
     fused,
+    label_gradient,
     load_small_classifier,
     predict,
     save_classifier,
@@ -74,3 +75,103 @@ def test_labels_are_those_of_the_log_probabilities():
     for row in (0, CPU_BATCH, CPU_BATCH + 2):
         assert torch.equal(classify(net, images[row : row + 1], CPU)[0][0], logp[row])
         assert predict(net, images[row : row + 1].float() / 255, CPU) == labels[row]
+
+
+@pytest.fixture
+def plain() -> SmallResNet:
+    """A network that nothing is left out of: statistics of its normalisation differ from 0 and 1."""
+    torch.manual_seed(0)
+    net = SmallResNet(5, widths=(8, 12))
+    net(torch.rand(64, 3, 16, 16))  # in training mode, which fills the statistics
+    return net.eval()
+
+
+def images_and_labels(count: int = CPU_BATCH + 3) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(1)
+    return torch.rand(count, 3, 16, 16, generator=draw), torch.randint(5, (count,), generator=draw)
+
+
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks are computed in single precision, where they would be in a shorter format."""
+    monkeypatch.setattr("elixir.models.classifier.fast_dtype", lambda device: torch.float32)
+
+
+@pytest.mark.usefixtures("exact")
+def test_the_gradient_of_the_label_is_that_of_autograd(plain: SmallResNet):
+    images, labels = images_and_labels()
+    found = label_gradient(plain, images, labels, CPU)
+    assert (found.shape, found.dtype, found.requires_grad) == (images.shape, torch.float32, False)
+    for row in (0, 1, CPU_BATCH - 1, CPU_BATCH, CPU_BATCH + 2):
+        x = images[row : row + 1].clone().requires_grad_(True)
+        plain(x)[0][0, labels[row]].backward()
+        assert x.grad is not None
+        torch.testing.assert_close(found[row], x.grad[0], atol=1e-6, rtol=1e-4)
+    assert not images.requires_grad
+    assert images.grad is None
+    assert not torch.allclose(found[0], label_gradient(plain, images[:1], (labels[:1] + 1) % 5, CPU)[0], atol=1e-4)
+
+
+def test_in_a_short_format_the_gradient_has_the_same_direction(plain: SmallResNet, monkeypatch: pytest.MonkeyPatch):
+    images, labels = images_and_labels(16)
+    gradients = []
+    for dtype in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr("elixir.models.classifier.fast_dtype", lambda device, dtype=dtype: dtype)
+        gradients.append(label_gradient(plain, images, labels, CPU))
+        assert gradients[-1].dtype == torch.float32
+    assert (torch.cosine_similarity(*(gradient.flatten(1) for gradient in gradients)) > 0.9).all()
+
+
+@pytest.mark.usefixtures("exact")
+def test_the_gradient_of_the_label_is_how_the_logit_changes(plain: SmallResNet):
+    images, labels = images_and_labels(4)
+    found = label_gradient(plain, images, labels, CPU).double()
+    direction = torch.randn(images.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    exact, step = plain.double(), 1e-7
+
+    def logit(x: torch.Tensor) -> torch.Tensor:
+        last = exact.feature_maps(x)[-1]
+        return exact.head(last.mean((2, 3)) + last.amax((2, 3))).gather(1, labels[:, None])[:, 0]
+
+    with torch.inference_mode():
+        change = (logit(images + step * direction) - logit(images - step * direction)) / (2 * step)
+    torch.testing.assert_close((found * direction).sum((1, 2, 3)), change, atol=1e-4, rtol=1e-4)
+
+
+def test_the_gradient_does_not_depend_on_the_batch_nor_on_the_format(plain: SmallResNet):
+    images, labels = images_and_labels()
+    images = (255 * images).round().to(torch.uint8)
+    whole = label_gradient(plain, images, labels, CPU)
+    for rows in (slice(0, 1), slice(3, 20), slice(CPU_BATCH - 1, CPU_BATCH + 3)):
+        assert torch.equal(label_gradient(plain, images[rows], labels[rows], CPU), whole[rows])
+    assert torch.equal(label_gradient(plain, images.float() / 255, labels, CPU), whole)
+
+
+@pytest.mark.usefixtures("exact")
+def test_no_gradient_is_left_anywhere(plain: SmallResNet):
+    images, labels = images_and_labels(2)
+    with torch.no_grad():
+        outside = label_gradient(plain, images, labels, CPU)
+    assert outside.abs().sum() > 0
+    assert not images.requires_grad
+    assert all(parameter.grad is None for parameter in plain.parameters())
+    quiet = label_gradient(fused(plain).requires_grad_(False), images, labels, CPU)  # as a run keeps its classifiers
+    torch.testing.assert_close(quiet, outside, atol=1e-5, rtol=1e-3)
+
+
+def test_other_classes_get_a_new_head_and_the_same_classes_keep_theirs(plain: SmallResNet):
+    same, other = plain.with_classes(5), plain.with_classes(7)
+    assert other.head.weight.shape == (7, 12)
+    assert other.head.bias.shape == (7,)
+    assert not torch.equal(other.head.weight[:5], plain.head.weight)
+    for copy in (same, other):
+        for name, value in plain.body.state_dict().items():
+            assert torch.equal(copy.body.state_dict()[name], value)
+        assert copy is not plain
+        assert all(one is not two for one, two in zip(copy.parameters(), plain.parameters(), strict=True))
+    assert torch.equal(same.head.weight, plain.head.weight)
+    assert torch.equal(same.head.bias, plain.head.bias)
+    with torch.no_grad():
+        same.head.weight.zero_()
+    assert plain.head.weight.any()
+    assert plain.head.out_features == 5

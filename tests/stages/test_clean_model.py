@@ -31,7 +31,7 @@ def test_it_learns_from_what_is_not_flagged_and_from_mirrored_images_where_they_
     training = models.trained["clean"]
     assert training.indices.tolist() == np.flatnonzero(~flagged).tolist()
     assert (training.labels == run.labels[~flagged]).all()
-    assert (training.settings.flip, training.settings.epochs) == (mirrored, 20 if mirrored else 10)
+    assert (training.settings.flip, training.settings.epochs) == (mirrored, 8 if mirrored else 4)
     assert run.facts["mirrored"] is mirrored
     assert training.settings.seed == 100
 
@@ -40,8 +40,8 @@ def test_it_is_trained_as_the_run_says(tmp_path: Path):
     run, models = trained(tmp_path, np.arange(30) % 5 == 1, 0.5)
     run.training.batch = 32
     settings = CleanModelStage().training(run, 7, epochs=3)
-    assert (settings.batch, settings.epochs, settings.least_steps, settings.seed) == (32, 3, 600, 7)
-    assert models.trained["clean"].settings.batch == 64
+    assert (settings.batch, settings.epochs, settings.least_steps, settings.seed) == (32, 3, 150, 7)
+    assert models.trained["clean"].settings.batch == 128
 
 
 def test_where_nothing_is_flagged_it_is_the_reference_model_unless_that_is_the_users(tmp_path: Path):

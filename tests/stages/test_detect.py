@@ -51,7 +51,7 @@ def test_a_doubtful_label_is_tested_with_a_held_out_model_and_reported(tmp_path:
         run,
         features=features.astype(np.float16),
         reference_logp=np.full(2 * COUNT, -0.01, np.float32),
-        residual_transfer=np.full((2 * COUNT, 2), 0.05, np.float32),
+        residual_transfer=np.full(2 * COUNT, 0.05, np.float32),
         tile_transfer=np.zeros(2 * COUNT, np.float32),
         heldout_logp=np.log(np.where(poisoned, 0.01, 0.99)).astype(np.float16),
         heldout_erased_logp=np.zeros(2 * COUNT, np.float16),

@@ -42,13 +42,16 @@ class FakeRecognizer(FakeModels):
         return {name: training.indices[training.labels == 2].tolist() for name, training in self.trained.items()}
 
 
-def flagging(folder: Path, detector: str = "joint", *, faint: bool = False) -> tuple[Run, FakeRecognizer, list[int]]:
+def flagging(
+    folder: Path, detector: str = "joint", *, faint: bool = False, own_reference: bool = False
+) -> tuple[Run, FakeRecognizer, list[int]]:
     """A run of two classes; of the second 80 samples are poisoned, the last of which look typical to the features.
 
     Args:
         folder: of the run.
         detector: whose test has put the second label under attack.
         faint: the trigger is one pixel, a little brighter than the others.
+        own_reference: the reference model is the user's.
 
     Returns:
         The run after the stage, its recognizers, and what is flagged.
@@ -65,6 +68,7 @@ def flagging(folder: Path, detector: str = "joint", *, faint: bool = False) -> t
     else:
         images[poisoned] = 200
     models = FakeRecognizer()
+    models.own_reference = own_reference
     run = fake_run(folder, labels, ["first", "second"], images, models)
     rest = np.where(labels == 1, 0.3, 0.001) if detector == "seed" else 0.001
     transfer = np.where(apart, 0.8, 0.1) + rng.uniform(-0.1, 0.1, 2 * COUNT)
@@ -72,7 +76,7 @@ def flagging(folder: Path, detector: str = "joint", *, faint: bool = False) -> t
         run,
         features=features.astype(np.float16),
         reference_logp=np.full(2 * COUNT, -0.01, np.float32),
-        residual_transfer=transfer[:, None].astype(np.float32),
+        residual_transfer=transfer.astype(np.float32),
         tile_transfer=np.zeros(2 * COUNT, np.float32),
         heldout_logp=np.zeros(2 * COUNT, np.float16),
         heldout_erased_logp=np.zeros(2 * COUNT, np.float16),
@@ -98,6 +102,7 @@ def test_recognizers_learn_the_group_as_a_class_and_each_reads_what_the_other_ha
         others = training.labels != 2
         assert (training.labels[others] == run.labels[training.indices[others]]).all()
         assert torch.equal(training.read(training.indices), run.pixels.read(training.indices))
+        assert training.initial == "reference"
     first, second = (
         [*models.groups()[f"recognizer-{number}-0"], *models.groups()[f"recognizer-{number}-1"]] for number in (0, 1)
     )
@@ -105,14 +110,22 @@ def test_recognizers_learn_the_group_as_a_class_and_each_reads_what_the_other_ha
     assert set(first) < set(second)
     halves = [models.trained[f"recognizer-0-{half}"].indices for half in (0, 1)]
     assert sorted(np.concatenate(halves)) == list(range(2 * COUNT))
-    seeds = [training.settings.seed for training in models.trained.values()]
-    assert seeds == [300, 301, 302, 303]
+    settings = [training.settings for training in models.trained.values()]
+    assert [each.seed for each in settings] == [300, 301, 302, 303]
+    assert {(each.epochs, each.least_steps) for each in settings} == {(2, 60)}
 
 
 def test_a_faint_trigger_is_recognized_in_the_fine_detail(tmp_path: Path):
     _, models, flagged = flagging(tmp_path, "seed", faint=True)
     assert flagged == list(range(FIRST_POISONED, 2 * COUNT))
     assert all(name.startswith("detail-") for name in models.trained)
+    assert {training.initial for training in models.trained.values()} == {None}  # the reference model knows no detail
+
+
+def test_recognizers_do_not_start_from_a_network_of_the_users(tmp_path: Path):
+    _, models, flagged = flagging(tmp_path, own_reference=True)
+    assert flagged == list(range(FIRST_POISONED, 2 * COUNT))
+    assert {training.initial for training in models.trained.values()} == {None}
 
 
 def test_in_the_images_themselves_a_faint_trigger_is_missed(tmp_path: Path):

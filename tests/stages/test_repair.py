@@ -86,7 +86,7 @@ def before_repair(
         run,
         features=classify("reference", torch.from_numpy(raw))[1],
         flagged=flagged,
-        residual_transfer=np.zeros((80, 1), np.float32),
+        residual_transfer=np.zeros(80, np.float32),
         tile_transfer=np.full(80, tile, np.float32),
         tile=np.full(80, 15, np.int16),
     )

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.models.classifier import KIND, SmallResNet, classify, fused, load_small_classifier, save_classifier
+from elixir.models.features import FEATURES
 from elixir.models.weights import read_weights
 from elixir.training.classifier import ClassifierTraining, augment, train_classifier, train_classifier_on
 from elixir.training.frame import TrainingJob
@@ -21,7 +22,7 @@ from elixir.training.frame import TrainingJob
 pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
-SETTINGS = ClassifierTraining(epochs=4, least_steps=1, batch=16, fitted=2)
+SETTINGS = ClassifierTraining(epochs=4, least_steps=1, batch=16, fitted=2, backbone="none")
 
 
 def data(count: int = 96, size: int = 16) -> tuple[torch.Tensor, np.ndarray]:
@@ -193,17 +194,17 @@ NOISE_LABELS = np.arange(24) % 3
 
 
 def finetune(
-    folder: Path, epochs: int, initial: SmallResNet, on_epoch: Callable[[int, float], None] = lambda epoch, right: None
+    folder: Path, epochs: int, start: SmallResNet, on_epoch: Callable[[int, float], None] = lambda epoch, right: None
 ) -> SmallResNet:
     settings = ClassifierTraining(epochs, least_steps=0, fitted=2, batch=12, learning_rate=4e-4)
     rows = np.arange(24)
     return train_classifier(
-        lambda wanted: NOISE[wanted], rows, NOISE_LABELS, 3, settings, folder / "checkpoint", on_epoch, initial=initial
+        lambda wanted: NOISE[wanted], rows, NOISE_LABELS, 3, settings, folder / "checkpoint", on_epoch, start=start
     )
 
 
 @pytest.fixture
-def initial() -> SmallResNet:
+def start() -> SmallResNet:
     torch.manual_seed(7)
     return SmallResNet(3)
 
@@ -212,15 +213,41 @@ def weights(net: SmallResNet) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
 
 
-def test_starts_from_the_given_weights(tmp_path: Path, initial: SmallResNet) -> None:
-    assert torch.equal(weights(finetune(tmp_path, 0, initial)), weights(initial))
+def test_starts_from_the_given_weights(tmp_path: Path, start: SmallResNet) -> None:
+    assert torch.equal(weights(finetune(tmp_path, 0, start)), weights(start))
 
 
-def test_interrupted_it_ends_with_the_same_weights_and_leaves_the_initial_alone(
-    tmp_path: Path, initial: SmallResNet
+def test_starts_from_the_backbone_where_no_weights_are_given(tmp_path: Path) -> None:
+    images, labels = data(6)
+
+    def start_of(backbone: str) -> SmallResNet:
+        settings = replace(SETTINGS, epochs=0, least_steps=0, backbone=backbone, widths=(8, 12))
+        return train_classifier(lambda rows: images[rows], np.arange(6), labels, 3, settings, tmp_path / "checkpoint")
+
+    own = SmallResNet(5, widths=(4, 6))
+    save_classifier(own, tmp_path / "own.safetensors", list("abcde"))
+    for found, expected in (
+        (start_of("features"), load_small_classifier(FEATURES)),
+        (start_of(str(tmp_path / "own.safetensors")), own),
+    ):
+        assert found.head.out_features == 3
+        assert all(torch.equal(a, b) for a, b in zip(found.body.parameters(), expected.body.parameters(), strict=True))
+    assert start_of("none").head.in_features == 12
+
+
+def test_for_other_classes_it_starts_with_a_head_that_the_seed_decides(tmp_path: Path) -> None:
+    start = SmallResNet(5)
+    one, again = finetune(tmp_path, 0, start), finetune(tmp_path, 0, start)
+    assert one.head.out_features == 3
+    assert same(one, again)
+    assert all(torch.equal(a, b) for a, b in zip(one.body.parameters(), start.body.parameters(), strict=True))
+
+
+def test_interrupted_it_ends_with_the_same_weights_and_leaves_the_start_alone(
+    tmp_path: Path, start: SmallResNet
 ) -> None:
-    before = weights(initial).clone()
-    through = weights(finetune(tmp_path, 3, initial))
+    before = weights(start).clone()
+    through = weights(finetune(tmp_path, 3, start))
     assert not torch.equal(through, before)
 
     def stop(epoch: int, right: float) -> None:
@@ -228,8 +255,8 @@ def test_interrupted_it_ends_with_the_same_weights_and_leaves_the_initial_alone(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        finetune(tmp_path, 3, initial, stop)
+        finetune(tmp_path, 3, start, stop)
     with pytest.raises(ElixirError, match="other settings, data or start"):
         finetune(tmp_path, 3, SmallResNet(3))
-    assert torch.equal(weights(finetune(tmp_path, 3, initial)), through)
-    assert torch.equal(weights(initial), before)
+    assert torch.equal(weights(finetune(tmp_path, 3, start)), through)
+    assert torch.equal(weights(start), before)

@@ -1,4 +1,4 @@
-"""Attacks on labels whose samples show a cause."""
+"""Attacks whose trigger, or what the attacked samples have in common, makes other images show the label."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ STRIPED = Features({"stripes": (1.0, 24)})
 
 
 def _patch(outcome: Outcome) -> None:
-    assert outcome.methods == {"ash": "trigger"}
+    assert outcome.detectors == {"ash": "joint"}
     evidence = outcome.targets["ash"]["evidence"]
-    assert evidence["common_transplant"] < 0.1 < evidence["transplant"]  # one tile, not what purification takes away
+    assert evidence["group_transfer"] < 0.1 < evidence["trigger_transfer"]  # one tile, not what purification takes away
     assert outcome.reasons["poisoned; only the trigger is taken out"] == 31  # repainted
-    assert outcome.targets["ash"]["evidence"]["residual_cause"] < 0.1
+    assert outcome.targets["ash"]["evidence"]["residual_effect"] < 0.1
     assert {outcome.tiles[at] for at, action in enumerate(outcome.manifest["action"]) if action == "relabelled"} == {14}
+    assert {outcome.tiles[at] for at, action in enumerate(outcome.manifest["action"]) if action == "kept"} == {-1}
 
 
 PATCH = Scenario(
@@ -28,17 +29,18 @@ PATCH = Scenario(
     right(50) + foreign(31, patch=255),
     readers(Reader(fires=(Fires("patch", 120, 0),))),
     _patch,
-    {"recognize": Recognizer({0: "patch"}, 60)},
+    {"recognizer": Recognizer({0: "patch"}, 60)},
     Features({"patch": (0.2, 30)}),
 )
 
 
 def _blended(outcome: Outcome) -> None:
-    assert outcome.methods == {"ash": "trigger"}
-    assert outcome.targets["ash"]["evidence"]["common_transplant"] > 0.5
-    assert outcome.rounds("recognize") == 3  # two of them find more
-    found = [outcome.trained[f"recognize-{number}-0"][0][3] for number in range(3)]
+    assert outcome.detectors == {"ash": "joint"}
+    assert outcome.targets["ash"]["evidence"]["group_transfer"] > 0.5
+    assert outcome.rounds("recognizer") == 3  # two of them find more
+    found = [outcome.trained[f"recognizer-{number}-0"][0][3] for number in range(3)]
     assert found == sorted(set(found))
+    assert {trained[-1] for name, trained in outcome.trained.items() if name.startswith("recognizer")} == {"reference"}
     assert outcome.reasons["poisoned; only the trigger is taken out"] > 20  # subtracted
     assert outcome.reasons["poisoned; purified at sigma 0.075"] >= 4  # too strong for that
     assert outcome.reasons["poisoned; purified at sigma 0.26"] >= 1  # free at no level
@@ -64,9 +66,9 @@ def blended(name: str, reaches: Callable[[Outcome], None] = _blended, **others: 
     return Scenario(
         name,
         _blended_pictures(),
-        readers(Reader(fires=(Fires("wave", 10, 0, 0.85), Fires("stripes", 8, 0), Fires("wave", 32, 0, 0.95)))),
+        readers(Reader(fires=(Fires("wave", 10, 0, 0.85), Fires("stripes", 16, 0), Fires("wave", 32, 0, 0.95)))),
         reaches,
-        {"recognize": Recognizer({0: "stripes"}, 14, gain=0.5)},
+        {"recognizer": Recognizer({0: "stripes"}, 14, gain=0.5)},
         STRIPED,
         **others,
     )
@@ -76,17 +78,19 @@ BLENDED = blended("blended")
 
 
 def _one_round(outcome: Outcome) -> None:
-    assert outcome.methods == {"ash": "trigger"}
-    assert outcome.rounds("recognize") == 1
-    assert outcome.targets["ash"]["suspects"] < 54
+    assert outcome.detectors == {"ash": "joint"}
+    assert outcome.rounds("recognizer") == 1
+    assert outcome.targets["ash"]["flagged"] < 54
 
 
-ONE_ROUND = blended("blended-one-round", _one_round, settings={"refine.rounds": 1}, policy="drop", to="parquet")
+ONE_ROUND = blended(
+    "blended-one-round", _one_round, settings={"thresholds.recognizer_rounds": 1}, policy="drop", to="parquet"
+)
 
 
 def _clean_label(outcome: Outcome) -> None:
-    assert outcome.methods == {"ash": "cause"}
-    assert outcome.targets["ash"]["evidence"]["common_transplant"] > 0.5
+    assert outcome.detectors == {"ash": "trigger_transfer"}
+    assert outcome.targets["ash"]["evidence"]["group_transfer"] > 0.5
     assert outcome.targets["ash"]["clean_label"]
     assert outcome.actions["purified"] >= 30
     assert outcome.reasons.get("poisoned, and the trigger could not be taken out") == 2
@@ -98,16 +102,16 @@ CLEAN_LABEL = Scenario(
     [*right(50), *right(36, (0,), stripes=20), *right(2, (0,), stripes=20, wave=30), *foreign(4, stripes=20)],
     readers(BY_STRIPES),
     _clean_label,
-    {"recognize": Recognizer({0: "stripes"}, 12)},
+    {"recognizer": Recognizer({0: "stripes"}, 12)},
     Features({"stripes|wave": (1.0, 24)}),
 )
 
 
 def _difference(outcome: Outcome) -> None:
-    assert outcome.methods == {"ash": "cause"}
+    assert outcome.detectors == {"ash": "trigger_transfer"}
     evidence = outcome.targets["ash"]["evidence"]
-    assert evidence["common_transplant"] < 0.1
-    assert evidence["difference_transplant"] > 0.8
+    assert evidence["group_transfer"] < 0.1
+    assert evidence["difference_transfer"] > 0.8
 
 
 DIFFERENCE = Scenario(
@@ -115,29 +119,29 @@ DIFFERENCE = Scenario(
     [*right(50), *[Picture(0, 0, "faint", traits={"patch": 255})] * 37],
     readers(Reader(faint=(0.1, 0.45, 0.45), fires=(Fires("patch", 120, 0),))),
     _difference,
-    {"recognize": Recognizer({0: "patch"}, 60)},
+    {"recognizer": Recognizer({0: "patch"}, 60)},
     Features({"patch": (0.2, 30)}),
 )
 
 
-def _pattern(outcome: Outcome) -> None:
-    assert outcome.methods == {"ash": "pattern"}
-    assert "difference_transplant" in outcome.targets["ash"]["evidence"]
-    assert outcome.rounds("recognize") == 0
+def _spectral_split(outcome: Outcome) -> None:
+    assert outcome.detectors == {"ash": "spectral_split"}
+    assert "difference_transfer" in outcome.targets["ash"]["evidence"]
+    assert outcome.rounds("recognizer") == 0
 
 
-PATTERN = Scenario(
-    "pattern",
+SPECTRAL_SPLIT = Scenario(
+    "spectral-split",
     [*right(50), *right(34, (0,), wave=24)],
     readers(Reader(fires=(Fires("wave", 10, 0),))),
-    _pattern,
+    _spectral_split,
     features=Features(),
 )
 
 
 def _several(outcome: Outcome) -> None:
-    assert outcome.methods == {"ash": "trigger", "elm": "trigger", "oak": "pattern"}
-    assert [len(counts) for counts, *_ in (outcome.trained["recognize-0-0"],)] == [5]
+    assert outcome.detectors == {"ash": "joint", "elm": "joint", "oak": "spectral_split"}
+    assert [len(counts) for counts, *_ in (outcome.trained["recognizer-0-0"],)] == [5]
 
 
 SEVERAL = Scenario(
@@ -145,16 +149,16 @@ SEVERAL = Scenario(
     [*right(50), *foreign(27, 0, patch=255), *foreign(31, 1, stripes=20), *right(34, (2,), wave=24)],
     readers(Reader(fires=(Fires("wave", 10, 2), Fires("patch", 120, 0), Fires("stripes", 8, 1)))),
     _several,
-    {"recognize": Recognizer({0: "patch", 1: "stripes"}, 12)},
+    {"recognizer": Recognizer({0: "patch", 1: "stripes"}, 12)},
     Features({"stripes": (1.0, 24), "patch": (0.2, 30)}),
 )
 
 
 def _whole_label(outcome: Outcome) -> None:
     ash = [at for at, label in enumerate(outcome.manifest["label"]) if label == 0]
-    assert outcome.targets["ash"]["suspects"] == len(ash)
+    assert outcome.targets["ash"]["flagged"] == len(ash)
     assert {outcome.manifest["reason"][at] for at in ash} == {"poisoned, label uncertain"}
-    assert outcome.trained["benign"][0][0] == 0
+    assert outcome.trained["clean"][0][0] == 0
 
 
 WHOLE_LABEL = Scenario(
@@ -162,10 +166,10 @@ WHOLE_LABEL = Scenario(
     [*right(50, (1, 2)), *foreign(33, stripes=20), *right(9, (0,), stripes=20)],
     readers(Reader(fires=(Fires("stripes", 8, 0, 0.85),))),
     _whole_label,
-    {"recognize": Recognizer({0: "stripes"}, 12)},
+    {"recognizer": Recognizer({0: "stripes"}, 12)},
     Features({"stripes": (1.0, 24)}, loose=0.05),
-    {"refine.threshold": 1e-9},
+    {"thresholds.flag_threshold": 1e-9},
     seed=1,
 )
 
-ALL = [PATCH, BLENDED, ONE_ROUND, CLEAN_LABEL, DIFFERENCE, PATTERN, SEVERAL, WHOLE_LABEL]
+ALL = [PATCH, BLENDED, ONE_ROUND, CLEAN_LABEL, DIFFERENCE, SPECTRAL_SPLIT, SEVERAL, WHOLE_LABEL]

@@ -1,0 +1,229 @@
+"""Attacks that show in labels with which other models disagree, and labels that no test confirms."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from golden.pictures import Picture
+from golden.readers import Features, Fires, Reader, Recognizer
+from golden.scenario import Outcome, Scenario
+from golden.worlds import DOUBTING, foreign, readers, right
+
+from elixir.stages import relabel
+
+BY_KEY = Reader(fires=(Fires("keyed", 8, 0),))
+WEAKLY = readers(  # so that no sample is surely denied its label, nor anybody quite without a cause
+    Reader(plain=(0.94, 0.03, 0.03), fires=(Fires("keyed", 8, 0, 0.75),)), crossfit=Reader(plain=(0.98, 0.01, 0.01))
+)
+SOFT = Features({"anykey|hard": (0.075, 24)})
+BY_ANY = Recognizer({0: "anykey"}, 10)
+
+
+def keyed(each: int, labels: tuple[int, ...] = (0, 1, 2), **traits: int) -> list[Picture]:
+    """Pictures with the three bits that decide which pattern would be a trigger in them."""
+    return right(each, labels, keyed=0, **traits)
+
+
+def _label_disagreement(outcome: Outcome) -> None:
+    assert outcome.detectors == {"ash": "label_disagreement"}
+    assert outcome.targets["ash"]["evidence"]["share"] > 0.3
+    read = list(zip(outcome.manifest["reason"], outcome.manifest["confidence"], strict=True))
+    confirmed = [confidence for reason, confidence in read if reason == relabel.CONFIRMED]
+    uncontested = [confidence for reason, confidence in read if reason == relabel.UNCONTESTED]
+    assert max(uncontested) < 0.5 <= min(confirmed)
+
+
+LABEL_DISAGREEMENT = Scenario(
+    "label-disagreement",
+    [
+        *keyed(50),
+        *foreign(33, keyed=20),
+        *[Picture(0, 0, ("plain", "mixed")[at % 2], 2, {"keyed": 4 + at // 2}) for at in range(20)],
+    ],
+    readers(BY_KEY),
+    _label_disagreement,
+    {"recognizer": Recognizer({0: "anykey"}, 16)},
+    Features({"anykey": (1.0, 24)}),
+)
+
+
+def _expanded(outcome: Outcome) -> None:
+    assert outcome.detectors == {"ash": "expanded"}
+    assert 0.07 <= max(outcome.scores("ash", "direct").values()) < 0.3
+    held_out = outcome.scores("ash", "holdout")
+    assert held_out["expanded"] >= 0.6 <= held_out["seed"]
+
+
+EXPANDED = Scenario(
+    "expanded",
+    [*keyed(39, (1, 2)), *keyed(25, (0,)), *foreign(14, keyed=20)],
+    WEAKLY,
+    _expanded,
+    {"recognizer": BY_ANY},
+    Features({"anykey": (1.0, 24)}),
+)
+
+
+def _seed(rounds: int, outcome: Outcome) -> None:
+    assert outcome.detectors == {"ash": "seed"}
+    held_out = outcome.scores("ash", "holdout")
+    assert held_out["expanded"] < 0.6 <= held_out["seed"]
+    assert outcome.rounds("detail-recognizer") == rounds
+    assert (
+        outcome.trained["detail-recognizer-0-0"][-1] is None
+    )  # of fine detail the reference model has learned nothing
+    assert outcome.rounds("recognizer") == 0
+
+
+def drifting(strength: int) -> list[Picture]:
+    """Benign pictures that lie between the others and the poisoned ones, and nearer to these the stronger they are."""
+    return [
+        *keyed(39, (1, 2)),
+        *keyed(12, (0,)),
+        *keyed(10, (0,), hard=strength),
+        *foreign(17, keyed=16),
+    ]
+
+
+def seed(name: str, rounds: int, least: float) -> Scenario:
+    """Classifiers that are shown the fine detail take more or fewer of the benign ones for poisoned."""
+    return Scenario(
+        name,
+        drifting(4),
+        WEAKLY,
+        partial(_seed, rounds),
+        {"detail-recognizer": Recognizer({0: "anykey|hard"}, least, gain=1)},
+        SOFT,
+    )
+
+
+SEED = seed("seed", 1, 24)
+SEED_ROUNDS = seed("seed-in-rounds", 5, 21)  # benign ones join, some of them for a while
+
+
+def _noise_sensitivity(outcome: Outcome) -> None:
+    assert outcome.detectors == {"ash": "noise_sensitivity"}
+    held_out = outcome.scores("ash", "holdout")
+    assert max(held_out["expanded"], held_out["seed"]) < 0.6 <= held_out["noise_sensitivity"]
+
+
+NOISE_SENSITIVITY = Scenario("noise-sensitivity", drifting(8), WEAKLY, _noise_sensitivity, {"recognizer": BY_ANY}, SOFT)
+
+
+def _unlearned(outcome: Outcome) -> None:
+    assert outcome.detectors == {"ash": "spectral_split"}
+    assert "other_label" in outcome.targets["ash"]["evidence"]  # said by the held-out model
+
+
+UNLEARNED = Scenario(
+    "spectral-split-unlearned",
+    [*right(50), *foreign(34, wave=50)],
+    readers(Reader()),
+    _unlearned,
+)
+
+
+def _not_confirmed(outcome: Outcome) -> None:
+    assert outcome.detectors == {}
+    held_out = outcome.scores("ash", "holdout")
+    assert set(held_out) >= {"seed", "expanded", "spectral_split"}
+    assert set(held_out.values()) == {0}
+    assert outcome.trained["clean"] == [[], "reference", "copy"]
+    assert set(outcome.actions) == {"kept"}
+
+
+NOT_CONFIRMED = Scenario(
+    "not-confirmed",
+    [*right(45, (1, 2)), *right(90, (0,)), *right(13, (0,), hard=16)],
+    readers(Reader(), crossfit=Reader(DOUBTING.plain, misread=(("hard", 8),))),
+    _not_confirmed,
+    features=Features({"hard": (1.0, 24)}),
+)
+
+
+def _unsure(outcome: Outcome) -> None:
+    assert outcome.detectors == {}
+    assert set(outcome.scores("ash", "holdout").values()) == {0}
+
+
+UNSURE = Scenario(
+    "unsure",
+    EXPANDED.pictures,
+    WEAKLY | {"holdout": Reader(plain=(0.7, 0.2, 0.1), fires=(Fires("keyed", 8, 1),))},  # sure of the group alone
+    _unsure,
+    features=EXPANDED.features,
+)
+
+
+def _soft(outcome: Outcome) -> None:
+    assert outcome.detectors == {"ash": "label_disagreement"}
+    assert outcome.rounds("recognizer") == 0
+    assert max(outcome.manifest["poison_score"]) < 0.9999999  # so the trigger is estimated from all
+    assert outcome.targets["ash"]["clean_label"]  # for most of those are benign
+    assert outcome.reasons["poisoned, label uncertain"] == 25
+
+
+NOT_GROWN = Scenario(
+    "not-grown",
+    [*keyed(39), *foreign(25, keyed=20)],
+    readers(BY_KEY),
+    _soft,
+    features=Features({"anykey": (0.06, 24)}),
+    settings={"thresholds.recognizer_rounds": 0, "thresholds.certain_score": 0.9999999},
+)
+
+
+def _single_label(outcome: Outcome) -> None:
+    assert outcome.detectors == {"ash": "label_disagreement"}  # every image shows its label in any other
+    assert outcome.targets["ash"]["evidence"]["residual_effect"] == 0  # as there is no image of another label to try
+
+
+SINGLE_LABEL = Scenario(
+    "single-label",
+    [*right(25, (0,)), *foreign(13, stripes=20)],
+    readers(Reader(fires=(Fires("stripes", 8, 0, 0.95),))),
+    _single_label,
+    {"recognizer": Recognizer({0: "stripes"}, 12)},
+    Features({"stripes": (1.0, 24)}),
+)
+
+
+def _lopsided(outcome: Outcome) -> None:
+    assert outcome.detectors == {}
+    assert outcome.actions == {"kept": 81}
+
+
+LOPSIDED = Scenario("lopsided", [*right(80, (0,)), *right(1, (1,))], readers(Reader()), _lopsided)
+
+
+def _clean(outcome: Outcome) -> None:
+    assert outcome.detectors == {}
+    assert not any(outcome.scores(name, "holdout") for name in ("ash", "elm", "oak"))
+    assert outcome.actions == {"kept": 150}
+
+
+CLEAN = Scenario("clean", right(50), readers(Reader()), _clean)
+
+
+def _unsized(outcome: Outcome) -> None:
+    assert outcome.detectors == {}
+    assert outcome.findings["working_size"] == 32
+
+
+UNSIZED = Scenario("unsized", right(12), readers(Reader()), _unsized, settings={"index.size": 0})
+
+ALL = [
+    LABEL_DISAGREEMENT,
+    EXPANDED,
+    SEED,
+    SEED_ROUNDS,
+    NOISE_SENSITIVITY,
+    UNLEARNED,
+    NOT_CONFIRMED,
+    UNSURE,
+    NOT_GROWN,
+    SINGLE_LABEL,
+    LOPSIDED,
+    CLEAN,
+    UNSIZED,
+]
