@@ -119,6 +119,7 @@ class Pipeline:
         stages = {stage.name: asdict(stage) for stage in self.stages}  # type: ignore[call-overload]
         described = {"pipeline": self.name, "purifier": self.purifier, "thresholds": vars(self.thresholds)}
         described["training"] = self.training.shared()
+        described["backbone_sha256"] = sha256_of(self.training.backbone)
         return json.loads(json.dumps({**described, "stages": stages}))
 
     def check(self) -> None:
@@ -127,6 +128,7 @@ class Pipeline:
         Raises: ElixirError: settings, or what stages require and provide, do not go together, or `write` is not last.
         """
         self.thresholds.check()
+        self.training.check()
         provider: dict[str, str] = {}
         names: list[str] = []
         for stage in self.stages:
@@ -230,8 +232,10 @@ class Pipeline:
                 training=self.training,
                 progress=Progress(quiet),
             )
-            for stage in self.stages:
-                execute(run, stage)
+            with run.progress.task("all stages", sum(stage.effort for stage in self.stages)) as advance:
+                for stage in self.stages:
+                    execute(run, stage)
+                    advance(stage.effort)
             _write_evidence(run, config, work)
             work.publish(overwrite)
             return read_result(dst)
@@ -270,7 +274,7 @@ def _write_evidence(run: Run, config: dict[str, Any], work: WorkDir) -> None:
     work.sign(config)
     evidence = work.output / RUN_FOLDER
     (evidence / "models").mkdir(exist_ok=True)
-    for model in run.models.files():
+    for model in run.models.handed_out():
         shutil.copyfile(model, evidence / "models" / model.name)
     replace_text(evidence / "findings.json", json.dumps(run.facts, indent=2))
     write_label_reports(evidence / "labels.parquet", label_reports(run.facts))

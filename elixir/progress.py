@@ -11,18 +11,10 @@ SPEED_OVER = 600  # seconds of the past that the time left is judged by: enough 
 
 
 class Progress:
-    """One bar for each stage, on standard error; none if `quiet`."""
+    """Bars on standard error; none if `quiet`."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self._console = Console(stderr=True)
-
-    @contextmanager
-    def task(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show a bar while the enclosed work runs; yields a function that advances it by a number of steps."""
-        if self.quiet:
-            yield lambda steps: None
-            return
         columns = (
             TextColumn("{task.description:<10}"),
             BarColumn(),
@@ -30,6 +22,22 @@ class Progress:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with RichProgress(*columns, console=self._console, speed_estimate_period=SPEED_OVER) as bars:
-            bar = bars.add_task(name, total=total)
-            yield lambda steps: bars.advance(bar, steps)
+        console = Console(stderr=True)
+        self._bars = RichProgress(*columns, console=console, speed_estimate_period=SPEED_OVER, disable=quiet)
+
+    @contextmanager
+    def task(self, name: str, total: float) -> Iterator[Callable[[float], None]]:
+        """Show a bar while the enclosed work runs; yields a function that advances it by a number of steps.
+
+        The bar of a task within another task is below that one's, and vanishes with its end.
+        """
+        outermost = not self._bars.live.is_started
+        if outermost:
+            self._bars.start()
+        bar = self._bars.add_task(name, total=total)
+        try:
+            yield lambda steps: self._bars.advance(bar, steps)
+        finally:
+            if outermost:
+                self._bars.stop()
+            self._bars.remove_task(bar)

@@ -127,9 +127,9 @@ class Models:
             self._loaded[name] = fused(load_small_classifier(self._path(name))).requires_grad_(False).to(self._device)
         return self._loaded[name]
 
-    def files(self) -> list[Path]:
-        """The finished ones; a killed run leaves other files beside them."""
-        return sorted(self._folder.glob("*.safetensors"))
+    def handed_out(self) -> list[Path]:
+        """Files of what a user of the result may want: the reference and the clean model, where they were trained."""
+        return [path for name in (REFERENCE, CLEAN) if (path := self._path(name)).exists()]
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.safetensors"

@@ -25,6 +25,8 @@ class Stage(Settings):
     """Names that earlier stages must have provided."""
     provides: ClassVar[tuple[str, ...]] = ()
     """Names that later stages may require."""
+    effort: ClassVar[int] = 1
+    """Its share of the time of a run, roughly, in percent: for the bar of the whole run alone."""
 
 
 class MapStage(Stage):

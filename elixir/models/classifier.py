@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from elixir.models.device import fast_dtype
+from elixir.errors import ElixirError
+from elixir.models.device import fast_dtype, training_dtype
 from elixir.models.schedules import DATA_MEAN, DATA_STD
 from elixir.models.weights import load_network, save_network
 
@@ -67,10 +68,9 @@ class SmallResNet(Classifier):
         self.head = nn.Linear(widths[-1], classes)
 
     def with_classes(self, classes: int) -> SmallResNet:
-        """A copy for so many classes, with a random head unless there are as many already."""
+        """A copy for so many classes, with a random head."""
         copy = deepcopy(self)
-        if classes != self.head.out_features:
-            copy.head = nn.Linear(self.head.in_features, classes)
+        copy.head = nn.Linear(self.head.in_features, classes)
         return copy
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
@@ -151,14 +151,18 @@ def label_gradient(model: Classifier, images: Tensor, labels: Tensor, device: to
         model: in evaluation mode, on `device`.
         images: uint8 (n, 3, h, w), or float32 in [0,1].
         labels: int64 (n,).
+
+    Raises: ElixirError: the model cannot be differentiated.
     """
     gradients = []
     for x, count in _fixed_batches(images, device):
         x = x.clone().requires_grad_(True)
-        with _short(device), torch.enable_grad():
+        with _short(training_dtype(device), device), torch.enable_grad():
             logits, _ = model(x)
             part = labels[len(gradients) * len(x) :][:count].to(device)
             wanted = logits[:count].float().gather(1, part[:, None]).sum()
+        if not wanted.requires_grad:
+            raise ElixirError("the reference has no gradient by its images; give a model that autograd goes through")
         gradients.append(torch.autograd.grad(wanted, x)[0][:count].cpu())
     return torch.cat(gradients)
 
@@ -166,7 +170,7 @@ def label_gradient(model: Classifier, images: Tensor, labels: Tensor, device: to
 def _in_fixed_batches(model: Classifier, images: Tensor, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits and features of batch after batch, float32 on `device`."""
     for x, count in _fixed_batches(images, device):
-        with _short(device):
+        with _short(fast_dtype(device), device):
             logits, features = model(x)
         yield logits[:count].float(), features[:count].float()
 
@@ -180,7 +184,6 @@ def _fixed_batches(images: Tensor, device: torch.device) -> Iterator[tuple[Tenso
         yield F.pad(x, (0, 0) * (x.ndim - 1) + (0, size - len(part))), len(part)
 
 
-def _short(device: torch.device) -> torch.autocast:
-    """Computes in a short format where that is faster."""
-    dtype = fast_dtype(device)
+def _short(dtype: torch.dtype, device: torch.device) -> torch.autocast:
+    """Computes in a short format, unless that is none."""
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)

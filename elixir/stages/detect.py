@@ -28,6 +28,7 @@ class DetectStage(TrainingStage):
     name = "detect"
     requires = ("pixels", "purified", "reference_model", *SCORES)
     provides = ("labels", "posterior", "split_posterior")
+    effort = 12
 
     def reduce(self, run: Run) -> Columns:
         probe = RunProbe(run, self.training(run))

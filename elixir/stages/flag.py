@@ -24,6 +24,7 @@ class FlagStage(TrainingStage):
     name = "flag"
     requires = ("pixels", "reference_model", "labels", "posterior", "split_posterior", *SCORES)
     provides = ("poison_score", "flagged")
+    effort = 6
     epochs: Count = 2
     least_steps: Steps = 60
 

@@ -36,19 +36,22 @@ class ProbeStage(MapStage):
     """
 
     name = "probe"
-    requires = ("pixels", "reference_model")
+    requires = ("pixels", "reference_model", "reference_logp")
     provides = ("logp_drop", "residual_transfer", "tile", "tile_transfer", "purified")
+    effort = 30
     sigma: Annotated[float, Range(above=0, most=1)] = 0.15
     strong_sigma: Annotated[float, Range(above=0, most=1)] = 0.4
     carriers: Count = 2
     tiles: Count = 2
 
+    def open(self, run: Run) -> None:
+        self._reference_logp = run["reference_logp"]
+
     def process(self, run: Run, indices: np.ndarray) -> Columns:
-        raw = run.pixels.read(indices)
-        x, labels, carriers = raw.float() / 255, run.labels[indices], self._carriers(run, indices)
+        x = run.pixels.read(indices).float() / 255
+        labels, logp, carriers = run.labels[indices], self._reference_logp[indices], self._carriers(run, indices)
         purified, strongly = (_purified(run, indices, x, sigma) for sigma in (self.sigma, self.strong_sigma))
         run.purified.write(indices, purified.numpy())
-        logp = _label_logp(run, raw, labels)
         residual = x - strongly.float() / 255
         received = [_label_logp(run, (carrier + residual).clamp(0, 1), labels) for carrier in carriers]
         tile, tile_transfer = self._best_tile(run, x, np.exp(logp), carriers, labels)

@@ -22,6 +22,7 @@ class ReferenceStage(TrainingStage):
     name = "reference"
     requires = ("pixels",)
     provides = ("reference_model", "reference_logp", "features")
+    effort = 16
 
     def reduce(self, run: Run) -> Columns:
         everything = np.arange(len(run))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from elixir.errors import ElixirError
 from elixir.models.classifier import WIDTHS, SmallResNet, save_classifier
 from elixir.models.features import load_backbone
 from elixir.progress import Progress
@@ -67,6 +68,14 @@ class ClassifierTraining(Settings):
     backbone: str = "features"
     widths: Annotated[tuple[int, ...], Range(least=1)] = WIDTHS
 
+    def check(self) -> None:
+        """Raise `ElixirError` when the backbone cannot be loaded, or has widths of its own and others are set."""
+        if load_backbone(self.backbone) and self.widths != WIDTHS:
+            raise ElixirError(
+                f"training.widths are those of a network with random weights, and training.backbone = {self.backbone!r}"
+                ' has its own; set training.backbone to "none" as well'
+            )
+
     def shared(self) -> dict[str, object]:
         """The settings that hold for all trainings of a run, as plain values."""
         return {key: value for key, value in vars(self).items() if key not in self.of_stages}
@@ -103,7 +112,7 @@ def train_classifier(
         labels: their labels, int64, in 0..classes-1.
         on_epoch: called with the number of epochs done and the training accuracy.
         device: where to train; the CPU by default.
-        start: whose weights to start from, its head's too if it has as many classes; `settings.backbone` by default.
+        start: whose weights to start from, but for its head; `settings.backbone` by default.
 
     Raises: ElixirError: the checkpoint is damaged or of another training.
     """

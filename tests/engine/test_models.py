@@ -9,7 +9,7 @@ import torch
 from elixir.engine.cost import Meter
 from elixir.engine.models import Models
 from elixir.errors import ElixirError
-from elixir.models.classifier import SmallResNet, load_small_classifier, save_classifier
+from elixir.models.classifier import Classifier, SmallResNet, load_small_classifier, save_classifier
 from elixir.models.features import FEATURES
 from elixir.models.weights import read_weights
 from elixir.progress import Progress
@@ -32,7 +32,7 @@ def train(models: Models, name: str, backbone: str, epochs: int = 0, **options) 
     """Train for so many epochs, by default none, so that a network is kept as it starts."""
     settings = ClassifierTraining(epochs=epochs, least_steps=0, backbone=backbone, widths=(8, 12), batch=4)
     models.train(name, lambda rows: IMAGES[rows], EVERY, LABELS, settings, **options)
-    (path,) = (path for path in models.files() if path.stem == name)
+    path = models._path(name)
     assert {tensor.dtype for tensor in read_weights(path)[0].values()} == {torch.float16, torch.int64}
     return load_small_classifier(path)
 
@@ -71,7 +71,21 @@ def test_it_starts_from_a_kept_classifier_rather_than_from_the_backbone(models: 
     assert same_body(recognizer, reference)
     assert recognizer.head.out_features == 3
     again = train(models, "clean", "features", initial="reference")
-    assert torch.equal(again.head.weight, reference.head.weight)
+    assert not torch.equal(again.head.weight, reference.head.weight)
+    assert [path.name for path in models.handed_out()] == ["reference.safetensors", "clean.safetensors"]
+
+
+def test_a_network_without_a_gradient_is_explained(tmp_path: Path):
+    class Rounding(Classifier):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            features = (x.detach() * 255).round().flatten(1)
+            return features[:, :2], features
+
+    meter = Meter(tmp_path / "costs")
+    meter.start("test")
+    own = Models(tmp_path / "models", ["a", "b"], CPU, meter, Progress(quiet=True), Rounding())
+    with pytest.raises(ElixirError, match="no gradient by its images; give a model that autograd goes through"):
+        own.label_gradient("reference", IMAGES, LABELS)
 
 
 def test_a_gradient_is_that_of_the_label_that_is_read(models: Models):

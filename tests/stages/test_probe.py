@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fakes import Classify, FakeModels, LabelGradient, fake_run
+from fakes import Classify, FakeModels, LabelGradient, fake_run, provide
 
+from elixir.data.columns import Columns
 from elixir.detection.tiles import grid
 from elixir.engine.run import Run
 from elixir.errors import ElixirError
@@ -78,6 +79,12 @@ PATCH = grid(16, 4).index((4, 8, 4))
 DECOY = grid(16, 4).index((12, 0, 4))
 
 
+def probed(stage: ProbeStage, run: Run, indices: np.ndarray) -> Columns:
+    """The columns of some samples."""
+    stage.open(run)
+    return stage.process(run, indices)
+
+
 def patched_run(
     folder: Path,
     classify: Classify = backdoored,
@@ -97,6 +104,8 @@ def patched_run(
     usable = np.arange(20) % 6 != 2
     models = FakeModels(classify, label_gradient)
     run = fake_run(folder, labels, ["first", "second"], images[usable], models, Dim(), usable)
+    logp = classify("reference", torch.from_numpy(images[usable]))[0]
+    provide(run, reference_logp=logp[np.arange(len(run)), run.labels].astype(np.float32))
     run.meter.start("probe")
     return run, (np.arange(20) >= 15)[usable]
 
@@ -104,7 +113,7 @@ def patched_run(
 def test_a_patch_is_what_its_label_depends_on(tmp_path: Path) -> None:
     run, poisoned = patched_run(tmp_path)
     every = np.arange(len(run))
-    columns = ProbeStage(sigma=0.3, strong_sigma=0.1).process(run, every)
+    columns = probed(ProbeStage(sigma=0.3, strong_sigma=0.1), run, every)
     np.testing.assert_allclose(columns["logp_drop"], np.where(poisoned, np.log(0.98 / 0.02), 0), atol=1e-5)
     assert columns["residual_transfer"].shape == (len(run),)
     np.testing.assert_allclose(columns["residual_transfer"][poisoned], 0.98, atol=1e-5)
@@ -131,7 +140,7 @@ def test_carriers_receive_what_much_noise_takes_away(tmp_path: Path, strong_sigm
     run, poisoned = patched_run(tmp_path, seeing, patch=204)
     every = np.arange(len(run))
     stage = ProbeStage(sigma=0.1, strong_sigma=strong_sigma, carriers=3)
-    transfer = stage.process(run, every)["residual_transfer"]
+    transfer = probed(stage, run, every)["residual_transfer"]
     x = run.pixels.read(every).float() / 255
     residual = x - (x.clamp(max=0.5 - strong_sigma) * 255).round() / 255
     for carrier in stage._carriers(run, every):
@@ -147,7 +156,7 @@ def test_little_noise_says_how_far_the_label_is_lost_and_what_models_learn_from(
     run, poisoned = patched_run(tmp_path)
     run.purifier = Dim(from_white=True)
     every = np.arange(len(run))
-    columns = ProbeStage(sigma=sigma, strong_sigma=0.5).process(run, every)
+    columns = probed(ProbeStage(sigma=sigma, strong_sigma=0.5), run, every)
     expected = np.where(poisoned & drops, np.log(0.98 / 0.02), 0)
     np.testing.assert_allclose(columns["logp_drop"], expected, atol=1e-5)
     assert torch.equal(run.purified.read(every), run.pixels.read(every).clamp(max=round(255 * (1 - sigma))))
@@ -163,7 +172,7 @@ def test_the_gradient_names_the_tiles_and_a_carrier_decides(
         return gradient
 
     run, poisoned = patched_run(tmp_path, label_gradient=misled, decoy=True)
-    columns = ProbeStage(tiles=tiles).process(run, np.arange(len(run)))
+    columns = probed(ProbeStage(tiles=tiles), run, np.arange(len(run)))
     assert (columns["tile"][poisoned] == best).all()
     np.testing.assert_allclose(columns["tile_transfer"][poisoned], evidence, atol=1e-5)
 
@@ -176,7 +185,7 @@ def test_a_tile_counts_that_speaks_for_the_label_and_differs_from_the_mean_colou
         return gradient
 
     run, poisoned = patched_run(tmp_path, label_gradient=signed)
-    tile = ProbeStage(tiles=1).process(run, np.arange(len(run)))["tile"][poisoned]
+    tile = probed(ProbeStage(tiles=1), run, np.arange(len(run)))["tile"][poisoned]
     assert (tile == PATCH).all() == (sign > 0)
 
 
@@ -189,9 +198,10 @@ def test_no_more_images_are_read_than_the_settings_say(tmp_path: Path, carriers:
         return backdoored(name, images)
 
     run, _ = patched_run(tmp_path, counting)
-    columns = ProbeStage(carriers=carriers, tiles=tiles).process(run, np.arange(len(run)))
+    read.clear()
+    columns = probed(ProbeStage(carriers=carriers, tiles=tiles), run, np.arange(len(run)))
     tried = min(tiles, len(grid(16, 4)))
-    of_each = 1 + 1 + carriers + tried + (carriers - 1) + 1  # raw, purified, residuals, tiles, the best one, without it
+    of_each = 1 + carriers + tried + (carriers - 1) + 1  # purified, residuals, tiles, the best one, without it
     assert sum(read) == of_each * len(run)
     assert columns["tile"].max() < len(grid(16, 4))
 
@@ -200,9 +210,9 @@ def test_a_sample_does_not_depend_on_the_others_of_its_batch(tmp_path: Path) -> 
     run, _ = patched_run(tmp_path)
     run.purifier = Noisy()
     every = np.arange(len(run))
-    together = ProbeStage().process(run, every)
+    together = probed(ProbeStage(), run, every)
     purified = run.purified.read(every)
-    parts = [ProbeStage().process(run, part) for part in (every[:5], every[5:6], every[6:])]
+    parts = [probed(ProbeStage(), run, part) for part in (every[:5], every[5:6], every[6:])]
     for name, column in together.items():
         np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), column)
     assert torch.equal(run.purified.read(every), purified)

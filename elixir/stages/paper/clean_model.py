@@ -25,6 +25,7 @@ class TrainCleanFirstStage(TrainingStage):
     name = "train_clean_first"
     requires = ("pixels", "purified", "flagged", "unanimous_label")
     provides = ("clean_first_model",)
+    effort = 12
     epochs: Count = 10
 
     def reduce(self, run: Run) -> Columns:

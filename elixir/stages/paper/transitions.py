@@ -30,6 +30,7 @@ class TransitionsStage(ReduceStage):
     name = "transitions"
     requires = ("predicted",)
     provides = ("labels", "flagged", "unanimous", "majority_label", "poison_score")
+    effort = 60
     tau: Count = 5
     rule: Literal["repaired", "published"] = "repaired"
     published_threshold: Positive = 2.0
