@@ -99,16 +99,16 @@ class FakeProbe:
     probability: Callable[[int, Tensor], float] = lambda label, change: 0.0
     log_probabilities: LogProbabilities = lambda indices: np.zeros((len(indices), 1))
     recognize: Recognize = lambda view, groups: {}
-    seen: np.ndarray | None = None
+    seen: list[np.ndarray] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
     groups: list[dict[int, np.ndarray]] = field(default_factory=list)
 
     def transfer(self, label: int, change: Tensor) -> float:
         return self.probability(label, change)
 
-    def holdout_model(self, seen: np.ndarray) -> LogProbabilities:
-        assert self.seen is None
-        self.seen = seen
+    def holdout_model(self, seen: np.ndarray, number: int) -> LogProbabilities:
+        assert number == len(self.seen)
+        self.seen.append(seen)
         return self.log_probabilities
 
     def recognizer_log_odds(self, view: View, number: int, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:

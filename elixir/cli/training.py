@@ -134,7 +134,7 @@ def classifier(
 
 def _job(
     src: str, size: int, weights: Path, device: str = "auto", quiet: bool = False, **table: Unpack[TableOptions]
-) -> "TrainingJob":
+) -> TrainingJob:
     from elixir.data.open import open_source
     from elixir.models.device import choose_device
     from elixir.training.frame import TrainingJob

@@ -1,6 +1,6 @@
 """Which labels are under attack: proposals of detectors, their direct scores, and a held-out test of uncertain ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -8,11 +8,13 @@ import numpy as np
 
 from elixir.detection.detectors import Candidate, Evidence, SpectralSplit, detectors
 from elixir.detection.grouping import self_train, self_train_with_score
-from elixir.detection.holdout import holdout_split, mislabeled_fraction
+from elixir.detection.holdout import HeldOut, holdout_split
 from elixir.randomness import Draw, generator
 
 SEED, EXPANDED, NOISE_SENSITIVITY = "seed", "expanded", "noise_sensitivity"
 SPLIT = SpectralSplit.name
+
+GroupKey = tuple[int, str]  # label and detector
 
 
 @dataclass(frozen=True)
@@ -104,58 +106,56 @@ def detect(evidence: Evidence, names: Sequence[str]) -> Detection:
 
 
 def confirm(evidence: Evidence, found: Detection) -> Iterator[LabelReport]:
-    """Test groups of labels not under attack so far with one model that has seen neither these nor attacked groups.
+    """Test groups of labels not under attack so far with models that have seen neither these nor attacked groups.
 
-    A trigger that survives purification is learned by the cross-fitted models too, which then agree with the label. The
-    held-out model has seen nothing that speaks for it, so it reads the true label of poisoned samples as confidently as
-    of other samples that it has not seen; see `mislabeled_fraction`. Groups of a label whose best direct score reaches
+    A trigger that survives purification is learned by the cross-fitted models too, which then agree with the label. A
+    held-out model has seen nothing that speaks for it, so it reads the true label of poisoned samples as surely as of
+    other samples that it has not seen; see `HeldOut`. Groups of a label whose best direct score reaches
     `candidate_threshold`:
 
     - "seed": that of the best direct score;
-    - "expanded": what it grows to by features. If only the seed group passes, benign samples have joined it;
     - "noise_sensitivity": its samples that lose their label with a little noise, for triggers that differ by image;
 
     and of any label that falls into two separated groups by its spectrum, one of them ("spectral_split"), as the
-    reference model may not have learned its trigger at all.
+    reference model may not have learned its trigger at all. Where the seed group passes, a second model tests
+
+    - "expanded": what it grows to by features. If this fails, benign samples have joined it. From benign seeds it grows
+      to most of a label, of which the first model would then know too little.
     """
+    doubtful = [report for report in found.reports if not report.decided_by]
+    groups = {key: group for report in doubtful for key, group in _groups_to_test(evidence, found, report)}
+    tests = _holdout_tests(evidence, found, groups, 0)
+    seeds = [label for (label, detector), test in tests.items() if detector == SEED and test.passed]
+    expanded = {(label, EXPANDED): group for label in seeds if len(group := _expanded(evidence, found, label))}
+    tests |= _holdout_tests(evidence, found, expanded, 1)
+    for report in found.reports:
+        made = [test for (label, _), test in tests.items() if label == report.label]
+        decided_by = report.decided_by or _decisive(made)
+        yield replace(report, tests=(*report.tests, *made), decided_by=decided_by)
+
+
+def _holdout_tests(
+    evidence: Evidence, found: Detection, groups: Mapping[GroupKey, np.ndarray], number: int
+) -> dict[GroupKey, LabelTest]:
+    """What one model says of groups, indices of samples of which it has seen none."""
     scores, thresholds = evidence.scores, evidence.thresholds
-    groups = {
-        (report.label, detector): group
-        for report in found.reports
-        if not report.decided_by
-        for detector, group in _groups_to_test(evidence, found, report)
-    }
-    attacked = [report.label for report in found.reports if report.decided_by]
     if not groups:
-        yield from found.reports
-        return
+        return {}
+    attacked = [report.label for report in found.reports if report.decided_by]
     certain = np.flatnonzero(np.isin(scores.label, attacked) & (found.posterior > thresholds.min_posterior))
     withheld = np.concatenate([certain, *groups.values()])
     rng = generator(evidence.seed, Draw.HOLDOUT)
     seen, unseen = holdout_split(scores.label, withheld, thresholds.holdout_fraction, rng)
-    predict = evidence.probe.holdout_model(seen)
-
-    def confident_label(indices: np.ndarray) -> np.ndarray:
-        """The label of which the model is confident, -1 for none."""
-        logp = predict(indices)
-        return np.where(logp.max(1) > np.log(thresholds.min_confidence), logp.argmax(1), -1)
-
-    read = confident_label(unseen)
-    right = read == scores.label[unseen]
-    wrong = (read >= 0) & ~right
+    predict = evidence.probe.holdout_model(seen, number)
+    held_out = HeldOut(predict(unseen), scores.label[unseen], thresholds)
     known = np.unique(scores.label[np.concatenate([seen, unseen])])
-    tests: dict[int, list[LabelTest]] = {}
+    tests: dict[GroupKey, LabelTest] = {}
     for (label, detector), group in groups.items():
-        read = confident_label(group)
-        other = (read >= 0) & (read != label)
-        fraction = mislabeled_fraction(other, right, wrong, thresholds) if label in known else 0.0
-        shares = {"other_label": float(other.mean()), "share": len(group) / len(scores.members(label))}
+        fraction, other = held_out.mislabeled_fraction(predict(group), label) if label in known else (0.0, 0.0)
+        shares = {"other_label": other, "share": len(group) / len(scores.members(label))}
         passed = fraction >= thresholds.min_mislabeled_fraction
-        tests.setdefault(label, []).append(LabelTest(detector, "holdout", len(group), fraction, passed, shares))
-    for report in found.reports:
-        made = tests.get(report.label, [])
-        decided_by = report.decided_by or _decisive(made)
-        yield replace(report, tests=(*report.tests, *made), decided_by=decided_by)
+        tests[label, detector] = LabelTest(detector, "holdout", len(group), fraction, passed, shares)
+    return tests
 
 
 def _direct_test(evidence: Evidence, candidate: Candidate) -> LabelTest:
@@ -164,23 +164,25 @@ def _direct_test(evidence: Evidence, candidate: Candidate) -> LabelTest:
     return LabelTest(candidate.detector, "direct", len(group), candidate.score, passed, candidate.evidence)
 
 
-def _groups_to_test(evidence: Evidence, found: Detection, report: LabelReport) -> Iterator[tuple[str, np.ndarray]]:
+def _groups_to_test(evidence: Evidence, found: Detection, report: LabelReport) -> Iterator[tuple[GroupKey, np.ndarray]]:
     scores, thresholds = evidence.scores, evidence.thresholds
     members = scores.members(report.label)
-    features, posterior = scores.features[members], found.posterior[members]
-    seed_group = evidence.group(members, posterior)
+    seed_group = evidence.group(members, found.posterior[members])
     split_group = evidence.group(members, found.split_posterior[members])
     if report.direct_score >= thresholds.candidate_threshold and len(seed_group) >= thresholds.min_group_size:
-        yield SEED, seed_group
-        expanded = evidence.group(members, self_train(features, posterior, evidence.seed, thresholds))
-        if len(expanded):
-            yield EXPANDED, expanded
-        drop = scores.confidence_drop[members]
-        sensitive = self_train_with_score(features, drop, posterior, evidence.seed, thresholds)
+        yield (report.label, SEED), seed_group
+        features, drop = scores.features[members], scores.confidence_drop[members]
+        sensitive = self_train_with_score(features, drop, found.posterior[members], evidence.seed, thresholds)
         if len(group := evidence.group(members, sensitive)) >= thresholds.min_group_size:
-            yield NOISE_SENSITIVITY, group
+            yield (report.label, NOISE_SENSITIVITY), group
     if len(split_group) >= thresholds.min_group_size:
-        yield SPLIT, split_group
+        yield (report.label, SPLIT), split_group
+
+
+def _expanded(evidence: Evidence, found: Detection, label: int) -> np.ndarray:
+    members = evidence.scores.members(label)
+    features, posterior = evidence.scores.features[members], found.posterior[members]
+    return evidence.group(members, self_train(features, posterior, evidence.seed, evidence.thresholds))
 
 
 def _decisive(tests: Sequence[LabelTest]) -> LabelTest | None:

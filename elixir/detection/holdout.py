@@ -1,5 +1,7 @@
 """What models that have not seen a group say of it: shares of its samples, with binomial bounds."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from elixir.detection.thresholds import Thresholds
@@ -19,25 +21,58 @@ def excess_disagreement(group: np.ndarray, others: np.ndarray, thresholds: Thres
     return max(0.0, _lower(group, thresholds) - (float(others.mean()) if len(others) else 0.0))
 
 
-def mislabeled_fraction(other_label: np.ndarray, right: np.ndarray, wrong: np.ndarray, thresholds: Thresholds) -> float:
-    """Lower bound of the mislabeled fraction of a group, by a model that has seen none of it.
+@dataclass(frozen=True)
+class HeldOut:
+    """Samples whose labels count as right and what a model that has not seen them reads in them.
 
-    Bounded adjusted classify-and-count (Forman 2008): of a group with mislabeled fraction f the model confidently gives
-    another label to f * P(right) + P(wrong), where both are measured on other samples that it has not seen. So
-    f >= (lower(other_label) - upper(wrong)) / upper(right).
-
-    Args:
-        other_label: whether the model is confident of another label than the group's, bool (n,), n >= 1.
-        right: whether it is confident of the label of an unseen other sample, bool (m,).
-        wrong: whether it is confident of another label than that, bool (m,).
-
-    Returns:
-        In [0,1]; 0 if P(right) is below `min_holdout_skill`.
+    Attributes:
+        logp: log-probabilities, float32 (m, k).
+        label: int64 (m,).
     """
-    if not len(right) or right.mean() < thresholds.min_holdout_skill:
-        return 0.0
-    excess = max(0.0, _lower(other_label, thresholds) - _upper(wrong, thresholds))
-    return min(1.0, excess / _upper(right, thresholds))
+
+    logp: np.ndarray
+    label: np.ndarray
+    thresholds: Thresholds
+
+    def mislabeled_fraction(self, logp: np.ndarray, label: int) -> tuple[float, float]:
+        """Lower bound of the mislabeled fraction of a group of one label, of which the model has seen nothing either.
+
+        Bounded adjusted classify-and-count (Forman 2008): the model sees another label in a group with mislabeled
+        fraction f in a share f * P(right) + P(wrong). P(right) is measured on samples of other labels as if they had
+        this one, P(wrong) on all as they are, so f >= (lower(share) - upper(wrong)) / upper(right).
+
+        Args:
+            logp: of the group, float32 (n, k), n >= 1.
+
+        Returns:
+            The bound, in [0,1]; 0 if P(right) is below `min_holdout_skill`. And the share.
+        """
+        another = self._another(logp, np.full(len(logp), label))
+        others = self.label != label
+        right = self._another(self.logp[others], np.full(others.sum(), label))
+        if not len(right) or right.mean() < self.thresholds.min_holdout_skill:
+            return 0.0, float(another.mean())
+        wrong = self._another(self.logp, self.label)
+        excess = max(0.0, _lower(another, self.thresholds) - _upper(wrong, self.thresholds))
+        return min(1.0, excess / _upper(right, self.thresholds)), float(another.mean())
+
+    def _another(self, logp: np.ndarray, given: np.ndarray) -> np.ndarray:
+        """Whether the model sees another label j in samples, as surely as in those of label j; bool (n,).
+
+        A benign sample that is hard is taken for one of label j as well, but with more doubts than these. So the margin
+        log p_j - log p_given must exceed that of a share `min_typicality` of the held-out samples of label j (a
+        conformal test, Vovk et al. 2005).
+        """
+        seen = logp.argmax(1)
+        another = np.zeros(len(logp), bool)
+        for j, label in {*zip(seen.tolist(), given.tolist(), strict=True)}:
+            own = self.logp[self.label == j]
+            if j == label or not len(own):
+                continue
+            least = np.quantile(own[:, j] - own[:, label], self.thresholds.min_typicality)
+            chosen = (seen == j) & (given == label)
+            another[chosen] = logp[chosen, j] - logp[chosen, label] >= least
+        return another
 
 
 def holdout_split(

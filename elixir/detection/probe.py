@@ -46,8 +46,11 @@ class GroupProbe(Protocol):
         """
         ...
 
-    def holdout_model(self, seen: np.ndarray) -> LogProbabilities:
-        """Train a model on these samples (int64) and their given labels, and return what it reads in others."""
+    def holdout_model(self, seen: np.ndarray, number: int) -> LogProbabilities:
+        """Train a model on these samples (int64) and their given labels, and return what it reads in others.
+
+        `number` tells it from those that have seen other samples.
+        """
         ...
 
     def recognizer_log_odds(self, view: View, number: int, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:

@@ -45,7 +45,9 @@ class Thresholds(Settings):
         min_single_posterior: posterior by a single score below which it counts as 0.
         candidate_threshold: direct score from which a label that is not under attack is tested with a held-out model.
         holdout_fraction: share of all other samples that this model does not see, to measure how well it reads such.
-        min_holdout_skill: share of those that it must read right and confidently; below, it says nothing.
+        min_typicality: share of a label's samples among these that are read with more doubts than one that belongs to
+            this label, at least.
+        min_holdout_skill: share of these whose label it must see if another is given; below, it says nothing.
         confidence_level: of binomial bounds.
         min_mislabeled_fraction: mislabeled fraction of a group from which its label is under attack.
         flag_threshold: poison score above which a sample of an attacked label is flagged.
@@ -94,9 +96,10 @@ class Thresholds(Settings):
     min_single_posterior: Share = 0.05
     candidate_threshold: Share = 0.07
     holdout_fraction: Share = 0.2
+    min_typicality: Share = 0.2
     min_holdout_skill: Share = 0.25
     confidence_level: Share = 0.95
-    min_mislabeled_fraction: Share = 0.6
+    min_mislabeled_fraction: Share = 0.5
     flag_threshold: Share = 0.01
     recognizer_rounds: Steps = 5
     min_d_prime: Positive = 3.5

@@ -31,7 +31,7 @@ class CrossfitStage(TrainingStage):
     requires = ("pixels", "purified", "tile")
     provides = ("heldout_logp", "heldout_erased_logp", "accuracy")
     effort = 25
-    epochs: Count = 2
+    epochs: Count = 3
     least_steps: Steps = 100
     folds: Annotated[int, Range(least=2)] = 2
 

@@ -34,11 +34,11 @@ class RunProbe:
     def transfer(self, label: int, change: Tensor) -> float:
         return transfer(self._run, label, carriers(self._run, label, Draw.GROUP_CARRIERS), change)
 
-    def holdout_model(self, seen: np.ndarray) -> LogProbabilities:
-        run = self._run
-        training = replace(self._training, seed=run.seed + HOLDOUT_SEED)
-        run.models.train("holdout", run.pixels.read, seen, run.labels[seen], training)
-        return lambda indices: log_probabilities(run, "holdout", indices, run.pixels.read)
+    def holdout_model(self, seen: np.ndarray, number: int) -> LogProbabilities:
+        run, name = self._run, f"holdout-{number}"
+        training = replace(self._training, seed=run.seed + HOLDOUT_SEED + number)
+        run.models.train(name, run.pixels.read, seen, run.labels[seen], training)
+        return lambda indices: log_probabilities(run, name, indices, run.pixels.read)
 
     def recognizer_log_odds(self, view: View, number: int, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         run = self._run

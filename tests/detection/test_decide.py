@@ -13,7 +13,6 @@ from elixir.detection.thresholds import Thresholds
 
 COUNT = 120
 MISLABELED = 40
-SEEDS = 30
 every = np.arange(2 * COUNT)
 
 
@@ -54,7 +53,7 @@ def confirmed(
     features = rng.normal(0, 1, (2 * COUNT, 8)) + np.where(away[:, None], [6, *[0] * 7], [0, 6, *[0] * 6])
     half_way = (label == 1) & (every < COUNT + likely)
     features[half_way, :2] = rng.normal(3, 1, (likely, 2))
-    group = half_way | away & ((every % 4 > 0) | (apart > MISLABELED))
+    group = half_way | away & ((every % 4 > (1 if drifted else 0)) | (apart > MISLABELED))
     group |= every < certain
     second = (label == 1) & ~((group if drifted else away) & poisoned) ^ np.isin(every % 10, contrary)
     doubtful = {"": False & away, "group": away, "others": ~away & (every % 2 == 0)}[grey]
@@ -107,16 +106,17 @@ def test_a_group_of_another_label_is_an_attack():
     assert test.score == pytest.approx(0.05 ** (1 / MISLABELED) - (1 - 0.05 ** (1 / 40)), abs=1e-4)
     assert test.evidence["other_label"] == 1
     assert test.evidence["share"] == pytest.approx(MISLABELED / COUNT, abs=1e-4)
-    assert probe.seen is not None
-    others = 2 * COUNT - MISLABELED
-    assert len(set(probe.seen.tolist())) == len(probe.seen) == round(0.8 * others)
-    assert probe.seen.max() < others  # nothing of the group has been seen, whether it was a seed or not
+    first, second = probe.seen
+    seeds, others = np.flatnonzero((every >= 2 * COUNT - MISLABELED) & (every % 4 > 0)), 2 * COUNT - MISLABELED
+    assert not set(first) & set(seeds)
+    assert len(set(second)) == len(second) == round(0.8 * others)
+    assert second.max() < others  # nothing of the group has been seen, whether it was a seed or not
 
 
 def test_a_group_that_has_grown_to_benign_samples_is_reduced_to_its_seeds():
     report, _ = confirmed(poisoned=True, score=0.15, drifted=True)
-    assert (decided(report).detector, decided(report).group_size) == ("seed", SEEDS)
-    assert fractions(report)["expanded"] < 0.6 < fractions(report)["seed"]
+    assert (decided(report).detector, decided(report).group_size) == ("seed", MISLABELED // 2)
+    assert fractions(report)["expanded"] < 0.5 < fractions(report)["seed"]
     assert decided(report).score == fractions(report)["seed"]
 
 
@@ -128,7 +128,8 @@ def test_a_group_with_benign_samples_in_it_is_reduced_to_those_that_noise_robs_o
         assert not any(found.values())
         assert report.decided_by is None
         return
-    assert max(found["seed"], found["expanded"]) < 0.6 < found["noise_sensitivity"]
+    assert found["seed"] < 0.5 < found["noise_sensitivity"]
+    assert "expanded" not in found
     assert (decided(report).detector, decided(report).group_size) == ("noise_sensitivity", MISLABELED)
     assert decided(report).score == found["noise_sensitivity"]
 
@@ -137,7 +138,7 @@ def test_benign_samples_that_are_only_hard_go_free():
     report, probe = confirmed(poisoned=False, score=0.15)
     assert report.decided_by is None
     assert set(fractions(report).values()) == {0}
-    assert probe.seen is not None
+    assert len(probe.seen) == 1
 
 
 def test_samples_that_look_like_others_but_not_surely_go_free():
@@ -151,8 +152,13 @@ def test_a_model_that_is_sure_of_a_half_is_not_wrong_about_the_other():
     assert report.decided_by is not None
 
 
-def test_a_model_that_is_sure_of_nothing_finds_nothing():
-    report, _ = confirmed(poisoned=True, score=0.15, sure=0.7)
+def test_it_does_not_matter_how_sure_a_model_is_if_it_is_right():
+    report, _ = confirmed(poisoned=True, score=0.15, sure=0.55)
+    assert report.decided_by is not None
+
+
+def test_a_model_that_guesses_finds_nothing():
+    report, _ = confirmed(poisoned=True, score=0.15, contrary=(0, 2, 4, 6, 8))
     assert report.decided_by is None
     assert set(fractions(report).values()) == {0}
 
@@ -161,7 +167,7 @@ def test_a_model_that_is_sure_of_nothing_finds_nothing():
 def test_a_model_that_is_often_wrong_is_believed_less(contrary: tuple[int, ...], least: float, most: float):
     report, _ = confirmed(poisoned=True, score=0.15, contrary=contrary)  # one in ten or more may be mistakes
     assert least < fractions(report)["seed"] < most
-    assert (report.decided_by is not None) == (least >= 0.6)
+    assert (report.decided_by is not None) == (least >= 0.5)
 
 
 def test_a_model_without_a_sample_of_the_label_finds_nothing():
@@ -172,14 +178,13 @@ def test_a_model_without_a_sample_of_the_label_finds_nothing():
 
 def test_samples_that_are_few_are_learned_not_kept_apart():
     _, probe = confirmed(poisoned=True, score=0.15, apart=COUNT - 4)
-    assert probe.seen is not None
-    assert set(range(COUNT, COUNT + 4)) <= set(probe.seen.tolist())
+    assert set(range(COUNT, COUNT + 4)) <= set(probe.seen[0].tolist())
 
 
 @pytest.mark.parametrize(("score", "attacked"), [(0.04, ()), (0.15, (1,)), (0.4, (1,))])
 def test_nothing_is_trained_without_doubt(score: float, attacked: tuple[int, ...]):
     report, probe = confirmed(poisoned=True, score=score, attacked=attacked)
-    assert probe.seen is None
+    assert not probe.seen
     assert [test.detector for test in report.tests] == ["joint"]
     assert report.decided_by == (report.tests[0] if attacked else None)
 
@@ -187,8 +192,7 @@ def test_nothing_is_trained_without_doubt(score: float, attacked: tuple[int, ...
 def test_the_groups_of_attacked_labels_are_not_learned_either():
     report, probe = confirmed(poisoned=True, score=0.15, attacked=(0,), certain=20)
     assert report.decided_by is not None
-    assert probe.seen is not None
-    assert probe.seen.min() >= 20
+    assert min(seen.min() for seen in probe.seen) >= 20
 
 
 def test_a_clear_split_is_tested_whatever_the_score():
@@ -196,8 +200,8 @@ def test_a_clear_split_is_tested_whatever_the_score():
     report, probe = confirmed(poisoned=True, score=0, split=(start, 2 * COUNT))
     assert (decided(report).detector, decided(report).kind) == ("spectral_split", "holdout")
     assert decided(report).group_size == MISLABELED
-    assert probe.seen is not None
-    assert probe.seen.max() < start
+    (seen,) = probe.seen
+    assert seen.max() < start
 
 
 def test_a_split_is_preferred_to_what_the_score_points_at():
@@ -219,4 +223,4 @@ def test_a_benign_split_is_no_attack():
 def test_few_samples_of_a_split_are_not_tested():
     report, probe = confirmed(poisoned=True, score=0, split=(2 * COUNT - 9, 2 * COUNT))
     assert fractions(report) == {}
-    assert probe.seen is None
+    assert not probe.seen

@@ -3,30 +3,49 @@
 import numpy as np
 import pytest
 
-from elixir.detection.holdout import excess_disagreement, holdout_split, mislabeled_fraction
+from elixir.detection.holdout import HeldOut, excess_disagreement, holdout_split
 from elixir.detection.thresholds import Thresholds
 
 THRESHOLDS = Thresholds()
 
 
+def read(rng: np.random.Generator, label: np.ndarray, skill: float) -> np.ndarray:
+    """What a model reads in samples of three labels: log-probabilities that speak for the label, the more with skill."""
+    scores = rng.normal(size=(len(label), 3)) + skill * np.eye(3)[label]
+    return (scores - np.log(np.exp(scores).sum(1, keepdims=True))).astype(np.float32)
+
+
 @pytest.mark.parametrize("fraction", [0.0, 0.4, 0.9])
-def test_the_mislabeled_fraction_is_estimated_from_below(fraction: float):
-    rng, unseen = np.random.default_rng(0), 20_000
-    right, wrong = rng.random(unseen) < 0.5, np.zeros(unseen, bool)
-    wrong[~right] = rng.random((~right).sum()) < 0.2
+@pytest.mark.parametrize(("skill", "at_most_below"), [(1.5, 0.3), (4.0, 0.1)])
+def test_the_mislabeled_fraction_is_estimated_from_below(fraction: float, skill: float, at_most_below: float):
+    rng = np.random.default_rng(0)
+    label = rng.integers(3, size=6000)
+    held_out = HeldOut(read(rng, label, skill), label, THRESHOLDS)
     estimates = []
-    for _ in range(200):
-        mislabeled = rng.random(1000) < fraction
-        other = rng.random(1000) < np.where(mislabeled, 0.6, 0.1)
-        estimates.append(mislabeled_fraction(other, right, wrong, THRESHOLDS))
+    for _ in range(100):
+        true = np.where(rng.random(1000) < fraction, rng.integers(1, 3, 1000), 0)
+        estimates.append(held_out.mislabeled_fraction(read(rng, true, skill), 0)[0])
     assert np.mean(np.array(estimates) <= fraction + 0.01) > 0.94
-    assert np.mean(estimates) > fraction - 0.08
+    assert np.mean(estimates) > fraction - at_most_below
 
 
-@pytest.mark.parametrize("known", [0, 100])
+@pytest.mark.parametrize(("doubt", "seen"), [(0.0, 0.8), (0.9, 0.6), (3.0, 0.1)])
+def test_hard_samples_are_taken_for_another_label_with_more_doubts_than_its_own(doubt: float, seen: float):
+    rng = np.random.default_rng(0)
+    label = rng.integers(3, size=3000)
+    held_out = HeldOut(read(rng, label, 4.0), label, THRESHOLDS)
+    hard = read(rng, np.full(1000, 2), 4.0)
+    hard[:, 0] += doubt  # of label 0 and taken for label 2
+    share = held_out.mislabeled_fraction(hard, 0)[1]
+    assert share == pytest.approx(seen, abs=0.05)
+
+
+@pytest.mark.parametrize("known", [0, 3000])
 def test_a_model_that_knows_little_says_nothing(known: int):
-    right = np.arange(known) < 0.2 * known
-    assert mislabeled_fraction(np.ones(50, bool), right, np.zeros(known, bool), THRESHOLDS) == 0
+    rng = np.random.default_rng(0)
+    label = rng.integers(3, size=known)
+    held_out = HeldOut(read(rng, label, 0.0), label, THRESHOLDS)
+    assert held_out.mislabeled_fraction(read(rng, np.full(50, 1), 0.0), 0)[0] == 0
 
 
 def test_disagreement_counts_beyond_that_of_the_others():

@@ -137,6 +137,7 @@ def play(scenario: Scenario, folder: Path, shake: float = 0.0) -> Outcome:
         patch.object(Models, "label_gradient", label_gradient),
         patch.object(Run, "write_part", write_part),
         patch.object(classifier, "fast_dtype", lambda device: torch.float32),  # the same on every machine
+        patch.object(classifier, "training_dtype", lambda device: torch.float32),
     ):
         result = _run(scenario, source, dst)
     findings = json.loads((dst / RUN_FOLDER / "findings.json").read_text())

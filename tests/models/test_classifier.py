@@ -94,7 +94,8 @@ def images_and_labels(count: int = CPU_BATCH + 3) -> tuple[torch.Tensor, torch.T
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks are computed in single precision, where they would be in a shorter format."""
-    monkeypatch.setattr("elixir.models.classifier.fast_dtype", lambda device: torch.float32)
+    for name in ("fast_dtype", "training_dtype"):
+        monkeypatch.setattr(f"elixir.models.classifier.{name}", lambda device: torch.float32)
 
 
 @pytest.mark.usefixtures("exact")
@@ -116,7 +117,7 @@ def test_in_a_short_format_the_gradient_has_the_same_direction(plain: SmallResNe
     images, labels = images_and_labels(16)
     gradients = []
     for dtype in (torch.float32, torch.bfloat16):
-        monkeypatch.setattr("elixir.models.classifier.fast_dtype", lambda device, dtype=dtype: dtype)
+        monkeypatch.setattr("elixir.models.classifier.training_dtype", lambda device, dtype=dtype: dtype)
         gradients.append(label_gradient(plain, images, labels, CPU))
         assert gradients[-1].dtype == torch.float32
     assert (torch.cosine_similarity(*(gradient.flatten(1) for gradient in gradients)) > 0.9).all()

@@ -24,11 +24,11 @@ class FakeHoldoutModel(FakeModels):
         super().__init__(self._read)
 
     def _read(self, name: str, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        assert name in ("reference", "holdout")
-        assert (name == "holdout") == (images.dtype == torch.uint8)
+        assert name in ("reference", "holdout-0", "holdout-1")
+        assert (name != "reference") == (images.dtype == torch.uint8)
         differs = ((images[:, 0, 0, 0] > 128) ^ (images[:, 1, 0, 0] > 128)).numpy()
         second = np.where(differs, 0.98, 0.02)
-        probability = np.stack([1 - second, second], 1) if name == "holdout" else np.full((len(images), 2), 0.01)
+        probability = np.stack([1 - second, second], 1) if name != "reference" else np.full((len(images), 2), 0.01)
         return np.log(probability), np.zeros((len(images), 1))
 
 
@@ -67,8 +67,8 @@ def test_a_doubtful_label_is_tested_with_a_held_out_model_and_reported(tmp_path:
     assert second.decided_by.group_size == GROUP
     assert ((found.posterior[COUNT:] > 0.5) == poisoned[COUNT:]).mean() > 0.97
     assert 0.07 <= second.direct_score < 0.3
-    training = models.trained["holdout"]
-    assert list(models.trained) == ["holdout"]
+    assert list(models.trained) == ["holdout-0", "holdout-1"]
+    training = models.trained["holdout-0"]
     assert training.indices.max() < POISONED
     assert (training.labels == labels[training.indices]).all()
     assert torch.equal(training.read(training.indices), run.pixels.read(training.indices))
