@@ -51,7 +51,7 @@ def _expanded(outcome: Outcome) -> None:
     assert outcome.detectors == {"ash": "expanded"}
     assert 0.07 <= max(outcome.scores("ash", "direct").values()) < 0.3
     held_out = outcome.scores("ash", "holdout")
-    assert held_out["expanded"] >= 0.6 <= held_out["seed"]
+    assert held_out["expanded"] >= 0.5 <= held_out["seed"]
 
 
 EXPANDED = Scenario(
@@ -67,7 +67,7 @@ EXPANDED = Scenario(
 def _seed(rounds: int, outcome: Outcome) -> None:
     assert outcome.detectors == {"ash": "seed"}
     held_out = outcome.scores("ash", "holdout")
-    assert held_out["expanded"] < 0.6 <= held_out["seed"]
+    assert held_out["expanded"] < 0.5 <= held_out["seed"]
     assert outcome.rounds("detail-recognizer") == rounds
     assert (
         outcome.trained["detail-recognizer-0-0"][-1] is None
@@ -104,10 +104,11 @@ SEED_ROUNDS = seed("seed-in-rounds", 5, 21)  # benign ones join, some of them fo
 def _noise_sensitivity(outcome: Outcome) -> None:
     assert outcome.detectors == {"ash": "noise_sensitivity"}
     held_out = outcome.scores("ash", "holdout")
-    assert max(held_out["expanded"], held_out["seed"]) < 0.6 <= held_out["noise_sensitivity"]
+    assert held_out["seed"] < 0.5 <= held_out["noise_sensitivity"]
+    assert "expanded" not in held_out
 
 
-NOISE_SENSITIVITY = Scenario("noise-sensitivity", drifting(8), WEAKLY, _noise_sensitivity, {"recognizer": BY_ANY}, SOFT)
+NOISE_SENSITIVITY = Scenario("noise-sensitivity", drifting(12), WEAKLY, _noise_sensitivity, {"recognizer": BY_ANY}, SOFT)
 
 
 def _unlearned(outcome: Outcome) -> None:
@@ -126,7 +127,7 @@ UNLEARNED = Scenario(
 def _not_confirmed(outcome: Outcome) -> None:
     assert outcome.detectors == {}
     held_out = outcome.scores("ash", "holdout")
-    assert set(held_out) >= {"seed", "expanded", "spectral_split"}
+    assert set(held_out) >= {"seed", "spectral_split"}
     assert set(held_out.values()) == {0}
     assert outcome.trained["clean"] == [[], "reference", "copy"]
     assert set(outcome.actions) == {"kept"}
@@ -149,7 +150,7 @@ def _unsure(outcome: Outcome) -> None:
 UNSURE = Scenario(
     "unsure",
     EXPANDED.pictures,
-    WEAKLY | {"holdout": Reader(plain=(0.7, 0.2, 0.1), fires=(Fires("keyed", 8, 1),))},  # sure of the group alone
+    WEAKLY | {"holdout": Reader(plain=(0.3, 0.5, 0.2))},  # takes everything for something else
     _unsure,
     features=EXPANDED.features,
 )
