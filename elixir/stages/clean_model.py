@@ -28,7 +28,7 @@ class CleanModelStage(TrainingStage):
     name = "clean_model"
     requires = ("pixels", "reference_model", "accuracy", "flagged")
     provides = ("clean_model", "mirrored")
-    effort = 12
+    effort = 11
     epochs: Count = 4
     mirrored_passes: Count = 2
 

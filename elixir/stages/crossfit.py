@@ -30,7 +30,7 @@ class CrossfitStage(TrainingStage):
     name = "crossfit"
     requires = ("pixels", "purified", "tile")
     provides = ("heldout_logp", "heldout_erased_logp", "accuracy")
-    effort = 25
+    effort = 22
     epochs: Count = 3
     least_steps: Steps = 100
     folds: Annotated[int, Range(least=2)] = 2

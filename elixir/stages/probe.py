@@ -38,7 +38,7 @@ class ProbeStage(MapStage):
     name = "probe"
     requires = ("pixels", "reference_model", "reference_logp")
     provides = ("logp_drop", "residual_transfer", "tile", "tile_transfer", "purified")
-    effort = 30
+    effort = 28
     sigma: Annotated[float, Range(above=0, most=1)] = 0.15
     strong_sigma: Annotated[float, Range(above=0, most=1)] = 0.4
     carriers: Count = 2
