@@ -89,18 +89,19 @@ def detect(evidence: Evidence, names: Sequence[str]) -> Detection:
         if not len(members):
             continue
         proposed: list[Candidate] = []
+        tests: list[LabelTest] = []
         for detector in asked:
             proposed.append(detector.propose(evidence, one, members))
-            if proposed[-1].score >= thresholds.min_score:
+            tests.append(_direct_test(evidence, proposed[-1], detector.decides))
+            if tests[-1].passed:
                 break
-        best, last = max(proposed, key=lambda candidate: candidate.score), proposed[-1]
+        last, decided_by = proposed[-1], tests[-1] if tests[-1].passed else None
+        best = last if decided_by else max(proposed, key=lambda candidate: candidate.score)
         posterior[members] = best.posterior
         separated = last.evidence.get("separation", 0.0) >= thresholds.min_separation
-        if last.detector == SPLIT and (separated or last.score >= thresholds.min_score):
+        if last.detector == SPLIT and (separated or decided_by):
             split_posterior[members] = last.posterior
-        tests = tuple(_direct_test(evidence, candidate) for candidate in proposed)
-        decided_by = max(tests, key=lambda test: test.score)
-        reports.append(LabelReport(one, name, len(members), tests, decided_by if decided_by.passed else None))
+        reports.append(LabelReport(one, name, len(members), tuple(tests), decided_by))
     found = Detection(tuple(reports), posterior, split_posterior)
     return replace(found, reports=tuple(confirm(evidence, found)))
 
@@ -158,9 +159,9 @@ def _holdout_tests(
     return tests
 
 
-def _direct_test(evidence: Evidence, candidate: Candidate) -> LabelTest:
+def _direct_test(evidence: Evidence, candidate: Candidate, decides: bool) -> LabelTest:
     group = evidence.group(candidate.members, candidate.posterior)
-    passed = candidate.score >= evidence.thresholds.min_score
+    passed = decides and candidate.score >= evidence.thresholds.min_score
     return LabelTest(candidate.detector, "direct", len(group), candidate.score, passed, candidate.evidence)
 
 

@@ -73,9 +73,14 @@ class Evidence:
 
 
 class Detector(Protocol):
-    """One kind of evidence that a label is under attack."""
+    """One kind of evidence that a label is under attack.
+
+    Attributes:
+        decides: whether its score may put a label under attack; if not, a held-out model has to agree.
+    """
 
     name: ClassVar[str]
+    decides: ClassVar[bool]
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         """The group of the label's samples, `members` (int64), that this evidence points at."""
@@ -89,6 +94,7 @@ class Joint:
     """
 
     name: ClassVar[str] = "joint"
+    decides: ClassVar[bool] = True
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         scores, thresholds = evidence.scores, evidence.thresholds
@@ -112,6 +118,7 @@ class TriggerTransfer:
     """
 
     name: ClassVar[str] = "trigger_transfer"
+    decides: ClassVar[bool] = True
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         scores, thresholds = evidence.scores, evidence.thresholds
@@ -132,10 +139,11 @@ class TriggerTransfer:
 class LabelDisagreement:
     """Samples whose label held-out models do not see, for triggers that differ in every image.
 
-    score = excess_disagreement * sqrt(share of the label); hard benign samples make small groups.
+    score = excess_disagreement * sqrt(share of the label). It decides nothing: hard benign samples disagree as well.
     """
 
     name: ClassVar[str] = "label_disagreement"
+    decides: ClassVar[bool] = False
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         disagrees, thresholds = evidence.scores.disagrees, evidence.thresholds
@@ -156,6 +164,7 @@ class SpectralSplit:
     """
 
     name: ClassVar[str] = "spectral_split"
+    decides: ClassVar[bool] = True
 
     def __init__(self, evidence: Evidence) -> None:
         everything = np.arange(len(evidence.scores.label))
