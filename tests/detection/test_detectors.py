@@ -94,9 +94,12 @@ def test_a_trigger_of_which_purification_takes_away_little():
 def test_a_group_that_disagrees_without_a_trigger_that_transfers():
     poisoned = np.arange(COUNT) < 120
     found = detected(poisoned, transfers=False, disagrees=True, common=0.01)
-    assert attacked(found) == [("second", "label_disagreement")]
-    assert found.reports[1].decided_by is not None
-    assert found.reports[1].decided_by.score > 0.4
+    assert not attacked(found)  # but for a held-out model, which sees nothing here
+    tests = {test.detector: test for test in found.reports[1].tests if test.kind == "direct"}
+    assert tests["label_disagreement"].score > 0.4
+    assert not tests["label_disagreement"].passed
+    assert "spectral_split" in tests
+    assert any(test.kind == "holdout" for test in found.reports[1].tests)
     assert ((found.posterior[COUNT:] > 0.5) == poisoned).mean() > 0.97
 
 

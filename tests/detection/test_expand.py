@@ -95,7 +95,6 @@ class Expanded:
     [
         ("joint", True),
         ("trigger_transfer", False),
-        ("label_disagreement", False),
         ("expanded", False),
         ("noise_sensitivity", True),
     ],
@@ -112,7 +111,7 @@ def test_poisoned_samples_that_look_typical_are_recognized_by_the_trigger(detect
 def test_where_samples_show_something_of_their_own_those_that_do_not_are_cleared():
     by_transfer, by_drop, by_features = (
         Expanded(detector, wrong=5, rounds=0).flagged
-        for detector in ("joint", "noise_sensitivity", "label_disagreement")
+        for detector in ("joint", "noise_sensitivity", "expanded")
     )
     assert by_transfer == by_drop == list(range(FIRST_POISONED, FIRST_HIDDEN))
     assert set(range(COUNT, COUNT + 5)) & set(by_features)
@@ -162,8 +161,8 @@ def test_nothing_is_trained_after_a_split_or_without_an_attack(detector: str):
     np.testing.assert_allclose(found.score, expected, rtol=1e-6)
 
 
-def test_every_detector_has_an_expansion():
+def test_everything_that_decides_has_an_expansion():
     assert EXPANSIONS.keys() == {
-        *("joint", "trigger_transfer", "label_disagreement", "spectral_split"),
+        *("joint", "trigger_transfer", "spectral_split"),
         *("seed", "expanded", "noise_sensitivity"),
     }

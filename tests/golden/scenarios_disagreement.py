@@ -15,6 +15,7 @@ BY_KEY = Reader(fires=(Fires("keyed", 8, 0),))
 WEAKLY = readers(  # so that no sample is surely denied its label, nor anybody quite without a cause
     Reader(plain=(0.94, 0.03, 0.03), fires=(Fires("keyed", 8, 0, 0.75),)), crossfit=Reader(plain=(0.98, 0.01, 0.01))
 )
+NO_SPLIT = {"thresholds.min_split_samples": 1000}
 SOFT = Features({"anykey|hard": (0.075, 24)})
 BY_ANY = Recognizer({0: "anykey"}, 10)
 
@@ -25,7 +26,8 @@ def keyed(each: int, labels: tuple[int, ...] = (0, 1, 2), **traits: int) -> list
 
 
 def _label_disagreement(outcome: Outcome) -> None:
-    assert outcome.detectors == {"ash": "label_disagreement"}
+    assert outcome.scores("ash", "direct")["label_disagreement"] > 0.3  # which decides nothing by itself
+    assert outcome.detectors == {"ash": "expanded"}
     assert outcome.targets["ash"]["evidence"]["share"] > 0.3
     read = list(zip(outcome.manifest["reason"], outcome.manifest["confidence"], strict=True))
     confirmed = [confidence for reason, confidence in read if reason == relabel.CONFIRMED]
@@ -44,6 +46,7 @@ LABEL_DISAGREEMENT = Scenario(
     _label_disagreement,
     {"recognizer": Recognizer({0: "anykey"}, 16)},
     Features({"anykey": (1.0, 24)}),
+    settings=NO_SPLIT,
 )
 
 
@@ -157,7 +160,7 @@ UNSURE = Scenario(
 
 
 def _soft(outcome: Outcome) -> None:
-    assert outcome.detectors == {"ash": "label_disagreement"}
+    assert outcome.detectors == {"ash": "expanded"}
     assert outcome.rounds("recognizer") == 0
     assert max(outcome.manifest["poison_score"]) < 0.9999999  # so the trigger is estimated from all
     assert outcome.targets["ash"]["clean_label"]  # for most of those are benign
@@ -170,13 +173,14 @@ NOT_GROWN = Scenario(
     readers(BY_KEY),
     _soft,
     features=Features({"anykey": (0.06, 24)}),
-    settings={"thresholds.recognizer_rounds": 0, "thresholds.certain_score": 0.9999999},
+    settings=NO_SPLIT | {"thresholds.recognizer_rounds": 0, "thresholds.certain_score": 0.9999999},
 )
 
 
 def _single_label(outcome: Outcome) -> None:
-    assert outcome.detectors == {"ash": "label_disagreement"}  # every image shows its label in any other
-    assert outcome.targets["ash"]["evidence"]["residual_effect"] == 0  # as there is no image of another label to try
+    assert outcome.detectors == {}
+    assert outcome.scores("ash", "direct")["label_disagreement"] > 0.3
+    assert set(outcome.scores("ash", "holdout").values()) == {0}  # as there is no other label that a model could see
 
 
 SINGLE_LABEL = Scenario(
