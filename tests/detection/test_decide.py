@@ -224,3 +224,12 @@ def test_few_samples_of_a_split_are_not_tested():
     report, probe = confirmed(poisoned=True, score=0, split=(2 * COUNT - 9, 2 * COUNT))
     assert fractions(report) == {}
     assert not probe.seen
+
+
+def test_of_groups_that_pass_the_one_with_fewer_benign_samples_decides():
+    start = 2 * COUNT - MISLABELED
+    report, _ = confirmed(poisoned=True, score=0.15, likely=6, losing=(start, 2 * COUNT))
+    shares = {test.detector: test.evidence["other_label"] for test in report.tests if test.kind == "holdout"}
+    assert fractions(report)["seed"] > 0.5
+    assert shares["seed"] < shares["noise_sensitivity"] == 1
+    assert decided(report).detector == "noise_sensitivity"

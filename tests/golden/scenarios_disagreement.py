@@ -25,14 +25,16 @@ def keyed(each: int, labels: tuple[int, ...] = (0, 1, 2), **traits: int) -> list
     return right(each, labels, keyed=0, **traits)
 
 
+def _confidence(outcome: Outcome, reason: str) -> list[float]:
+    read = zip(outcome.manifest["reason"], outcome.manifest["confidence"], strict=True)
+    return [confidence for why, confidence in read if why == reason]
+
+
 def _label_disagreement(outcome: Outcome) -> None:
     assert outcome.scores("ash", "direct")["label_disagreement"] > 0.3  # which decides nothing by itself
-    assert outcome.detectors == {"ash": "expanded"}
+    assert outcome.detectors == {"ash": "noise_sensitivity"}
     assert outcome.targets["ash"]["evidence"]["share"] > 0.3
-    read = list(zip(outcome.manifest["reason"], outcome.manifest["confidence"], strict=True))
-    confirmed = [confidence for reason, confidence in read if reason == relabel.CONFIRMED]
-    uncontested = [confidence for reason, confidence in read if reason == relabel.UNCONTESTED]
-    assert max(uncontested) < 0.5 <= min(confirmed)
+    assert max(_confidence(outcome, relabel.UNCONTESTED)) < 0.5
 
 
 LABEL_DISAGREEMENT = Scenario(
@@ -165,6 +167,7 @@ def _soft(outcome: Outcome) -> None:
     assert max(outcome.manifest["poison_score"]) < 0.9999999  # so the trigger is estimated from all
     assert outcome.targets["ash"]["clean_label"]  # for most of those are benign
     assert outcome.reasons["poisoned, label uncertain"] == 25
+    assert min(_confidence(outcome, relabel.CONFIRMED)) >= 0.5
 
 
 NOT_GROWN = Scenario(
