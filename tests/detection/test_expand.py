@@ -110,8 +110,7 @@ def test_poisoned_samples_that_look_typical_are_recognized_by_the_trigger(detect
 
 def test_where_samples_show_something_of_their_own_those_that_do_not_are_cleared():
     by_transfer, by_drop, by_features = (
-        Expanded(detector, wrong=5, rounds=0).flagged
-        for detector in ("joint", "noise_sensitivity", "expanded")
+        Expanded(detector, wrong=5, rounds=0).flagged for detector in ("joint", "noise_sensitivity", "expanded")
     )
     assert by_transfer == by_drop == list(range(FIRST_POISONED, FIRST_HIDDEN))
     assert set(range(COUNT, COUNT + 5)) & set(by_features)

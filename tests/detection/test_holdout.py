@@ -10,7 +10,7 @@ THRESHOLDS = Thresholds()
 
 
 def read(rng: np.random.Generator, label: np.ndarray, skill: float) -> np.ndarray:
-    """What a model reads in samples of three labels: log-probabilities that speak for the label, the more with skill."""
+    """What a model reads in samples of three labels: log-probabilities that speak for each label, with some skill."""
     scores = rng.normal(size=(len(label), 3)) + skill * np.eye(3)[label]
     return (scores - np.log(np.exp(scores).sum(1, keepdims=True))).astype(np.float32)
 

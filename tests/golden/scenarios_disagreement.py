@@ -113,7 +113,9 @@ def _noise_sensitivity(outcome: Outcome) -> None:
     assert "expanded" not in held_out
 
 
-NOISE_SENSITIVITY = Scenario("noise-sensitivity", drifting(12), WEAKLY, _noise_sensitivity, {"recognizer": BY_ANY}, SOFT)
+NOISE_SENSITIVITY = Scenario(
+    "noise-sensitivity", drifting(12), WEAKLY, _noise_sensitivity, {"recognizer": BY_ANY}, SOFT
+)
 
 
 def _unlearned(outcome: Outcome) -> None:
