@@ -1,7 +1,5 @@
 """`elixir train`: purifiers and classifiers on images of one's own."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack
@@ -122,9 +120,9 @@ def classifier(
     """Train a small classifier on the images and labels of SRC."""
     from elixir.training.classifier import ClassifierTraining, train_classifier_on
 
-    widths = tuple(widths or ClassifierTraining.widths)
+    chosen = tuple(widths or ClassifierTraining.widths)
     settings = ClassifierTraining(
-        epochs, batch=batch, shift=shift, flip=flip, seed=seed, backbone="none", widths=widths
+        epochs, batch=batch, shift=shift, flip=flip, seed=seed, backbone="none", widths=chosen
     )
     job = _job(src, size, weights, **options)
     accuracy = train_classifier_on(job, settings)
@@ -134,7 +132,7 @@ def classifier(
 
 def _job(
     src: str, size: int, weights: Path, device: str = "auto", quiet: bool = False, **table: Unpack[TableOptions]
-) -> TrainingJob:
+) -> "TrainingJob":
     from elixir.data.open import open_source
     from elixir.models.device import choose_device
     from elixir.training.frame import TrainingJob

@@ -118,16 +118,19 @@ def confirm(evidence: Evidence, found: Detection) -> Iterator[LabelReport]:
     - "noise_sensitivity": its samples that lose their label with a little noise, for triggers that differ by image;
 
     and of any label that falls into two separated groups by its spectrum, one of them ("spectral_split"), as the
-    reference model may not have learned its trigger at all. Where the seed group passes, a second model tests
+    reference model may not have learned its trigger at all. Where the seed group reaches `retest_fraction`, as a model
+    can learn the trigger from the poisoned samples outside it, a second one tests
 
-    - "expanded": what it grows to by features. If this fails, benign samples have joined it. From benign seeds it grows
-      to most of a label, of which the first model would then know too little.
+    - "expanded": what it grows to by features. If only the seed group passes, benign samples have joined it.
+
+    Benign groups grow to most of their label. If the first model had seen none of that either, it would know too little.
     """
     doubtful = [report for report in found.reports if not report.decided_by]
     groups = {key: group for report in doubtful for key, group in _groups_to_test(evidence, found, report)}
     tests = _holdout_tests(evidence, found, groups, 0)
-    seeds = [label for (label, detector), test in tests.items() if detector == SEED and test.passed]
-    expanded = {(label, EXPANDED): group for label in seeds if len(group := _expanded(evidence, found, label))}
+    least = evidence.thresholds.retest_fraction
+    again = [label for (label, detector), test in tests.items() if detector == SEED and test.score >= least]
+    expanded = {(label, EXPANDED): group for label in again if len(group := _expanded(evidence, found, label))}
     tests |= _holdout_tests(evidence, found, expanded, 1)
     for report in found.reports:
         made = [test for (label, _), test in tests.items() if label == report.label]

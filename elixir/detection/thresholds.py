@@ -49,6 +49,7 @@ class Thresholds(Settings):
             this label, at least.
         min_holdout_skill: share of these whose label it must see if another is given; below, it says nothing.
         confidence_level: of binomial bounds.
+        retest_fraction: mislabeled fraction of a seed group from which what it grows to is tested too.
         min_mislabeled_fraction: mislabeled fraction of a group from which its label is under attack.
         flag_threshold: poison score above which a sample of an attacked label is flagged.
         recognizer_rounds: of recognizers that let a group grow, at most.
@@ -99,6 +100,7 @@ class Thresholds(Settings):
     min_typicality: Share = 0.2
     min_holdout_skill: Share = 0.25
     confidence_level: Share = 0.95
+    retest_fraction: Share = 0.25
     min_mislabeled_fraction: Share = 0.5
     flag_threshold: Share = 0.01
     recognizer_rounds: Steps = 5

@@ -128,8 +128,7 @@ def test_a_group_with_benign_samples_in_it_is_reduced_to_those_that_noise_robs_o
         assert not any(found.values())
         assert report.decided_by is None
         return
-    assert found["seed"] < 0.5 < found["noise_sensitivity"]
-    assert "expanded" not in found
+    assert max(found["seed"], found["expanded"]) < 0.5 < found["noise_sensitivity"]
     assert (decided(report).detector, decided(report).group_size) == ("noise_sensitivity", MISLABELED)
     assert decided(report).score == found["noise_sensitivity"]
 
@@ -233,3 +232,11 @@ def test_of_groups_that_pass_the_one_with_fewer_benign_samples_decides():
     assert fractions(report)["seed"] > 0.5
     assert shares["seed"] < shares["noise_sensitivity"] == 1
     assert decided(report).detector == "noise_sensitivity"
+
+
+@pytest.mark.parametrize(("contrary", "tested"), [((0, 1), True), ((0, 1, 2), False)])
+def test_what_a_group_grows_to_is_tested_where_it_is_in_part_confirmed(contrary: tuple[int, ...], tested: bool):
+    report, probe = confirmed(poisoned=True, score=0.15, contrary=contrary)
+    assert (fractions(report)["seed"] >= 0.25) == tested == ("expanded" in fractions(report))
+    assert fractions(report)["seed"] < 0.5
+    assert len(probe.seen) == 1 + tested

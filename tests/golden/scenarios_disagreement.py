@@ -109,8 +109,7 @@ SEED_ROUNDS = seed("seed-in-rounds", 5, 21)  # benign ones join, some of them fo
 def _noise_sensitivity(outcome: Outcome) -> None:
     assert outcome.detectors == {"ash": "noise_sensitivity"}
     held_out = outcome.scores("ash", "holdout")
-    assert held_out["seed"] < 0.5 <= held_out["noise_sensitivity"]
-    assert "expanded" not in held_out
+    assert max(held_out["seed"], held_out["expanded"]) < 0.5 <= held_out["noise_sensitivity"]
 
 
 NOISE_SENSITIVITY = Scenario(
