@@ -123,7 +123,7 @@ def confirm(evidence: Evidence, found: Detection) -> Iterator[LabelReport]:
 
     - "expanded": what it grows to by features. If only the seed group passes, benign samples have joined it.
 
-    Benign groups grow to most of their label. If the first model had seen none of that either, it would know too little.
+    Benign groups grow to most of their label: a first model that had seen none of that either would know too little.
     """
     doubtful = [report for report in found.reports if not report.decided_by]
     groups = {key: group for report in doubtful for key, group in _groups_to_test(evidence, found, report)}

@@ -209,12 +209,14 @@ def start() -> SmallResNet:
     return SmallResNet(3)
 
 
-def weights(net: SmallResNet) -> torch.Tensor:
+def weights(net: torch.nn.Module) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
 
 
-def test_starts_from_the_given_weights(tmp_path: Path, start: SmallResNet) -> None:
-    assert torch.equal(weights(finetune(tmp_path, 0, start)), weights(start))
+def test_starts_from_the_given_weights_but_for_the_head(tmp_path: Path, start: SmallResNet) -> None:
+    found = finetune(tmp_path, 0, start)
+    assert torch.equal(weights(found.body), weights(start.body))
+    assert not torch.equal(found.head.weight, start.head.weight)
 
 
 def test_starts_from_the_backbone_where_no_weights_are_given(tmp_path: Path) -> None:
