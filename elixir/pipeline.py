@@ -73,8 +73,7 @@ class Pipeline:
             settings: "stage.key", "thresholds.key" or "training.key" -> value, over the recipe's own; or "purifier"
                 -> name.
 
-        Raises:
-            ElixirError: no such recipe, not TOML, or an unknown stage, setting or value in it.
+        Raises: ElixirError: no such recipe, not TOML, or an unknown stage, setting or value in it.
         """
         read = read_recipe(recipe)
         settings = dict(settings or {})
@@ -99,8 +98,7 @@ class Pipeline:
     def __getitem__(self, name: str) -> Any:
         """The stage of that name.
 
-        Raises:
-            ElixirError: there is none.
+        Raises: ElixirError: there is none.
         """
         known = {stage.name: stage for stage in self.stages}
         if name not in known:
@@ -185,8 +183,7 @@ class Pipeline:
 
         All other options are those of `elixir.options.RunOptions`.
 
-        Raises:
-            ElixirError: a setting, `src` or `dst` is unusable.
+        Raises: ElixirError: a setting, `src` or `dst` is unusable.
         """
         if policy not in POLICIES:
             raise ElixirError(f"policy {policy!r} is none of {', '.join(POLICIES)}")

@@ -68,8 +68,7 @@ S = TypeVar("S", bound=Settings)
 def build(kind: type[S], values: Mapping[str, object]) -> S:
     """Make an object from the settings of a recipe.
 
-    Raises:
-        ElixirError: unknown key, a value of the wrong type or out of range, or values that do not go together.
+    Raises: ElixirError: unknown key, a value of the wrong type or out of range, or values that do not go together.
     """
     for key, value in values.items():
         checked(kind, key, value, kind.what)
@@ -94,8 +93,7 @@ def checked(owner: type, key: str, value: object, what: str) -> object:
         value: from a recipe, the command line or a program.
         what: the owner is, for the message.
 
-    Raises:
-        ElixirError: there is no such setting, or the value is of the wrong type or out of range.
+    Raises: ElixirError: there is no such setting, or the value is of the wrong type or out of range.
     """
     known, name = kinds(owner), getattr(owner, "name", owner.__name__)
     if key not in known:

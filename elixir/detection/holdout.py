@@ -1,6 +1,7 @@
 """What models that have not seen a group say of it: shares of its samples, with binomial bounds."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -52,9 +53,13 @@ class HeldOut:
         right = self._another(self.logp[others], np.full(others.sum(), label))
         if not len(right) or right.mean() < self.thresholds.min_holdout_skill:
             return 0.0, float(another.mean())
-        wrong = self._another(self.logp, self.label)
-        excess = max(0.0, _lower(another, self.thresholds) - _upper(wrong, self.thresholds))
+        excess = max(0.0, _lower(another, self.thresholds) - self._wrong)
         return min(1.0, excess / _upper(right, self.thresholds)), float(another.mean())
+
+    @cached_property
+    def _wrong(self) -> float:
+        """Upper bound of P(wrong)."""
+        return _upper(self._another(self.logp, self.label), self.thresholds)
 
     def _another(self, logp: np.ndarray, given: np.ndarray) -> np.ndarray:
         """Whether the model sees another label j in samples, as surely as in those of label j; bool (n,).

@@ -73,8 +73,7 @@ class Models:
             initial: name of the kept classifier whose weights it starts from; the backbone's by default.
             classes: names of the labels; those of the dataset by default.
 
-        Raises:
-            ElixirError: there are no samples.
+        Raises: ElixirError: there are no samples.
         """
         path = self._path(name)
         if path.exists():

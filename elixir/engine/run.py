@@ -115,8 +115,7 @@ class Run:
         Where its stage has not looked at a sample, it holds -1, NaN, False or "". Columns whose names begin with
         "source_" have a value for every sample of the source instead.
 
-        Raises:
-            ElixirError: no stage has provided it.
+        Raises: ElixirError: no stage has provided it.
         """
         if column not in self._provider:
             raise ElixirError(f"no stage has provided {column!r}; a stage that does must come earlier in the pipeline")
@@ -160,8 +159,7 @@ class Run:
     def read_source(self, row: int) -> bytes:
         """The bytes of a sample of the source that could be read before.
 
-        Raises:
-            ElixirError: they are not what they were.
+        Raises: ElixirError: they are not what they were.
         """
         id = self.source.samples[row].id
         with reading_again(id):

@@ -16,14 +16,7 @@ from elixir.models.features import load_backbone
 from elixir.progress import Progress
 from elixir.randomness import generator
 from elixir.settings import Positive, Range, Settings, Share, Steps
-from elixir.training.frame import (
-    Checkpoint,
-    TrainingJob,
-    checkpoint_of,
-    fingerprint,
-    optimizer_step,
-    training_pixels,
-)
+from elixir.training.frame import Checkpoint, TrainingJob, checkpoint_of, fingerprint, optimizer_step, training_pixels
 
 ReadPixels = Callable[[np.ndarray], Tensor]
 

@@ -20,14 +20,7 @@ from elixir.models.denoiser import PRIOR, DenoiserNet
 from elixir.models.weights import save_network
 from elixir.progress import Progress
 from elixir.training.crops import CPU, TrainingImages, moved_to, sample_crops
-from elixir.training.frame import (
-    Checkpoint,
-    TrainingJob,
-    checkpoint_of,
-    fingerprint,
-    optimizer_step,
-    training_pixels,
-)
+from elixir.training.frame import Checkpoint, TrainingJob, checkpoint_of, fingerprint, optimizer_step, training_pixels
 
 LossOf = Callable[[Tensor, torch.Generator], Tensor]
 OnStep = Callable[[int, Tensor], None]
