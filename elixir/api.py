@@ -26,7 +26,7 @@ from elixir.evaluation.truth import Recovery, attack_of, attacked_classes, read_
 from elixir.models.device import choose_device
 from elixir.models.features import load_perceptual
 from elixir.models.weights import sha256_of
-from elixir.options import RunOptions, TableOptions
+from elixir.options import RunOptions, SourceOptions
 from elixir.pipeline import Pipeline
 from elixir.purify import PurifiedImages, purify_images
 from elixir.registry import find
@@ -95,7 +95,7 @@ def purify(
     seed: int = 0,
     resume: bool = False,
     quiet: bool = True,
-    **table: Unpack[TableOptions],
+    **table: Unpack[SourceOptions],
 ) -> PurifiedImages:
     """Clean plain images of adversarial perturbations, as a classifier meets them; PNGs of the same names in `dst`.
 
@@ -124,7 +124,7 @@ def poison(
     settings: AttackSettings | None = None,
     seed: int = 0,
     quiet: bool = True,
-    **table: Unpack[TableOptions],
+    **table: Unpack[SourceOptions],
 ) -> Any:
     """Write a poisoned copy of a dataset to `dst`, the truth beside it; returns an `elixir.attacks.poison.Poisoned`.
 
@@ -272,7 +272,7 @@ def certify(
     *,
     device: str = "auto",
     quiet: bool = True,
-    **table: Unpack[TableOptions],
+    **table: Unpack[SourceOptions],
 ) -> dict[str, Any]:
     """Certify a classifier behind a purifier by randomized smoothing; see `certify_dataset`.
 
@@ -292,7 +292,7 @@ def robustness(
     *,
     device: str = "auto",
     quiet: bool = True,
-    **table: Unpack[TableOptions],
+    **table: Unpack[SourceOptions],
 ) -> dict[str, Any]:
     """Attack a classifier behind purifiers; see `measure_robustness`.
 
@@ -316,7 +316,7 @@ def denoise(
     device: str = "auto",
     seed: int = 0,
     quiet: bool = True,
-    **table: Unpack[TableOptions],
+    **table: Unpack[SourceOptions],
 ) -> list[Denoising]:
     """Measure how near a purifier leads noisy images to the clean ones, beside classical denoisers.
 
@@ -339,13 +339,13 @@ def _pipeline(pipeline: str | Path | Pipeline, settings: Mapping[str, object] | 
     return pipeline
 
 
-def _columns_of(dst: Path) -> TableOptions:
+def _columns_of(dst: Path) -> SourceOptions:
     """Columns and split of a table that `sanitize` has written."""
     settings = dst / RUN_FOLDER / "run.json"
     config = read_json(settings, "sanitize again") if settings.exists() else {}
     if config.get("to", "folder") == "folder":
         return {}
-    return TableOptions(image=config.get("image"), label=config.get("label"), split=config.get("split"))
+    return SourceOptions(image=config.get("image"), label=config.get("label"), split=config.get("split"))
 
 
 def _check_target(target: str | None, all_to_all: bool) -> None:

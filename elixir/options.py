@@ -4,21 +4,23 @@ from pathlib import Path
 from typing import TypedDict
 
 
-class TableOptions(TypedDict, total=False):
-    """Which part of a table is meant.
+class SourceOptions(TypedDict, total=False):
+    """What of a source is meant (see `elixir.data.open.open_source`).
 
     Attributes:
-        image: image column, where it cannot be told from the types.
+        image: column with the images, or with their paths, where it cannot be told.
         label: label column, likewise.
         split: of a dataset with several.
+        follow_links: read what links that leave a folder lead to.
     """
 
     image: str | None
     label: str | None
     split: str | None
+    follow_links: bool
 
 
-class WorkOptions(TableOptions, total=False):
+class WorkOptions(SourceOptions, total=False):
     """How the images of a table, or any others, are worked on.
 
     Attributes:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -16,7 +16,7 @@ import elixir
 from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
 from elixir.data.open import open_sink, open_source, refuse_overlap
 from elixir.data.paths import recorded
-from elixir.data.source import Source
+from elixir.data.source import Kind, Source
 from elixir.data.table import TableSource
 from elixir.data.workdir import WorkDir
 from elixir.detection.decide import label_reports
@@ -38,7 +38,7 @@ from elixir.stages.write import WriteStage
 from elixir.training.classifier import ClassifierTraining
 
 POLICIES = ("relabel", "drop", "quarantine")
-KINDS = ("folder", "hf", "parquet")
+KINDS = get_args(Kind)
 
 
 @dataclass
@@ -161,6 +161,7 @@ class Pipeline:
         image: str | None = None,
         label: str | None = None,
         split: str | None = None,
+        follow_links: bool = False,
         reference: str | Path | None = None,
         prior: str | Path | None = None,
         device: str = "auto",
@@ -196,7 +197,7 @@ class Pipeline:
             raise ElixirError("give a destination folder: sanitize never changes its input in place")
         dst, seed = real_path(dst), int(seed)
         reference, prior = (None if model is None else str(model) for model in (reference, prior))
-        source = open_source(src, image=image, label=label, split=split)
+        source = open_source(src, image=image, label=label, split=split, follow_links=follow_links)
         refuse_bytes(dst)
         refuse_overlap(source, dst)
         work = WorkDir(dst, overwritable=True)

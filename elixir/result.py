@@ -56,6 +56,7 @@ class Result:
         costs: of each stage.
         config: everything that decides the result.
         unreadable_files: ids of samples, and paths of other files, that could not be read and so are not kept.
+        notes: sentences for people about the input and the output as a whole (see `Source.notes` and `Sink.notes`).
     """
 
     path: Path | None
@@ -65,6 +66,7 @@ class Result:
     costs: dict[str, Cost]
     config: dict[str, Any]
     unreadable_files: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -120,6 +122,7 @@ class Result:
             "actions": self.counts,
             "attacked": [vars(label) for label in self.attacked],
             "unreadable_files": self.unreadable_files,
+            "notes": self.notes,
             "nfe_per_sample": round(self.nfe_per_sample, 2),
             "gflop_per_sample": round(self.gflop_per_sample, 2),
             "seconds": {name: round(cost.seconds, 1) for name, cost in self.costs.items()},
@@ -156,6 +159,7 @@ class Result:
             lines.append(f"... and {len(unreadable) - 10} more, listed in .elixir/manifest.parquet")
         if self.unreadable_files:
             lines.append(self.losses())
+        lines += [f"note: {printable(note)}" for note in self.notes]
         if times:
             spent = ", ".join(f"{name} {cost.seconds:.0f} s" for name, cost in self.costs.items())
             lines.append(
@@ -183,6 +187,7 @@ def read_result(folder: Path, path: Path | None = None) -> Result:
         {name: Cost(**current_names(cost)) for name, cost in costs.items()},
         config,
         findings.get("unreadable_files", []),
+        findings.get("notes", []),
     )
 
 

@@ -8,7 +8,7 @@ import typer
 import elixir
 from elixir.cli import options as opt
 from elixir.cli.options import ATTACK_FORM, command, out, parse_settings, print_json
-from elixir.options import TableOptions
+from elixir.options import SourceOptions
 
 app = typer.Typer()
 
@@ -26,7 +26,7 @@ def poison(
     settings: opt.AttackSettings = None,
     seed: opt.Seed = 0,
     quiet: opt.Quiet = False,
-    **table: Unpack[TableOptions],
+    **table: Unpack[SourceOptions],
 ) -> None:
     """Write a poisoned copy of SRC to DST, for experiments, and the truth beside it."""
     done = elixir.api.poison(

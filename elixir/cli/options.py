@@ -50,6 +50,7 @@ Prior = Annotated[str | None, typer.Option(metavar="MODEL", help="Weights of the
 Image = Annotated[str | None, typer.Option(metavar="COLUMN", help="Image column of a table, if it cannot be told.")]
 Label = Annotated[str | None, typer.Option(metavar="COLUMN", help="Label column of a table, if it cannot be told.")]
 Split = Annotated[str | None, typer.Option(help="Split of a dataset with several.")]
+FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Read what links out of a folder lead to.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides every draw and training.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Samples in flight; has no influence on results.")]
@@ -64,6 +65,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "image": (Image, None),
     "label": (Label, None),
     "split": (Split, None),
+    "follow_links": (FollowLinks, False),
     "device": (Device, "auto"),
     "quiet": (Quiet, False),
     "reference": (Reference, None),

@@ -9,7 +9,7 @@ import typer
 from elixir.cli import options as opt
 from elixir.cli.options import command, out
 from elixir.errors import ElixirError
-from elixir.options import TableOptions, WorkOptions
+from elixir.options import SourceOptions, WorkOptions
 
 if TYPE_CHECKING:
     from elixir.training.frame import TrainingJob
@@ -131,7 +131,7 @@ def classifier(
 
 
 def _job(
-    src: str, size: int, weights: Path, device: str = "auto", quiet: bool = False, **table: Unpack[TableOptions]
+    src: str, size: int, weights: Path, device: str = "auto", quiet: bool = False, **table: Unpack[SourceOptions]
 ) -> "TrainingJob":
     from elixir.data.open import open_source
     from elixir.models.device import choose_device

@@ -43,6 +43,7 @@ class SinkWithBackup:
 
     Attributes:
         unreadable_files: ids of samples, and paths of other files, whose bytes could not be read and so are not kept.
+        notes: see `Sink`.
     """
 
     def __init__(self, folder: Path, source: Source, sink: Sink) -> None:
@@ -55,6 +56,7 @@ class SinkWithBackup:
         else:
             raise TypeError(f"{type(source).__name__} was not made by open_source")
         self.unreadable_files = self._backup.unreadable
+        self.notes = sink.notes
 
     def write(self, index: int, decision: Decision) -> str:
         """Write one sample and keep the original of a changed one; "" if it is not in the output, see `Sink.write`."""

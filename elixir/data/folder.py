@@ -50,6 +50,7 @@ class FolderSource:
         self.folders: list[str] = []
         self.others: list[str] = []
         self.samples: list[Sample] = []
+        self.notes: list[str] = []
         try:
             top = [entry.name for entry in os.scandir(self.root) if entry.is_dir(follow_symlinks=False)]
         except OSError as error:

@@ -30,6 +30,7 @@ def open_source(
     image: str | None = None,
     label: str | None = None,
     split: str | None = None,
+    follow_links: bool = False,
     usual: str = "train",
     labelled: bool = True,
 ) -> Source:
@@ -43,6 +44,7 @@ def open_source(
         image: column of a table with the images, where it cannot be told from the types.
         label: column of a table with the labels, likewise.
         split: part of a dataset with several; only this part is read, by default the `usual` one.
+        follow_links: whether links that leave a folder are followed.
         labelled: False makes any folder with images in it do, with or without class folders.
     """
     if isinstance(src, Subset):

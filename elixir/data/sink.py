@@ -35,6 +35,7 @@ class Sink:
     Attributes:
         outputs: for a table, stem of the row names and path below the folder, for each file or dataset folder.
         whole_rows: whether an untouched sample that is a row is kept as it was, with all of its columns.
+        notes: sentences for people, complete when closed: what else has changed, and what is not in the output.
     """
 
     kind: Kind
@@ -44,6 +45,7 @@ class Sink:
     def __init__(self, folder: Path, source: Source) -> None:
         self.folder = folder
         self.source = source
+        self.notes: list[str] = []
 
     def write(self, index: int, decision: Decision) -> str:
         """Write one sample; its path below the folder, escaped as ids are, or "<split or file stem>/<8-digit row>"."""

@@ -9,7 +9,7 @@ from elixir.data.image import decode
 from elixir.data.paths import recorded
 from elixir.errors import ElixirError, UnreadableSample, nearest
 
-Kind = Literal["folder", "hf", "parquet"]
+Kind = Literal["folder", "list", "hf", "parquet", "webdataset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,11 @@ class Source(Protocol):
         """All samples, in the same order in every run."""
         ...
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for people: what of the input was not looked at, and what was taken for granted."""
+        ...
+
     def read(self, index: int) -> bytes:
         """The encoded image exactly as it is stored. Raises: UnreadableSample: with the reason."""
         ...
@@ -69,6 +74,7 @@ class Subset:
         self.kind: Kind = whole.kind
         self.location = f"{len(self._rows)} samples of {recorded(whole.location)}"
         self.classes = whole.classes
+        self.notes = whole.notes
         self.samples = [whole.samples[row] for row in rows]
 
     def read(self, index: int) -> bytes:

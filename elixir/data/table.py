@@ -96,6 +96,7 @@ class TableSource:
     siblings: dict[str, Any] | None = None
     classes: list[str] = field(init=False)
     values: list[Any] = field(init=False)
+    notes: list[str] = field(init=False, default_factory=list)
     samples: Sequence[Sample] = field(init=False)
 
     def __post_init__(self) -> None:

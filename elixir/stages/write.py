@@ -27,7 +27,7 @@ class WriteStage(ReduceStage):
     """
 
     name = "write"
-    provides = ("unreadable_files",)
+    provides = ("unreadable_files", "notes")
     dataset: bool = True
 
     @property
@@ -45,9 +45,11 @@ class WriteStage(ReduceStage):
         (run.output / ".elixir").mkdir(parents=True)
         sink = open_sink(run.to, run.output, run.source) if self.dataset else None
         write_manifest(run.output / ".elixir" / "manifest.parquet", self._rows(run, sink), run.classes)
+        run.facts["notes"] = run.source.notes
         if sink:
             sink.close()
             run.facts["unreadable_files"] = sink.unreadable_files
+            run.facts["notes"] = [*run.source.notes, *sink.notes]
         return {}
 
     def _rows(self, run: Run, sink: SinkWithBackup | None) -> Iterator[ManifestRow]:
