@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from elixir.data.folder import FolderSource
+from elixir.data.folder import FileSource
 from elixir.data.io import RUN_FOLDER, copy, replace_text, writing
 from elixir.data.parquet import ParquetWriter, files_by_split, numbered
 from elixir.data.paths import escape, unescape
@@ -49,7 +49,7 @@ class SinkWithBackup:
     def __init__(self, folder: Path, source: Source, sink: Sink) -> None:
         self._folder = folder
         self._sink = sink
-        if isinstance(source, FolderSource):
+        if isinstance(source, FileSource):
             self._backup: FileBackup | RowBackup = FileBackup(folder, source)
         elif isinstance(source, TableSource):
             self._backup = RowBackup(folder, source, columns=not sink.whole_rows)
@@ -77,7 +77,7 @@ class SinkWithBackup:
 class FileBackup:
     """Originals of a folder, as files of the same path; a link that cannot be followed is kept as a link."""
 
-    def __init__(self, folder: Path, source: FolderSource) -> None:
+    def __init__(self, folder: Path, source: FileSource) -> None:
         self.run = folder / RUN_FOLDER
         self.source = source
         self.unreadable: list[str] = []

@@ -1,75 +1,47 @@
-"""A tree with one folder per class, as source and as sink."""
+"""Image files in folders as source, with one folder per class, and as sink."""
 
-import errno
 import hashlib
 import os
-import re
-import stat
-from contextlib import suppress
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from elixir.data.image import extension
 from elixir.data.io import RUN_FOLDER, copy, reading_again, reason, replacing, writing
+from elixir.data.layout import check_classes, find_split
 from elixir.data.paths import Names, escape, file_name, png_name, shortened, unescape
 from elixir.data.sink import Decision, Sink
-from elixir.data.source import Sample, Source
+from elixir.data.source import Kind, Sample, Source
+from elixir.data.tree import Tree, is_junk, looks_like_image, walk
 from elixir.errors import ElixirError, UnreadableSample
 
 LARGEST_FILE = 1 << 30  # bytes; more is not read into memory
 
-# Formats that are not decoded are here too: such a file is reported, not passed on unseen.
-IMAGE_NAME = re.compile(
-    r".*\.(a?png|jpe?g|jpe|jfif|mpo|webp|bmp|dib|p[pgbn]m|tiff?|gif|avif|hei[cf]|jp2|jxl|svg|ico|tga|psd|exr)",
-    re.IGNORECASE | re.DOTALL,
-)
-_SPLITS = frozenset(("train", "test", "val", "valid", "validation", "dev"))
 
-
-class FolderSource:
-    """Images in one folder per class, at any depth; without `labelled`, anywhere in the tree and without labels.
-
-    A sample is a file with an image extension or with the first bytes of an image; where it or a folder above it is
-    hidden, only the bytes count: trainers read such images too, but systems leave files of their own there. Links to
-    files inside the tree are followed. What cannot be used is a sample with a `problem`: a link that leaves the tree,
-    leads nowhere or to a folder, a folder that cannot be listed, a pipe. A run folder of ours at the root is left out.
+class FileSource:
+    """Image files below a folder. Here all of them, without labels; `FolderSource` and others know the labels.
 
     Attributes:
         root: absolute, links resolved.
         folders: paths of all folders relative to the root, escaped as ids are, sorted.
-        others: those of all other files: hidden at the root, outside class folders, or no image.
+        others: those of all files that are no samples.
+        split: folder at the root that holds the samples, None if it is the root itself.
     """
 
-    kind: Literal["folder"] = "folder"
+    kind: Kind = "folder"
+    split: str | None = None
 
-    def __init__(self, root: Path, labelled: bool = True) -> None:
-        self.location = escape(str(root))
-        self.root = Path(os.path.realpath(root))
-        self.folders: list[str] = []
-        self.others: list[str] = []
-        self.samples: list[Sample] = []
+    def __init__(self, tree: Tree) -> None:
+        self.root = tree.root
+        self.location = tree.location
+        self.classes: list[str] = []
         self.notes: list[str] = []
-        try:
-            top = [entry.name for entry in os.scandir(self.root) if entry.is_dir(follow_symlinks=False)]
-        except OSError as error:
-            raise ElixirError(f"{self.location} cannot be read: {reason(error)}; check its permissions") from error
-        self.classes = sorted(escape(name) for name in top if labelled and not name.startswith("."))
-        self._labelled = labelled
-        self._labels = {name: label for label, name in enumerate(self.classes)}
-        if "train" in self.classes and _SPLITS.issuperset(self.classes):
-            raise ElixirError(f"{self.location} holds splits, not classes; name one of them: {self.location}/train")
-        self._walk()
-        if labelled and not self.classes:
-            raise ElixirError(f"{self.location} has no class folders; put the images into one folder per class")
-        if not labelled and not self.samples:
-            raise ElixirError(f"{self.location} has no images in it; is it the right folder?")
-        if labelled and all(sample.label < 0 for sample in self.samples):
-            raise ElixirError(f"{self.location} has no images in its class folders; is it the right folder?")
-        self.samples.sort(key=lambda sample: (sample.label, sample.id))
-        self.folders.sort()
-        self.others.sort()
+        self.folders = sorted(map(escape, tree.folders))
+        self.others = sorted(map(escape, tree.others))
+        self.samples: list[Sample] = []
+        for path, problem in sorted(tree.images.items()):
+            self.samples.append(Sample(escape(path), -1, escape(path), problem))
 
     def path(self, index: int) -> Path:
         return self.root / unescape(self.samples[index].id)
@@ -98,47 +70,105 @@ class FolderSource:
             digest.update(f"{name}\0{facts}\0".encode())
         return digest.hexdigest()
 
-    def _walk(self) -> None:
-        pending = [""]
-        while pending:
-            folder = pending.pop()
-            if folder:
-                self.folders.append(escape(folder))
-            try:
-                entries = list(os.scandir(self.root / folder))
-            except OSError as error:
-                self._add(folder, f"folder cannot be listed: {reason(error)}")
-                continue
-            for entry in entries:
-                path = f"{folder}/{entry.name}" if folder else entry.name
-                if path == RUN_FOLDER:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(path)
-                elif not entry.is_file(follow_symlinks=False) and (problem := self._problem(entry)):
-                    self._add(path, problem)
-                elif ("/" in path or not self._labelled) and not path.startswith(".") and _is_image(path, entry):
-                    self._add(path, None)
-                else:
-                    self.others.append(escape(path))
 
-    def _add(self, path: str, problem: str | None) -> None:
-        path = escape(path)
-        folder, slash, name = path.partition("/")
-        label = self._labels.get(folder, -1) if slash else -1
-        self.samples.append(Sample(path, label, name if label >= 0 else path, problem))
+class FolderSource(FileSource):
+    """Images in one folder per class, at any depth (see `tree.walk`).
 
-    def _problem(self, entry: os.DirEntry[str]) -> str | None:
-        try:
-            target = Path(os.path.realpath(entry.path, strict=True))
-            mode = target.stat().st_mode
-        except OSError as error:
-            return "symbolic link loop" if error.errno == errno.ELOOP else reason(error)
-        if not target.is_relative_to(self.root):
-            return "symbolic link that leaves the folder"
-        if stat.S_ISDIR(mode):
-            return "symbolic link to a folder"
-        return None if stat.S_ISREG(mode) else "not a regular file"
+    Attributes:
+        class_folders: path of each class, escaped.
+    """
+
+    def __init__(self, tree: Tree, split: str | None = None) -> None:
+        """The folders at the root, or those in the folder `split` there, are taken for classes.
+
+        Raises: ElixirError: a class is a link, or all images are, and they are not followed.
+        """
+        super().__init__(tree)
+        self.split = split and escape(split)
+        base = f"{split}/" if split else ""
+        _refuse_linked_classes(tree, base)
+        names = _class_names(tree, base)
+        self.classes = [escape(name) for name in names]
+        self.class_folders = [escape(base + name) for name in names]
+        labels = {name: label for label, name in enumerate(names)}
+        self.samples = []
+        outside: list[str] = []
+        for path, problem in tree.images.items():
+            folder, slash, name = path.removeprefix(base).partition("/")
+            if slash and folder in labels and path.startswith(base):
+                self.samples.append(Sample(escape(path), labels[folder], escape(name), problem))
+            elif problem:
+                self.samples.append(Sample(escape(path), -1, escape(path), problem))
+            else:
+                outside.append(path)
+        self.samples.sort(key=lambda sample: (sample.label, sample.id))
+        self.others = sorted([*self.others, *map(escape, outside)])
+        self._tell_unseen([*outside, *tree.others], base)
+        if all("/" in sample.name for sample in self.samples if sample.label >= 0):
+            few = ", ".join(self.classes[:3]) + (", …" if len(self.classes) > 3 else "")
+            self.notes.append(f"the classes are the upper folders ({few}); the folders in them are not told apart")
+
+    def _tell_unseen(self, paths: Iterable[str], base: str) -> None:
+        seen = [path for path in paths if looks_like_image(path) and not any(map(is_junk, path.split("/")))]
+        elsewhere = sorted(path for path in seen if not path.startswith(base))
+        outside = sorted(path for path in seen if path.startswith(base))
+        for where, found in ((f"split {self.split}", elsewhere), ("class folders", outside)):
+            if found:
+                some = ", ".join(map(escape, found[:3])) + (", …" if len(found) > 3 else "")
+                self.notes.append(f"images outside of the {where}, copied and not judged: {len(found)} ({some})")
+
+
+def open_folder(
+    root: Path, split: str | None = None, follow_links: bool = False, trusted: bool = False
+) -> FolderSource:
+    """A class-per-folder tree, or one split of a tree of splits.
+
+    Args:
+        split: its folder at the root, by name or by what its name tells ("train" for "Training").
+        follow_links: see `tree.walk`.
+        trusted: whether the folders are classes whatever they are called.
+
+    Raises: ElixirError: the folders are no classes (see `layout.check_classes`), or cannot be read.
+    """
+    tree = walk(root, follow_links)
+    _refuse_links(tree)
+    base = find_split(tree, split) if split else None
+    if not trusted:
+        check_classes(tree, base or "")
+    source = FolderSource(tree, base)
+    if all(sample.label < 0 for sample in source.samples):
+        raise ElixirError(f"{source.location} has no images in class folders; is it the right folder?")
+    return source
+
+
+def open_images(root: Path, follow_links: bool = False) -> FileSource:
+    """All images below a folder, without labels. Raises: ElixirError: there are none, or it cannot be read."""
+    source = FileSource(walk(root, follow_links))
+    if not source.samples:
+        raise ElixirError(f"{source.location} has no images in it; is it the right folder?")
+    return source
+
+
+def _class_names(tree: Tree, base: str) -> list[str]:
+    """The folders of a place that hold images, or nothing at all."""
+    places = [path.removeprefix(base) for path in tree.folders if path.startswith(base)]
+    names = [name for name in places if name and "/" not in name and not is_junk(name)]
+    bearing = {path.removeprefix(base).partition("/")[0] for path in tree.images if path.startswith(base)}
+    filled = {path.removeprefix(base).partition("/")[0] for path in tree.others if path.startswith(base)}
+    return sorted((name for name in names if name in bearing or name not in filled), key=escape)
+
+
+def _refuse_linked_classes(tree: Tree, base: str) -> None:
+    remedy = "add --follow-links to read it as if its files lay here"
+    for path in sorted(tree.linked_folders):
+        if path.startswith(base) and "/" not in path.removeprefix(base) and not is_junk(path.removeprefix(base)):
+            raise ElixirError(f"the class {escape(path)} of {tree.location} is a link to another folder; {remedy}")
+
+
+def _refuse_links(tree: Tree) -> None:
+    if tree.images and all((problem or "").startswith("symbolic link") for problem in tree.images.values()):
+        what = f"all {len(tree.images)} images of {tree.location} are links that leave it"
+        raise ElixirError(f"{what}; add --follow-links to read what they lead to")
 
 
 class FolderSink(Sink):
@@ -159,7 +189,7 @@ class FolderSink(Sink):
         self._labels = np.fromiter((sample.label for sample in source.samples), np.int32, len(source.samples))
         if isinstance(source, FolderSource):
             folders = [unescape(path) for path in source.folders]
-            self._classes = [unescape(name) for name in source.classes]
+            self._classes = [unescape(path) for path in source.class_folders]
         else:
             folders = self._classes = [file_name(name) for name in source.classes]
         with writing(folder):
@@ -174,7 +204,7 @@ class FolderSink(Sink):
         if data is None and not file:
             with reading_again(sample.id):
                 data = self.source.read(index)
-        if data is not None and not file and not IMAGE_NAME.fullmatch(old):
+        if data is not None and not file and not looks_like_image(old):
             name = shortened(old, extension(data))
         else:
             name = old if decision.data is None else png_name(old)
@@ -212,12 +242,3 @@ class FolderSink(Sink):
             for paths in (self.source.others, self.source.folders)
         )
         return Names([*map(unescape, names), *others], folders)
-
-
-def _is_image(path: str, entry: os.DirEntry[str]) -> bool:
-    hidden = any(part.startswith(".") for part in path.split("/"))
-    if IMAGE_NAME.fullmatch(entry.name) and not hidden:
-        return True
-    with suppress(OSError), Path(entry.path).open("rb") as file:
-        return extension(file.read(256)) != ".bin"
-    return True  # it may be an image, so it is listed rather than passed on unseen

@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 
 from elixir.data.backup import SinkWithBackup, empty_output
-from elixir.data.folder import FolderSink, FolderSource
+from elixir.data.folder import FileSource, FolderSink, open_folder, open_images
 from elixir.data.hf import DatasetRows, HfSink, open_dataset, open_hub, open_saved
 from elixir.data.io import real_path, resolving
 from elixir.data.parquet import ParquetSink, open_parquet
@@ -59,10 +59,11 @@ def open_source(
             return open_saved(path, choice)
         if files := _parquet_files(path):
             return open_parquet(files, choice, str(path))
-        if image or label or split:
-            given = "--image, --label and --split, which are for tables"
-            raise ElixirError(f"{path} is a folder of images; leave out {given}")
-        return FolderSource(path, labelled)
+        if not labelled:
+            return open_images(path, follow_links)
+        if image or label:
+            raise ElixirError(f"{path} is a folder of images; leave out --image and --label, which are for tables")
+        return open_folder(path, split, follow_links)
     if path.is_file():
         if path.suffix != ".parquet":
             raise ElixirError(f"{path} is a file; give a folder of images, a dataset folder or a .parquet file")
@@ -87,7 +88,7 @@ def open_sink(kind: Kind, folder: Path, source: Source) -> SinkWithBackup:
 
 def place_of(source: Source) -> Path:
     """The folder, file or pattern that a source was opened from; nothing is there if it is not one of the disk."""
-    return source.root if isinstance(source, FolderSource) else Path(unescape(source.location)).resolve()
+    return source.root if isinstance(source, FileSource) else Path(unescape(source.location)).resolve()
 
 
 def refuse_overlap(source: Source, dst: Path, around: bool = False) -> None:

@@ -13,9 +13,11 @@ from elixir.data.folder import FolderSource
 from elixir.data.image import decode
 from elixir.data.open import open_source
 from elixir.data.paths import LONGEST, escape, file_name, unescape
+from elixir.data.restore import restore
+from elixir.data.tree import walk
 from elixir.errors import ElixirError, UnreadableSample
 
-from .conftest import image_bytes, make_tree
+from .conftest import emit, image_bytes, make_tree
 
 PNG = image_bytes(0)
 
@@ -54,20 +56,20 @@ def test_tree(tree: Path) -> None:
 
 def test_run_folder_is_left_out(tree: Path) -> None:
     make_tree(tree, {".elixir/originals/cat/x.png": PNG})
-    assert not any(".elixir" in path for path in FolderSource(tree).others)
+    assert not any(".elixir" in path for path in FolderSource(walk(tree)).others)
 
 
 def test_fingerprint_changes_with_the_input(tree: Path) -> None:
-    first = FolderSource(tree).fingerprint()
-    assert FolderSource(tree).fingerprint() == first
+    first = FolderSource(walk(tree)).fingerprint()
+    assert FolderSource(walk(tree)).fingerprint() == first
     os.utime(tree / "cat/a.png", ns=(1, 1))
-    second = FolderSource(tree).fingerprint()
+    second = FolderSource(walk(tree)).fingerprint()
     (tree / "cat/a.png").rename(tree / "cat/z.png")
-    third = FolderSource(tree).fingerprint()
+    third = FolderSource(walk(tree)).fingerprint()
     (tree / "readme.md").write_bytes(b"longer than it was")
-    fourth = FolderSource(tree).fingerprint()
+    fourth = FolderSource(walk(tree)).fingerprint()
     (tree / "new").mkdir()
-    assert len({first, second, third, fourth, FolderSource(tree).fingerprint()}) == 5
+    assert len({first, second, third, fourth, FolderSource(walk(tree)).fingerprint()}) == 5
 
 
 def test_broken_files_are_samples_with_a_reason(tmp_path: Path) -> None:
@@ -78,7 +80,7 @@ def test_broken_files_are_samples_with_a_reason(tmp_path: Path) -> None:
         "cat/text.png": b"hello",
         "cat/photo.heic": b"\0\0\0\x18ftypheic",
     }
-    source = FolderSource(make_tree(tmp_path, files))
+    source = FolderSource(walk(make_tree(tmp_path, files)))
     assert set(problems(source)) == set(files)
     assert reason(source, "cat/zero.png") == "empty file"
     assert "cannot be decoded" in reason(source, "cat/truncated.jpg")
@@ -88,7 +90,7 @@ def test_broken_files_are_samples_with_a_reason(tmp_path: Path) -> None:
 
 def test_extension_is_not_believed(tmp_path: Path) -> None:
     files = {"cat/jpeg.png": image_bytes(1, "JPEG"), "cat/no_extension": PNG, "cat/image.dat": image_bytes(2, "BMP")}
-    source = FolderSource(make_tree(tmp_path, files | {"cat/notes": b"text", "cat/list.csv": b"P3,9\n"}))
+    source = FolderSource(walk(make_tree(tmp_path, files | {"cat/notes": b"text", "cat/list.csv": b"P3,9\n"})))
     assert set(problems(source)) == set(files)
     assert source.others == ["cat/list.csv", "cat/notes"]
     for index in range(3):
@@ -98,7 +100,7 @@ def test_extension_is_not_believed(tmp_path: Path) -> None:
 def test_hidden_images_of_a_class_are_samples(tmp_path: Path) -> None:
     hidden = {"cat/.a.png", "cat/.b", "cat/.git/c.jpg", "cat/d/.e/f.png"}
     others = {".x.png": PNG, ".git/a.png": PNG, "cat/._a.png": b"\0\5\x16\7", "cat/.git/index.png": b"DIRC"}
-    source = FolderSource(make_tree(tmp_path, {"cat/a.png": PNG, **dict.fromkeys(hidden, PNG), **others}))
+    source = FolderSource(walk(make_tree(tmp_path, {"cat/a.png": PNG, **dict.fromkeys(hidden, PNG), **others})))
     assert set(problems(source)) == {"cat/a.png", *hidden}
     assert set(source.others) == set(others)
     assert source.classes == ["cat"]
@@ -108,14 +110,14 @@ def test_hidden_images_of_a_class_are_samples(tmp_path: Path) -> None:
 def test_decompression_bomb(tmp_path: Path) -> None:
     bmp = image_bytes(0, "BMP")
     make_tree(tmp_path, {"cat/bomb.bmp": bmp[:18] + struct.pack("<ii", 20_000, 20_000) + bmp[26:]})
-    assert "limit" in reason(FolderSource(tmp_path), "cat/bomb.bmp")
+    assert "limit" in reason(FolderSource(walk(tmp_path)), "cat/bomb.bmp")
 
 
 @pytest.mark.parametrize(
     "name", ["two words.png", 'it\'s "quoted".png', "new\nline.png", "smile 😀.png", "back\\slash.png", "%41.png"]
 )
 def test_hostile_names(tmp_path: Path, name: str) -> None:
-    source = FolderSource(make_tree(tmp_path, {f"{name[:-4]}/{name}": PNG}))
+    source = FolderSource(walk(make_tree(tmp_path, {f"{name[:-4]}/{name}": PNG})))
     assert source.path(0) == tmp_path / name[:-4] / name
     assert source.read(0) == PNG
     source.samples[0].id.encode()
@@ -124,13 +126,13 @@ def test_hostile_names(tmp_path: Path, name: str) -> None:
 def test_longest_name(tmp_path: Path) -> None:
     name = "é" * 125 + "x.png"
     assert len(name.encode()) == LONGEST
-    assert FolderSource(make_tree(tmp_path, {f"cat/{name}": PNG})).read(0) == PNG
+    assert FolderSource(walk(make_tree(tmp_path, {f"cat/{name}": PNG}))).read(0) == PNG
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 def test_name_that_is_not_utf8(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
-    source = FolderSource(make_tree(tmp_path, {f"cat/{name}": PNG}))
+    source = FolderSource(walk(make_tree(tmp_path, {f"cat/{name}": PNG})))
     assert source.samples[0].id == r"cat/caf\xe9.png"
     assert source.read(0) == PNG
 
@@ -156,7 +158,7 @@ def test_names_that_differ_in_case_only(tmp_path: Path) -> None:
     make_tree(tmp_path, {"cat/a.png": PNG, "cat/A.png": image_bytes(1)})
     if len(list((tmp_path / "cat").iterdir())) < 2:
         pytest.skip("file system without case")
-    assert list(problems(FolderSource(tmp_path))) == ["cat/A.png", "cat/a.png"]
+    assert list(problems(FolderSource(walk(tmp_path)))) == ["cat/A.png", "cat/a.png"]
 
 
 def test_links(tmp_path: Path) -> None:
@@ -167,36 +169,83 @@ def test_links(tmp_path: Path) -> None:
     (root / "cat/nowhere.png").symlink_to("gone.png")
     (root / "cat/loop.png").symlink_to("loop.png")
     (root / "cat/up").symlink_to("..")
-    (root / "linked").symlink_to(outside)
-    source = FolderSource(root)
+    source = FolderSource(walk(root))
+    out = "symbolic link that leaves the folder; add --follow-links to read what it leads to"
     assert problems(source) == {
         "cat/a.png": None,
         "cat/inside.png": None,
-        "cat/outside.png": "symbolic link that leaves the folder",
+        "cat/outside.png": out,
         "cat/nowhere.png": "no such file or directory",
         "cat/loop.png": "symbolic link loop",
-        "cat/up": "symbolic link to a folder",
+        "cat/up": "symbolic link to a folder; add --follow-links to read what it leads to",
         "dog/b.png": None,
-        "linked": "symbolic link that leaves the folder",
     }
     assert source.classes == ["cat", "dog"]
-    assert reason(source, "cat/outside.png") == "symbolic link that leaves the folder"
-    assert (source.samples[0].id, source.samples[0].label) == ("linked", -1)
+    assert reason(source, "cat/outside.png") == out
+
+
+def test_links_are_followed_when_asked_for(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "root", {"cat/a.png": PNG, "dog/b.png": PNG})
+    outside = make_tree(tmp_path / "outside", {"c.png": image_bytes(9), "sub/d.png": image_bytes(8)})
+    (root / "cat/outside.png").symlink_to(outside / "c.png")
+    (root / "cat/nowhere.png").symlink_to("gone.png")
+    (root / "cat/up").symlink_to("..")
+    (root / "owl").symlink_to(outside)
+    (outside / "round").symlink_to(outside)
+    (outside / "back").symlink_to(root / "dog")
+    source = FolderSource(walk(root, follow_links=True))
+    assert problems(source) == {
+        "cat/a.png": None,
+        "cat/outside.png": None,
+        "cat/nowhere.png": "no such file or directory",
+        "cat/up": "symbolic link to a folder that is read already",
+        "dog/b.png": None,
+        "owl/c.png": None,
+        "owl/sub/d.png": None,
+        "owl/round": "symbolic link to a folder that is read already",
+        "owl/back/b.png": None,
+    }
+    emit(source, "folder", tmp_path / "dst")
+    assert (tmp_path / "dst/owl/sub/d.png").read_bytes() == image_bytes(8)
+    assert not any(path.is_symlink() for path in (tmp_path / "dst/cat").iterdir())
+    assert not (tmp_path / "dst/owl").is_symlink()
+    restore(tmp_path / "dst", tmp_path / "back")
+    assert (tmp_path / "back/owl/c.png").read_bytes() == image_bytes(9)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_class_that_is_a_link_is_not_left_out(tmp_path: Path, inside: bool) -> None:
+    root = make_tree(tmp_path / "root", {"cat/a.png": PNG, "dog/b.png": PNG})
+    (root / "owl").symlink_to("dog" if inside else make_tree(tmp_path / "outside", {"c.png": PNG}))
+    with pytest.raises(ElixirError, match="the class owl of .* is a link to another folder; add --follow-links"):
+        open_source(root)
+    assert open_source(root, follow_links=True).classes == ["cat", "dog", "owl"]
+
+
+def test_nothing_but_links(tmp_path: Path) -> None:
+    store = make_tree(tmp_path / "store", {"a.png": PNG, "b.png": PNG})
+    for name in ("cat/a.png", "dog/b.png"):
+        (tmp_path / "root" / name).parent.mkdir(parents=True)
+        (tmp_path / "root" / name).symlink_to(store / Path(name).name)
+    with pytest.raises(ElixirError, match="all 2 images of .* are links that leave it; add --follow-links"):
+        open_source(tmp_path / "root")
+    source = open_source(tmp_path / "root", follow_links=True)
+    assert [source.read(index) for index in range(2)] == [PNG, PNG]
 
 
 def test_root_may_be_a_link(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tree)
-    assert problems(FolderSource(tmp_path / "link")) == problems(FolderSource(tree))
+    assert problems(FolderSource(walk(tmp_path / "link"))) == problems(FolderSource(walk(tree)))
 
 
 def test_pipe_is_not_opened(tmp_path: Path) -> None:
     make_tree(tmp_path, {"cat/a.png": PNG})
     os.mkfifo(tmp_path / "cat/pipe.png")
-    assert problems(FolderSource(tmp_path))["cat/pipe.png"] == "not a regular file"
+    assert problems(FolderSource(walk(tmp_path)))["cat/pipe.png"] == "not a regular file"
 
 
 def test_no_permission(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = FolderSource(tree)
+    source = FolderSource(walk(tree))
 
     def refuse(self, *args, **kwargs):
         raise PermissionError(13, "Permission denied")
@@ -214,29 +263,28 @@ def test_folder_that_cannot_be_listed(tree: Path, monkeypatch: pytest.MonkeyPatc
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    found = problems(FolderSource(tree))
+    found = problems(FolderSource(walk(tree)))
     assert found["cat/sub"] == found["empty"] == "folder cannot be listed: permission denied"
 
 
 def test_file_that_has_gone(tree: Path) -> None:
-    source = FolderSource(tree)
+    source = FolderSource(walk(tree))
     (tree / "cat/a.png").unlink()
     assert reason(source, "cat/a.png") == "no such file or directory"
 
 
 def test_one_class_and_class_with_one_image(tmp_path: Path) -> None:
-    source = FolderSource(make_tree(tmp_path, {"only/one.png": PNG}))
+    source = FolderSource(walk(make_tree(tmp_path, {"only/one.png": PNG})))
     assert (source.classes, len(source.samples)) == (["only"], 1)
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "no class folders"),
+        ({}, "no images in class folders"),
         ({"a.png": PNG}, "one folder per class"),
-        ({".hidden/a.png": PNG}, "no class folders"),
+        ({".hidden/a.png": PNG}, "no images in class folders"),
         ({"cat/notes.txt": b"text"}, "no images"),
-        ({"train/cat/a.png": PNG, "test/cat/a.png": PNG}, "name one of them: .*/train"),
     ],
 )
 def test_no_samples(tmp_path: Path, files: dict[str, bytes], message: str) -> None:
@@ -263,3 +311,14 @@ def test_paths_that_are_no_dataset(tmp_path: Path) -> None:
 def test_table_options_are_refused_for_a_folder(tree: Path) -> None:
     with pytest.raises(ElixirError, match="leave out --image"):
         open_source(tree, label="label")
+
+
+@pytest.mark.parametrize(
+    "name", ["a.j2k", "b.PCX", "c.icns", "d.fits", "e.dcm", "f.nii.gz", "g.npy", "h.avif", "i.sgi"]
+)
+def test_images_of_formats_that_are_not_decoded_are_set_aside(tmp_path: Path, name: str) -> None:
+    source = FolderSource(walk(make_tree(tmp_path / "src", {f"cat/{name}": b"\0" * 99, "cat/x.gz": b"\0" * 99})))
+    assert reason(source, f"cat/{name}") == "not an image of a supported format"
+    assert source.others == ["cat/x.gz"]
+    emit(source, "folder", tmp_path / "dst")
+    assert list(read_tree(tmp_path / "dst")) == ["cat", "cat/x.gz"]
