@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elixir.data.folder import FolderSource
+from elixir.data.folder import FileSource, FolderSource
 from elixir.data.image import decode, encode
 from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, write_table, writing
 from elixir.data.open import open_sink, place_of, refuse_overlap
@@ -187,7 +187,7 @@ def poison_dataset(
                 for index, sample in enumerate(source.samples):
                     new_label = int(new_labels[index])
                     output = sink.write(index, _decided(source, index, attack, new_label, what[index]))
-                    if what[index] != "clean" and isinstance(source, FolderSource):  # a younger file would stand out
+                    if what[index] != "clean" and isinstance(source, FileSource):  # a younger file would stand out
                         shutil.copystat(source.path(index), work.output / unescape(output))
                     row = {"id": sample.id, "output": output, "new_class": names[new_label]}
                     latest = {"truth": what[index], "class": names[sample.label], "attack": attack.name, "seed": seed}
@@ -262,7 +262,7 @@ def _decided(source: Source, index: int, attack: Attack, label: int, what: str) 
     """What becomes of a sample: clean ones stay, but for those of a folder that cannot be read."""
     sample = source.samples[index]
     if what == "clean":
-        kept = source.kind != "folder" or _readable(lambda: source.read(index))
+        kept = not isinstance(source, FileSource) or _readable(lambda: source.read(index))
         return Decision("kept" if kept else "dropped", sample.label)
     picture = decode(source.read(index))
     changed = attack.on_picture("poison" if what == "poisoned" else "cover", picture, sample.id)

@@ -340,12 +340,12 @@ def _pipeline(pipeline: str | Path | Pipeline, settings: Mapping[str, object] | 
 
 
 def _columns_of(dst: Path) -> SourceOptions:
-    """Columns and split of a table that `sanitize` has written."""
+    """Columns and split of what `sanitize` has written."""
     settings = dst / RUN_FOLDER / "run.json"
     config = read_json(settings, "sanitize again") if settings.exists() else {}
-    if config.get("to", "folder") == "folder":
-        return {}
-    return SourceOptions(image=config.get("image"), label=config.get("label"), split=config.get("split"))
+    options = SourceOptions(image=config.get("image"), label=config.get("label"), split=config.get("split"))
+    of_table, to_table = options["label"] is not None, config.get("to", "folder") not in ("folder", "list")
+    return options if of_table == to_table else {}
 
 
 def _check_target(target: str | None, all_to_all: bool) -> None:

@@ -15,9 +15,8 @@ import torch
 import elixir
 from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
 from elixir.data.open import open_sink, open_source, refuse_overlap
-from elixir.data.paths import recorded
+from elixir.data.paths import printable, recorded
 from elixir.data.source import Kind, Source
-from elixir.data.table import TableSource
 from elixir.data.workdir import WorkDir
 from elixir.detection.decide import label_reports
 from elixir.detection.thresholds import Thresholds
@@ -198,6 +197,7 @@ class Pipeline:
         dst, seed = real_path(dst), int(seed)
         reference, prior = (None if model is None else str(model) for model in (reference, prior))
         source = open_source(src, image=image, label=label, split=split, follow_links=follow_links)
+        _refuse_single_class(source)
         refuse_bytes(dst)
         refuse_overlap(source, dst)
         work = WorkDir(dst, overwritable=True)
@@ -239,18 +239,25 @@ class Pipeline:
             return read_result(dst)
 
 
+def _refuse_single_class(source: Source) -> None:
+    """Raise an ElixirError where no two labels have samples: nothing can be told apart then."""
+    used = {sample.label for sample in source.samples if sample.label >= 0}
+    if len(used) < 2:
+        named = f"the single class {printable(source.classes[used.pop()])}" if used else "no class with samples"
+        raise ElixirError(f"{source.location} has {named}; check that its labels are read as they are meant")
+
+
 def _given(
     source: Source, device: torch.device, seed: int, policy: str, to: str, reference: str | None, prior: str | None
 ) -> dict[str, Any]:
     """All that decides the result beside the pipeline, as plain values."""
-    table = source if isinstance(source, TableSource) else None
     return {
         "version": elixir.__version__,
         "source": recorded(source.location),
         "fingerprint": source.fingerprint(),
-        "image": table and table.image,
-        "label": table and table.label,
-        "split": table and table.split,
+        "image": source.image,
+        "label": source.label,
+        "split": source.split,
         "device": device.type,
         "seed": seed,
         "policy": policy,

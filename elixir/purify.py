@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from elixir.data.folder import FileSource
 from elixir.data.image import Picture, decode, encode
 from elixir.data.io import RUN_FOLDER, read_json, real_path, replace_json, replacing, writing
 from elixir.data.open import refuse_overlap
@@ -124,7 +125,7 @@ def _purify_all(
 def _paths(source: Source) -> list[Path]:
     """Where each image goes, relative to the output; images that are PNG already have their own name first."""
     ids = [
-        unescape(sample.id) if source.kind == "folder" else "/".join(map(file_name, sample.id.split("/")))
+        unescape(sample.id) if isinstance(source, FileSource) else "/".join(map(file_name, sample.id.split("/")))
         for sample in source.samples
     ]
     names = Names([id for id in ids if png_name(id) == id], {str(Path(id).parent) for id in ids})

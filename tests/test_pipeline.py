@@ -481,7 +481,7 @@ def test_what_an_interrupted_removal_leaves_is_not_gone_on_with(
 
 def test_resuming_takes_the_same_columns_and_weights(tmp_path: Path, stopped: list[Path]):
     images = [{"bytes": b"", "path": None}] * 2
-    data = datasets.Dataset.from_dict({"image": images, "fine": [0, 1], "coarse": [0, 0]})
+    data = datasets.Dataset.from_dict({"image": images, "fine": [0, 1], "coarse": [1, 0]})
     data.cast_column("image", datasets.Image()).to_parquet(str(tmp_path / "data.parquet"))
     weights = tmp_path / "weights.safetensors"
     save_classifier(SmallResNet(2), weights, ["0", "1"])
@@ -603,3 +603,10 @@ def test_a_split_that_is_missing_is_named(tmp_path: Path):
     datasets.DatasetDict({"train": data, "test": data}).save_to_disk(str(tmp_path / "src"))
     shutil.rmtree(tmp_path / "src" / "test")
     refused(tmp_path / "src", tmp_path / "out", "lists the split 'test', which is not there")
+
+
+def test_a_single_class_is_refused(tmp_path: Path):
+    rows = datasets.Dataset.from_dict({"image": [b"x"] * 3, "label": ["cat", None, "cat"]})
+    with pytest.raises(ElixirError, match="has the single class cat; check that its labels are read as they are meant"):
+        Pipeline.from_recipe("dataelixir").run(rows, tmp_path / "out")
+    assert not list(tmp_path.iterdir())

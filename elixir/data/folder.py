@@ -30,6 +30,8 @@ class FileSource:
     """
 
     kind: Kind = "folder"
+    image: str | None = None
+    label: str | None = None
     split: str | None = None
 
     def __init__(self, tree: Tree) -> None:

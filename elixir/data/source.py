@@ -53,6 +53,21 @@ class Source(Protocol):
         ...
 
     @property
+    def image(self) -> str | None:
+        """Column or field with the images, None where there are none such."""
+        ...
+
+    @property
+    def label(self) -> str | None:
+        """Likewise with the labels."""
+        ...
+
+    @property
+    def split(self) -> str | None:
+        """The part that is read of a dataset of several, or that a table is."""
+        ...
+
+    @property
     def notes(self) -> list[str]:
         """Sentences for people: what of the input was not looked at, and what was taken for granted."""
         ...
@@ -74,7 +89,7 @@ class Subset:
         self.kind: Kind = whole.kind
         self.location = f"{len(self._rows)} samples of {recorded(whole.location)}"
         self.classes = whole.classes
-        self.notes = whole.notes
+        self.image, self.label, self.split, self.notes = whole.image, whole.label, whole.split, whole.notes
         self.samples = [whole.samples[row] for row in rows]
 
     def read(self, index: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What the folders of a tree are taken for: classes, or something else that is refused with the command that is meant."""
+"""What the folders of a tree are: classes, or what else, which is refused with the command that is meant."""
 
 import re
 from pathlib import Path
@@ -28,11 +28,8 @@ def split_tree(*splits: str) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("name", "split"),
     [
-        *[
-            (name, "train")
-            for name in ("train", "Training", "TRAIN", "train_images", "01-Train", "trainSet", "train2017")
-        ],
-        *[(name, "test") for name in ("test", "Testing", "TST", "test_set", "testing_data", "eval", "hold_out_x")][:-1],
+        *[(name, "train") for name in ("train", "Training", "TRAIN", "train_images", "01-Train", "trainSet", "tr17")],
+        *[(name, "test") for name in ("test", "Testing", "TST", "test_set", "testing_data", "eval")],
         *[(name, "validation") for name in ("val", "valid", "Validation", "dev", "val2017", "ValidSet")],
         *[(name, None) for name in ("cat", "bus_train", "invalid", "training_shoes", "device", "0", "", "réseau")],
     ],
@@ -105,7 +102,7 @@ def test_classes(tmp_path: Path, tree: dict[str, bytes], classes: list[str]) -> 
 def test_what_lies_beside_the_classes_is_told(tmp_path: Path) -> None:
     tree = {**files("cat", "dog"), "banner.jpg": PNG, "notes.txt": b"text", ".hidden.png": PNG}
     source = open_source(make_tree(tmp_path / "src", tree))
-    assert source.notes == ["1 images outside of the class folders are copied and were not judged: banner.jpg"]
+    assert source.notes == ["images outside of the class folders, copied and not judged: 1 (banner.jpg)"]
     source = open_source(make_tree(tmp_path / "deep", files("animal/cat", "vehicle/car")))
     assert source.notes == [
         "the classes are the upper folders (animal, vehicle); the folders in them are not told apart"
@@ -120,8 +117,8 @@ def test_one_split_is_cleaned_and_all_else_copied(tmp_path: Path, split: str) ->
     assert (source.classes, len(source.samples)) == (["cat", "dog"], 4)
     assert source.samples[0].id == "Training/cat/a.png"
     assert source.notes == [
-        "4 images outside of the split Training are copied and were not judged: "
-        "Testing/cat/a.png, Testing/cat/b.png, Testing/dog/a.png, …"
+        "images outside of the split Training, copied and not judged: 4 "
+        "(Testing/cat/a.png, Testing/cat/b.png, Testing/dog/a.png, …)"
     ]
     outputs = emit(source, "folder", tmp_path / "dst", change_some(1))
     assert all(re.match("Training/(cat|dog)/", output) for output in outputs if output)
@@ -136,8 +133,10 @@ def test_a_split_that_is_not_there(tmp_path: Path) -> None:
     src = make_tree(tmp_path / "src", split_tree("Training", "Testing"))
     with pytest.raises(ElixirError, match="no folder 'val' that could be this split but Testing, Training; name one"):
         open_source(src, split="val")
-    with pytest.raises(ElixirError, match="no folder '../src' that could be"):
+    with pytest.raises(ElixirError, match=r"no folder '\.\./src' that could be"):
         open_source(src, split="../src")
-    make_tree(src, split_tree("train_old"))
-    with pytest.raises(ElixirError, match="no folder 'tr' .* but Training, train_old"):
-        open_source(src, split="tr") if split_of("train_old") else open_source(src, split="zz/Training, train_old")
+    make_tree(src, split_tree("train_images"))
+    with pytest.raises(
+        ElixirError, match="no folder 'train' that could be this split but Training, train_images; name"
+    ):
+        open_source(src, split="train")

@@ -181,22 +181,6 @@ NOT_GROWN = Scenario(
 )
 
 
-def _single_label(outcome: Outcome) -> None:
-    assert outcome.detectors == {}
-    assert outcome.scores("ash", "direct")["label_disagreement"] > 0.3
-    assert set(outcome.scores("ash", "holdout").values()) == {0}  # as there is no other label that a model could see
-
-
-SINGLE_LABEL = Scenario(
-    "single-label",
-    [*right(25, (0,)), *foreign(13, stripes=20)],
-    readers(Reader(fires=(Fires("stripes", 8, 0, 0.95),))),
-    _single_label,
-    {"recognizer": Recognizer({0: "stripes"}, 12)},
-    Features({"stripes": (1.0, 24)}),
-)
-
-
 def _lopsided(outcome: Outcome) -> None:
     assert outcome.detectors == {}
     assert outcome.actions == {"kept": 81}
@@ -231,7 +215,6 @@ ALL = [
     NOT_CONFIRMED,
     UNSURE,
     NOT_GROWN,
-    SINGLE_LABEL,
     LOPSIDED,
     CLEAN,
     UNSIZED,
