@@ -89,7 +89,7 @@ def _by_value(pieces: Iterable[pa.Array], column: str, location: str) -> Labels:
     stored = (pa.chunked_array(arrays) if arrays else pa.chunked_array([], pa.string())).combine_chunks()
     encoded = stored.dictionary_encode()
     found = encoded.dictionary.to_pylist()
-    keys = [_class(value, place) for value in found]
+    keys = [class_of(value, place) for value in found]
     written = {key: value for key, value in zip(keys, found, strict=True) if key is not None}
     order = {key: index for index, key in enumerate(sorted(written))}
     lookup = np.array([*(-1 if key is None else order[key] for key in keys), -1], np.int32)
@@ -111,8 +111,8 @@ def plain_values(values: pa.Array) -> pa.Array:
     return values.cast(plain_type(values.type))
 
 
-def _class(value: Any, place: str) -> Any:
-    """The class that a value stands for, None for no label."""
+def class_of(value: Any, place: str) -> Any:
+    """The class that a value stands for, None for no label. Raises: NoLabels: it is a number that is not whole."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):

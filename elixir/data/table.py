@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from elixir.data.features import described, description, ignored_description, refuse_unknown
 from elixir.data.find_columns import has_field, holds_bytes, image_column, label_columns, unseen_columns
 from elixir.data.io import reading_again
-from elixir.data.labels import ROWS_A_CLASS, Labels, NoLabels, holds_labels, plain_values, read_labels
+from elixir.data.labels import ROWS_A_CLASS, Labels, NoLabels, class_of, holds_labels, plain_values, read_labels
 from elixir.data.paths import escape, file_name, folded
 from elixir.data.schema import changed_columns, unified
 from elixir.data.sink import Decision, Sink
@@ -217,13 +217,14 @@ def label_dependent_columns(source: TableSource) -> dict[str, dict[int, Any]]:
 
 
 def _values_by_label(rows: Rows, column: str, labels: np.ndarray) -> dict[int, Any] | None:
-    """The value of each label, None if a label has several."""
+    """The value of each label, None if a label has several. Raises: NoLabels: the column holds none."""
     values: dict[int, Any] = {}
     start = 0
     for piece in rows.column(column):
         pairs = pa.table({"label": labels[start : start + len(piece)], "value": plain_values(piece)})
         start += len(piece)
         for pair in pairs.group_by(["label", "value"]).aggregate([]).to_pylist():
+            class_of(pair["value"], column)
             if pair["label"] >= 0 and values.setdefault(pair["label"], pair["value"]) != pair["value"]:
                 return None
     return values
