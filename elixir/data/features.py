@@ -43,8 +43,9 @@ def description(schema: pa.Schema) -> dict[str, Any]:
 def column_descriptions(info: dict[str, Any]) -> dict[str, Any]:
     """The columns that the facts of a dataset describe, as they are there; nothing if that is no description."""
     told = info.get("features")
-    nested = isinstance(told, dict) and all(isinstance(column, dict | list) for column in told.values())
-    return told if nested else {}
+    if isinstance(told, dict) and all(isinstance(column, dict | list) for column in told.values()):
+        return told
+    return {}
 
 
 def with_description(schema: pa.Schema, columns: dict[str, Any]) -> pa.Schema:

@@ -181,7 +181,7 @@ def _lossy(values: np.ndarray, intensity: np.ndarray) -> bool:
     if enough >= FEWEST_LEVELS:
         return False
     told_apart = np.unique(values[np.isin(intensity, order[:enough])])
-    return len(told_apart) >= VALUES_A_LEVEL * enough
+    return len(told_apart) >= VALUES_A_LEVEL * int(enough)
 
 
 def _profile(image: Image.Image, grey: bool) -> bytes | None:

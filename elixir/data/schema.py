@@ -1,10 +1,11 @@
 """One schema for the files of a dataset that drifted: columns by name, in types that hold the values of all files."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from elixir.data.features import description, with_description
+from elixir.data.features import description, refuse_unknown, with_description
 from elixir.data.paths import escape
 from elixir.errors import ElixirError
 
@@ -18,9 +19,12 @@ def unified(files: list[Path], schemas: list[pa.Schema]) -> pa.Schema:
 
     Views become the types that they are views of.
 
-    Raises: ElixirError: a file has other columns, types that do not go together, or other names of labels.
+    Raises: ElixirError: a file has other columns, types that do not go together, other names of labels, or features
+    that `datasets` does not know.
     """
-    for file, schema in zip(files, schemas, strict=True):
+    descriptions = [description(schema) for schema in schemas]
+    for file, schema, found in zip(files, schemas, descriptions, strict=True):
+        refuse_unknown(found, escape(str(file)))
         if len(set(schema.names)) < len(schema.names):
             raise ElixirError(f"{escape(str(file))} has two columns of one name; rename one; {listed(schema)}")
     whole = pa.schema([field.with_type(_without_views(field.type)) for field in schemas[0]], schemas[0].metadata)
@@ -29,20 +33,19 @@ def unified(files: list[Path], schemas: list[pa.Schema]) -> pa.Schema:
             columns, differences = _merged(whole, schema)
             _refuse(differences, f"{escape(str(file))} has other columns than {escape(str(files[0]))}")
             whole = pa.schema(columns, whole.metadata)
-    told: dict[str, object] = {}
-    for name in whole.names:
-        giver = next((schema for schema in schemas if not pa.types.is_null(schema.field(name).type)), schemas[0])
-        told |= {column: text for column, text in description(giver).items() if column == name}
-    for file, schema in zip(files, schemas, strict=True):
-        wanted = {name: _label_names(told.get(name)) for name in whole.names}
-        found = {name: _label_names(description(schema).get(name)) for name in whole.names}
+    told: dict[str, Any] = {}
+    for schema, found in zip(reversed(schemas), reversed(descriptions), strict=True):  # the first that is not all null
+        told |= {name: found.get(name) for name in whole.names if not pa.types.is_null(schema.field(name).type)}
+    for file, schema, found in zip(files, schemas, descriptions, strict=True):
+        pairs = [(name, _label_names(found.get(name)), _label_names(told.get(name))) for name in whole.names]
         differences = [
-            f"column {name!r} has {_shown(found[name])} against {_shown(wanted[name])}"
-            for name in whole.names
-            if found[name] != wanted[name] and not pa.types.is_null(schema.field(name).type)
+            f"column {name!r} has {_shown(names)} against {_shown(wanted)}"
+            for name, names, wanted in pairs
+            if names != wanted and not pa.types.is_null(schema.field(name).type)
         ]
         _refuse(differences, f"{escape(str(file))} has other names of labels than {escape(str(files[0]))}")
-    return with_description(whole, told) if any(told[name] != description(whole).get(name) for name in told) else whole
+    columns = {**descriptions[0], **{name: text for name, text in told.items() if text}}
+    return whole if columns == descriptions[0] else with_description(whole, columns)
 
 
 def changed_columns(schema: pa.Schema, schemas: list[pa.Schema]) -> list[str]:
@@ -53,7 +56,7 @@ def changed_columns(schema: pa.Schema, schemas: list[pa.Schema]) -> list[str]:
 def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
     """Rows of a file in the unified schema."""
     if batch.schema.equals(schema):
-        return pa.Table.from_batches([batch.replace_schema_metadata(schema.metadata)], schema)
+        return pa.Table.from_batches([batch], schema)
     return pa.Table.from_batches([batch]).select(schema.names).cast(schema)
 
 
@@ -111,12 +114,12 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
-def _label_names(told: object) -> list[object] | None:
+def _label_names(told: Any) -> list[Any] | None:
     """Those that the description of a column gives."""
     return told.get("names") if isinstance(told, dict) and told.get("_type") == "ClassLabel" else None
 
 
-def _shown(names: list[object] | None) -> str:
+def _shown(names: list[Any] | None) -> str:
     return f"the names {str(names)[:80]}" if names else "none"
 
 

@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elixir.data.features import described, description, ignored_description, refuse_unknown
+from elixir.data.features import described, ignored_description
 from elixir.data.find_columns import has_field, holds_bytes, image_column, label_columns, unseen_columns
 from elixir.data.io import reading_again
 from elixir.data.labels import ROWS_A_CLASS, Labels, NoLabels, class_of, holds_labels, plain_values, read_labels
-from elixir.data.paths import escape, file_name, folded
+from elixir.data.paths import file_name, folded
 from elixir.data.schema import changed_columns, unified
 from elixir.data.sink import Decision, Sink
 from elixir.data.source import Kind, Sample, Source
@@ -80,7 +80,7 @@ class TableSource:
     Attributes:
         kind: "parquet", or "hf" for everything that `save_to_disk` keeps best.
         image: name of the image column: struct of bytes and path, or binary.
-        label: name of the label column: class index, integer or string.
+        label: name of the label column: class index, whole number, string or boolean.
         split: name of the split that `rows` is.
         siblings: the dataset's other splits by name, not to be touched: a folder, parquet files or a dataset each;
             None when the dataset is not one of splits.
@@ -246,8 +246,6 @@ class FileRows:
 
     def _unify(self, schemas: list[pa.Schema]) -> None:
         """Take one schema for all files. Raises: ElixirError: there is none, or a value does not fit in it."""
-        for file, schema in zip(self.files, schemas, strict=True):
-            refuse_unknown(description(schema), escape(str(file)))
         self.schema = unified(self.files, schemas)
         for name in changed_columns(self.schema, schemas):
             if not holds_bytes(self.schema.field(name).type):

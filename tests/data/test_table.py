@@ -367,7 +367,8 @@ def test_a_dataset_saved_by_datasets_2(tmp_path: Path) -> None:
     """Which has Sequence where there is List now."""
     src, dst, back = tmp_path / "src", tmp_path / "dst", tmp_path / "back"
     boxes = datasets.Features({**table().features, "box": datasets.List(datasets.Value("float32"))})
-    rows = [{**row, "box": [0.5, 1.0]} for row in table().cast_column("image", datasets.Image(decode=False))]
+    undecoded: Any = table().cast_column("image", datasets.Image(decode=False))
+    rows = [{**row, "box": [0.5, 1.0]} for row in undecoded]
     datasets.Dataset.from_list(rows, boxes).save_to_disk(str(src))
     told = json.loads((src / "dataset_info.json").read_text())["features"]
     told["box"] = {
@@ -387,7 +388,7 @@ def test_a_dataset_saved_by_datasets_2(tmp_path: Path) -> None:
     emit(source, "hf", dst, change_some(1))
     restore(dst, back)
     for folder in (dst, back):
-        loaded = datasets.load_from_disk(str(folder))
+        loaded: Any = datasets.load_from_disk(str(folder))
         assert loaded.features == boxes
     assert loaded.data.table.equals(stored)
 
@@ -399,7 +400,8 @@ def test_features_are_those_of_the_info_of_a_saved_dataset(tmp_path: Path) -> No
     rows = pa.ipc.open_stream(arrow.read_bytes()).read_all().replace_schema_metadata()
     with pa.OSFile(str(arrow), "wb") as file, pa.ipc.new_stream(file, rows.schema) as stream:
         stream.write_table(rows)
-    assert datasets.load_from_disk(str(tmp_path)).features == table().features
+    loaded: Any = datasets.load_from_disk(str(tmp_path))
+    assert loaded.features == table().features
     assert open_source(tmp_path).classes == ["cat", "dog/2", ".."]
 
 
