@@ -17,10 +17,12 @@ import datasets.table
 import huggingface_hub.constants as hub
 import pyarrow as pa
 
+from elixir.data.features import column_descriptions, described, features, refuse_unknown, with_description
 from elixir.data.io import read_json, writing
 from elixir.data.paths import escape, file_name
+from elixir.data.schema import conformed
 from elixir.data.source import Source
-from elixir.data.table import Choice, FileRows, Rows, RowWriter, TableSink, TableSource, features, struct_field
+from elixir.data.table import Choice, FileRows, Rows, RowWriter, TableSink, TableSource, struct_field
 from elixir.errors import ElixirError, explaining
 
 SHARD_BYTES = 500 << 20  # size from which on an arrow file is followed by another
@@ -39,6 +41,8 @@ class ArrowRows(FileRows):
     def __init__(self, files: list[Path], stem: str, about: dict[str, str]) -> None:
         super().__init__(files, about)
         self._batches: list[pa.RecordBatch] = []
+        self._files: list[Path] = []  # of each batch
+        schemas = []
         for file in files:
             what = f"{file} cannot be read as an arrow file"
             with explaining((OSError, ValueError, pa.ArrowException), what, _SAVE_AGAIN):
@@ -47,18 +51,20 @@ class ArrowRows(FileRows):
                     batches = [batch for batch in reader if len(batch)]
                 for batch in batches:
                     batch.validate(full=True)  # a wrong offset in a mapped file would end the process
-            self._take_schema(schema, file)
+            schemas.append(schema)
             self._batches += batches
+            self._files += [file] * len(batches)
         self._starts = list(accumulate(map(len, self._batches), initial=0))
         self.parts = [(stem, self._starts[-1])]
+        self._unify(schemas)
 
     def row(self, index: int) -> pa.Table:
         number = bisect_right(self._starts, index) - 1
-        return pa.Table.from_batches([self._batches[number].slice(index - self._starts[number], 1)])
+        return conformed(self._batches[number].slice(index - self._starts[number], 1), self.schema)
 
     def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
-        for batch in self._batches:
-            yield struct_field(batch.column(name), field)
+        for file, batch in zip(self._files, self._batches, strict=True):
+            yield self._in_type(struct_field(batch.column(name), field), name, field, file)
 
 
 class DatasetRows:
@@ -173,8 +179,14 @@ def saved_rows(folder: Path, split: str) -> ArrowRows:
         raise ElixirError(f"{name} lists no data files; {_SAVE_AGAIN}")
     names = [entry.get("filename") if isinstance(entry, dict) else entry for entry in listed]
     info = folder / "dataset_info.json"
-    about = _about(read_json(info, _SAVE_AGAIN)) if info.exists() else {}
-    return ArrowRows([folder / file for file in _plain_names(names, name)], split, about)
+    facts = read_json(info, _SAVE_AGAIN) if info.exists() else {}
+    columns = column_descriptions(facts)
+    refuse_unknown(columns, escape(str(info)))
+    rows = ArrowRows([folder / file for file in _plain_names(names, name)], split, _about(facts))
+    told = with_description(rows.schema, columns)  # which is what `datasets` goes by
+    if columns and described(told) != described(rows.schema):
+        rows.schema = told
+    return rows
 
 
 def _refuse_links(folder: Path) -> None:

@@ -13,7 +13,12 @@ from elixir.errors import UnreadableSample
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF", "GIF")
 GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 LONGEST_PROFILE = 2**20  # bytes; Pillow reads no longer one from a PNG
+TWELVE_BITS = 4096  # values of 16 bit that stay below are likely to have another scale
+FEWEST_LEVELS = 32  # of 8 bit that have to be left of a grey image of more, if it tells more apart
+VALUES_A_LEVEL = 2  # from which on it does
+STRAY_PIXELS = 0.001  # share of the pixels whose levels do not count
 
+_SIXTEEN = re.compile(";16[BLN]")  # in what Pillow's decoders are told of channels that they cut to the high byte
 _SIGNATURES = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), ".png"),
     (re.compile(rb"\xff\xd8\xff"), ".jpg"),
@@ -55,8 +60,8 @@ def decode(data: bytes, max_pixels: int = 50_000_000) -> Picture:
     8 or 16 bit. Pixels are not turned by EXIF orientation, except in TIFF, where the decoder does it. Broken EXIF
     counts as none. `max_pixels` is the largest width times height that is decoded, checked on the header alone.
 
-    Raises: UnreadableSample: the bytes are empty, truncated, too large or no image of these formats, or a grey image of
-    more than 8 bit whose values leave its scale open, such as 12 bit in 16.
+    Raises: UnreadableSample: the bytes are empty, truncated, too large or no image of these formats, or an image of
+    more than 8 bit whose values leave its scale open, such as 12 bit in 16, or of which too few levels would be left.
     """
     if not data:
         raise UnreadableSample("empty file")
@@ -67,8 +72,9 @@ def decode(data: bytes, max_pixels: int = 50_000_000) -> Picture:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise UnreadableSample(f"{width} x {height} pixels are more than the limit of {max_pixels:,}")
+                deep = any(_SIXTEEN.search(str(tile[3])) for tile in image.tile)
                 image.load()
-                return _picture(image)
+                return _picture(image, deep)
         except UnreadableSample:
             raise
         except Image.DecompressionBombError:
@@ -119,7 +125,7 @@ def extension(data: bytes) -> str:
     return next((suffix for signature, suffix in _SIGNATURES if signature.match(data)), ".bin")
 
 
-def _picture(image: Image.Image) -> Picture:
+def _picture(image: Image.Image, deep: bool) -> Picture:
     grey = image.mode in GREY_MODES
     orientation = _orientation(image)
     profile = _profile(image, grey)
@@ -127,6 +133,9 @@ def _picture(image: Image.Image) -> Picture:
         intensity, deep = _intensity(image)
         return Picture(np.repeat(intensity[..., None], 3, axis=2), None, grey, deep, orientation, profile)
     pixels = np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    if deep and pixels[..., :3].max() < TWELVE_BITS >> 8:
+        what = f"image of 16 bit a channel with values below {TWELVE_BITS}"
+        raise UnreadableSample(f"{what}: convert it to 8 bit, or stretch it to the full range of 16, 0 to 65535")
     alpha = np.ascontiguousarray(pixels[..., 3]) if image.has_transparency_data else None
     return Picture(np.ascontiguousarray(pixels[..., :3]), alpha, grey, False, orientation, profile)
 
@@ -135,19 +144,44 @@ def _intensity(image: Image.Image) -> tuple[np.ndarray, bool]:
     """Grey of more than 8 bit as uint8, and whether it has 16.
 
     Floats count as [0,1] or, where any is larger, as [0,255]; integers as 16 bit, those of 32 bit also as 8.
+
+    Raises: UnreadableSample: the values leave that range, or too little of what they tell apart is left.
     """
     values = np.asarray(image)
     if values.dtype.kind == "f":
-        values = np.nan_to_num(values)
-        scale = 255.0 if values.max() <= 1 else 1.0
-        return (values * scale).round().clip(0, 255).astype(np.uint8), False
+        low, high = float(values.min()), float(values.max())
+        if not (low >= 0 and high <= 255):  # nor with one that is not a number
+            what = f"grey image of floats with values from {low:g} to {high:g}"
+            raise UnreadableSample(f"{what}: scale them to [0,1], or convert it to 8 bit")
+        intensity = (values * (255.0 if high <= 1 else 1.0)).round().astype(np.uint8)
+        if _lossy(values, intensity):
+            what = f"grey image of floats from {low:g} to {high:g}, of which 8 bit keep few levels"
+            raise UnreadableSample(f"{what}: stretch them to the full range of [0,1], or convert it to 8 bit")
+        return intensity, False
     low, high = int(values.min()), int(values.max())
     if image.mode == "I" and image.format != "PPM" and low >= 0 and high <= 255:  # PPM comes stretched to 16 bit
         return values.astype(np.uint8), False
-    if low < 0 or high > 65535 or (high < 4096 and (values % 257).any()):  # what has been 8 bit is multiples of 257
-        what = f"grey image of 16 or 32 bit with values from {low} to {high}"
-        raise UnreadableSample(f"{what}: convert it to 8 bit, or stretch it to the full range of 16, 0 to 65535")
-    return (values >> 8).astype(np.uint8), True
+    what = f"grey image of 16 or 32 bit with values from {low} to {high}"
+    remedy = "convert it to 8 bit, or stretch it to the full range of 16, 0 to 65535"
+    if (
+        low < 0 or high > 65535 or (high < TWELVE_BITS and (values % 257).any())
+    ):  # what has been 8 bit is multiples of 257
+        raise UnreadableSample(f"{what}: {remedy}")
+    intensity = (values >> 8).astype(np.uint8)
+    if _lossy(values, intensity):
+        raise UnreadableSample(f"{what}, of which 8 bit keep few levels: {remedy}")
+    return intensity, True
+
+
+def _lossy(values: np.ndarray, intensity: np.ndarray) -> bool:
+    """Whether few levels of 8 bit are left of many values; those of stray pixels, such as hot ones, do not count."""
+    counts = np.bincount(intensity.ravel(), minlength=256)
+    order = np.argsort(-counts, kind="stable")
+    enough = np.searchsorted(np.cumsum(counts[order]), (1 - STRAY_PIXELS) * intensity.size) + 1
+    if enough >= FEWEST_LEVELS:
+        return False
+    told_apart = np.unique(values[np.isin(intensity, order[:enough])])
+    return len(told_apart) >= VALUES_A_LEVEL * int(enough)
 
 
 def _profile(image: Image.Image, grey: bool) -> bytes | None:

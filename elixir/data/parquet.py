@@ -11,10 +11,13 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from elixir.data.features import features
+from elixir.data.find_columns import has_field
 from elixir.data.io import RUN_FOLDER, copy, replacing, writing
 from elixir.data.paths import escape
+from elixir.data.schema import conformed
 from elixir.data.source import Source
-from elixir.data.table import Choice, FileRows, RowWriter, TableSink, TableSource, features, struct_field
+from elixir.data.table import Choice, FileRows, RowWriter, TableSink, TableSource, struct_field
 from elixir.errors import ElixirError, explaining
 
 BLOCK = 64  # rows that are decoded at once
@@ -25,7 +28,7 @@ _SPLIT = re.compile(r"(?<![a-z])(train|test|validation|valid|val|dev|eval)(?![a-
 
 
 class ParquetRows(FileRows):
-    """Parquet files of one schema, decoded by blocks of rows; an ElixirError if one is damaged or has another schema.
+    """Parquet files of one dataset, decoded by blocks of rows; an ElixirError if one is damaged or has other columns.
 
     Going back within a row group decodes it from its start again, so read in ascending order.
     """
@@ -34,11 +37,11 @@ class ParquetRows(FileRows):
         super().__init__(files, {})
         self.parts: list[tuple[str, int]] = []
         self._groups: list[tuple[int, int, int]] = []  # file, row group in it, rows to decode at once
-        sizes = [0]
+        schemas, sizes = [], [0]
         for number, (file, stem) in enumerate(zip(files, stems, strict=True)):
             with _open_parquet(file) as opened:
                 schema, meta = opened.schema_arrow, opened.metadata
-            self._take_schema(schema, file)
+            schemas.append(schema)
             self.parts.append((stem, meta.num_rows))
             for group in range(meta.num_row_groups):
                 about = meta.row_group(group)
@@ -48,6 +51,7 @@ class ParquetRows(FileRows):
                 sizes.append(about.num_rows)
         self._starts = list(accumulate(sizes))
         self._group, self._file, self._blocks = -1, -1, iter(())
+        self._unify(schemas)
         self._block, self._first = self.schema.empty_table(), 0
 
     def row(self, index: int) -> pa.Table:
@@ -68,13 +72,16 @@ class ParquetRows(FileRows):
         for file in self.files:
             what = f"{file} is damaged in its column {name!r}"
             with _open_parquet(file) as opened, explaining((pa.ArrowException, OSError), what):
+                if field and not has_field(opened.schema_arrow.field(name).type, field):
+                    yield self._in_type(pa.nulls(opened.metadata.num_rows), name, field, file)
+                    continue
                 for batch in opened.iter_batches(4096, columns=[f"{name}.{field}" if field else name]):
                     batch.validate(full=True)  # text need not be UTF-8 in parquet
-                    yield struct_field(batch.column(name), field)
+                    yield self._in_type(struct_field(batch.column(name), field), name, field, file)
 
     def _next(self, index: int) -> pa.Table:
         try:
-            return pa.Table.from_batches([next(self._blocks)], self.schema)
+            return conformed(next(self._blocks), self.schema)
         except (pa.ArrowException, OSError, StopIteration) as error:
             self._group = -1
             raise ElixirError(f"{self.files[self._file]} is damaged at row {index} of the dataset: {error}") from error

@@ -15,16 +15,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from elixir.data.features import described, ignored_description
+from elixir.data.find_columns import has_field, holds_bytes, image_column, label_columns, unseen_columns
 from elixir.data.io import reading_again
+from elixir.data.labels import ROWS_A_CLASS, Labels, NoLabels, class_of, holds_labels, plain_values, read_labels
 from elixir.data.paths import file_name, folded
+from elixir.data.schema import changed_columns, unified
 from elixir.data.sink import Decision, Sink
 from elixir.data.source import Kind, Sample, Source
 from elixir.errors import ElixirError, UnreadableSample, explaining
 
-IMAGE_NAMES = ("image", "img", "images", "picture", "photo", "pixel_values", "jpg", "png", "webp")
-"""Columns that are taken for the images, first of all, where types leave several."""
-LABEL_NAMES = ("label", "labels", "y", "target", "targets", "class", "fine_label", "category", "cls")
-"""Columns that are taken for the labels, likewise."""
 BATCH_ROWS = 100  # rows that are written together
 BATCH_BYTES = 16 << 20  # bytes of rows after which fewer are
 
@@ -80,7 +80,7 @@ class TableSource:
     Attributes:
         kind: "parquet", or "hf" for everything that `save_to_disk` keeps best.
         image: name of the image column: struct of bytes and path, or binary.
-        label: name of the label column: class index, integer or string.
+        label: name of the label column: class index, whole number, string or boolean.
         split: name of the split that `rows` is.
         siblings: the dataset's other splits by name, not to be touched: a folder, parquet files or a dataset each;
             None when the dataset is not one of splits.
@@ -100,35 +100,41 @@ class TableSource:
     samples: Sequence[Sample] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.classes, self.values, labels = _labels(self.rows, self.label)
-        if not len(labels):
+        labels = _labels(self.rows, self.label, self.location)
+        self.classes, self.values = labels.classes, labels.values
+        if not len(labels.indices):
             raise ElixirError(f"{self.location} has no rows; check that this is the right dataset")
-        if not self.classes:
-            raise ElixirError(f"column {self.label!r} of {self.location} holds no labels; name another with --label")
         for name in self.classes:
             if re.search("[\ud800-\udfff]", name):
                 where = f"column {self.label!r} of {self.location}"
                 raise ElixirError(f"{where} has the class name {name[:80]!r}, which is no valid text; rename it")
-        self.samples = TableSamples(self.rows.parts, labels, _names(self.rows, self.image, labels))
+        self.samples = TableSamples(self.rows.parts, labels.indices, _names(self.rows, self.image, labels.indices))
+        self.notes = [*ignored_description(self.rows.schema), *labels.notes]
+        for name in unseen_columns(self.rows.schema, self.image):
+            self.notes.append(f"column {name!r} holds encoded data too, which is not looked at")
 
     @classmethod
     def of(
         cls, rows: Rows, kind: Kind, location: str, choice: Choice, split: str = "train", siblings: Any = None
     ) -> Self:
         """A table with the columns that are named, or can be told. Raises: ElixirError: they are not there."""
-        if len(set(rows.schema.names)) < len(rows.schema.names):
-            raise ElixirError(f"{location} has two columns of one name; rename one; {_listed(rows.schema)}")
-        known = features(rows.schema)
-        image = _image_column(rows.schema, known, choice.image, location)
-        label = _label_column(rows.schema, known, choice.label, location)
-        return cls(kind, location, rows, image, label, split, siblings)
+        known = described(rows.schema)
+        image = image_column(rows.schema, known, choice.image, location)
+        candidates = label_columns(rows.schema, known, choice.label, location)
+        label = _first_of_classes(rows, candidates, location)
+        source = cls(kind, location, rows, image, label, split, siblings)
+        if label != candidates[0]:
+            source.notes.append(f"column {label!r} is taken for the labels, as {candidates[0]!r} holds no classes")
+        return source
 
     def read(self, index: int) -> bytes:
         data = self.rows.row(index).column(self.image)[0].as_py()
+        path = None
         if isinstance(data, dict):
-            data = data.get("bytes")
+            data, path = data.get("bytes"), data.get("path")
         if data is None:
-            raise UnreadableSample("no image is stored")
+            named = "but the name of a file: save it again with datasets, which stores the images"
+            raise UnreadableSample(f"no image is stored{f' {named}' if path else ''}")
         return data
 
     def fingerprint(self) -> str:
@@ -156,74 +162,17 @@ class TableSamples(Sequence[Sample]):
         return Sample(id, int(self._labels[index]), self._names[index].as_py() or f"{index:08d}")
 
 
-def _image_column(schema: pa.Schema, known: datasets.Features, given: str | None, location: str) -> str:
-    stored = [column.name for column in schema if _holds_images(column.type)]
-    if given:
-        if given not in stored:
-            raise ElixirError(f"{location} has no column {given!r} with encoded images; {_listed(schema)}")
-        return given
-    typed = [name for name in stored if isinstance(known.get(name), datasets.Image)]
-    structs = [name for name in stored if pa.types.is_struct(schema.field(name).type)]
-    for candidates in (typed, structs, stored):
-        named = [name for name in IMAGE_NAMES if name in candidates]
-        if len(candidates) == 1 or named:
-            return named[0] if named else candidates[0]
-    raise ElixirError(f"cannot tell which column of {location} has the images; name it with --image; {_listed(schema)}")
+def _labels(rows: Rows, column: str, location: str) -> Labels:
+    return read_labels(rows.column(column), described(rows.schema).get(column), column, location)
 
 
-def _label_column(schema: pa.Schema, known: datasets.Features, given: str | None, location: str) -> str:
-    plain = [column.name for column in schema if holds_labels(column.type)]
-    if given:
-        if given not in plain:
-            raise ElixirError(f"{location} has no column {given!r} of integers or strings; {_listed(schema)}")
-        return given
-    typed = [name for name in plain if isinstance(known.get(name), datasets.ClassLabel)]
-    if len(typed) == 1:
-        return typed[0]
-    for name in LABEL_NAMES:
-        if name in (typed or plain):
-            return name
-    raise ElixirError(f"cannot tell which column of {location} has the labels; name it with --label; {_listed(schema)}")
-
-
-def _holds_images(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0 and _holds_images(kind.field("bytes").type)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-
-def holds_labels(kind: pa.DataType) -> bool:
-    """Whether a column of this type can be one of labels."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    tests = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string, pa.types.is_boolean)
-    return any(test(kind) for test in tests)
-
-
-def _listed(schema: pa.Schema) -> str:
-    return "its columns: " + ", ".join(f"{column.name} ({str(column.type)[:40]})" for column in schema)
-
-
-def _labels(rows: Rows, column: str) -> tuple[list[str], list[Any], np.ndarray]:
-    """Class names, the value that stands for each, and int32 (n,) class indices, -1 for none."""
-    feature = features(rows.schema).get(column)
-    if isinstance(feature, datasets.ClassLabel) and feature.names:
-        found = [np.asarray(piece.fill_null(-1).to_numpy(zero_copy_only=False)) for piece in rows.column(column)]
-        labels = np.concatenate([*found, np.empty(0, np.int64)])
-        labels[(labels < 0) | (labels >= len(feature.names))] = -1
-        return [str(name) for name in feature.names], list(range(len(feature.names))), labels.astype(np.int32)
-    pieces = [_plain(piece) for piece in rows.column(column)]
-    stored = pa.chunked_array(pieces) if pieces else pa.chunked_array([], pa.string())
-    values = sorted(value for value in stored.unique().to_pylist() if value is not None)
-    positions = stored.combine_chunks().dictionary_encode()
-    order = {value: index for index, value in enumerate(values)}
-    lookup = np.array([order.get(value, -1) for value in positions.dictionary.to_pylist()] + [-1], np.int32)
-    labels = lookup[positions.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
-    return [str(value) for value in values], values, labels
-
-
-def _plain(values: pa.Array) -> pa.Array:
-    return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
+def _first_of_classes(rows: Rows, columns: list[str], location: str) -> str:
+    """The first column that holds classes, or else the very first."""
+    for column in columns if len(columns) > 1 else ():
+        with suppress(NoLabels):
+            _labels(rows, column, location)
+            return column
+    return columns[0]
 
 
 def _names(rows: Rows, image: str, labels: np.ndarray) -> pa.Array:
@@ -238,8 +187,7 @@ def _names(rows: Rows, image: str, labels: np.ndarray) -> pa.Array:
 
 def has_paths(rows: Rows, image: str) -> bool:
     """Whether the image column has the paths of files beside the bytes."""
-    kind = rows.schema.field(image).type
-    return pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
+    return has_field(rows.schema.field(image).type, "path")
 
 
 def _base_names(rows: Rows, image: str) -> Iterator[str | None]:
@@ -257,7 +205,7 @@ def label_dependent_columns(source: TableSource) -> dict[str, dict[int, Any]]:
     """
     labels = np.fromiter((sample.label for sample in source.samples), np.int32, len(source.samples))
     labelled = labels[labels >= 0]
-    if len(labelled) < 2 * len(np.unique(labelled)):
+    if len(labelled) < ROWS_A_CLASS * len(np.unique(labelled)):
         return {}
     dependent = {}
     for column in source.rows.schema:
@@ -269,24 +217,17 @@ def label_dependent_columns(source: TableSource) -> dict[str, dict[int, Any]]:
 
 
 def _values_by_label(rows: Rows, column: str, labels: np.ndarray) -> dict[int, Any] | None:
-    """The value of each label, None if a label has several."""
+    """The value of each label, None if a label has several. Raises: NoLabels: the column holds none."""
     values: dict[int, Any] = {}
     start = 0
     for piece in rows.column(column):
-        pairs = pa.table({"label": labels[start : start + len(piece)], "value": _plain(piece)})
+        pairs = pa.table({"label": labels[start : start + len(piece)], "value": plain_values(piece)})
         start += len(piece)
         for pair in pairs.group_by(["label", "value"]).aggregate([]).to_pylist():
+            class_of(pair["value"], column)
             if pair["label"] >= 0 and values.setdefault(pair["label"], pair["value"]) != pair["value"]:
                 return None
     return values
-
-
-def features(schema: pa.Schema) -> datasets.Features:
-    """What `datasets` makes of the columns: as the metadata says, else as the types tell; nothing if they do not."""
-    for described in (schema, schema.remove_metadata()):
-        with suppress(Exception):  # metadata is anything that somebody wrote there, and not every type has a feature
-            return datasets.Features.from_arrow_schema(described)
-    return datasets.Features()
 
 
 class FileRows:
@@ -303,26 +244,34 @@ class FileRows:
         states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
         return hashlib.sha256(repr(states).encode("utf-8", "surrogateescape")).hexdigest()
 
-    def _take_schema(self, schema: pa.Schema, file: Path) -> None:
-        """Take that of the first file; an ElixirError for another that has other columns or names of labels."""
-        first = self.files[0]
-        if file == first:
-            self.schema = schema
-        if not schema.equals(self.schema):
-            raise ElixirError(f"{file} has other columns than {first}; give files of one dataset")
-        if _label_names(schema) != _label_names(self.schema):
-            raise ElixirError(f"{file} has other names of labels than {first}; give files of one dataset")
+    def _unify(self, schemas: list[pa.Schema]) -> None:
+        """Take one schema for all files. Raises: ElixirError: there is none, or a value does not fit in it."""
+        self.schema = unified(self.files, schemas)
+        for name in changed_columns(self.schema, schemas):
+            if not holds_bytes(self.schema.field(name).type):
+                for _ in self.column(name):  # what does not fit is found before the work begins
+                    pass
 
+    def column(self, name: str, field: str = "") -> Iterator[pa.Array]:
+        """See `Rows.column`."""
+        raise NotImplementedError
 
-def _label_names(schema: pa.Schema) -> dict[str, list[str]]:
-    return {
-        name: feature.names for name, feature in features(schema).items() if isinstance(feature, datasets.ClassLabel)
-    }
+    def _in_type(self, values: pa.Array, name: str, field: str, file: Path) -> pa.Array:
+        """Values of a column of one file, or of a field of it, in the type that they have for all files."""
+        kind = self.schema.field(name).type
+        kind = kind.field(field).type if field else kind
+        what = f"{file} has values in its column {name!r} that do not fit {kind}, its type in all files"
+        with explaining(pa.ArrowException, what, "store it in one type"):
+            return values if values.type == kind else values.cast(kind)
 
 
 def struct_field(values: pa.Array, field: str) -> pa.Array:
-    """A field of a column of structs, or the column itself if none is named."""
-    return pc.call_function("struct_field", [values], pc.StructFieldOptions([field])) if field else values
+    """A field of a column of structs, nulls if it is not there, or the column itself if none is named."""
+    if not field:
+        return values
+    if not has_field(values.type, field):
+        return pa.nulls(len(values))
+    return pc.call_function("struct_field", [values], pc.StructFieldOptions([field]))
 
 
 def with_value(row: pa.Table, column: str, value: Any) -> pa.Table:

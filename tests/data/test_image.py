@@ -1,5 +1,6 @@
 """Decoding of every supported format and of broken bytes; the PNG of changed pixels."""
 
+import re
 import struct
 import zlib
 from contextlib import suppress
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from elixir.data.image import LONGEST_PROFILE, decode, encode, extension, resize
+from elixir.data.image import FEWEST_LEVELS, LONGEST_PROFILE, decode, encode, extension, resize
 from elixir.errors import UnreadableSample
 
 RGB = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
@@ -93,6 +94,107 @@ def test_thirty_two_bit() -> None:
 
 def test_float_tiff() -> None:
     np.testing.assert_array_equal(decode(save(Image.fromarray(GREY / np.float32(255)), "TIFF")).rgb[..., 2], GREY)
+
+
+def grey(values: np.ndarray, kind: str = "TIFF") -> bytes:
+    return save(Image.fromarray(values), kind)
+
+
+PHOTO = (np.indices((64, 64)).sum(0) * 2 + np.random.default_rng(2).integers(0, 3, (64, 64))).astype(np.uint16)  # 8 bit
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_a_narrow_range_high_up_is_set_aside(kind: str) -> None:
+    """Such as CT values, -1024 to 3071, plus 32768: 16 grey levels would be left of 4096 values."""
+    scan = (np.random.default_rng(3).integers(-1024, 3072, (64, 64)) + 32768).astype(np.uint16)
+    padded, hot = scan.copy(), np.tile(scan, (4, 4))
+    padded[:, :20] = 0
+    hot[7, :60] = np.linspace(0, 65535, 60)
+    for values in (scan, padded, hot):
+        with pytest.raises(UnreadableSample, match="few levels: convert it to 8 bit, or stretch it to the full range"):
+            decode(grey(values, kind))
+    stretched = ((scan.astype(np.uint32) - 31744) * 16).astype(np.uint16)
+    np.testing.assert_array_equal(decode(grey(stretched, kind)).rgb[..., 0], stretched >> 8)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_photographs_of_sixteen_bit_are_read(kind: str) -> None:
+    noise = np.random.default_rng(4).integers(0, 256, PHOTO.shape, dtype=np.uint16)
+    for values in (PHOTO * 257, PHOTO * 256, PHOTO * 256 + noise, PHOTO // 9 * 257, (PHOTO > 90) * np.uint16(65535)):
+        np.testing.assert_array_equal(decode(grey(values.astype(np.uint16), kind)).rgb[..., 1], values >> 8)
+
+
+def test_few_levels_that_are_all_there_were() -> None:
+    levels = np.repeat(np.arange(31, dtype=np.uint16) * 256 + 4096, 8)[None]
+    assert len(np.unique(decode(grey(levels)).rgb)) == 31
+    with pytest.raises(UnreadableSample, match="few levels"):
+        decode(grey(levels + np.arange(levels.size, dtype=np.uint16)[None] % 2 * 100))
+    more = np.repeat(np.arange(FEWEST_LEVELS, dtype=np.uint16) * 256 + 4096, 8)[None]
+    decode(grey(more + np.arange(more.size, dtype=np.uint16)[None] % 2 * 100))
+
+
+@pytest.mark.parametrize("top", [1, 3, 255])
+def test_a_mask_of_sixteen_bit_is_not_taken_for_black(top: int) -> None:
+    with pytest.raises(UnreadableSample, match=f"with values from 0 to {top}: convert it to 8 bit"):
+        decode(grey(np.eye(8, dtype=np.uint16) * top, "PNG"))
+
+
+def png_of_sixteen_bit(values: np.ndarray) -> bytes:
+    """Pillow writes none of colours."""
+    height, width, channels = values.shape
+    kind = {2: 4, 3: 2, 4: 6}[channels]
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    chunks = [
+        b"IHDR" + struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0),
+        b"IDAT" + zlib.compress(lines),
+        b"IEND",
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(chunk) for chunk in chunks)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_colours_of_sixteen_bit(channels: int) -> None:
+    values = np.random.default_rng(5).integers(0, 65536, (6, 5, channels))
+    colours = values[..., :3] if channels > 2 else values[..., :1].repeat(3, 2)
+    np.testing.assert_array_equal(decode(png_of_sixteen_bit(values)).rgb, colours >> 8)
+    with pytest.raises(UnreadableSample, match="16 bit a channel with values below 4096: convert it to 8 bit"):
+        decode(png_of_sixteen_bit(values >> 4))
+
+
+def test_a_dark_bitmap_of_five_bits_a_channel() -> None:
+    header = (
+        b"BM" + struct.pack("<IHHI", 66 + 16, 0, 0, 66) + struct.pack("<IiiHHIIiiII", 40, 2, 2, 1, 16, 3, 8, 0, 0, 0, 0)
+    )
+    bmp = header + struct.pack("<III", 0xF800, 0x07E0, 0x001F) + struct.pack("<HHHH", 0x0841, 0, 0, 0)
+    assert decode(bmp).rgb.max() == 8
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-1, 1), (-0.1, 200), (0, 256), (0, 65535), (0, np.inf), (-np.inf, 1), (np.nan, np.nan)]
+)
+def test_floats_of_another_range_are_set_aside(low: float, high: float) -> None:
+    values = np.full((4, 4), 0.5, np.float32)
+    values[0, :2] = low, high
+    range_found = re.escape(f"with values from {low:g} to {high:g}: scale them to [0,1]")
+    with pytest.raises(UnreadableSample, match=range_found):
+        decode(grey(values))
+
+
+def test_floats_of_few_levels_are_set_aside() -> None:
+    noise = np.random.default_rng(6).random(PHOTO.shape).astype(np.float32)
+    for values in (noise / 10, noise / 20 + 0.9, noise * 1.5 + 1, noise * 15 + 200):
+        with pytest.raises(UnreadableSample, match=r"8 bit keep few levels: stretch them to the full range of \[0,1\]"):
+            decode(grey(values.astype(np.float32)))
+
+
+def test_floats_of_photographs_are_read() -> None:
+    dark = PHOTO // 9
+    noise = np.random.default_rng(7).uniform(-0.4, 0.4, PHOTO.shape)
+    for pixels in (PHOTO, dark, (PHOTO > 90) * np.uint16(255)):
+        for values in (pixels / 255, pixels):
+            np.testing.assert_array_equal(decode(grey(values.astype(np.float32))).rgb[..., 0], pixels)
+    for values in ((PHOTO + noise).clip(0, 255), (PHOTO + noise).clip(0, 255) / 255):
+        np.testing.assert_array_equal(decode(grey(values.astype(np.float32))).rgb[..., 0], PHOTO)
 
 
 def test_cmyk() -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ from elixir.data.hf import DatasetRows, external_file
 from elixir.data.image import decode
 from elixir.data.open import open_source, refuse_overlap
 from elixir.data.parquet import DECODED, ParquetRows
+from elixir.data.restore import restore
+from elixir.data.sink import Decision
+from elixir.data.source import Source
 from elixir.data.table import TableSource
 from elixir.errors import ElixirError, UnreadableSample
 
-from .conftest import image_bytes, make_tree, open_table, table
+from .conftest import change_some, emit, image_bytes, make_tree, open_table, table
 
 PNG = image_bytes(0)
 
@@ -76,6 +80,13 @@ def test_names_that_a_class_has_twice_are_not_used(tmp_path: Path) -> None:
         ([30, 4, 30, None], ["4", "30"], [1, 0, 1, -1]),
         ([True, False, True, True], ["False", "True"], [1, 0, 1, 1]),
         (pa.array(["b", None, "a", "b"]).dictionary_encode(), ["a", "b"], [1, -1, 0, 1]),
+        (pa.array(["b", None, "a", "b"], pa.string_view()), ["a", "b"], [1, -1, 0, 1]),
+        (pa.array(["b", None, "a", "b"], pa.large_string()), ["a", "b"], [1, -1, 0, 1]),
+        (["b", "", "a", " \t"], ["a", "b"], [1, -1, 0, -1]),
+        ([3, -1, 7, -2], ["3", "7"], [0, -1, 1, -1]),
+        ([2.0, None, 10.0, float("nan")], ["2", "10"], [0, -1, 1, -1]),
+        (pa.array([1.0, 0.0, -1.0, -0.0], pa.float16()), ["0", "1"], [1, 0, -1, 0]),
+        (pa.array([Decimal("2.0"), None, Decimal("10.0"), Decimal("-1.0")]), ["2", "10"], [0, -1, 1, -1]),
     ],
 )
 def test_label_types(tmp_path: Path, labels, classes, indices) -> None:
@@ -83,6 +94,131 @@ def test_label_types(tmp_path: Path, labels, classes, indices) -> None:
     assert source.classes == classes
     assert [sample.label for sample in source.samples] == indices
     assert not any(sample.problem for sample in source.samples)
+    none = indices.count(-1)
+    verb = "has no label and is" if none == 1 else "have no label and are"
+    assert source.notes == ([f"{none} of 4 samples {verb} set aside"] if none else [])
+
+
+@pytest.mark.parametrize("value", [0.25, float("inf"), Decimal("0.5")])
+def test_numbers_that_are_no_classes(tmp_path: Path, value) -> None:
+    with pytest.raises(ElixirError, match=rf"column 'label' of .*t\.parquet holds {value}, which is no class; make a"):
+        open_source(parquet(tmp_path / "t.parquet", image=[PNG] * 2, label=[type(value)(1), value]))
+
+
+@pytest.mark.parametrize("labels", [[-1, -1], [None, float("nan")], ["", None], [-1, -3]])
+def test_no_row_has_a_label(tmp_path: Path, labels) -> None:
+    with pytest.raises(ElixirError, match="holds no labels; name another with --label"):
+        open_source(parquet(tmp_path / "t.parquet", image=[PNG] * 2, label=labels))
+
+
+def test_two_classes_of_which_one_is_negative(tmp_path: Path) -> None:
+    with pytest.raises(ElixirError, match=r"holds one class, 1, and negative numbers, .* number the classes from 0"):
+        open_source(parquet(tmp_path / "t.parquet", image=[PNG] * 2, label=[-1, 1]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "note"),
+    [
+        (pa.array([0, 1, 255], pa.uint8()), "column 'label' holds 255, which is read as a class; if it stands for no"),
+        (["a", "nan", "b"], "column 'label' holds 'nan', which is read as a class; if it stands for no label, make"),
+        (["0", "-1", "1"], "column 'label' holds '-1', which is read as a class"),
+        (["Cat", "dog", "cat "], "column 'label' holds 'Cat' and 'cat ', which are read as two classes"),
+    ],
+)
+def test_classes_that_may_be_none(tmp_path: Path, labels, note: str) -> None:
+    source = open_source(parquet(tmp_path / "t.parquet", image=[PNG] * 3, label=labels))
+    assert len(source.classes) == 3
+    (found,) = source.notes
+    assert found.startswith(note)
+    every = pa.array(range(256), pa.uint8())
+    assert not open_source(
+        parquet(tmp_path / "256.parquet", image=[PNG] * 512, label=pa.concat_arrays([every] * 2))
+    ).notes
+
+
+def test_a_column_of_ids_or_captions_holds_no_classes(tmp_path: Path) -> None:
+    captions = [f"photo {row}" for row in range(20)]
+    with pytest.raises(
+        ElixirError, match="holds 20 values in 20 rows, such as 'photo 0': these are no classes but ids"
+    ):
+        open_source(parquet(tmp_path / "t.parquet", image=[PNG] * 20, label=captions))
+    both = parquet(tmp_path / "t.parquet", image=[PNG] * 20, label=captions, target=[0, 1] * 10)
+    source = open_table(both)
+    assert (source.label, source.classes) == ("target", ["0", "1"])
+    assert source.notes == ["column 'target' is taken for the labels, as 'label' holds no classes"]
+    half = [f"kind {row // 2}" for row in range(20)]
+    assert (
+        open_table(parquet(tmp_path / "t.parquet", image=[PNG] * 20, label=half, target=[0, 1] * 10)).label == "label"
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"labels": [[0, 1], [1]]}, "column 'labels' holds lists, .*: make a column of one integer or string a row"),
+        ({"label": pa.array([[0, 1], [1, 0]], pa.list_(pa.int8(), 2))}, "the place of the 1 of a one-hot label"),
+        (
+            {"annotation": [{"id": 1, "label": "a"}] * 2},
+            r"flatten it \(Dataset.flatten\) and give --label annotation.id",
+        ),
+        ({"label": pa.nulls(2)}, "column 'label' is empty: name another with --label"),
+        ({"label": pa.array([0, 1], pa.date32())}, "column 'label' holds date32.*: write the labels as integers or"),
+        ({"cat": [0, 1], "dog": [1, 0]}, "one label an image is read, an integer or a string"),
+    ],
+)
+def test_columns_that_hold_no_labels(tmp_path: Path, columns, message: str) -> None:
+    with pytest.raises(ElixirError, match=message):
+        open_source(parquet(tmp_path / "t.parquet", image=[PNG] * 2, **columns))
+    label = next(iter(columns))
+    if len(columns) == 1:
+        with pytest.raises(ElixirError, match=message):
+            open_source(tmp_path / "t.parquet", label=label)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (
+            ["/data/a.png", "/data/b.png"],
+            r"holds text: of paths Dataset.cast_column\('image', Image\(\)\) reads the files",
+        ),
+        ([[{"bytes": PNG}]] * 2, "column 'image' holds lists of images: store one image a row"),
+        ([[0, 255]] * 2, "column 'image' holds lists of numbers or text: store one image a row"),
+        ([1, 2], "column 'image' holds int64: store the bytes of an image file in each row"),
+    ],
+)
+def test_columns_that_hold_no_images(tmp_path: Path, image, message: str) -> None:
+    for named in (None, "image"):
+        with pytest.raises(ElixirError, match=message):
+            open_source(parquet(tmp_path / "t.parquet", image=image, label=[0, 1]), image=named)
+
+
+def test_views_are_read(tmp_path: Path) -> None:
+    images = pa.array([PNG, image_bytes(1)], pa.binary_view())
+    path = parquet(tmp_path / "t.parquet", image=images, label=pa.array(["a", "b"], pa.string_view()))
+    source = open_table(path)
+    assert (source.read(1), source.classes, source.notes) == (image_bytes(1), ["a", "b"], [])
+    check_round_trip(path, tmp_path)
+
+
+def test_images_that_are_only_named_in_parquet(tmp_path: Path) -> None:
+    named = pa.array([{"path": "/a.png"}] * 2, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    source = open_source(parquet(tmp_path / "t.parquet", image=named, label=[0, 1]))
+    with pytest.raises(
+        UnreadableSample, match="no image is stored but the name of a file: save it again with datasets"
+    ):
+        source.read(0)
+
+
+def test_other_columns_of_images_are_not_looked_at() -> None:
+    features = {"image": datasets.Image(), "mask": datasets.Image(), "views": [datasets.Image()]}
+    labels = {"label": datasets.ClassLabel(names=["a", "b"]), "box": datasets.List(datasets.Value("float32"))}
+    held = {"bytes": PNG, "path": None}
+    rows = [{"image": held, "mask": held, "views": [held], "label": row % 2, "box": [0.5]} for row in range(4)]
+    source = open_source(datasets.Dataset.from_list(rows, datasets.Features({**features, **labels})))
+    assert source.notes == [
+        f"column {name!r} holds encoded data too, which is not looked at" for name in ("mask", "views")
+    ]
 
 
 def test_missing_class_label() -> None:
@@ -91,6 +227,18 @@ def test_missing_class_label() -> None:
     source = open_source(datasets.Dataset.from_dict(rows, features=features))
     assert source.classes == ["a", "b"]
     assert [sample.label for sample in source.samples] == [0, -1, -1]
+    assert source.notes == ["2 of 3 samples have no label and are set aside"]
+
+
+def test_labels_beyond_the_class_names(tmp_path: Path) -> None:
+    described = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["a", "b"]}}}}
+    rows = pa.table({"image": [PNG] * 3, "label": [0, 1, 7]}).replace_schema_metadata(
+        {"huggingface": json.dumps(described)}
+    )
+    pq.write_table(rows, tmp_path / "t.parquet")
+    source = open_source(tmp_path / "t.parquet")
+    assert [sample.label for sample in source.samples] == [0, 1, -1]
+    assert source.notes[1] == "column 'label' has 2 class names, and 1 label beyond them: no label"
 
 
 def test_columns_that_are_asked_for(tmp_path: Path) -> None:
@@ -99,8 +247,14 @@ def test_columns_that_are_asked_for(tmp_path: Path) -> None:
         open_source(path)
     source = open_source(path, image="right", label="kind")
     assert (source.read(0), source.classes) == (image_bytes(1), ["a"])
-    with pytest.raises(ElixirError, match="no column 'weight' of integers or strings"):
+    with pytest.raises(
+        ElixirError, match=r"column 'weight' of .* holds 0\.5, which is no class; make a column of whole"
+    ):
         open_source(path, image="right", label="weight")
+    with pytest.raises(ElixirError, match="no column 'left' of integers or strings; column 'left' holds binary: write"):
+        open_source(path, image="right", label="left")
+    with pytest.raises(ElixirError, match="no column 'sign' of integers or strings; its columns"):
+        open_source(path, image="right", label="sign")
     with pytest.raises(ElixirError, match="no column 'kind' with encoded images"):
         open_source(path, image="kind")
 
@@ -132,7 +286,7 @@ def test_two_columns_of_one_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "described", ["no json", "[]", '{"info": 3}', '{"info": {"features": {"label": {"_type": "Nothing"}}}}']
+    "described", ["no json", "[]", '{"info": 3}', '{"info": {"features": 3}}', '{"info": {"features": {"label": 3}}}']
 )
 def test_broken_description_of_columns(tmp_path: Path, described: str) -> None:
     rows = pa.table({"image": [{"bytes": PNG, "path": 3}] * 2, "label": [1, 0]})
@@ -140,6 +294,115 @@ def test_broken_description_of_columns(tmp_path: Path, described: str) -> None:
     source = open_source(tmp_path / "t.parquet")
     assert (source.read(1), source.classes) == (PNG, ["0", "1"])
     assert source.samples[1].name == "00000001"
+    assert source.notes == [
+        "the description of the columns that is stored with the table is not understood, and ignored"
+    ]
+
+
+@pytest.mark.parametrize(
+    "metadata", [{}, {"huggingface": '{"info": {}}'}, {"huggingface": '{"info": {"features": null}}'}]
+)
+def test_tables_without_a_description(tmp_path: Path, metadata) -> None:
+    rows = pa.table({"image": [PNG] * 2, "label": [1, 0]}).replace_schema_metadata(metadata)
+    pq.write_table(rows, tmp_path / "t.parquet")
+    assert open_source(tmp_path / "t.parquet").notes == []
+
+
+def test_class_names_of_a_column_of_another_type(tmp_path: Path) -> None:
+    rows = table(6).data.table
+    label = rows.schema.get_field_index("label")
+    narrow = rows.set_column(label, "label", rows.column(label).cast(pa.int32()))
+    pq.write_table(narrow.replace_schema_metadata(rows.schema.metadata), tmp_path / "t.parquet")
+    source = open_source(tmp_path / "t.parquet")
+    assert source.classes == ["0", "1", "2"]
+    assert source.notes == ["column 'label' has class names, which do not fit its type int32 and are ignored"]
+
+
+def test_class_names_beside_a_column_that_datasets_has_no_type_for(tmp_path: Path) -> None:
+    rows = table(6).data.table
+    odd = pa.array([[("a", 1)]] * 6, pa.map_(pa.string(), pa.int8()))
+    pq.write_table(rows.append_column("odd", odd), tmp_path / "t.parquet")
+    assert open_source(tmp_path / "t.parquet").classes == ["cat", "dog/2", ".."]
+
+
+HOLOGRAM = {"dtype": "int32", "_type": "Hologram"}
+NEWER = [
+    ("label", {"names": ["a", "b"], "_type": "LabelOfTomorrow"}, "'LabelOfTomorrow'"),
+    ("track", HOLOGRAM, "'Hologram'"),
+    ("track", [HOLOGRAM], "'Hologram'"),
+    ("track", {"feature": HOLOGRAM, "_type": "List"}, "'Hologram'"),
+    ("track", {"inner": HOLOGRAM}, "'Hologram'"),
+    ("track", {"dtype": "float8", "_type": "Value"}, "float8"),
+]
+
+
+@pytest.mark.parametrize(("column", "told", "found"), NEWER)
+@pytest.mark.parametrize("place", ["parquet", "arrow", "dataset_info.json"])
+def test_features_of_a_newer_version_of_datasets(tmp_path: Path, place: str, column: str, told, found: str) -> None:
+    """Class names would be lost, and the output would have columns of bare types."""
+    src = tmp_path / "src"
+    table().save_to_disk(str(src))
+    (arrow,) = src.glob("*.arrow")
+    rows = pa.ipc.open_stream(arrow.read_bytes()).read_all()
+    described = json.loads(rows.schema.metadata[b"huggingface"])
+    described["info"]["features"][column] = told
+    newer = rows.replace_schema_metadata({"huggingface": json.dumps(described)})
+    if place == "parquet":
+        src = tmp_path / "parquet"
+        src.mkdir()
+        pq.write_table(newer, src / "t.parquet")
+    elif place == "arrow":
+        with pa.OSFile(str(arrow), "wb") as file, pa.ipc.new_stream(file, newer.schema) as stream:
+            stream.write_table(newer)
+    else:
+        rewrite(src / "dataset_info.json", features=described["info"]["features"])
+    remedy = (
+        rf"which datasets {re.escape(datasets.__version__)}, .* \(pip install -U datasets\), or save the dataset wi"
+    )
+    with pytest.raises(ElixirError, match=rf"column '{column}' of .*{place}.* {found}.*{remedy}"):
+        open_source(src)
+
+
+def test_a_dataset_saved_by_datasets_2(tmp_path: Path) -> None:
+    """Which has Sequence where there is List now."""
+    src, dst, back = tmp_path / "src", tmp_path / "dst", tmp_path / "back"
+    boxes = datasets.Features({**table().features, "box": datasets.List(datasets.Value("float32"))})
+    undecoded: Any = table().cast_column("image", datasets.Image(decode=False))
+    rows = [{**row, "box": [0.5, 1.0]} for row in undecoded]
+    datasets.Dataset.from_list(rows, boxes).save_to_disk(str(src))
+    told = json.loads((src / "dataset_info.json").read_text())["features"]
+    told["box"] = {
+        "feature": {"dtype": "float32", "id": None, "_type": "Value"},
+        "length": -1,
+        "id": None,
+        "_type": "Sequence",
+    }
+    rewrite(src / "dataset_info.json", features=told)
+    (arrow,) = src.glob("*.arrow")
+    stored = pa.ipc.open_stream(arrow.read_bytes()).read_all()
+    stored = stored.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": told}})})
+    with pa.OSFile(str(arrow), "wb") as file, pa.ipc.new_stream(file, stored.schema) as stream:
+        stream.write_table(stored)
+    source = open_source(src)
+    assert (source.classes, source.notes) == (["cat", "dog/2", ".."], [])
+    emit(source, "hf", dst, change_some(1))
+    restore(dst, back)
+    for folder in (dst, back):
+        loaded: Any = datasets.load_from_disk(str(folder))
+        assert loaded.features == boxes
+    assert loaded.data.table.equals(stored)
+
+
+def test_features_are_those_of_the_info_of_a_saved_dataset(tmp_path: Path) -> None:
+    """Which `load_from_disk` goes by."""
+    table().save_to_disk(str(tmp_path))
+    (arrow,) = tmp_path.glob("*.arrow")
+    rows = pa.ipc.open_stream(arrow.read_bytes()).read_all().replace_schema_metadata()
+    with pa.OSFile(str(arrow), "wb") as file, pa.ipc.new_stream(file, rows.schema) as stream:
+        stream.write_table(rows)
+    loaded: Any = datasets.load_from_disk(str(tmp_path))
+    assert loaded.features == table().features
+    assert open_source(tmp_path).classes == ["cat", "dog/2", ".."]
 
 
 def test_names_of_labels_that_are_no_strings(tmp_path: Path) -> None:
@@ -209,8 +472,132 @@ def test_files_of_the_same_stem(tmp_path: Path) -> None:
 def test_files_of_different_datasets(tmp_path: Path) -> None:
     parquet(tmp_path / "a.parquet", image=[PNG], label=[1])
     parquet(tmp_path / "b.parquet", image=[PNG], label=["x"])
-    with pytest.raises(ElixirError, match="other columns than"):
+    what = r"b\.parquet has other columns than .*a\.parquet: column 'label' is string against int64; give files of one"
+    with pytest.raises(ElixirError, match=what):
         open_source(tmp_path)
+    parquet(tmp_path / "a.parquet", image=[PNG], label=[1], site=["x"])
+    parquet(tmp_path / "b.parquet", image=[PNG], label=[1], place=["x"])
+    with pytest.raises(ElixirError, match="column 'place' is only in it, it lacks column 'site'; give files of one"):
+        open_source(tmp_path)
+    parquet(tmp_path / "a.parquet", image=[PNG], label=[1], note=["x"])
+    parquet(tmp_path / "b.parquet", image=[PNG], label=[1], note=[b"x"])
+    with pytest.raises(ElixirError, match="column 'note' is binary against string"):
+        open_source(tmp_path)
+
+
+IMAGES = [{"bytes": image_bytes(row), "path": f"{row}.png"} for row in range(6)]
+WIDE = pa.struct([("path", pa.large_string()), ("bytes", pa.large_binary())])
+DRIFTED = {
+    "order": ({"image": IMAGES, "label": [0, 1] * 3}, {"label": [1, 0] * 3, "image": IMAGES}),
+    "width": ({"image": IMAGES, "label": pa.array([0, 1] * 3, pa.int8())}, {"image": IMAGES, "label": [0, 300] * 3}),
+    "narrow": ({"image": IMAGES, "label": [0, 300] * 3}, {"image": IMAGES, "label": pa.array([0, 1] * 3, pa.uint8())}),
+    "null": ({"image": IMAGES, "label": [0, 1] * 3}, {"image": IMAGES, "label": pa.nulls(6)}),
+    "null first": ({"image": IMAGES, "label": pa.nulls(6)}, {"image": IMAGES, "label": ["a", "b"] * 3}),
+    "NaN": ({"image": IMAGES, "label": [0, 1] * 3}, {"image": IMAGES, "label": [1.0, None, 0.0] * 2}),
+    "text": (
+        {"image": IMAGES, "label": ["a", "b"] * 3},
+        {"image": IMAGES, "label": pa.array(["b", "a"] * 3, pa.large_string())},
+    ),
+    "categories": (
+        {"image": IMAGES, "label": pa.array(["a", "b"] * 3).dictionary_encode()},
+        {"image": IMAGES, "label": ["b", "c"] * 3},
+    ),
+    "image": ({"image": IMAGES, "label": [0, 1] * 3}, {"image": pa.array(IMAGES, WIDE), "label": [1, 0] * 3}),
+    "no paths": (
+        {"image": IMAGES, "label": [0, 1] * 3},
+        {"image": [{"bytes": image["bytes"], "path": None} for image in IMAGES], "label": [1, 0] * 3},
+    ),
+    "no images": ({"image": IMAGES, "label": [0, 1] * 3}, {"image": pa.nulls(6), "label": [1, 0] * 3}),
+}
+
+
+def check_round_trip(src: Path, tmp_path: Path) -> None:
+    """A table as parquet, folder and saved dataset, with changes, and back again."""
+    given = [row for file in sorted(src.parent.glob(src.name)) for row in pq.read_table(file).to_pylist()]
+    for kind in ("parquet", "hf", "folder"):
+        dst, back = tmp_path / kind, tmp_path / f"{kind}-back"
+        emit(open_source(src), kind, dst, change_some(3))
+        restore(dst, back)
+        restored = [row for file in sorted(back.rglob("*.parquet")) for row in pq.read_table(file).to_pylist()]
+        assert [{**row, "image": None} for row in restored] == [{**row, "image": None} for row in given]
+        for row, was in zip(restored, given, strict=True):
+            image, old = row["image"], was["image"]
+            assert image == old or (image["bytes"], image["path"]) == (old["bytes"], old["path"])
+
+
+@pytest.mark.parametrize("drift", DRIFTED)
+@pytest.mark.parametrize("turned", [False, True])
+def test_files_of_one_dataset_that_drifted(tmp_path: Path, drift: str, turned: bool) -> None:
+    shards = DRIFTED[drift][:: -1 if turned else 1]
+    for number, columns in enumerate(shards):
+        parquet(tmp_path / f"src/train-{number}.parquet", **columns)
+    whole = [row for columns in shards for row in pa.table(columns).to_pylist()]
+    source = open_table(tmp_path / "src/*.parquet")
+    numbers = all(isinstance(row["label"], int | float | None) for row in whole)
+    names = [None if row["label"] is None else str(int(row["label"]) if numbers else row["label"]) for row in whole]
+    assert source.classes == sorted({name for name in names if name}, key=lambda name: (len(name), name))
+    assert [source.classes[sample.label] if sample.label >= 0 else None for sample in source.samples] == names
+    for index, row in enumerate(whole):
+        if row["image"]:
+            assert source.read(index) == row["image"]["bytes"]
+    check_round_trip(tmp_path / "src/*.parquet", tmp_path)
+
+
+def test_files_of_a_saved_dataset_that_drifted(tmp_path: Path) -> None:
+    table().save_to_disk(str(tmp_path), num_shards=2)
+    file = sorted(tmp_path.glob("*.arrow"))[1]
+    rows = pa.ipc.open_stream(file.read_bytes()).read_all()
+    track = rows.schema.get_field_index("track")
+    wide = rows.set_column(track, "track", rows.column(track).cast(pa.int64())).select(["track", "label", "image"])
+    with pa.OSFile(str(file), "wb") as opened, pa.ipc.new_stream(opened, wide.schema) as stream:
+        stream.write_table(wide)
+    source = open_table(tmp_path)
+    assert source.classes == ["cat", "dog/2", ".."]
+    assert source.rows.schema.names == ["image", "label", "track"]
+    assert [source.rows.row(row).column("track")[0].as_py() for row in range(7)] == [row * 11 for row in range(7)]
+    assert [source.read(row) for row in range(6)] == [image_bytes(row) for row in range(6)]
+
+
+def test_class_names_are_those_of_the_first_file_that_has_labels(tmp_path: Path) -> None:
+    nameless = datasets.Features({"image": datasets.Image(), "label": datasets.Value("null")})
+    rows = {"image": IMAGES, "label": [None] * 6}
+    datasets.Dataset.from_dict(rows, nameless).to_parquet(str(tmp_path / "train-0.parquet"))
+    named = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
+    rows = {"image": IMAGES, "label": [0, 1] * 3}
+    datasets.Dataset.from_dict(rows, named).to_parquet(str(tmp_path / "train-1.parquet"))
+    source = open_source(tmp_path)
+    assert source.classes == ["cat", "dog"]
+    emit(source, "parquet", tmp_path / "dst")
+    loaded = datasets.load_dataset("parquet", data_dir=str(tmp_path / "dst"), cache_dir=str(tmp_path / "cache"))
+    assert loaded["train"].features == named
+
+
+def test_values_that_do_not_fit_are_found_at_the_start(tmp_path: Path) -> None:
+    parquet(tmp_path / "a.parquet", image=[PNG] * 2, label=[0, 1], id=[0.5, None])
+    parquet(tmp_path / "b.parquet", image=[PNG] * 2, label=[0, 1], id=[2**60 + 1, 3])
+    what = (
+        r"b\.parquet has values in its column 'id' that do not fit double, its type in all files: .*; store it in one"
+    )
+    with pytest.raises(ElixirError, match=what):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64(), pa.float16(), pa.decimal128(3, 1)])
+def test_labels_of_another_type_are_written_in_it(tmp_path: Path, kind: pa.DataType) -> None:
+    labels = pa.array([0, 1, 2, 1, 0, 2, None], pa.float64()).cast(kind)
+    path = parquet(tmp_path / "t.parquet", image=[*IMAGES, IMAGES[0]], label=labels, copy=labels)
+
+    def next_class(source: Source, index: int) -> Decision:
+        label = source.samples[index].label
+        return Decision("quarantined", -1) if label < 0 else Decision("relabelled", (label + 1) % 3)
+
+    emit(open_source(path), "parquet", tmp_path / "dst", next_class)
+    written = pq.read_table(tmp_path / "dst/t.parquet")
+    assert written.schema.field("label").type == kind
+    for column in ("label", "copy"):
+        assert [float(value) for value in written.column(column).to_pylist()] == [1, 2, 0, 2, 1, 0]
+    restore(tmp_path / "dst", tmp_path / "back")
+    assert pq.read_table(tmp_path / "back/t.parquet").equals(pq.read_table(path))
 
 
 @pytest.mark.parametrize("names", [["dog", "cat"], None])
