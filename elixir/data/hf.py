@@ -74,7 +74,7 @@ class DatasetRows:
         self.dataset = dataset.with_format("arrow")
         self.schema = dataset.features.arrow_schema
         self.parts = [(stem, len(dataset))]
-        self.about = _about(vars(dataset.info))
+        self.about = about_of(vars(dataset.info))
 
     def row(self, index: int) -> pa.Table:
         row: Any = self.dataset[index : index + 1]
@@ -98,10 +98,10 @@ def open_dataset(src: datasets.Dataset | datasets.DatasetDict, choice: Choice) -
     """A `datasets.Dataset`, or one split of a `DatasetDict`."""
     if isinstance(src, datasets.DatasetDict):
         splits: dict[str, Any] = {str(name): part for name, part in src.items()}
-        split = choice.split_of(_plain_names(list(splits), "the DatasetDict"), "the DatasetDict")
+        split = choice.split_of(plain_names(list(splits), "the DatasetDict"), "the DatasetDict")
         rows = DatasetRows(splits.pop(split), split)
         return TableSource.of(rows, "hf", f"DatasetDict[{split!r}]", choice, split, splits)
-    (split,) = _plain_names([str(src.split or "train")], "the Dataset")
+    (split,) = plain_names([str(src.split or "train")], "the Dataset")
     return TableSource.of(DatasetRows(src, split), "hf", f"Dataset of {len(src)} rows", choice, split)
 
 
@@ -110,7 +110,7 @@ def open_saved(folder: Path, choice: Choice) -> TableSource:
     _refuse_links(folder)
     split, siblings, part = "train", None, folder
     if (listing := folder / "dataset_dict.json").exists():
-        splits = _plain_names(read_json(listing, _SAVE_AGAIN).get("splits"), escape(str(listing)))
+        splits = plain_names(read_json(listing, _SAVE_AGAIN).get("splits"), escape(str(listing)))
         split = choice.split_of(splits, str(folder))
         siblings = {name: folder / name for name in splits if name != split}
         for name, sibling in siblings.items():
@@ -119,7 +119,7 @@ def open_saved(folder: Path, choice: Choice) -> TableSource:
         part = folder / split
     if siblings is None:
         state = folder / "state.json"
-        (split,) = _plain_names([read_json(state, _SAVE_AGAIN).get("_split") or "train"], escape(str(state)))
+        (split,) = plain_names([read_json(state, _SAVE_AGAIN).get("_split") or "train"], escape(str(state)))
     return TableSource.of(saved_rows(part, split), "hf", escape(str(folder)), choice, split, siblings)
 
 
@@ -182,7 +182,7 @@ def saved_rows(folder: Path, split: str) -> ArrowRows:
     facts = read_json(info, _SAVE_AGAIN) if info.exists() else {}
     columns = column_descriptions(facts)
     refuse_unknown(columns, escape(str(info)))
-    rows = ArrowRows([folder / file for file in _plain_names(names, name)], split, _about(facts))
+    rows = ArrowRows([folder / file for file in plain_names(names, name)], split, about_of(facts))
     told = with_description(rows.schema, columns)  # which is what `datasets` goes by
     if columns and described(told) != described(rows.schema):
         rows.schema = told
@@ -200,7 +200,7 @@ def _refuse_links(folder: Path) -> None:
                 raise ElixirError(f"{escape(str(path))} is a link {what}; put what it points at in its place")
 
 
-def _plain_names(names: Any, place: str) -> list[str]:
+def plain_names(names: Any, place: str) -> list[str]:
     """The names of splits or files that a dataset gives, if they are plain ones: a path could lead anywhere."""
     if not isinstance(names, list):
         raise ElixirError(f"{place} holds no list of splits; {_SAVE_AGAIN}")
@@ -210,7 +210,7 @@ def _plain_names(names: Any, place: str) -> list[str]:
     return names
 
 
-def _about(facts: dict[str, Any]) -> dict[str, str]:
+def about_of(facts: dict[str, Any]) -> dict[str, str]:
     """What a dataset's own facts say of the whole: figures among them would not hold for the output."""
     return {name: facts[name] for name in ABOUT if isinstance(facts.get(name), str)}
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -94,6 +96,14 @@ def copy(source: Path, path: Path, partial: Path) -> None:
         shutil.copyfile(source, partial)
         with suppress(OSError):  # vfat and CIFS mounts refuse permissions; the bytes are what matters
             shutil.copystat(source, partial)
+
+
+def temporary_folder(owner: object) -> Path:
+    """A new folder where `tempfile` puts such (TMPDIR); it is deleted with its owner, at the end at the latest."""
+    with writing(Path(tempfile.gettempdir())):
+        folder = tempfile.mkdtemp(prefix="elixir-")
+    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def resolving(path: str | Path) -> AbstractContextManager[None]:

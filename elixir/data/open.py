@@ -1,23 +1,26 @@
-"""Finds out where labelled images come from: folders, tables and torch datasets."""
+"""Finds out where labelled images come from: folders, tables, arrays and Python objects."""
 
 import glob
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import datasets
 
+from elixir.data.arrays import are_arrays, open_arrays, open_npz
 from elixir.data.backup import SinkWithBackup, empty_output
 from elixir.data.folder import FileSource, FolderSink, open_folder, open_images
 from elixir.data.hf import DatasetRows, HfSink, open_dataset, open_hub, open_saved
 from elixir.data.io import real_path, resolving
+from elixir.data.objects import ObjectRows, image_files, open_objects
 from elixir.data.parquet import ParquetSink, open_parquet
 from elixir.data.paths import escape, unescape
 from elixir.data.source import Kind, Source, Subset
+from elixir.data.stream import open_stream
 from elixir.data.table import Choice, TableSource, has_paths
-from elixir.data.torch_dataset import TorchRows
 from elixir.errors import ElixirError
 
 TRAIN, TEST = (Path(__file__).parents[1] / "sample" / f"signs-{name}.parquet" for name in ("train", "test"))
@@ -38,9 +41,10 @@ def open_source(
 
     Args:
         src: a class-per-folder tree, a folder written by `save_to_disk`, a parquet file, a folder or glob of parquet
-            files, the name of a dataset on the Hugging Face hub, a `datasets.Dataset` or `DatasetDict`, or a torch
-            dataset of (image, label) with images as PIL, uint8 or float [0,1] tensors (c, h, w), or arrays (h, w, c);
-            or a `Subset` of an opened source.
+            files, an .npz file of images and labels, or the name of a dataset on the Hugging Face hub. Objects of
+            Python: a `datasets.Dataset`, `DatasetDict` or stream of them (which is copied to a temporary folder); a
+            torch dataset or a list of (image, label), or of dicts with both, images as PIL, uint8 or float [0,1]
+            tensors (c, h, w), or arrays (h, w, c); a pair (images, labels) of arrays; a `Subset` of an opened source.
         image: column of a table with the images, where it cannot be told from the types.
         label: column of a table with the labels, likewise.
         split: part of a dataset with several; only this part is read, by default the `usual` one.
@@ -65,6 +69,10 @@ def open_source(
             raise ElixirError(f"{path} is a folder of images; leave out --image and --label, which are for tables")
         return open_folder(path, split, follow_links)
     if path.is_file():
+        if path.suffix == ".npz":
+            return open_npz(path, choice)
+        if path.suffix == ".npy":
+            raise ElixirError(f"{path} is one array; give an .npz file of images and labels (numpy.savez)")
         if path.suffix != ".parquet":
             raise ElixirError(f"{path} is a file; give a folder of images, a dataset folder or a .parquet file")
         return open_parquet([path], choice, str(path))
@@ -133,25 +141,27 @@ def _files(part: Any) -> list[Path]:
 
 def _image_folders(source: TableSource) -> set[Path]:
     """The folders of image files that a `datasets` or torch dataset does not hold but names."""
-    if isinstance(source.rows, TorchRows):
-        pairs = getattr(source.rows.dataset, "samples", None)
-        paths = [pair[0] for pair in pairs if isinstance(pair, tuple)] if isinstance(pairs, list) else []
+    if isinstance(source.rows, ObjectRows):
+        paths = image_files(source.rows.dataset)
     elif isinstance(source.rows, DatasetRows) and has_paths(source.rows, source.image):
         paths = [path for piece in source.rows.column(source.image, "path") for path in piece.to_pylist()]
     else:
         paths = []
-    named = {os.path.dirname(path) for path in paths if isinstance(path, str)}  # noqa: PTH120 - there are many
+    named = {os.path.dirname(path) for path in paths if isinstance(path, str | Path)}  # noqa: PTH120 - there are many
     return {Path(folder) for folder in named if folder and Path(folder).is_dir()}
 
 
 def _open_object(src: Any, choice: Choice) -> TableSource:
     if isinstance(src, datasets.Dataset | datasets.DatasetDict):
         return open_dataset(src, choice)
-    if isinstance(src, datasets.IterableDatasetDict):
-        raise ElixirError("a dataset that is streamed has no length; load it without streaming=True")
+    if isinstance(src, datasets.IterableDataset | datasets.IterableDatasetDict):
+        return open_stream(src, choice)
+    if isinstance(src, Mapping) or are_arrays(src):
+        return open_arrays(src, choice)
     if hasattr(src, "__len__") and hasattr(src, "__getitem__"):
-        return TableSource.of(TorchRows(src), "hf", f"{type(src).__name__} of {len(src)} images", choice)
-    raise ElixirError(f"cannot read samples from a {type(src).__name__}: give a path, or a dataset with a length")
+        return open_objects(src, choice)
+    wanted = "what is in its attribute `dataset`" if hasattr(src, "dataset") else "a path, or a dataset with a length"
+    raise ElixirError(f"cannot read samples from a {type(src).__name__}: give {wanted}")
 
 
 def _is_saved(folder: Path) -> bool:
