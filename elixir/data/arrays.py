@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from elixir.data.io import temporary_folder
-from elixir.data.objects import CHANNELS, ObjectRows, as_source, is_image, open_objects, plain_array
+from elixir.data.objects import CHANNELS, ObjectRows, as_source, is_image, plain_array
 from elixir.data.paths import escape
 from elixir.data.table import IMAGE_NAMES, LABEL_NAMES, Choice, TableSource
 from elixir.data.targets import count_of, targets_of
@@ -80,11 +80,8 @@ def open_arrays(src: Any, choice: Choice) -> TableSource:
     """A pair of images and labels (see `ArrayRows`; images may also be a list), or a mapping as in an .npz file."""
     if isinstance(src, Mapping):
         return _open_named(src, "the arrays", choice)
-    images, labels = src
-    if _is_list(images):
-        return open_objects(Pairs(images, _one_each(images, labels), None), choice)
-    location = f"{len(images)} images of an array"
-    return as_source(ArrayRows(images, labels, None, choice.split_of(["train"], location)), location, choice)
+    location = f"{len(src[0])} images in memory"
+    return as_source(_rows(*src, None, choice.split_of(["train"], location)), location, choice)
 
 
 def open_npz(file: Path, choice: Choice) -> TableSource:
@@ -134,8 +131,16 @@ class NpzFile(Mapping[str, np.ndarray]):
 def _open_named(arrays: Mapping[Any, Any], location: str, choice: Choice) -> TableSource:
     """Images and labels of one split, found by the names of the arrays."""
     splits: dict[str, dict[str, str]] = {}
-    if choice.image and choice.label:
-        splits["train"] = {"image": choice.image, "label": choice.label}
+    given = [name for name in (choice.image, choice.label) if name]
+    listed = escape(", ".join(map(str, arrays)))[:500]
+    if wrong := next((name for name in given if name not in arrays), None):
+        raise ElixirError(f"{location} has no array {wrong!r} but {listed}")
+    if len(given) == 1:
+        raise ElixirError(
+            f"of {location} only {given[0]!r} is named; name the images with --image and the labels with --label"
+        )
+    if given:
+        splits[_meaning(given[0])[0] or "train"] = dict(zip(("image", "label"), given, strict=True))
     else:
         for name in map(str, arrays):
             split, role = _meaning(name)
@@ -144,16 +149,16 @@ def _open_named(arrays: Mapping[Any, Any], location: str, choice: Choice) -> Tab
                 what = f"{location} has two arrays of {role}s, {other} and {name}"
                 raise ElixirError(f"{what}; name one of each with --image and --label")
     splits = {split: found for split, found in splits.items() if {"image", "label"} <= found.keys()}
-    missing = [name for name in (choice.image, choice.label) if name and name not in arrays]
-    if not splits or missing:
-        what = f"no array {missing[0]!r}" if missing else "no pair of images and labels"
+    if not splits:
         remedy = "call them images and labels, or name them with --image and --label"
-        raise ElixirError(f"{location} has {what} but {escape(', '.join(map(str, arrays)))}; {remedy}")
+        raise ElixirError(f"{location} has no pair of images and labels but {listed}; {remedy}")
     split = choice.split_of(list(splits), location)
     image, label = splits[split]["image"], splits[split]["label"]
     named = next((name for name in arrays if str(name).lower() in CLASSES), None)
     names = None if named is None else [str(name) for name in targets_of(arrays[named])]
-    source = as_source(ArrayRows(arrays[image], arrays[label], names, split), location, choice)
+    rows = _rows(arrays[image], arrays[label], names, split)
+    rows.held = arrays
+    source = as_source(rows, location, Choice())
     if others := [escape(str(name)) for name in arrays if name not in (image, label, named)]:
         source.notes.append(f"arrays that were not looked at and are not in the output: {', '.join(others)}")
     return source
@@ -172,14 +177,23 @@ def _meaning(name: str) -> tuple[str, str]:
     return "", ""
 
 
+def _rows(images: Any, labels: Any, names: list[str] | None, split: str) -> ObjectRows:
+    """Images, as one array or a list, and their labels."""
+    if _is_list(images):
+        return ObjectRows(Pairs(images, _one_each(images, labels), names), Choice(), split)
+    if not hasattr(images, "shape"):
+        raise ElixirError(f"images are a {type(images).__name__} and no array; {_GIVE}")
+    return ArrayRows(images, labels, names, split)
+
+
 def _channels_last(images: Any) -> np.ndarray:
     """Images as (n, h, w) or (n, h, w, c)."""
     images = plain_array(images) if hasattr(images, "detach") else images
     shape = tuple(images.shape)
     first, last = (len(shape) == 4 and shape[axis] in CHANNELS for axis in (1, 3))
     if first and last:
-        remedy = "cut or transpose them so that one axis alone has 1, 3 or 4, or give a list of (image, label)"
-        raise ElixirError(f"it cannot be told which axis of images {shape} has the channels; {remedy}")
+        remedy = "give list(zip(images, labels)) if the last one, after images.transpose(0, 2, 3, 1) if the second"
+        raise ElixirError(f"images of shape {shape} do not tell which axis has the channels; {remedy}")
     if not (len(shape) == 3 or first or last):
         raise ElixirError(f"an array of shape {shape} holds no images; {_GIVE}")
     return np.moveaxis(images, 1, -1) if first else images

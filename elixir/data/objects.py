@@ -1,6 +1,7 @@
 """A torch dataset, or any other object of samples with images and labels, as a table; its images become PNG."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from typing import Any
@@ -33,7 +34,10 @@ class ObjectRows:
         image: column of the images: "image", or their key in a dict.
         label: column of the labels, likewise.
         notes: sentences for people, see `Source`.
+        held: what has to live as long as the rows, such as temporary files.
     """
+
+    held: Any = None
 
     def __init__(self, dataset: Any, choice: Choice, split: str = "train") -> None:
         if not len(dataset):
@@ -149,7 +153,7 @@ def _layout(sample: Any, choice: Choice) -> tuple[tuple[Any, Any], list[str]]:
         raise ElixirError(f"dataset[0] is one {type(sample).__name__} and not an image and a label; {_WANTED}")
     if not is_image(sample[0]) and not hasattr(sample[0], "shape"):
         raise ElixirError(f"dataset[0] begins with a {type(sample[0]).__name__}, which is no image; {_WANTED}")
-    if is_image(sample[1]) and getattr(sample[1], "size", 0) != 1 and np.size(sample[1]) != 1:
+    if is_image(sample[1]) and math.prod(getattr(sample[1], "shape", ())) != 1 or isinstance(sample[1], Image.Image):
         raise ElixirError(f"dataset[0] holds two images, such as a picture and its mask, and no label; {_WANTED}")
     note = f"samples have {len(sample)} parts: the first is read as the image and the second as the label"
     return (0, 1), [f"{note}; the others are not looked at and not in the output"] if len(sample) > 2 else []

@@ -13,8 +13,6 @@ from elixir.data.io import read_json, temporary_folder
 from elixir.data.table import Choice, TableSource
 from elixir.errors import ElixirError
 
-BATCH = 32  # rows that are taken from a stream at once
-
 
 class StreamRows(ArrowRows):
     """The rows of a stream, with encoded images as they are, copied to a temporary folder that is deleted with them.
@@ -53,17 +51,16 @@ def open_stream(src: datasets.IterableDataset | datasets.IterableDatasetDict, ch
 
 def _rows(stream: datasets.IterableDataset) -> Iterator[pa.Table]:
     """All rows; images that are only named are read from their files, and are none where there is no file."""
-    count = 0
+    count, schema = 0, stream.features.arrow_schema
     try:
-        tables: Any = stream.with_format("arrow").iter(BATCH)
+        tables: Any = stream.with_format("arrow")
         for table in tables:
-            for number in range(len(table)):
-                row = table.slice(number, 1).cast(stream.features.arrow_schema)
-                try:
-                    yield datasets.table.embed_table_storage(row)
-                except FileNotFoundError:
-                    yield row
-                count += 1
+            row = table.cast(schema)
+            try:
+                yield datasets.table.embed_table_storage(row)
+            except FileNotFoundError:
+                yield row
+            count += 1
     except ElixirError:
         raise
     except Exception as error:  # networks, archives and functions that are mapped raise anything

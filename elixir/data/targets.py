@@ -100,6 +100,8 @@ def numbered(targets: list[Target], names: list[str] | None) -> tuple[np.ndarray
                 raise ElixirError(f"the label {end} is no class; number the classes from 0, and give -1 for no label")
         labels = np.array([-1 if target is None else target for target in targets], np.int64)
         count = int(labels.max(initial=-1)) + 1
+        if not (count or known):
+            raise ElixirError("no image has a label (-1 and None stand for none); give some of them labels")
         if known is None or len(known) < count:
             misfit = f"{len(names or ())} class names, not all different, do not fit {count} classes"
             notes.append(f"{misfit}; labels are called by their numbers" if names else UNNAMED)

@@ -12,13 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
-from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from elixir.data.folder import FolderSource
 from elixir.data.hf import DatasetRows, external_file
-from elixir.data.image import decode
 from elixir.data.open import open_source, refuse_overlap
 from elixir.data.parquet import DECODED, ParquetRows
 from elixir.data.restore import restore
@@ -782,68 +779,9 @@ def test_parquet_rows_in_any_order(tmp_path: Path, group: int) -> None:
     assert [number for piece in rows.column("n") for number in piece.to_pylist()] == list(range(400))
 
 
-class Torch(torch.utils.data.Dataset):
-    def __init__(self, images, labels, **attributes) -> None:
-        self.images, self.labels = images, labels
-        vars(self).update(attributes)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index):
-        return self.images[index], self.labels[index]
-
-
-def test_torch_dataset() -> None:
-    array = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
-    tensor = torch.from_numpy(array).permute(2, 0, 1)
-    images = [Image.fromarray(array), array, tensor, tensor / 255, tensor[:1], array[..., 0], array / 255]
-    source = open_table(Torch(images, [0, 1, torch.tensor(1), np.int64(3), 0, 0, 0]))
-    assert source.kind == "hf"
-    assert source.classes == ["0", "1", "2", "3"]
-    assert [sample.label for sample in source.samples] == [0, 1, 1, 3, 0, 0, 0]
-    for index in (0, 1, 2, 3, 6):
-        np.testing.assert_array_equal(decode(source.read(index)).rgb, array)
-    for index in (4, 5):
-        picture = decode(source.read(index))
-        assert picture.grey
-        np.testing.assert_array_equal(picture.rgb[..., 0], array[..., 0])
-    assert source.fingerprint() == open_source(Torch(images, [0, 1, 1, 3, 0, 0, 0])).fingerprint()
-
-
-def test_torch_dataset_with_names_and_targets() -> None:
-    images = [Image.new("RGB", (2, 2))] * 2
-    source = open_source(Torch(images, [None, None], targets=[1, 0], classes=["stop", "yield"]))
-    assert source.classes == ["stop", "yield"]
-    assert [sample.label for sample in source.samples] == [1, 0]
-
-
-def test_torch_dataset_that_was_normalised() -> None:
-    with pytest.raises(ElixirError, match=r"outside \[0,1\]"):
-        open_source(Torch([torch.randn(3, 4, 4) * 9], [0])).read(0)
-
-
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (np.full((4, 4), 256, np.uint16), r"outside 0\.\.255"),
-        (np.full((4, 4, 3), -1), r"outside 0\.\.255"),
-        (np.full((4, 4), np.nan), r"outside \[0,1\]"),
-        (np.zeros((0, 4), np.uint8), "of shape"),
-        (Image.new("F", (4, 4)), "PNG does not hold"),
-    ],
-)
-def test_torch_dataset_of_odd_images(image, message: str) -> None:
-    with pytest.raises(ElixirError, match=message):
-        open_source(Torch([image], [0])).read(0)
-
-
 def test_what_is_no_dataset() -> None:
     with pytest.raises(ElixirError, match="cannot read samples from a generator"):
         open_source(number for number in range(3))
-    streamed = datasets.IterableDatasetDict({"train": table().to_iterable_dataset()})
-    with pytest.raises(ElixirError, match="load it without streaming"):
-        open_source(streamed)
     with pytest.raises(ElixirError, match="is no path"):
         open_source("~nobody-of-this-name/x")
 
@@ -1001,19 +939,3 @@ def test_images_that_are_only_named_are_not_written_over(tmp_path: Path) -> None
     stored = open_source(table())  # names within its own bytes
     refuse_overlap(stored, tmp_path / "p")
     refuse_overlap(stored, Path())  # its location is no path
-
-
-def test_torch_dataset_of_random_images() -> None:
-    rng = np.random.default_rng(0)
-
-    class Augmented:
-        targets = (0, 1)
-
-        def __len__(self) -> int:
-            return 2
-
-        def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-            return rng.integers(0, 256, (4, 4, 3), np.uint8), index
-
-    with pytest.raises(ElixirError, match="leave out its random transforms"):
-        open_source(Augmented()).fingerprint()
