@@ -153,7 +153,7 @@ def _layout(sample: Any, choice: Choice) -> tuple[tuple[Any, Any], list[str]]:
         raise ElixirError(f"dataset[0] is one {type(sample).__name__} and not an image and a label; {_WANTED}")
     if not is_image(sample[0]) and not hasattr(sample[0], "shape"):
         raise ElixirError(f"dataset[0] begins with a {type(sample[0]).__name__}, which is no image; {_WANTED}")
-    if is_image(sample[1]) and math.prod(getattr(sample[1], "shape", ())) != 1 or isinstance(sample[1], Image.Image):
+    if is_image(sample[1]) and math.prod(np.shape(sample[1])) != 1:
         raise ElixirError(f"dataset[0] holds two images, such as a picture and its mask, and no label; {_WANTED}")
     note = f"samples have {len(sample)} parts: the first is read as the image and the second as the label"
     return (0, 1), [f"{note}; the others are not looked at and not in the output"] if len(sample) > 2 else []
