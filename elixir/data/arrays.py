@@ -38,7 +38,7 @@ class ArrayRows(ObjectRows):
     """
 
     def __init__(self, images: Any, labels: Any, names: list[str] | None, split: str = "train") -> None:
-        self._images = _channels_last(images)
+        self._images = _checked(images)
         targets = targets_of(_one_each(self._images, labels))
         super().__init__(Pairs(self._images, targets, names), Choice(), split)
 
@@ -47,7 +47,7 @@ class ArrayRows(ObjectRows):
         images = self._images
         digest = hashlib.sha256(f"{self.classes} {images.shape} {images.dtype.str}".encode() + self.labels.tobytes())
         for start in range(0, len(images), BLOCK):
-            digest.update(np.ascontiguousarray(images[start : start + BLOCK]))
+            digest.update(np.ascontiguousarray(images[start : start + BLOCK]).data)
         return digest.hexdigest()
 
 
@@ -79,9 +79,10 @@ def are_arrays(src: Any) -> bool:
 def open_arrays(src: Any, choice: Choice) -> TableSource:
     """A pair of images and labels (see `ArrayRows`; images may also be a list), or a mapping as in an .npz file."""
     if isinstance(src, Mapping):
-        return _open_named(src, "the arrays", choice)
-    location = f"{len(src[0])} images in memory"
-    return as_source(_rows(*src, None, choice.split_of(["train"], location)), location, choice)
+        return _open_named(src, "the dict", choice)
+    images, labels = src
+    location = f"{len(images)} images in memory"
+    return as_source(_rows(images, labels, None, choice.split_of(["train"], location)), location, choice)
 
 
 def open_npz(file: Path, choice: Choice) -> TableSource:
@@ -186,8 +187,8 @@ def _rows(images: Any, labels: Any, names: list[str] | None, split: str) -> Obje
     return ArrayRows(images, labels, names, split)
 
 
-def _channels_last(images: Any) -> np.ndarray:
-    """Images as (n, h, w) or (n, h, w, c)."""
+def _checked(images: Any) -> np.ndarray:
+    """Images, as an array of numpy. Raises: ElixirError: their shape does not tell where the channels are."""
     images = plain_array(images) if hasattr(images, "detach") else images
     shape = tuple(images.shape)
     first, last = (len(shape) == 4 and shape[axis] in CHANNELS for axis in (1, 3))
@@ -196,7 +197,7 @@ def _channels_last(images: Any) -> np.ndarray:
         raise ElixirError(f"images of shape {shape} do not tell which axis has the channels; {remedy}")
     if not (len(shape) == 3 or first or last):
         raise ElixirError(f"an array of shape {shape} holds no images; {_GIVE}")
-    return np.moveaxis(images, 1, -1) if first else images
+    return images
 
 
 def _one_each(images: Any, labels: Any) -> Any:

@@ -21,7 +21,7 @@ CHECKED = 16  # samples, evenly spread, that tell whether images stay the same a
 _TARGETS = ("targets", "labels", "_labels", "y")  # attributes where torch datasets keep their labels
 _PAIRS = ("samples", "_samples")  # those of pairs of a file and its label
 _FILES = ("_image_files",)  # those of files alone
-_WANTED = "give pairs of an image (PIL, tensor or array) and the number or name of its class"
+_WANTED = "give pairs of an image (PIL, tensor or array) and the number or name of its class, or (images, labels)"
 
 
 class ObjectRows:
@@ -87,19 +87,21 @@ class ObjectRows:
         some = {index: self._sample(index)[1] for index in _spread(len(self.dataset))}
         for targets in _stored_targets(self.dataset):
             if all(target in (None, targets[index]) for index, target in some.items()):
+                self._confirmed = True
                 return targets
+        self._confirmed = False
         return [self._sample(index)[1] for index in range(len(self.dataset))]
 
     def _find_names(self) -> list[str] | None:
-        """The names of the classes; those of a wrapped dataset only if the wrapper gives the same labels as it does."""
+        """The names of the classes; None where labels are not those that the names are of."""
         names = _names(self.dataset)
-        for index in _spread(len(self.dataset)) if class_names(self.dataset) is None else ():
-            inner, place = _named_sample(self.dataset, index)
-            if inner is not self.dataset:
-                sample = _get(inner, place)
-                with explaining(LookupError, "the wrapped dataset has samples of another layout"):
-                    target = _parted(sample, self._places, place)[1]
-                if target not in (None, self._targets[index]):
+        for index in _spread(len(self.dataset)):
+            named, place = _named_sample(self.dataset, index)
+            if not self._confirmed and getattr(named, "target_transform", None) is not None:
+                return None
+            if named is not self.dataset:
+                sample = _get(named, place)
+                if _parted(sample, self._places, place)[1] not in (None, self._targets[index]):
                     return None
         return names
 
@@ -151,8 +153,9 @@ def _layout(sample: Any, choice: Choice) -> tuple[tuple[Any, Any], list[str]]:
         return (image, label), [note] if others else []
     if not isinstance(sample, list | tuple) or len(sample) < 2:
         raise ElixirError(f"dataset[0] is one {type(sample).__name__} and not an image and a label; {_WANTED}")
-    if not is_image(sample[0]) and not hasattr(sample[0], "shape"):
-        raise ElixirError(f"dataset[0] begins with a {type(sample[0]).__name__}, which is no image; {_WANTED}")
+    if not is_image(sample[0]):
+        shape = f" of shape {tuple(sample[0].shape)}" if hasattr(sample[0], "shape") else ""
+        raise ElixirError(f"dataset[0] begins with a {type(sample[0]).__name__}{shape}, which is no image; {_WANTED}")
     if is_image(sample[1]) and math.prod(np.shape(sample[1])) != 1:
         raise ElixirError(f"dataset[0] holds two images, such as a picture and its mask, and no label; {_WANTED}")
     note = f"samples have {len(sample)} parts: the first is read as the image and the second as the label"
@@ -188,10 +191,10 @@ def _spread(count: int) -> list[int]:
 def _wrapped(dataset: Any) -> list[tuple[Any, Sequence[int]]]:
     """What a wrapper as in torch is made of, in order: datasets, and which of their samples."""
     inner, indices, parts = (getattr(dataset, name, None) for name in ("dataset", "indices", "datasets"))
-    if hasattr(inner, "__len__") and hasattr(indices, "__len__") and len(indices) == len(dataset):
+    if indices is not None and hasattr(inner, "__len__") and count_of(indices) == len(dataset):
         return [(inner, [int(index) for index in indices])]
     if isinstance(parts, list | tuple) and all(hasattr(part, "__len__") for part in parts):
-        found = [(part, range(len(part))) for part in parts]
+        found: list[tuple[Any, Sequence[int]]] = [(part, range(len(part))) for part in parts]
         return found if sum(len(part) for part in parts) == len(dataset) else []
     return []
 
@@ -199,7 +202,7 @@ def _wrapped(dataset: Any) -> list[tuple[Any, Sequence[int]]]:
 def _stored_targets(dataset: Any) -> Iterator[list[Target]]:
     """What attributes of a dataset, or of those in it, say of the labels."""
     for attribute in (*_TARGETS, *_PAIRS):
-        values = getattr(dataset, attribute, None)
+        values: Any = getattr(dataset, attribute, None)
         if count_of(values) == len(dataset):
             try:
                 yield targets_of([value[1] for value in values] if attribute in _PAIRS else values)
@@ -254,7 +257,9 @@ def _pixels(image: Any) -> np.ndarray:
         pixels = pixels[..., 0]
     if 0 in pixels.shape or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in CHANNELS):
         shape = tuple(image.shape)
-        raise ElixirError(f"the dataset gives images of shape {shape}; use (c, h, w) with 1, 3 or 4 channels")
+        raise ElixirError(
+            f"the dataset gives images of shape {shape}; use (h, w), or (c, h, w) with 1, 3 or 4 channels"
+        )
     if pixels.dtype.kind not in "biuf":
         raise ElixirError(f"the dataset gives images of {pixels.dtype}; use 8-bit integers or floats in [0,1]")
     if pixels.dtype.kind in "bf":

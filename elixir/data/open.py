@@ -158,6 +158,8 @@ def _open_object(src: Any, choice: Choice) -> TableSource:
         return open_stream(src, choice)
     if isinstance(src, Mapping) or are_arrays(src):
         return open_arrays(src, choice)
+    if hasattr(src, "iloc"):
+        raise ElixirError("cannot tell images in a DataFrame: give datasets.Dataset.from_pandas(...) of it")
     if hasattr(src, "__len__") and hasattr(src, "__getitem__"):
         return open_objects(src, choice)
     wanted = "what is in its attribute `dataset`" if hasattr(src, "dataset") else "a path, or a dataset with a length"

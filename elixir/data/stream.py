@@ -27,7 +27,7 @@ class StreamRows(ArrowRows):
             raise ElixirError(f"the stream does not tell the types of its columns; {remedy}")
         folder = temporary_folder(self)
         writer = ArrowWriter(folder, stream.features.arrow_schema, split, about_of(vars(stream.info)))
-        for row in _rows(stream):
+        for row in _rows(stream, writer.schema):
             writer.add(row)
         writer.close()
         super().__init__(sorted(folder.glob("*.arrow")), split, writer.about)
@@ -40,8 +40,9 @@ class StreamRows(ArrowRows):
 
 def open_stream(src: datasets.IterableDataset | datasets.IterableDatasetDict, choice: Choice) -> TableSource:
     """A stream, or one of several; this costs a local copy of its encoded images, see `StreamRows`."""
-    splits: dict[str, Any] = dict(src) if isinstance(src, dict) else {str(src.split or "train"): src}
-    split = choice.split_of(plain_names([str(name) for name in splits], "the stream"), "the stream")
+    given = src if isinstance(src, dict) else {src.split or "train": src}
+    splits: dict[str, Any] = {str(name): part for name, part in given.items()}
+    split = choice.split_of(plain_names(list(splits), "the stream"), "the stream")
     rows = StreamRows(splits.pop(split), split)
     source = TableSource.of(rows, "hf", f"stream of {rows.parts[0][1]} rows ({split})", choice, split)
     if splits:
@@ -49,9 +50,9 @@ def open_stream(src: datasets.IterableDataset | datasets.IterableDatasetDict, ch
     return source
 
 
-def _rows(stream: datasets.IterableDataset) -> Iterator[pa.Table]:
+def _rows(stream: datasets.IterableDataset, schema: pa.Schema) -> Iterator[pa.Table]:
     """All rows; images that are only named are read from their files, and are none where there is no file."""
-    count, schema = 0, stream.features.arrow_schema
+    count = 0
     try:
         tables: Any = stream.with_format("arrow")
         for table in tables:

@@ -95,9 +95,8 @@ def numbered(targets: list[Target], names: list[str] | None) -> tuple[np.ndarray
         places = {name: place for place, name in enumerate(known)}
         labels = np.array([-1 if target is None else places[str(target)] for target in targets], np.int64)
     else:
-        for end in (min(found, default=0), max(found, default=0)):
-            if not 0 <= int(end) < MOST_CLASSES:
-                raise ElixirError(f"the label {end} is no class; number the classes from 0, and give -1 for no label")
+        if bad := next((target for target in found if not 0 <= int(target or 0) < MOST_CLASSES), None):
+            raise ElixirError(f"the label {bad} is no class; number the classes from 0, and give -1 for no label")
         labels = np.array([-1 if target is None else target for target in targets], np.int64)
         count = int(labels.max(initial=-1)) + 1
         if not (count or known):

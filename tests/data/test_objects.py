@@ -291,7 +291,8 @@ def test_sample_that_cannot_be_read() -> None:
     samples = list(zip(PICTURES, LABELS, strict=True))
     with pytest.raises(ElixirError, match=r"dataset\[3\] cannot be read: OSError: broken data stream; .*Subset"):
         open_source(Broken(samples))
-    good = open_source(Subset(Broken(samples), [0, 1, 2, 4, 5]))
+    broken: Any = Broken(samples)
+    good = open_source(Subset(broken, [0, 1, 2, 4, 5]))
     assert labels_of(good) == [2, 0, 1, 2, 1]
 
 
@@ -324,10 +325,11 @@ def folder(tmp_path: Path) -> ImageFolder:
 
 def test_wrappers_keep_class_names(folder: ImageFolder, tmp_path: Path) -> None:
     indices = [17, 0, 7, 6]
+    tensor: Any = torch.tensor(indices)
     one, two = random_split(folder, [10, 8], torch.Generator().manual_seed(0))
     wrapped = {
         "subset": (Subset(folder, indices), indices),
-        "tensor": (Subset(folder, torch.tensor(indices)), indices),
+        "tensor": (Subset(folder, tensor), indices),
         "nested": (Subset(Subset(folder, indices), [3, 0]), [6, 17]),
         "concat": (ConcatDataset([one, Subset(two, [2])]), [*one.indices, two.indices[2]]),
         "split": (one, list(one.indices)),
@@ -339,8 +341,8 @@ def test_wrappers_keep_class_names(folder: ImageFolder, tmp_path: Path) -> None:
         assert source.notes == []
         with pytest.raises(ElixirError, match="lies inside the source"):
             refuse_overlap(source, tmp_path / "images/cat/clean")
-    plain = Subset(list(folder), indices)
-    assert open_source(plain).notes == [UNNAMED]
+    plain: Any = [folder[row] for row in range(18)]
+    assert open_source(Subset(plain, indices)).notes == [UNNAMED]
 
 
 def test_wrapper_that_gives_other_labels(folder: ImageFolder) -> None:
@@ -359,15 +361,29 @@ def test_wrapper_that_gives_other_labels(folder: ImageFolder) -> None:
     assert source.notes == [UNNAMED]
 
 
+def concatenated(*parts: Any) -> Any:
+    return ConcatDataset(parts)
+
+
+def test_names_of_labels_that_are_transformed(folder: ImageFolder) -> None:
+    folder.target_transform = lambda label: 2 - label
+    for dataset in (folder, Subset(folder, range(18)), concatenated(folder)):
+        source = open_source(dataset)
+        assert (source.classes, source.notes) == (["0", "1", "2"], [UNNAMED])
+        assert labels_of(source) == [2] * 6 + [1] * 6 + [0] * 6
+    folder.target_transform = np.array  # which changes nothing
+    assert open_source(folder).classes == ["cat", "dog", "owl"]
+
+
 def test_concatenated_classes() -> None:
     samples = list(zip(PICTURES, LABELS, strict=True))
     one, other = Watched(samples, classes=["cat", "dog", "owl"]), Watched(samples, classes=["a", "b", "c"])
-    whole: Any = ConcatDataset([one, other])
+    whole = concatenated(one, other)
     with pytest.raises(ElixirError, match="have other classes: cat, dog, owl and a, b, c; clean them one by one, or"):
         open_source(whole)
     whole.classes = ["x", "y", "z"]
     assert open_source(whole).classes == ["x", "y", "z"]
-    assert labels_of(open_source(ConcatDataset([one, one]))) == LABELS * 2
+    assert labels_of(open_source(concatenated(one, one))) == LABELS * 2
 
 
 def test_tensors_and_loaders() -> None:
@@ -378,6 +394,8 @@ def test_tensors_and_loaders() -> None:
     assert open_source(tensors).fingerprint() == source.fingerprint()
     with pytest.raises(ElixirError, match="a DataLoader: give what is in its attribute `dataset`"):
         open_source(DataLoader(tensors))
+    with pytest.raises(ElixirError, match=r"in a DataFrame: give datasets\.Dataset\.from_pandas"):
+        open_source(table().to_pandas())
     with pytest.raises(ElixirError, match="has no split 'test' but train"):
         open_source(tensors, split="test")
     with pytest.raises(ElixirError, match="has no samples"):
@@ -643,13 +661,13 @@ def test_round_trip(tmp_path: Path, form: str, kind: Any) -> None:
     emit(source, kind, tmp_path / "kept", keep)
     emit(source, kind, tmp_path / "dst", change_some(3))
     if kind == "hf":
-        loaded = datasets.load_from_disk(str(tmp_path / "kept"))
+        loaded: Any = datasets.load_from_disk(str(tmp_path / "kept"))
         assert loaded.features[source.label].names == source.classes
         assert loaded[source.label] == labels_of(source)
         for index, row in enumerate(loaded):
             np.testing.assert_array_equal(np.asarray(row[source.image]), decode(source.read(index)).rgb)
     restore(tmp_path / "dst", tmp_path / "back")
-    back = datasets.load_from_disk(str(tmp_path / "back"))
+    back: Any = datasets.load_from_disk(str(tmp_path / "back"))
     plain = back.cast_column(source.image, datasets.Image(decode=False))
     assert [row[source.image]["bytes"] for row in plain] == [source.read(n) for n in range(len(source.samples))]
     assert list(back[source.label]) == labels_of(source)
