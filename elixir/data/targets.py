@@ -18,7 +18,9 @@ _NO_CLASS = "give the number or the name of its class"
 
 
 def target_of(value: Any) -> Target:
-    """What a label says: whole floats, booleans, and arrays or lists of one count as what they hold, -1 as none.
+    """What a label says: whole floats, booleans, and arrays or lists of one count as what they hold.
+
+    None, -1, NaN and blank text are no label.
 
     Raises: ElixirError: it is none or several, such as a one-hot vector; with what to give instead.
     """
@@ -32,13 +34,14 @@ def target_of(value: Any) -> Target:
         raise ElixirError(_several(np.asarray(value, object)))
     if isinstance(value, bytes):
         value = value.decode("utf-8", "surrogateescape")
-    if value is None or isinstance(value, str):
-        return value
+    if isinstance(value, str):
+        return value if value.strip() else None
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return None
     if isinstance(value, bool | int) or (isinstance(value, float) and value.is_integer()):
         return None if value == -1 else int(value)
     if isinstance(value, float):
-        none = "; -1 or None stands for no label" if np.isnan(value) else ""
-        raise ElixirError(f"the label {value} is no whole number; {_NO_CLASS}{none}")
+        raise ElixirError(f"the label {value} is no whole number; {_NO_CLASS}")
     raise ElixirError(f"a label of type {type(value).__name__} is no class; {_NO_CLASS}")
 
 
@@ -106,7 +109,7 @@ def numbered(targets: list[Target], names: list[str] | None) -> tuple[np.ndarray
             notes.append(f"{misfit}; labels are called by their numbers" if names else UNNAMED)
             known = [str(number) for number in range(count)]
     if missing := int((labels < 0).sum()):
-        notes.append(f"{missing} of {len(labels)} images have no label (-1 or None)")
+        notes.append(f"{missing} of {len(labels)} images have no label")
     return labels, known, notes
 
 
