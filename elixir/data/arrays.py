@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from elixir.data.find_columns import IMAGE_NAMES, LABEL_NAMES
 from elixir.data.io import temporary_folder
 from elixir.data.objects import CHANNELS, ObjectRows, as_source, is_image, plain_array
 from elixir.data.paths import escape
-from elixir.data.table import IMAGE_NAMES, LABEL_NAMES, Choice, TableSource
+from elixir.data.table import Choice, TableSource
 from elixir.data.targets import count_of, targets_of
 from elixir.errors import ElixirError, explaining
 

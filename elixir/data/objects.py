@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from elixir.data.table import IMAGE_NAMES, LABEL_NAMES, Choice, TableSource
+from elixir.data.find_columns import IMAGE_NAMES, LABEL_NAMES
+from elixir.data.table import Choice, TableSource
 from elixir.data.targets import Target, class_names, count_of, numbered, target_of, targets_of
 from elixir.errors import ElixirError, explaining
 

@@ -108,8 +108,6 @@ def numbered(targets: list[Target], names: list[str] | None) -> tuple[np.ndarray
             misfit = f"{len(names or ())} class names, not all different, do not fit {count} classes"
             notes.append(f"{misfit}; labels are called by their numbers" if names else UNNAMED)
             known = [str(number) for number in range(count)]
-    if missing := int((labels < 0).sum()):
-        notes.append(f"{missing} of {len(labels)} images have no label")
     return labels, known, notes
 
 

@@ -160,7 +160,7 @@ def test_no_label() -> None:
         source = open_source([(PICTURES[0], 1), (PICTURES[1], none), (PICTURES[2], 0), (PICTURES[3], none)])
         assert labels_of(source) == [1, -1, 0, -1]
         assert source.classes == ["0", "1"]
-        assert source.notes[-1] == "2 of 4 images have no label"
+        assert source.notes[0] == "2 of 4 samples have no label and are set aside"
     with pytest.raises(ElixirError, match="no image has a label"):
         open_source([(picture, None) for picture in PICTURES])
 
