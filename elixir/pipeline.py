@@ -230,13 +230,33 @@ class Pipeline:
                 training=self.training,
                 progress=Progress(quiet),
             )
-            with run.progress.task("all stages", sum(stage.effort for stage in self.stages)) as advance:
-                for stage in self.stages:
-                    execute(run, stage)
-                    advance(stage.effort)
+            try:
+                self._execute(run)
+            except ElixirError as error:
+                if not _worth_keeping(error, run, [stage.name for stage in self.stages]):
+                    work.discard()
+                raise
             _write_evidence(run, config, work)
             work.publish(overwrite)
             return read_result(dst)
+
+    def _execute(self, run: Run) -> None:
+        with run.progress.task("all stages", sum(stage.effort for stage in self.stages)) as advance:
+            for stage in self.stages:
+                execute(run, stage)
+                advance(stage.effort)
+
+
+def _worth_keeping(error: ElixirError, run: Run, stages: list[str]) -> bool:
+    """Whether to keep the work of a run that has failed, to go on with it.
+
+    It is not if no stage but `index` has finished, unless the system was what failed, such as a disk that is full: the
+    input or a setting was refused, and what would go on is a run with another one.
+    """
+    cause: BaseException | None = error
+    while cause and not isinstance(cause, OSError):
+        cause = cause.__cause__
+    return cause is not None or any(run.has(stage) for stage in stages if stage != "index")
 
 
 def _refuse_single_class(source: Source) -> None:

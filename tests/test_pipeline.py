@@ -5,8 +5,9 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import datasets
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from small_world import FAST
 
 from elixir.api import scan
+from elixir.data.columns import Columns
 from elixir.data.pixels import PixelStore
 from elixir.data.workdir import locked
 from elixir.detection.thresholds import Thresholds
@@ -477,6 +479,65 @@ def test_what_an_interrupted_removal_leaves_is_not_gone_on_with(
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(shapes, tmp_path / "out")
     assert not (work / "done" / "index.json").exists()
+
+
+@dataclass
+class Failing(ReduceStage):
+    """Raises what it is given."""
+
+    name = "failing"
+    error: ClassVar[BaseException]
+
+    def reduce(self, run: Run) -> Columns:
+        raise self.error
+
+
+@dataclass
+class First(ReduceStage):
+    """Finds nothing."""
+
+    name = "first"
+
+    def reduce(self, run: Run) -> Columns:
+        return {}
+
+
+def caused(by: BaseException) -> ElixirError:
+    """An error as `explaining` raises it, of another such error."""
+    inner, outer = ElixirError("cannot write"), ElixirError("the stage failed")
+    inner.__cause__, outer.__cause__ = by, inner
+    return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (ElixirError("too few classes"), False),
+        (caused(ValueError("no number")), False),
+        (caused(OSError(28, "No space left on device")), True),
+        (OSError(5, "Input/output error"), True),
+        (KeyboardInterrupt(), True),
+    ],
+)
+@pytest.mark.parametrize("late", [False, True])
+def test_a_refused_run_leaves_nothing_that_blocks_the_next(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, kept: bool, late: bool
+):
+    """But an interrupted one does, and so does one that has more behind it than reading the images."""
+    monkeypatch.setattr(Failing, "error", error, raising=False)
+    monkeypatch.setattr(Pipeline, "check", lambda self: None)  # what the last stage needs is not there
+    index, *_, write = Pipeline.from_recipe("impure").without_dataset().stages
+    stages = [index, First(), Failing(), write] if late else [index, Failing(), write]
+    pipeline = Pipeline("short", stages, purifier="blur")
+    with pytest.raises(type(error)) as raised:
+        pipeline.run(shapes, tmp_path / "out")
+    assert raised.value is error
+    left = [path.name for path in tmp_path.iterdir()]
+    assert left == ([".out.elixir-partial"] if kept or late else [])
+    if not left:
+        monkeypatch.setattr(Failing, "error", KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):  # and not: an interrupted run was found
+            pipeline.run(shapes, tmp_path / "out", seed=1)
 
 
 def test_resuming_takes_the_same_columns_and_weights(tmp_path: Path, stopped: list[Path]):

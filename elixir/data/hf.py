@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
@@ -18,7 +17,7 @@ import huggingface_hub.constants as hub
 import pyarrow as pa
 
 from elixir.data.features import column_descriptions, described, features, refuse_unknown, with_description
-from elixir.data.io import read_json, writing
+from elixir.data.io import copy_folder, read_json, writing
 from elixir.data.paths import escape, file_name
 from elixir.data.schema import conformed
 from elixir.data.source import Source
@@ -321,7 +320,7 @@ def write_siblings(folder: Path, split: str, siblings: dict[str, Any]) -> None:
     for name, sibling in siblings.items():
         with writing(folder / name):
             if isinstance(sibling, Path):
-                shutil.copytree(sibling, folder / name, dirs_exist_ok=True)
+                copy_folder(sibling, folder / name)
             else:
                 _save(sibling, folder / name)
     with writing(folder):

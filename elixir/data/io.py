@@ -1,7 +1,9 @@
 """Writing files so that an interruption leaves none half written, and saying what went wrong."""
 
 import json
+import os
 import shutil
+import stat
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
@@ -104,6 +106,43 @@ def temporary_folder(owner: object) -> Path:
         folder = tempfile.mkdtemp(prefix="elixir-")
     weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
+
+
+def copy_folder(source: Path, folder: Path) -> None:
+    """Copy a folder, perhaps into one that is there, links followed; its folders are writable whatever they were."""
+    with writing(folder):
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+        _make_writable(folder)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, also one of which some folders were made read-only. Raises: OSError."""
+    try:
+        shutil.rmtree(folder)
+    except PermissionError:
+        _make_writable(folder)
+        shutil.rmtree(folder)
+
+
+def let_move(path: Path) -> None:
+    """Make sure that a folder of ours may be renamed to one in another folder, which needs leave to write in it."""
+    if path.is_dir() and not path.is_symlink():
+        _let_write(path)
+
+
+def _make_writable(folder: Path) -> None:
+    """Let the owner of a folder, and of all that are in it, read and write there; links are left alone."""
+    _let_write(folder)
+    for parent, names, _ in os.walk(folder):  # a folder is listed after those of its parent
+        for child in (Path(parent, name) for name in names):
+            if not child.is_symlink():
+                _let_write(child)
+
+
+def _let_write(folder: Path) -> None:
+    mode = folder.stat().st_mode
+    if mode & stat.S_IRWXU != stat.S_IRWXU:
+        folder.chmod(stat.S_IMODE(mode) | stat.S_IRWXU)
 
 
 def resolving(path: str | Path) -> AbstractContextManager[None]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from elixir.data.io import RUN_FOLDER, occupied, read_json, replace_json, writing
+from elixir.data.io import RUN_FOLDER, let_move, occupied, read_json, remove_folder, replace_json, writing
 from elixir.data.paths import escape, shortened
 from elixir.errors import ElixirError
 
@@ -96,6 +95,7 @@ class WorkDir:
             raise ElixirError(f"{filled}; move it away and add --resume, which only publishes")
         with writing(self.dst):
             if occupied(self.dst):
+                let_move(self.dst)
                 os.replace(self.dst, self.path / "replaced")
             elif self.dst.exists():
                 self.dst.rmdir()
@@ -107,7 +107,7 @@ class WorkDir:
         with writing(self.path):
             if self.path.exists():
                 self._record.unlink(missing_ok=True)
-                shutil.rmtree(self.path)
+                remove_folder(self.path)
 
 
 def _keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:

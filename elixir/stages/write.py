@@ -1,7 +1,6 @@
 """Last stage: the cleaned dataset, and a manifest with a row for every input sample."""
 
 import hashlib
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from elixir.data.backup import SinkWithBackup
 from elixir.data.columns import Columns
+from elixir.data.io import remove_folder
 from elixir.data.manifest import ManifestRow, write_manifest
 from elixir.data.open import open_sink
 from elixir.data.sink import Decision
@@ -41,7 +41,7 @@ class WriteStage(ReduceStage):
 
     def reduce(self, run: Run) -> Columns:
         if run.output.exists():
-            shutil.rmtree(run.output)
+            remove_folder(run.output)
         (run.output / ".elixir").mkdir(parents=True)
         sink = open_sink(run.to, run.output, run.source) if self.dataset else None
         write_manifest(run.output / ".elixir" / "manifest.parquet", self._rows(run, sink), run.classes)

@@ -412,6 +412,20 @@ def test_licence_of_a_dataset_stays(tmp_path: Path, kind: str) -> None:
     assert info.dataset_size is None
 
 
+def test_folders_of_the_output_are_writable_whatever_those_of_the_input_are(tmp_path: Path) -> None:
+    datasets.DatasetDict({"train": table(), "test": table(start=9)}).save_to_disk(str(tmp_path / "src"))
+    (tmp_path / "src/test/more").mkdir()
+    for path in (*(tmp_path / "src").rglob("*"), tmp_path / "src"):
+        path.chmod(path.stat().st_mode & ~0o222)
+    emit(open_source(tmp_path / "src"), "hf", tmp_path / "dst")
+    (tmp_path / "dst/test").chmod(0o555)
+    restore(tmp_path / "dst", tmp_path / "back")
+    assert read_tree(tmp_path / "back/test") == read_tree(tmp_path / "src/test")
+    folders = [path for place in ("dst", "back") for path in (tmp_path / place).rglob("*") if path.is_dir()]
+    assert tmp_path / "dst/test/more" in folders
+    assert {path.stat().st_mode & 0o700 for path in folders if path != tmp_path / "dst/test"} == {0o700}
+
+
 def test_damaged_facts_of_a_dataset(tmp_path: Path) -> None:
     table().save_to_disk(str(tmp_path / "src"))
     file = tmp_path / "src/dataset_info.json"

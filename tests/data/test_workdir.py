@@ -2,9 +2,12 @@
 
 import fcntl
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,6 +129,69 @@ def test_what_has_come_to_be_at_the_destination_is_kept(tmp_path: Path):
     work.publish(overwrite=True)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".elixir"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def read_only(folder: Path) -> Path:
+    """A folder whose folders are all read-only, as they are copied from media that are."""
+    (folder / "test").mkdir(parents=True)
+    (folder / "test" / "image").touch()
+    (folder / "test" / "outside").symlink_to(folder.parent)
+    for path in (folder / "test" / "image", folder / "test", folder):
+        path.chmod(path.stat().st_mode & ~0o222)
+    return folder
+
+
+def as_no_superuser(patch: pytest.MonkeyPatch) -> None:
+    """Permissions bind the tests too, whoever runs them."""
+
+    def writable(folder: Path) -> None:
+        if not folder.stat().st_mode & 0o200:
+            raise PermissionError(13, "Permission denied")
+
+    unlink, rmdir, replace = os.unlink, os.rmdir, os.replace
+
+    def checked(function: Any) -> Any:
+        def removing(path: Any, *rest: Any, dir_fd: int | None = None) -> None:
+            parent = Path(path).parent if dir_fd is None else Path(f"/proc/self/fd/{dir_fd}")
+            writable(parent)
+            function(path, *rest, **({} if dir_fd is None else {"dir_fd": dir_fd}))
+
+        return removing
+
+    def moving(path: Path, to: Path) -> None:
+        if path.is_dir() and path.parent != to.parent:
+            writable(path)
+        replace(path, to)
+
+    patch.setattr("os.unlink", checked(unlink))
+    patch.setattr("os.rmdir", checked(rmdir))
+    patch.setattr("os.replace", moving)
+
+
+def test_what_is_read_only_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    work = begun(tmp_path / "out")
+    read_only(tmp_path / "out")
+    mode = tmp_path.stat().st_mode
+    with monkeypatch.context() as patch:
+        as_no_superuser(patch)
+        with pytest.raises(PermissionError):
+            shutil.rmtree(tmp_path / "out")
+        with pytest.raises(PermissionError):
+            os.replace(tmp_path / "out", work.path / "moved")
+        work.sign(SETTINGS)
+        work.publish(overwrite=True)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".elixir"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert tmp_path.stat().st_mode == mode  # a link there was not followed
+
+
+def test_what_is_read_only_in_a_work_folder_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    work = begun(tmp_path / "out")
+    read_only(work.output)
+    with monkeypatch.context() as patch:
+        as_no_superuser(patch)
+        work.discard()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_long_name_has_a_work_folder(tmp_path: Path):
