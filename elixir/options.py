@@ -39,6 +39,8 @@ class RunOptions(WorkOptions, total=False):
         reference: the user's own classifier (see `elixir.models.external.load_classifier`).
         prior: weights of the purifier: file, folder or hub name.
         seed: decides every draw and training; 0 by default.
+        shard_size: bytes of a parquet file of the output, or text such as "500MB"; by default as many files as in the
+            input.
         batch_size: samples in flight, 256 by default; has no influence on the result.
         resume: go on with an interrupted run of the same settings.
         overwrite: replace what is at the destination, and forget an interrupted run.
@@ -47,6 +49,7 @@ class RunOptions(WorkOptions, total=False):
     reference: str | Path | None
     prior: str | Path | None
     seed: int
+    shard_size: int | str | None
     batch_size: int
     resume: bool
     overwrite: bool

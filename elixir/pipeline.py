@@ -15,6 +15,7 @@ import torch
 import elixir
 from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
 from elixir.data.open import open_sink, open_source, refuse_overlap
+from elixir.data.parquet import shard_bytes
 from elixir.data.paths import printable, recorded
 from elixir.data.source import Kind, Source
 from elixir.data.workdir import WorkDir
@@ -165,6 +166,7 @@ class Pipeline:
         prior: str | Path | None = None,
         device: str = "auto",
         seed: int = 0,
+        shard_size: int | str | None = None,
         batch_size: int = 256,
         policy: str = "relabel",
         resume: bool = False,
@@ -202,8 +204,12 @@ class Pipeline:
         refuse_overlap(source, dst)
         work = WorkDir(dst, overwritable=True)
         to = to or source.kind
+        shards = None if shard_size is None else shard_bytes(shard_size)
+        if shards and (to != "parquet" or not self["write"].dataset):
+            raise ElixirError("--shard-size is for parquet output; leave it out, or sanitize with --to parquet")
         chosen = choose_device(device)
         config = self.describe() | _given(source, chosen, seed, policy, to, reference, prior)
+        config["shard_bytes"] = shards
         places = _told_by_contents(config)
         with work.alone():
             if resume and work.finished(config, {"device", *places}):
@@ -214,7 +220,7 @@ class Pipeline:
             own = None if reference is None else load_classifier(reference, len(source.classes), chosen, source.classes)
             if self["write"].dataset:
                 with tempfile.TemporaryDirectory() as folder:
-                    open_sink(to, Path(folder) / "trial", source)
+                    open_sink(to, Path(folder) / "trial", source, shards)
             work.begin(config)
             run = Run(
                 work.path,
@@ -226,6 +232,7 @@ class Pipeline:
                 reference=own,
                 policy=policy,
                 to=to,
+                shard_bytes=shards,
                 thresholds=self.thresholds,
                 training=self.training,
                 progress=Progress(quiet),

@@ -19,6 +19,7 @@ from small_world import FAST
 
 from elixir.api import scan
 from elixir.data.columns import Columns
+from elixir.data.open import TRAIN as SAMPLE
 from elixir.data.pixels import PixelStore
 from elixir.data.workdir import locked
 from elixir.detection.thresholds import Thresholds
@@ -457,6 +458,19 @@ def test_a_linked_destination_is_where_the_link_leads(shapes: Path, tmp_path: Pa
     assert [work.name for work in stopped] == [".real.elixir-partial", ".new.elixir-partial"]
 
 
+def test_the_size_of_shards_is_a_setting_of_the_run(shapes: Path, tmp_path: Path, stopped: list[Path]):
+    def run(size: int | str | None, **options: Any) -> None:
+        pipeline = Pipeline.from_recipe("dataelixir", FAST)
+        pipeline.run(shapes, tmp_path / "out", to="parquet", shard_size=size, **options)
+
+    for size in ("2kB", 2000):
+        with pytest.raises(KeyboardInterrupt):
+            run(size, resume=bool(stopped))
+    for size in (None, "3kB"):
+        with pytest.raises(ElixirError, match=r"other settings \(shard_bytes\)"):
+            run(size, resume=True)
+
+
 def test_a_mount_point_is_refused_before_the_work(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("os.path.ismount", lambda path: path == tmp_path / "mounted")
     refused(shapes, tmp_path / "mounted", "is a mount point")
@@ -614,6 +628,11 @@ def test_unusable_options(shapes: Path, tmp_path: Path):
     refused(shapes, tmp_path / "out", "seed -1 must lie in", seed=-1)
     refused(shapes, tmp_path / "out", "seed 4294967296 must lie in", seed=2**32)
     refused(shapes, tmp_path / "out", "batch size 0", batch_size=0)
+    refused(shapes, tmp_path / "out", "'many' is no size of a file", to="parquet", shard_size="many")
+    refused(shapes, tmp_path / "out", "--shard-size is for parquet output", shard_size="5MB")
+    refused(shapes, tmp_path / "out", "--shard-size is for parquet output", to="hf", shard_size=5)
+    with pytest.raises(ElixirError, match="--shard-size is for parquet output"):
+        scan(SAMPLE, tmp_path / "out", shard_size=5)
     refused(tmp_path / "nowhere", tmp_path / "out", "does not exist")
     with pytest.raises(ElixirError, match="name one with -o"):
         scan(shapes, resume=True)

@@ -53,6 +53,7 @@ Split = Annotated[str | None, typer.Option(help="Split of a dataset with several
 FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Read what links out of a folder lead to.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides every draw and training.")]
+ShardSize = Annotated[str | None, typer.Option(metavar="SIZE", help="Size of parquet files in DST, such as 500MB.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Samples in flight; has no influence on results.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the destination; forget an interrupted run.")]
@@ -71,6 +72,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "reference": (Reference, None),
     "prior": (Prior, None),
     "seed": (Seed, 0),
+    "shard_size": (ShardSize, None),
     "batch_size": (BatchSize, 256),
     "resume": (Resume, False),
     "overwrite": (Overwrite, False),

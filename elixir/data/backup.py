@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from elixir.data.folder import FileSource
 from elixir.data.io import RUN_FOLDER, copy, replace_text, writing
-from elixir.data.parquet import ParquetWriter, files_by_split, numbered
+from elixir.data.parquet import ParquetSource, ParquetWriter, files_by_split, numbered
 from elixir.data.paths import escape, unescape
 from elixir.data.sink import Decision, Sink
 from elixir.data.source import Source
@@ -57,6 +57,9 @@ class SinkWithBackup:
             raise TypeError(f"{type(source).__name__} was not made by open_source")
         self.unreadable_files = self._backup.unreadable
         self.notes = sink.notes
+        left_out = [] if sink.keeps_splits else list(getattr(source, "siblings", None) or ())
+        if left_out:
+            self.notes.append(f"not in the output: the splits {', '.join(left_out)}; --to hf keeps them too")
 
     def write(self, index: int, decision: Decision) -> str:
         """Write one sample and keep the original of a changed one; "" if it is not in the output, see `Sink.write`."""
@@ -69,13 +72,20 @@ class SinkWithBackup:
 
     def close(self) -> None:
         self._sink.close()
-        self._backup.close(self._folder if self._sink.kind == "folder" else self._folder / RUN_FOLDER / ORIGINALS)
+        others = self._folder  # where files lie that are no samples, if this kind of output has room for them
+        if self._sink.kind != self._backup.whole:
+            others = others / RUN_FOLDER / ORIGINALS
+            if count := len(getattr(self._backup.source, "others", ())):
+                self.notes.append(f"{count} other files are not in the output but in {RUN_FOLDER}/{ORIGINALS}")
+        self._backup.close(others)
         facts = {"sink": self._sink.kind, "outputs": self._sink.outputs, "unreadable_files": self.unreadable_files}
         replace_text(self._folder / RUN_FOLDER / "restore.json", json.dumps(facts | self._backup.facts(), indent=1))
 
 
 class FileBackup:
     """Originals of a folder, as files of the same path; a link that cannot be followed is kept as a link."""
+
+    whole = "folder"
 
     def __init__(self, folder: Path, source: FileSource) -> None:
         self.run = folder / RUN_FOLDER
@@ -121,10 +131,14 @@ class FileBackup:
 class RowBackup:
     """Originals of a table, as numbered rows; with `columns` also untouched ones, without their images."""
 
+    whole = "parquet"
+
     def __init__(self, folder: Path, source: TableSource, columns: bool) -> None:
+        self.folder = folder
         self.source = source
         self.columns = columns
         self.unreadable: list[str] = []
+        self._beside: dict[str, str] = {}
         schema = numbered(source.rows.schema)
         self._number = schema.names[-1]
         parts = (ORIGINALS, QUARANTINE, COLUMNS) if columns else (ORIGINALS, QUARANTINE)
@@ -140,8 +154,21 @@ class RowBackup:
         return f"{RUN_FOLDER}/{kept_in(decision.action)}.parquet"
 
     def close(self, others: Path) -> None:
+        """Copy the files beside the table below a folder, or to the originals where the sink has made its own."""
         for writer in self._writers.values():
             writer.close()
+        if not isinstance(self.source, ParquetSource):
+            return
+        for path in self.source.others:
+            target = others / unescape(path)
+            if target.exists():
+                target = self.folder / RUN_FOLDER / ORIGINALS / unescape(path)
+            file = self.source.root / unescape(path)
+            if not _is_readable_file(file):
+                self.unreadable.append(path)
+                continue
+            copy(file, target, self.folder / RUN_FOLDER / "partial")
+            self._beside[path] = escape(str(target.relative_to(self.folder)))
 
     def facts(self) -> dict[str, Any]:
         source = self.source
@@ -157,6 +184,7 @@ class RowBackup:
             "files": [str(path) for path in chosen],
             "copies": [str(path) for files in copies for path in files],
             "columns": self.columns,
+            "beside": self._beside,
         }
 
     def _add(self, part: str, index: int, row: pa.Table) -> None:

@@ -1,4 +1,4 @@
-"""Hugging Face datasets: on disk as `save_to_disk` leaves them, in memory, or from the hub; as source and as sink."""
+"""Hugging Face datasets: on disk as `save_to_disk` leaves and reads them, in memory, or from the hub."""
 
 import hashlib
 import json
@@ -20,8 +20,7 @@ from elixir.data.features import column_descriptions, described, features, refus
 from elixir.data.io import copy_folder, read_json, writing
 from elixir.data.paths import escape, file_name
 from elixir.data.schema import conformed
-from elixir.data.source import Source
-from elixir.data.table import Choice, FileRows, Rows, RowWriter, TableSink, TableSource, struct_field
+from elixir.data.table import Choice, FileRows, Rows, RowWriter, TableSource, struct_field
 from elixir.errors import ElixirError, explaining
 
 SHARD_BYTES = 500 << 20  # size from which on an arrow file is followed by another
@@ -280,41 +279,6 @@ def _save(dataset: datasets.Dataset, folder: Path, **options: Any) -> None:
             datasets.enable_progress_bars()
 
 
-class HfSink(TableSink):
-    """Writes what `save_to_disk` writes; the other splits of the source are copied as they are."""
-
-    kind = "hf"
-
-    def __init__(self, folder: Path, source: Source) -> None:
-        super().__init__(folder, source)
-        self._siblings: dict[str, Any] | None = None
-        self._split, about = "train", {}
-        if isinstance(source, TableSource) and source.kind == "hf":
-            self._siblings, self._split, about = source.siblings, source.split, source.rows.about
-        place = folder if self._siblings is None else folder / self._split
-        self._writer = ArrowWriter(place, self.schema, self._split, about)
-        self.outputs = [(self._split, "" if self._siblings is None else self._split)]
-
-    def close(self) -> None:
-        self._writer.close()
-        if self._siblings is not None:
-            write_siblings(self.folder, self._split, self._siblings)
-
-    def _add(self, index: int, row: pa.Table) -> str:
-        self._writer.add(row)
-        return f"{self._split}/{self._writer.count - 1:08d}"
-
-    def _stored(self, schema: pa.Schema) -> pa.Schema:
-        known = features(schema)
-        if not known:
-            what = f"{self.source.location} has a column of a type that a Hugging Face dataset cannot hold"
-            raise ElixirError(f"{what}; use --to parquet or --to folder")
-        if isinstance(known[self.image], datasets.Image):
-            return schema
-        known[self.image] = datasets.Image()
-        return known.arrow_schema
-
-
 def write_siblings(folder: Path, split: str, siblings: dict[str, Any]) -> None:
     """Put the other splits of a `DatasetDict` next to the one that was written."""
     for name, sibling in siblings.items():
@@ -323,6 +287,10 @@ def write_siblings(folder: Path, split: str, siblings: dict[str, Any]) -> None:
                 copy_folder(sibling, folder / name)
             else:
                 _save(sibling, folder / name)
+    list_splits(folder, [split, *siblings])
+
+
+def list_splits(folder: Path, splits: list[str]) -> None:
+    """Make a folder of datasets a `DatasetDict`."""
     with writing(folder):
-        listing = json.dumps({"splits": [split, *siblings]})
-        (folder / "dataset_dict.json").write_text(listing, "utf-8")
+        (folder / "dataset_dict.json").write_text(json.dumps({"splits": splits}), "utf-8")

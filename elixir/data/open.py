@@ -13,14 +13,16 @@ import datasets
 from elixir.data.arrays import are_arrays, open_arrays, open_npz
 from elixir.data.backup import SinkWithBackup, empty_output
 from elixir.data.folder import FileSource, FolderSink, open_folder, open_images
-from elixir.data.hf import DatasetRows, HfSink, open_dataset, open_hub, open_saved
+from elixir.data.hf import DatasetRows, open_dataset, open_hub, open_saved
 from elixir.data.io import real_path, resolving
 from elixir.data.objects import ObjectRows, image_files, open_objects
-from elixir.data.parquet import ParquetSink, open_parquet
+from elixir.data.parquet import ParquetFiles, open_parquet
 from elixir.data.paths import escape, unescape
+from elixir.data.repository import find_parquet
 from elixir.data.source import Kind, Source, Subset
 from elixir.data.stream import open_stream
 from elixir.data.table import Choice, TableSource, has_paths
+from elixir.data.table_sinks import HfSink, ParquetSink
 from elixir.errors import ElixirError
 
 TRAIN, TEST = (Path(__file__).parents[1] / "sample" / f"signs-{name}.parquet" for name in ("train", "test"))
@@ -61,8 +63,8 @@ def open_source(
     if path.is_dir():
         if _is_saved(path):
             return open_saved(path, choice)
-        if files := _parquet_files(path):
-            return open_parquet(files, choice, str(path))
+        if found := find_parquet(path, follow_links):
+            return open_parquet(found, choice, str(path))
         if not labelled:
             return open_images(path, follow_links)
         if image or label:
@@ -75,22 +77,28 @@ def open_source(
             raise ElixirError(f"{path} is one array; give an .npz file of images and labels (numpy.savez)")
         if path.suffix != ".parquet":
             raise ElixirError(f"{path} is a file; give a folder of images, a dataset folder or a .parquet file")
-        return open_parquet([path], choice, str(path))
+        return open_parquet(ParquetFiles.by_name([path]), choice, str(path))
     if glob.has_magic(str(path)):
         names = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
         files = sorted(Path(name) for name in names if name.endswith(".parquet"))
         if not files:
             raise ElixirError(f"no parquet file matches {path}; check the pattern")
-        return open_parquet(files, choice, str(path))
+        return open_parquet(ParquetFiles.by_name(files), choice, str(path))
     if isinstance(src, str) and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", src) and path.suffix != ".parquet":
         return open_hub(src, choice)
     raise ElixirError(f"{path} does not exist (or cannot be seen from here); check the path")
 
 
-def open_sink(kind: Kind, folder: Path, source: Source) -> SinkWithBackup:
-    """Start an output that keeps originals (see `SinkWithBackup`) in a folder with nothing but, perhaps, `.elixir`."""
+def open_sink(kind: Kind, folder: Path, source: Source, shard_bytes: int | None = None) -> SinkWithBackup:
+    """Start an output that keeps originals (see `SinkWithBackup`) in a folder with nothing but, perhaps, `.elixir`.
+
+    With `shard_bytes`, which only parquet may have, it is in files of about this size.
+    """
     empty_output(folder)
-    sink = {"folder": FolderSink, "hf": HfSink, "parquet": ParquetSink}[kind](folder, source)
+    if kind == "parquet":
+        sink = ParquetSink(folder, source, shard_bytes)
+    else:
+        sink = {"folder": FolderSink, "hf": HfSink}[kind](folder, source)
     return SinkWithBackup(folder, source, sink)
 
 
@@ -174,18 +182,3 @@ def _is_saved(folder: Path) -> bool:
     with suppress(OSError):
         return state.is_file() and b'"_data_files"' in state.read_bytes()
     return True  # opening it says what is wrong
-
-
-def _parquet_files(folder: Path) -> list[Path]:
-    """The parquet files of a folder, in itself or in "data"; an ElixirError if there are other folders, unseen then."""
-    folders = [child for child in sorted(folder.iterdir()) if child.is_dir() and not child.name.startswith(".")]
-    found = [file for place in (folder, *folders) for file in place.glob("*.parquet")]
-    files = sorted(file for file in found if file.is_file() and not file.name.startswith("."))
-    others = [child.name for child in folders if child.name != "data"]
-    if files and others:
-        one = len({file.parent for file in files}) == 1
-        pattern = f"{glob.escape(str(files[0].parent if one else folder))}/{'' if one else '**/'}*.parquet"
-        both = f"parquet files ({escape(files[0].name)}) and folders that may be classes ({escape(others[0])})"
-        remedy = f"give {escape(pattern)}, or a folder that has the class folders alone"
-        raise ElixirError(f"{escape(str(folder))} has both {both}; {remedy}")
-    return files

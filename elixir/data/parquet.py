@@ -1,30 +1,39 @@
-"""Parquet files: rows read a few at a time, rows written in batches, and a dataset of them as source and as sink."""
+"""Parquet files: rows read a few at a time, rows written in batches, and a dataset of them as a source."""
 
 import os
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import accumulate, repeat
 from pathlib import Path
+from typing import Self
 
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
+from datasets.utils.py_utils import convert_file_size_to_int
 
 from elixir.data.features import features
 from elixir.data.find_columns import has_field
-from elixir.data.io import RUN_FOLDER, copy, replacing, writing
+from elixir.data.io import replacing, writing
 from elixir.data.paths import escape
 from elixir.data.schema import conformed
-from elixir.data.source import Source
-from elixir.data.table import Choice, FileRows, RowWriter, TableSink, TableSource, struct_field
+from elixir.data.table import Choice, FileRows, RowWriter, TableSource, struct_field
 from elixir.errors import ElixirError, explaining
 
 BLOCK = 64  # rows that are decoded at once
 DECODED = 1 << 28  # bytes of them, as far as the file tells
 ROW = "elixir_row"  # column with the number of a row in the source, where not all rows are kept
 
-_SPLIT = re.compile(r"(?<![a-z])(train|test|validation|valid|val|dev|eval)(?![a-z])")
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+"""What files and folders of the splits that `datasets` knows are called."""
+SPLIT = re.compile(rf"(?<![a-z])({'|'.join(name for names in SPLIT_NAMES.values() for name in names)})(?![a-z])")
+_SHARD = re.compile(r"data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*")  # how `push_to_hub` names the files of any split
 
 
 class ParquetRows(FileRows):
@@ -93,14 +102,65 @@ def _open_parquet(file: Path) -> pq.ParquetFile:
         return pq.ParquetFile(pa.OSFile(os.fsencode(file)), buffer_size=1 << 20, pre_buffer=False)
 
 
-def open_parquet(files: list[Path], choice: Choice, location: str) -> TableSource:
-    """Parquet files; if their names, or else those of their folders, tell several splits, those of one split."""
-    splits: dict[str, list[Path]] = {}
-    common = os.path.commonpath([file.parent for file in files])
-    for file in files:
-        folders = [_SPLIT.fullmatch(name.lower()) for name in file.parent.relative_to(common).parts]
-        found = next(filter(None, (_SPLIT.search(file.stem.lower()), *folders)), None)
-        splits.setdefault(found[1] if found else "train", []).append(file)
+@dataclass
+class ParquetFiles:
+    """Parquet files of one dataset, and what lies beside them.
+
+    Attributes:
+        root: folder that everything is in.
+        splits: the parquet files of each split.
+        others: paths of other files that belong to the dataset, relative to the root, escaped as ids are.
+        notes: see `Source`.
+    """
+
+    root: Path
+    splits: dict[str, list[Path]]
+    others: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def by_name(cls, files: list[Path], root: Path | None = None) -> Self:
+        """The splits that the names of files tell, "train" where they tell none; `root` is the innermost by default.
+
+        Raises: ElixirError: some files are named after the split "train" and others after none.
+        """
+        root = root or Path(os.path.commonpath([file.parent for file in files]))
+        told = {file: split_by_name(str(file.relative_to(root))) for file in files}
+        if "train" in told.values() and (silent := [file for file, split in told.items() if split is None]):
+            what = f"{escape(str(silent[0]))} lies beside files of the split 'train' and names none"
+            raise ElixirError(f"{what}; give the files that are meant, with a pattern, or name it after its split")
+        splits: dict[str, list[Path]] = {}
+        for file, split in told.items():
+            splits.setdefault(split or "train", []).append(file)
+        return cls(root, splits)
+
+
+def split_by_name(path: str) -> str | None:
+    """The split that the name of a parquet file tells, or else that of a folder above it; None if neither does."""
+    if shard := _SHARD.fullmatch(path):
+        return shard[1]
+    *folders, name = path.lower().split("/")
+    stem = name.rpartition(".")[0]
+    found = next(filter(None, (SPLIT.search(stem), *map(SPLIT.fullmatch, folders))), None)
+    return found[1] if found else None
+
+
+def usual_name(split: str) -> str:
+    """What `datasets` calls a split of which a file name is all that is known."""
+    return next((usual for usual, names in SPLIT_NAMES.items() if split in names), split)
+
+
+@dataclass
+class ParquetSource(TableSource):
+    """A split of parquet files; `others` are the paths of what lies beside them below `root`, see `ParquetFiles`."""
+
+    root: Path = Path()
+    others: list[str] = field(default_factory=list)
+
+
+def open_parquet(found: ParquetFiles, choice: Choice, location: str) -> ParquetSource:
+    """Parquet files; where there are several splits, those of one."""
+    splits = dict(found.splits)
     split = next(iter(splits))
     if len(splits) > 1 or choice.split:
         split = choice.split_of(list(splits), location)
@@ -111,16 +171,18 @@ def open_parquet(files: list[Path], choice: Choice, location: str) -> TableSourc
     if len(set(stems)) < len(stems):
         common = os.path.commonpath([file.parent for file in chosen])
         stems = [escape(str(file.relative_to(common).with_suffix(""))) for file in chosen]
-    return TableSource.of(ParquetRows(chosen, stems), "parquet", escape(location), choice, split, splits or None)
+    source = ParquetSource.of(ParquetRows(chosen, stems), "parquet", escape(location), choice, split, splits or None)
+    source.root, source.others = found.root, found.others
+    source.notes += found.notes
+    return source
 
 
 def files_by_split(source: TableSource) -> dict[str, dict[Path, Path]]:
     """Parquet files by split, the chosen one first: path in the output and the file itself."""
-    if not isinstance(source.rows, ParquetRows):
+    if not isinstance(source, ParquetSource) or not isinstance(source.rows, ParquetRows):
         return {}
     splits = {source.split: source.rows.files, **(source.siblings or {})}
-    common = os.path.commonpath([file.parent for files in splits.values() for file in files])
-    return {split: {file.relative_to(common): file for file in files} for split, files in splits.items()}
+    return {split: {file.relative_to(source.root): file for file in files} for split, files in splits.items()}
 
 
 class ParquetWriter(RowWriter):
@@ -145,6 +207,49 @@ class ParquetWriter(RowWriter):
             self._writer.write_table(table)
 
 
+class ShardWriter:
+    """Parquet files `<split>-00000.parquet` ... in a folder, each of at most `most` bytes of rows or else of one row.
+
+    Without `most` it is a single `<split>-00000-of-00001.parquet`.
+
+    Attributes:
+        paths: the files.
+    """
+
+    def __init__(self, folder: Path, split: str, schema: pa.Schema, most: int | None) -> None:
+        self.paths: list[Path] = []
+        self._folder, self._split, self._schema, self._most = folder, split, schema, most
+        self._start()
+
+    def add(self, row: pa.Table) -> str:
+        """Add a table of one row and say where it is: "<stem of the file>/<8-digit row>"."""
+        if self._most and self._writer.count and self._size + row.nbytes > self._most:
+            self.close()
+            self._start()
+        self._writer.add(row)
+        self._size += row.nbytes
+        return f"{self.paths[-1].stem}/{self._writer.count - 1:08d}"
+
+    def close(self) -> None:
+        """Finish the last file."""
+        self._writer.close()
+
+    def _start(self) -> None:
+        number = f"{len(self.paths):05d}" if self._most else "00000-of-00001"
+        self.paths.append(self._folder / f"{self._split}-{number}.parquet")
+        self._writer, self._size = ParquetWriter(self.paths[-1], self._schema), 0
+
+
+def shard_bytes(size: int | str) -> int:
+    """A size such as 500000000, "500MB" or "1GB" in bytes. Raises: ElixirError: it is none."""
+    size = int(size) if isinstance(size, str) and size.isdecimal() else size
+    with explaining(ValueError, f"{size!r} is no size of a file", 'give bytes, or "500MB" or "1GB"'):
+        given = convert_file_size_to_int(size)
+        if given < 1:
+            raise ValueError("it must be at least one byte")
+    return given
+
+
 def writers_by_row(parts: Iterable[tuple[str, int, Path]], schema: pa.Schema) -> Iterator[tuple[str, ParquetWriter]]:
     """Stem and writer of every row of some parts (stem, rows, file), in order; exhaust it to finish the files."""
     for stem, count, path in parts:
@@ -164,35 +269,3 @@ def numbered(schema: pa.Schema) -> pa.Schema:
         return longer
     known[name] = datasets.Value("int64")
     return longer.with_metadata({**(schema.metadata or {}), **known.arrow_schema.metadata})
-
-
-class ParquetSink(TableSink):
-    """Writes one file for each parquet file of the source, or a single one; other splits are copied as they are."""
-
-    kind = "parquet"
-
-    def __init__(self, folder: Path, source: Source) -> None:
-        super().__init__(folder, source)
-        self._copies: dict[Path, Path] = {}
-        if isinstance(source, TableSource) and source.kind == "parquet":
-            chosen, *siblings = files_by_split(source).values()
-            self._copies = {path: file for files in siblings for path, file in files.items()}
-            parts = [(*part, path) for part, path in zip(source.rows.parts, chosen, strict=True)]
-        else:
-            split = source.split if isinstance(source, TableSource) else "train"
-            path = Path(f"{split}-00000-of-00001.parquet")
-            parts = [(path.stem, len(source.samples), path)]
-        self.outputs = [(stem, str(path)) for stem, _, path in parts]
-        files = ((stem, count, folder / path) for stem, count, path in parts)
-        self._writers = enumerate(writers_by_row(files, self.schema))
-
-    def close(self) -> None:
-        for _ in self._writers:
-            pass
-        for path, file in self._copies.items():
-            copy(file, self.folder / path, self.folder / RUN_FOLDER / "partial")
-
-    def _add(self, index: int, row: pa.Table) -> str:
-        stem, writer = next(found for number, found in self._writers if number == index)
-        writer.add(row)
-        return f"{stem}/{writer.count - 1:08d}"

@@ -30,10 +30,10 @@ def restore(dst: Path, out: Path) -> int:
     """Rebuild what `dst` was made from, of the same kind: from its kept samples, originals and quarantine.
 
     Files come back byte for byte (for links inside the tree, their contents), rows of tables value by value in files of
-    the same names. Where those differed in the order or types of their columns, all get the order of the first and
-    types that hold the values of all. Splits that were not copied to `dst`, and what lay beside parquet files, do not
-    come back. Samples in `dst` may have become links since, as DVC and git-annex make them; other files may not, as
-    nothing tells that they are the same. `out` appears when everything is there.
+    the same names, and what lay beside parquet files. Where those differed in the order or types of their columns, all
+    get the order of the first and types that hold the values of all. Splits that were not copied to `dst` do not come
+    back. Samples in `dst` may have become links since, as DVC and git-annex make them; other files may not, as nothing
+    tells that they are the same. `out` appears when everything is there.
 
     Returns how many samples were restored: all, but those whose bytes could not be read in the first place.
 
@@ -178,6 +178,8 @@ class _Table(_Builder):
             write_siblings(self.out, self.facts["split"], siblings)
         for file in self.facts["copies"] if copied else ():
             self.copy_unchecked(_inside(self.dst, file), file)
+        for path, place in self.facts.get("beside", {}).items():  # 0.2 left these files out
+            self.copy_unchecked(_inside(self.dst, unescape(place)), unescape(path))
 
     def _file(self, output: str) -> bytes:
         try:

@@ -34,12 +34,14 @@ class Sink:
 
     Attributes:
         outputs: for a table, stem of the row names and path below the folder, for each file or dataset folder.
+        keeps_splits: whether other splits of the source are in the output too.
         whole_rows: whether an untouched sample that is a row is kept as it was, with all of its columns.
         notes: sentences for people, complete when closed: what else has changed, and what is not in the output.
     """
 
     kind: Kind
     outputs: list[tuple[str, str]]
+    keeps_splits = False
     whole_rows = False
 
     def __init__(self, folder: Path, source: Source) -> None:

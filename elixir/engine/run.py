@@ -68,6 +68,7 @@ class Run:
         reference: the user's own classifier, or None to train one.
         policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
         to: kind of the output.
+        shard_bytes: size of its files, where it is parquet; None for as many as in the source.
         thresholds: of detection.
         training: what all trainings have in common.
         progress: where to show it.
@@ -87,6 +88,7 @@ class Run:
     reference: Classifier | None = None
     policy: str = "relabel"
     to: Kind = "folder"
+    shard_bytes: int | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
     training: ClassifierTraining = field(default_factory=ClassifierTraining)
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))

@@ -43,7 +43,7 @@ class WriteStage(ReduceStage):
         if run.output.exists():
             remove_folder(run.output)
         (run.output / ".elixir").mkdir(parents=True)
-        sink = open_sink(run.to, run.output, run.source) if self.dataset else None
+        sink = open_sink(run.to, run.output, run.source, run.shard_bytes) if self.dataset else None
         write_manifest(run.output / ".elixir" / "manifest.parquet", self._rows(run, sink), run.classes)
         run.facts["notes"] = run.source.notes
         if sink:

@@ -86,9 +86,9 @@ def change_some(seed: int) -> Decide:
     return decide
 
 
-def emit(source: Source, kind: Kind, dst: Path, decide: Decide = keep) -> list[str]:
+def emit(source: Source, kind: Kind, dst: Path, decide: Decide = keep, shard_bytes: int | None = None) -> list[str]:
     """Write a whole dataset with its manifest; returns where each sample went."""
-    sink = open_sink(kind, dst, source)
+    sink = open_sink(kind, dst, source, shard_bytes)
     rows = []
     for index, sample in enumerate(source.samples):
         decision = decide(source, index)
