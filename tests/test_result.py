@@ -138,7 +138,7 @@ def test_dataset_of_other_columns(tmp_path: Path, to: str) -> None:
     [
         (["cat/a.png", "cat/sub/b.png", "dog/c.png", "dog/x/d.png", "emu/e.png"], ["ape", "cat", "dog", "emu"]),
         (["cat/x/a.png", "cat/y/b.png", "dog/x/c.png", "dog/x/d.png"], ["ape", "cat", "dog"]),
-        (["only/a.png", "test/b.png", "train/c.png", "train/d.png"], ["ape", "only", "test", "train"]),
+        (["only/a.png", "test/b.png", "tram/c.png", "tram/d.png"], ["ape", "only", "test", "tram"]),
     ],
 )
 def test_dataset_of_a_folder(tmp_path: Path, names: list[str], classes: list[str], to: str) -> None:

@@ -139,12 +139,12 @@ def test_what_was_decided_is_written_but_for_a_sample_without_a_repaired_image(
 
 
 def test_the_manifest_tells_how_sure_the_clean_model_is(tmp_path: Path) -> None:
-    src = make_tree(tmp_path / "src", {f"cat/{number}.png": image_bytes(number) for number in range(3)})
+    src = make_tree(tmp_path / "src", {f"{name}.png": image_bytes(1) for name in ("cat/0", "cat/1", "cat/2", "dog/0")})
     actions = {0: ("quarantined", "poisoned, label uncertain", 0), 2: ("kept", CONFIRMED, 0)}
     run = decided(src, tmp_path / "run", "folder", actions, confidence={0: 0.25, 2: 0.75})
     execute(run, WriteStage())
     told = [row["confidence"] for row in manifest(run)]
-    assert told == pytest.approx([0.25, np.nan, 0.75], nan_ok=True)
+    assert told == pytest.approx([0.25, np.nan, 0.75, np.nan], nan_ok=True)
 
 
 def test_without_a_dataset_nothing_needs_to_be_repaired(tmp_path: Path) -> None:
