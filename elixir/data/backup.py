@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from elixir.data.beside import Beside
 from elixir.data.folder import FileSource
 from elixir.data.io import RUN_FOLDER, copy, replace_text, writing
 from elixir.data.parquet import ParquetWriter, files_by_split, numbered
@@ -48,7 +49,9 @@ class SinkWithBackup:
 
     def __init__(self, folder: Path, source: Source, sink: Sink) -> None:
         self._folder = folder
+        self._source = source
         self._sink = sink
+        self._written: dict[int, tuple[str, int]] = {}
         if isinstance(source, FileSource):
             self._backup: FileBackup | RowBackup = FileBackup(folder, source)
         elif isinstance(source, TableSource):
@@ -61,7 +64,10 @@ class SinkWithBackup:
     def write(self, index: int, decision: Decision) -> str:
         """Write one sample and keep the original of a changed one; "" if it is not in the output, see `Sink.write`."""
         self._backup.keep(index, decision)
-        return self._sink.write(index, decision) if decision.written else ""
+        output = self._sink.write(index, decision) if decision.written else ""
+        if output and isinstance(self._source, FileSource):
+            self._written[index] = (unescape(output), decision.label)
+        return output
 
     def original(self, index: int, decision: Decision) -> str:
         """Escaped path below the folder of what keeps this sample's original; "" if untouched or unreadable."""
@@ -69,9 +75,20 @@ class SinkWithBackup:
 
     def close(self) -> None:
         self._sink.close()
-        self._backup.close(self._folder if self._sink.kind == "folder" else self._folder / RUN_FOLDER / ORIGINALS)
+        self._backup.close(self._set_aside())
         facts = {"sink": self._sink.kind, "outputs": self._sink.outputs, "unreadable_files": self.unreadable_files}
         replace_text(self._folder / RUN_FOLDER / "restore.json", json.dumps(facts | self._backup.facts(), indent=1))
+
+    def _set_aside(self) -> list[str]:
+        """Those files beside the images that are not in the output as they were."""
+        if not isinstance(self._source, FileSource):
+            return []
+        if self._sink.kind != self._source.kind:
+            return self._source.others
+        beside = Beside(self._source, self._written)
+        beside.write(self._folder)
+        self.notes += beside.notes
+        return beside.set_aside
 
 
 class FileBackup:
@@ -108,14 +125,23 @@ class FileBackup:
         id = self.source.samples[index].id
         return "" if id in self.unreadable else f"{RUN_FOLDER}/{kept_in(decision.action)}/{id}"
 
-    def close(self, others: Path) -> None:
-        """Copy the files that are no samples below a folder."""
+    def close(self, set_aside: list[str]) -> None:
+        """Copy the files that are no samples: to the output, or those set aside to the originals."""
+        self.set_aside = sorted(set_aside)
+        aside = set(set_aside)
         for path in self.source.others:
-            self.copy(path, others / unescape(path))
+            folder = self.run / ORIGINALS if path in aside else self.run.parent
+            self.copy(path, folder / unescape(path))
 
     def facts(self) -> dict[str, Any]:
         """What restoring needs to know, apart from the samples."""
-        return {"kind": self.source.kind, "folders": self.source.folders, "others": self.source.others}
+        source = self.source
+        return {
+            "kind": source.kind,
+            "folders": source.folders,
+            "others": source.others,
+            "set_aside": self.set_aside,
+        }
 
 
 class RowBackup:
@@ -139,7 +165,7 @@ class RowBackup:
     def place(self, index: int, decision: Decision) -> str:
         return f"{RUN_FOLDER}/{kept_in(decision.action)}.parquet"
 
-    def close(self, others: Path) -> None:
+    def close(self, set_aside: list[str]) -> None:  # noqa: ARG002 - nothing is beside rows
         for writer in self._writers.values():
             writer.close()
 
