@@ -17,13 +17,15 @@ from elixir.data.table import LABEL_NAMES
 from elixir.errors import ElixirError
 
 FILE_NAMES = (
-    "file_name filename file path filepath file_path filepaths image image_path image_file image_filename image_name "
-    "imagename img img_path img_name image_id img_id imageid id name"
-).split()
+    *("file_name", "filename", "file", "path", "filepath", "file_path", "filepaths"),
+    *("image", "image_path", "image_file", "image_filename", "image_name", "imagename", "img", "img_path", "img_name"),
+    *("image_id", "img_id", "imageid", "id", "name"),
+)
 """Columns that are taken for the paths of images, first of all, where several are possible; in lower case."""
 LABELS = (
     *LABEL_NAMES,
-    *"label_name class_name class_label label_id class_id category_name species breed dx diagnosis emotion".split(),
+    *("label_name", "class_name", "class_label", "label_id", "class_id", "category_name"),
+    *("species", "breed", "dx", "diagnosis", "emotion"),
 )
 """Columns that are taken for the labels, first of all, likewise."""
 MOST = 0.5  # share of the rows that must name files, from which on a column is one of paths
@@ -216,7 +218,9 @@ def read_image_list(
         header = [as_text(column) for column in file.columns]
         if files.meant(header, place, within).found:
             remedy = "put a line with the names of its columns first (path,label, say)"
-            raise ElixirError(f"the first line of {file.place} names a file, where its columns should be named; {remedy}")
+            raise ElixirError(
+                f"the first line of {file.place} names a file, where its columns should be named; {remedy}"
+            )
         what = f"no column of {file.place} has the paths of images in its folder"
         raise ElixirError(f"{what} in more than half of its rows; name it with --image; {shown(file.columns)}")
     meaning = files.meant([as_text(row.values.get(path)) for row in file.rows], place, within)
@@ -278,14 +282,20 @@ def read_labels(listed: ImageList) -> tuple[list[str], list[Any], list[int]]:
         known = {text for text in known if float(text) != -1}
         names = sorted(known, key=lambda text: (float(text), text))
     elif all(re.fullmatch(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", text, re.IGNORECASE | re.ASCII) for text in known):
-        raise ElixirError(f"{where} holds numbers that are no classes (such as {min(known)}); name another with --label")
+        raise ElixirError(
+            f"{where} holds numbers that are no classes (such as {min(known)}); name another with --label"
+        )
     else:
         names = sorted(known)
     if not names:
         raise ElixirError(f"{where} holds no labels; name another with --label")
     order = {name: label for label, name in enumerate(names)}
     labels = [order.get(text, -1) if text is not None else -1 for text in texts]
-    raw = {label: row.values[column] for label, row in zip(reversed(labels), reversed(file.rows), strict=True) if label >= 0}
+    raw = {
+        label: row.values[column]
+        for label, row in zip(reversed(labels), reversed(file.rows), strict=True)
+        if label >= 0
+    }
     return [escape(name) for name in names], [raw[label] for label in range(len(names))], labels
 
 
@@ -299,14 +309,16 @@ def compare_labels(listed: ImageList, labels: Sequence[int], classes: Sequence[s
     pairs = [
         (label, text, row)
         for row, (label, text) in enumerate(zip(labels, listed.texts(listed.label), strict=True))
-        if label >= 0 and text is not None
+        if label >= 0 and text is not None and (text != "-1" or classes[label] == "-1")
     ]
     usual: dict[int, str] = {}
     for (label, text), _ in Counter((label, text) for label, text, _ in pairs).most_common():
         usual.setdefault(label, text)
     owner: dict[str, int] = {}
     for label, text, row in pairs:
-        there = f"{listed.where(row)}, column {listed.label!r}, says {printable(text)[:80]!r} of {_shown_file(listed, row)}"
+        there = (
+            f"{listed.where(row)}, column {listed.label!r}, says {printable(text)[:80]!r} of {_shown_file(listed, row)}"
+        )
         if text != usual[label]:
             return f"{there}, and {printable(usual[label])[:80]!r} of other images in {classes[label]}"
         if owner.setdefault(text, label) != label:

@@ -92,7 +92,9 @@ class _Lines(ListFile):
 
     def _joined(self, parts: list[str]) -> list[str]:
         end = _LINE_END.search(self.head + (self.rows[0].text if self.rows else ""))
-        ended = [part if part in ("", _BOM) or part[-1] in "\r\n" else part + (end[0] if end else "\n") for part in parts]
+        ended = [
+            part if part in ("", _BOM) or part[-1] in "\r\n" else part + (end[0] if end else "\n") for part in parts
+        ]
         return [*ended[:-1], parts[-1]]
 
 

@@ -12,9 +12,11 @@ import datasets
 
 from elixir.data.arrays import are_arrays, open_arrays, open_npz
 from elixir.data.backup import SinkWithBackup, empty_output
-from elixir.data.folder import FileSource, FolderSink, open_folder, open_images
+from elixir.data.folder import FileSource, FolderSink, open_images
 from elixir.data.hf import DatasetRows, HfSink, open_dataset, open_hub, open_saved
 from elixir.data.io import real_path, resolving
+from elixir.data.listed import ListSink, open_list, open_tree
+from elixir.data.lists import is_list_name
 from elixir.data.objects import ObjectRows, image_files, open_objects
 from elixir.data.parquet import ParquetSink, open_parquet
 from elixir.data.paths import escape, unescape
@@ -65,16 +67,16 @@ def open_source(
             return open_parquet(files, choice, str(path))
         if not labelled:
             return open_images(path, follow_links)
-        if image or label:
-            raise ElixirError(f"{path} is a folder of images; leave out --image and --label, which are for tables")
-        return open_folder(path, split, follow_links)
+        return open_tree(path, choice, follow_links)
     if path.is_file():
         if path.suffix == ".npz":
             return open_npz(path, choice)
         if path.suffix == ".npy":
             raise ElixirError(f"{path} is one array; give an .npz file of images and labels (numpy.savez)")
+        if is_list_name(path.name):
+            return open_list(path, choice, follow_links)
         if path.suffix != ".parquet":
-            raise ElixirError(f"{path} is a file; give a folder of images, a dataset folder or a .parquet file")
+            raise ElixirError(f"{path} is a file; give a folder of images, a dataset folder, a .parquet file or a list")
         return open_parquet([path], choice, str(path))
     if glob.has_magic(str(path)):
         names = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
@@ -90,7 +92,7 @@ def open_source(
 def open_sink(kind: Kind, folder: Path, source: Source) -> SinkWithBackup:
     """Start an output that keeps originals (see `SinkWithBackup`) in a folder with nothing but, perhaps, `.elixir`."""
     empty_output(folder)
-    sink = {"folder": FolderSink, "hf": HfSink, "parquet": ParquetSink}[kind](folder, source)
+    sink = {"folder": FolderSink, "list": ListSink, "hf": HfSink, "parquet": ParquetSink}[kind](folder, source)
     return SinkWithBackup(folder, source, sink)
 
 
@@ -119,8 +121,8 @@ def _same(one: Path, other: Path) -> bool:
 
 def _places(source: Source) -> list[Path]:
     """The files and folders on disk that a source is read from."""
-    opened = place_of(source)
-    places = [opened] if opened.exists() else []
+    opened = source.places if isinstance(source, FileSource) else [place_of(source)]
+    places = [place for place in opened if place.exists()]
     if isinstance(source, TableSource):
         for part in (source.rows, *(source.siblings or {}).values()):
             places += _files(part)
