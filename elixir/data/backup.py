@@ -165,7 +165,7 @@ class RowBackup:
     def place(self, index: int, decision: Decision) -> str:
         return f"{RUN_FOLDER}/{kept_in(decision.action)}.parquet"
 
-    def close(self, set_aside: list[str]) -> None:  # noqa: ARG002 - nothing is beside rows
+    def close(self, set_aside: list[str]) -> None:
         for writer in self._writers.values():
             writer.close()
 

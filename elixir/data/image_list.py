@@ -35,7 +35,8 @@ NO_FILE = "no such file"
 OUTSIDE = "the path leaves the folder of the list"
 
 How = Literal["path", "name", "stem"]
-"""What a list calls a file: path from its own folder, name alone (or with some folders above), or that without ending."""
+"""What a list calls a file: path from its own folder, name (perhaps with folders above), or that without ending."""
+HOWS: tuple[How, ...] = ("path", "name", "stem")
 
 
 @dataclass
@@ -76,7 +77,7 @@ class Files:
         """
         folder = place.rpartition("/")[0]
         ways: list[tuple[How, list[list[str]]]] = []
-        for how in ("path", "name", "stem"):
+        for how in HOWS:
             ways.append((how, [self._candidates(how, value, folder) for value in values]))
             if sum(map(bool, ways[-1][1])) > MOST * len(values):
                 break
@@ -229,21 +230,30 @@ def read_image_list(
 
 
 def _path_column(file: ListFile, files: Files, place: str, within: str) -> str | None:
+    """The column that names files most plainly, and of several such the one with the likeliest name."""
     some = file.rows[:: math.ceil(len(file.rows) / LOOKED_AT)]
-
-    def names_files(column: str) -> bool:
-        values = [as_text(row.values.get(column)) for row in some]
-        return files.meant(values, place, within).found > MOST * len(some)
-
-    columns = {_column_name(column): column for column in reversed(file.columns) if column}
-    for name in FILE_NAMES:
-        if name in columns and names_files(columns[name]):
-            return columns[name]
-    found = [column for column in file.columns if column and names_files(column)]
-    if len(found) > 1:
-        which = ", ".join(map(printable, found))
+    found: dict[str, tuple[int, int]] = {}
+    unclear: list[ElixirError] = []
+    for column in file.columns:
+        name = _column_name(column)
+        if not column or name in LABELS:
+            continue
+        usual = FILE_NAMES.index(name) if name in FILE_NAMES else len(FILE_NAMES)
+        try:
+            meaning = files.meant([as_text(row.values.get(column)) for row in some], place, within)
+        except ElixirError as error:
+            unclear += [error] if name in FILE_NAMES else []
+            continue
+        different = len({path for path in meaning.files if path is not None})
+        if meaning.found > MOST * len(some) and (name in FILE_NAMES or different > MOST * len(some)):
+            found[column] = (HOWS.index(meaning.how), usual)
+    if not found and unclear:
+        raise unclear[0]
+    best = [column for column, rank in found.items() if rank == min(found.values())]
+    if len(best) > 1:
+        which = ", ".join(map(printable, best))
         raise ElixirError(f"several columns of {file.place} name images ({which}); name one with --image")
-    return found[0] if found else None
+    return best[0] if best else None
 
 
 def _label_column(file: ListFile, path: str) -> str | None:

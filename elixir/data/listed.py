@@ -111,8 +111,8 @@ class ListSource(FileSource):
         remedy = "put the list into the folder that holds the images"
         if OUTSIDE in problems:
             remedy = "put it into the folder that holds the images, and write their paths from there"
-        what = f"column {listed.path!r} of {listed.file.place} names no image in {self.location} ({printable(first)[:80]!r})"
-        raise ElixirError(f"{what}; {remedy}")
+        what = f"column {listed.path!r} of {listed.file.place} names no image in {self.location}"
+        raise ElixirError(f"{what} (it begins with {printable(first)[:80]!r}); {remedy}")
 
     def _tell_unlisted(self, tree: Tree, listed: ImageList, named: set[str]) -> None:
         outside = []
@@ -171,8 +171,8 @@ def open_tree(root: Path, choice: Choice, follow_links: bool = False, trusted: b
         source = _ListsOf(tree, choice, refusal).open()
     else:
         if choice.image or choice.label:
-            what = f"{source.location} has class folders; --image and --label are for tables and lists"
-            raise ElixirError(f"{what}: leave them out, or give the list alone, as list:FILE")
+            what = f"{source.location} has class folders; leave out --image and --label, which are for tables and lists"
+            raise ElixirError(f"{what}, or give a list alone, as list:FILE")
     _add_lists(tree, source, trusted)
     return source
 

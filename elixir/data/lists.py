@@ -1,4 +1,4 @@
-"""Files with a row for each image, CSV or JSON, read and rewritten so that the rows that do not change stay as they are.
+"""Files with a row for each image, CSV or JSON: read, and rewritten with the rows that do not change as they were.
 
 See `elixir.data.image_list` for what the rows mean.
 """
@@ -22,6 +22,7 @@ LARGEST_LIST = 128 << 20  # bytes; a larger file is not read as a list
 DELIMITERS = ",;\t"
 
 _BOM = "\ufeff"
+_CRLF = "\r\n"
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -109,8 +110,8 @@ class _Csv(_Lines):
             if values.get(column) != row.values.get(column):
                 cells[position] = str(values.get(column, ""))
         buffer = io.StringIO(newline="")
-        csv.writer(buffer, delimiter=self.delimiter, lineterminator=_end_of(row.text)).writerow(cells)
-        return buffer.getvalue()
+        csv.writer(buffer, delimiter=self.delimiter, lineterminator=_CRLF).writerow(cells)  # so both are quoted
+        return buffer.getvalue().removesuffix(_CRLF) + _end_of(row.text)
 
 
 class _JsonLines(_Lines):
