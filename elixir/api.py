@@ -58,7 +58,7 @@ def sanitize(
         pipeline: recipe name, TOML file or a `Pipeline`.
         settings: "stage.key" or "thresholds.key" -> value, over the recipe's own; not together with a `Pipeline`.
         policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
-        to: "folder", "hf" or "parquet"; the kind of `src` by default.
+        to: "folder", "list", "hf" or "parquet"; the kind of `src` by default.
 
     Example:
         result = sanitize("poisoned/", "clean/")

@@ -171,7 +171,7 @@ class _Changes:
                 elif fate.path is None:
                     self.gone[listed.place] += 1
                 else:
-                    self._change(listed, row, file, fate.path, self._labels(listed, row, file, fate))
+                    self._change(listed, row, file, fate.path, fate)
         for listed in group:
             self.rows[listed.place] += self._arrived[listed.place]
 
@@ -189,9 +189,10 @@ class _Changes:
         if any(file is not None and file != there for file, there in zip(wanted, found, strict=True)):
             raise _Unclear("its names would stand for several images")
 
-    def _change(self, listed: ImageList, row: Row, file: str, new: str, values: dict[str, object]) -> None:
+    def _change(self, listed: ImageList, row: Row, file: str, new: str, fate: Fate) -> None:
+        home = self._home(listed, file, new)
+        values = self._labels(home, row, file, fate)
         if new != file:
-            home = self._home(listed, file, new)
             text = as_text(row.values.get(listed.path)) or ""
             values[listed.path] = _new_text(home, text, file, new)
             if home is not listed:

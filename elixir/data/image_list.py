@@ -216,14 +216,11 @@ def read_image_list(
             raise ElixirError(f"{file.place} has no column {given!r}, which {option} names; {shown(file.columns)}")
     path = image or _path_column(file, files, place, within)
     if not path:
-        header = [as_text(column) for column in file.columns]
-        if files.meant(header, place, within).found:
-            remedy = "put a line with the names of its columns first (path,label, say)"
-            raise ElixirError(
-                f"the first line of {file.place} names a file, where its columns should be named; {remedy}"
-            )
         what = f"no column of {file.place} has the paths of images in its folder"
         raise ElixirError(f"{what} in more than half of its rows; name it with --image; {shown(file.columns)}")
+    if _column_name(path) not in FILE_NAMES and files.meant([path], place, within).found:
+        what = f"the first line of {file.place} names a file, where its columns should be named"
+        raise ElixirError(f"{what}; put a line with their names before it (path,label, say)")
     meaning = files.meant([as_text(row.values.get(path)) for row in file.rows], place, within)
     label = label or _label_column(file, path)
     return ImageList(place, file, path, label, meaning)
@@ -309,10 +306,13 @@ def read_labels(listed: ImageList) -> tuple[list[str], list[Any], list[int]]:
     return [escape(name) for name in names], [raw[label] for label in range(len(names))], labels
 
 
-def compare_labels(listed: ImageList, labels: Sequence[int], classes: Sequence[str]) -> str | None:
+def compare_labels(
+    listed: ImageList, labels: Sequence[int], classes: Sequence[str], usual: dict[int, str]
+) -> str | None:
     """Fill `values` of a list beside class folders, from the class of the file of each row, -1 for none.
 
-    Returns where label column and folders contradict each other, if they do: a value must stand for one class.
+    What it calls each class is added to `usual`, where lists of the same name may have left theirs. Returns where label
+    column and folders contradict each other, if they do: a value must stand for one class, and a class have one.
     """
     if listed.label is None:
         return None
@@ -321,17 +321,18 @@ def compare_labels(listed: ImageList, labels: Sequence[int], classes: Sequence[s
         for row, (label, text) in enumerate(zip(labels, listed.texts(listed.label), strict=True))
         if label >= 0 and text is not None and (text != "-1" or classes[label] == "-1")
     ]
-    usual: dict[int, str] = {}
     for (label, text), _ in Counter((label, text) for label, text, _ in pairs).most_common():
         usual.setdefault(label, text)
     owner: dict[str, int] = {}
+    for label, text in usual.items():
+        owner.setdefault(text, label)
     for label, text, row in pairs:
         there = (
             f"{listed.where(row)}, column {listed.label!r}, says {printable(text)[:80]!r} of {_shown_file(listed, row)}"
         )
         if text != usual[label]:
             return f"{there}, and {printable(usual[label])[:80]!r} of other images in {classes[label]}"
-        if owner.setdefault(text, label) != label:
+        if owner[text] != label:
             return f"{there}, and the same of images in {classes[owner[text]]}"
         listed.values.setdefault(label, listed.file.rows[row].values[listed.label])
     return None

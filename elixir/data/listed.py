@@ -256,6 +256,7 @@ def _add_lists(tree: Tree, source: FileSource, trusted: bool) -> None:
     files = Files(tree.images, tree.others)
     labels = {unescape(sample.id): sample.label for sample in source.samples}
     within = f"{unescape(source.split)}/" if source.split else ""
+    usual: dict[str, dict[int, str]] = defaultdict(dict)
     for place in places:
         try:
             listed = read_image_list(tree.root, place, files, within=within)
@@ -264,7 +265,7 @@ def _add_lists(tree: Tree, source: FileSource, trusted: bool) -> None:
         if not any(file in labels for file in listed.meaning.files):
             continue
         given = [labels.get(file, -1) if file is not None else -1 for file in listed.meaning.files]
-        contradiction = compare_labels(listed, given, source.classes)
+        contradiction = compare_labels(listed, given, source.classes, usual[place.rpartition("/")[2]])
         if contradiction and isinstance(source, FolderSource) and not trusted:
             whole = shlex.quote(f"{source.location}/{listed.file.place}")
             by_list = f"give `elixir sanitize list:{whole} -o DST` to go by the list"

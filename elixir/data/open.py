@@ -42,12 +42,13 @@ def open_source(
     """Find out what `src` is and open it.
 
     Args:
-        src: a class-per-folder tree, a folder written by `save_to_disk`, a parquet file, a folder or glob of parquet
-            files, an .npz file of images and labels, or the name of a dataset on the Hugging Face hub. Objects of
-            Python: a `datasets.Dataset`, `DatasetDict` or stream of them (which is copied to a temporary folder); a
-            torch dataset or a list of (image, label), or of dicts with both, images as PIL, uint8 or float [0,1]
-            tensors (c, h, w), or arrays (h, w, c); a pair (images, labels) of arrays; a `Subset` of an opened source.
-        image: column of a table with the images, where it cannot be told from the types.
+        src: a class-per-folder tree, a list of images (CSV, TSV, JSON) or a folder with one, a folder written by
+            `save_to_disk`, a parquet file, a folder or glob of parquet files, an .npz file of images and labels, or the
+            name of a dataset on the Hugging Face hub. Objects of Python: a `datasets.Dataset`, `DatasetDict` or stream
+            of them (which is copied to a temporary folder); a torch dataset or a list of (image, label), or of dicts
+            with both, images as PIL, uint8 or float [0,1] tensors (c, h, w), or arrays (h, w, c); a pair (images,
+            labels) of arrays; a `Subset` of an opened source.
+        image: column of a table with the images, or of a list with their paths, where it cannot be told.
         label: column of a table with the labels, likewise.
         split: part of a dataset with several; only this part is read, by default the `usual` one.
         follow_links: whether links that leave a folder are followed.
