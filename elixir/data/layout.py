@@ -36,7 +36,7 @@ _WRAPPING = frozenset(("set", "data", "dataset", "split", "images", "image", "im
 
 
 class NoClassFolders(ElixirError):
-    """The images of a folder lie in no class folders, nor further down: their labels must stand elsewhere."""
+    """The images of a folder lie in no class folders of its own, so that their labels may stand in a list."""
 
 
 @dataclass
@@ -160,7 +160,8 @@ class _Check:
             return
         _Check(below, "").folders(lower)
         remedy = f"give `elixir sanitize {shlex.quote(below)} -o DST`"
-        raise self._refusal(f"{self.where} holds nothing but the folder {printable(below)} with the classes", remedy)
+        what = f"{self.where} holds nothing but the folder {printable(below)} with the classes"
+        raise self._refusal(what, remedy, NoClassFolders)
 
     def _kinds(self, bearing: dict[str, Folder]) -> None:
         if all(KINDS.fullmatch(name) for name in bearing):
