@@ -64,6 +64,8 @@ class ListSource(FileSource):
             self.samples.append(Sample(escape(path), labels[row], escape(path), problem))
         where = f"{listed.file.place}, column {listed.label!r}; it names images in {listed.path!r}"
         self.notes.append(f"the labels are those of {where}")
+        if unlabelled := sum(sample.label < 0 for sample in self.samples):
+            self.notes.append(f"{unlabelled} of {len(self.samples)} images have no label")
         self.lists = [listed]
         if alone:
             self._leave_the_rest(tree, listed)

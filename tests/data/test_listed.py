@@ -290,6 +290,7 @@ def test_integer_labels_and_none(tmp_path: Path) -> None:
     )
     source = open_source(make_tree(tmp_path / "src", images() | {"labels.csv": data}))
     assert source.classes == ["9", "10"]
+    assert source.notes[-1] == "4 of 12 images have no label"
     assert [sample.label for sample in source.samples] == [1, 0, -1, -1, 0, 1] * 2
     decide = decisions(**{"0000": Decision("relabelled", 0), "0001": Decision("purified", 0, image_bytes(50))})
     emit(source, "list", tmp_path / "dst", decide)
