@@ -210,7 +210,8 @@ class _ListsOf:
         if len(found) > 1:
             which = " or ".join(f"list:{shlex.quote(f'{self.tree.location}/{one.file.place}')}" for one in found)
             names = ", ".join(listed.file.place for listed in found)
-            raise ElixirError(f"several lists in {self.tree.location} give labels ({names}); give one, as {which}")
+            what = f"several lists in {self.tree.location} give labels ({names}); give one, as {which}"
+            raise ElixirError(f"{what}, or the folder of a split with --split")
         if not found and len(reasons) == 1:
             raise ElixirError(f"{self.tree.location} has no class folders, and {reasons[0]}") from self.refusal
         if not found:
@@ -222,10 +223,14 @@ class _ListsOf:
         return [place for place in places if place.startswith(within) or "/" not in place]
 
     def _refuse_in_splits(self, found: list[ImageList]) -> None:
-        splits = sorted({one.place.split("/")[0] for one in found if "/" in one.place and _in_split(one.place)})
+        splits = sorted({one.place.split("/")[0] for one in found if _in_split(one.place)})
+        for one in found:
+            tops = {file.split("/")[0] for file in one.meaning.files if file and _in_split(file)}
+            splits += sorted(tops) if len(tops) > 1 else []
         if splits:
             best = next((split for split in splits if split_of(split) == "train"), splits[0])
-            what = f"{self.tree.location} has splits with lists in them ({', '.join(one.file.place for one in found)})"
+            names = ", ".join(one.file.place for one in found)
+            what = f"the folders {', '.join(map(escape, splits))} of {self.tree.location} are splits, listed in {names}"
             command = f"elixir sanitize {shlex.quote(self.tree.location)} --split {shlex.quote(escape(best))} -o DST"
             raise ElixirError(f"{what}; give `{command}`, which cleans this one and copies all else")
 
@@ -237,7 +242,8 @@ def _tells(place: str) -> str | None:
 
 
 def _in_split(place: str) -> bool:
-    return split_of(place.partition("/")[0]) is not None
+    folder, slash, _ = place.partition("/")
+    return bool(slash) and split_of(folder) is not None
 
 
 def _list_places(tree: Tree) -> list[str]:

@@ -103,6 +103,10 @@ OPENED = {
         images("train_images/") | images("test_images/") | {"train.csv": lines("{n},{c}", "image_id,label\n")},
         {},
     ),
+    "one list of two splits": (
+        images("val/") | images("Train/") | {"x.csv": lines("val/{n}.png,{c}") + lines("Train/{n}.png,{c}", "")},
+        {"split": "train"},
+    ),
     "kaggle split": (
         images("train_images/")
         | images("test_images/")
@@ -154,13 +158,17 @@ def test_opened(tmp_path: Path, case: str) -> None:
 
 
 REFUSED = {
+    "one list of two splits": (
+        images("val/") | images("Train/") | {"x.csv": lines("val/{n}.png,{c}") + lines("Train/{n}.png,{c}", "")},
+        r"the folders Train, val of \S+ are splits, listed in x.csv; give `elixir sanitize \S+ --split Train -o",
+    ),
     "splits": (
         images("train/") | {"train/metadata.jsonl": JSONL},
-        r"lists in them .*; give `elixir sanitize \S+ --split train -o",
+        r"train of \S+ are splits, listed in train/metadata.jsonl; give `elixir sanitize \S+ --split train -o",
     ),
     "several": (
         images() | {"a.csv": lines("{n}.png,{c}"), "b.csv": lines("{n}.png,x")},
-        r"several lists in .* \(a.csv, b.csv\); give one, as list:\S+/a.csv or list:\S+/b.csv",
+        r"lists in .* \(a.csv, b.csv\); give one, as list:\S+/a.csv or list:\S+/b.csv, or the folder of a split",
     ),
     "no label": (
         images() | {"a.csv": lines("{n}.png,{c}", "file_name,kind\n")},
