@@ -32,6 +32,10 @@ class Fate:
     label: int
     relabelled: bool = False
 
+    def leaves(self, path: str) -> bool:
+        """Whether what goes with the image by its name without ending does so no longer, or may tell its old label."""
+        return self.relabelled or self.path is None or without_ending(self.path) != without_ending(path)
+
 
 @dataclass
 class Beside:
@@ -105,7 +109,7 @@ class Beside:
         moved = {path: fate for path, fate in self._fates.items() if path not in self._missing}
         mentions = _Mentions(moved)
         stems = {without_ending(unescape(sample.id)) for sample in self.source.samples}
-        left = {without_ending(path) for path, fate in moved.items() if without_ending(path) != _stem_of(fate)}
+        left = {without_ending(path) for path, fate in moved.items() if fate.leaves(path)}
         found = []
         for path in self.source.others:
             raw = unescape(path)
@@ -116,11 +120,9 @@ class Beside:
                 found.append(path)
         if found:
             self.set_aside += found
-            verb, are = ("names", "it is") if len(found) == 1 else ("name", "they are")
-            self.notes.append(
-                f"{_some(found)} {verb} images that have moved, changed their label or gone: "
-                f"{are} in {RUN_FOLDER}/originals and not here"
-            )
+            verbs, are = ("names or goes", "it is") if len(found) == 1 else ("name or go", "they are")
+            what = f"{_some(found)} {verbs} with images that have moved, changed their label or gone"
+            self.notes.append(f"{what}: {are} in {RUN_FOLDER}/originals and not here")
 
     def _of_no_interest(self, path: str) -> bool:
         """Whether a file is in a hidden folder, or of another split."""
@@ -252,10 +254,6 @@ def _new_text(listed: ImageList, text: str, old: str, new: str) -> str:
         if listed.meaning.how == "stem":
             parts[-1] = without_ending(parts[-1])
     return ("\\" if "\\" in text and "/" not in text else "/").join(parts)
-
-
-def _stem_of(fate: Fate) -> str | None:
-    return fate.path and without_ending(fate.path)
 
 
 def _some(paths: list[str]) -> str:

@@ -213,7 +213,7 @@ class _ListsOf:
             what = f"several lists in {self.tree.location} give labels ({names}); give one, as {which}"
             raise ElixirError(f"{what}, or the folder of a split with --split")
         if not found and len(reasons) == 1:
-            raise ElixirError(f"{self.tree.location} has no class folders, and {reasons[0]}") from self.refusal
+            raise ElixirError(f"{self.refusal}; {reasons[0]}") from self.refusal
         if not found:
             raise self.refusal
         return ListSource(self.tree, found[0], self.base)

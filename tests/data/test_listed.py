@@ -172,7 +172,7 @@ REFUSED = {
     ),
     "no label": (
         images() | {"a.csv": lines("{n}.png,{c}", "file_name,kind\n")},
-        "no class folders, and cannot tell which .* --label",
+        "but no class folders; .*; cannot tell which .* --label",
     ),
     "no header": (
         images() | {"a.csv": lines("{n}.png,{c}", "")},
@@ -199,7 +199,7 @@ REFUSED = {
     ),
     "damaged": (
         images() | {"a.csv": lines("{n}.png,{c}") + b'x,"y'},
-        "and a.csv, line 14, cannot be understood as CSV",
+        "; a.csv, line 14, cannot be understood as CSV",
     ),
     "none": (images() | {"a.csv": b""}, "a.csv is empty"),
 }
@@ -503,7 +503,7 @@ def test_contradictions_are_refused(tmp_path: Path, case: str) -> None:
     by_folders = open_tree(src, Choice(), trusted=True)
     assert by_folders.notes[-1].startswith("other labels stand in metadata.csv, and were not used: ")
     sink_notes = notes_of(by_folders, tmp_path / "dst", decisions(cat_1=Decision("dropped", 0)))
-    assert sink_notes == [NAMES_GONE.format("metadata.csv names", "it is")]
+    assert sink_notes == [NAMES_GONE.format("metadata.csv names or goes", "it is")]
     assert "metadata.csv" not in read_tree(tmp_path / "dst")
     if case == "one row":
         by_list = open_source(src / "metadata.csv")
@@ -511,7 +511,7 @@ def test_contradictions_are_refused(tmp_path: Path, case: str) -> None:
         assert by_list.classes[by_list.samples[6].label] == "cat"
 
 
-NAMES_GONE = "{} images that have moved, changed their label or gone: {} in .elixir/originals and not here"
+NAMES_GONE = "{} with images that have moved, changed their label or gone: {} in .elixir/originals and not here"
 
 
 def notes_of(source: Source, dst: Path, decide) -> list[str]:
@@ -581,7 +581,7 @@ def test_files_that_name_changed_images(tmp_path: Path) -> None:
         assert read_tree(tmp_path / f"out{number}") == read_tree(src)
     (note,) = notes_of(open_source(src), tmp_path / "again", decisions(cat_1=Decision("dropped", 0)))
     assert note.startswith(
-        "a.cache, a.yaml, annotations/a.xml, bare.txt, cat/cat_1.json and 6 more files name images that"
+        "a.cache, a.yaml, annotations/a.xml, bare.txt, cat/cat_1.json and 6 more files name or go with images that"
     )
 
 
@@ -637,8 +637,12 @@ def test_lists_that_cannot_be_rewritten_are_set_aside(tmp_path: Path) -> None:
 
 def test_relabelled_in_a_list_sets_other_labels_aside(tmp_path: Path) -> None:
     """The image stays where it is, but what else tells its label is of yesterday."""
-    files = images("images/") | {"metadata.csv": lines("images/{n}.png,{c}"), "list.txt": b"images/0001.png dog"}
+    files = images("images/") | {
+        "metadata.csv": lines("images/{n}.png,{c}"),
+        "list.txt": b"images/0001.png dog",
+        "images/0001.txt": b"a dog",
+    }
     src = make_tree(tmp_path / "src", files)
     notes = notes_of(open_source(src), tmp_path / "dst", decisions(**{"0001": Decision("relabelled", 0)}))
-    assert notes[-1] == NAMES_GONE.format("list.txt names", "it is")
+    assert notes[-1] == NAMES_GONE.format("images/0001.txt, list.txt name or go", "they are")
     assert b"images/0001.png,cat\n" in (tmp_path / "dst/metadata.csv").read_bytes()
