@@ -65,7 +65,8 @@ class ListFile:
 
     def changed(self, row: Row, values: Mapping[str, Any]) -> Row:
         """The row with other values in some columns."""
-        return replace(row, text=self._text(row, row.values | values), values=row.values | values)
+        now = {**row.values, **values}
+        return replace(row, text=self._text(row, now), values=now)
 
     def adopted(self, row: Row) -> Row:
         """A row of another list of this kind with the same columns."""

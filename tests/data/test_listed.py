@@ -79,7 +79,9 @@ def loaded(folder: Path, cache: Path) -> list[tuple[bytes, object]]:
         gc.collect()
     assert isinstance(data, datasets.DatasetDict)
     (split,) = data.values()
-    return [(row["image"].convert("RGB").tobytes(), row["label"]) for row in split]
+    return [
+        (image.convert("RGB").tobytes(), label) for image, label in zip(split["image"], split["label"], strict=True)
+    ]
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
