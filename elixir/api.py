@@ -58,7 +58,7 @@ def sanitize(
         pipeline: recipe name, TOML file or a `Pipeline`.
         settings: "stage.key" or "thresholds.key" -> value, over the recipe's own; not together with a `Pipeline`.
         policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
-        to: "folder", "hf" or "parquet"; the kind of `src` by default.
+        to: "folder", "list", "hf" or "parquet"; the kind of `src` by default.
 
     Example:
         result = sanitize("poisoned/", "clean/")
@@ -345,7 +345,7 @@ def _columns_of(dst: Path) -> SourceOptions:
     settings = dst / RUN_FOLDER / "run.json"
     config = read_json(settings, "sanitize again") if settings.exists() else {}
     options = SourceOptions(image=config.get("image"), label=config.get("label"), split=config.get("split"))
-    of_table, to_table = options["label"] is not None, config.get("to", "folder") not in ("folder", "list")
+    of_table, to_table = options["label"] is not None, config.get("to", "folder") != "folder"
     return options if of_table == to_table else {}
 
 

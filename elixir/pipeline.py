@@ -180,7 +180,7 @@ class Pipeline:
         Args:
             src: see `elixir.data.open.open_source`.
             dst: folder to make; must not exist or be empty, unless `overwrite`.
-            to: "folder", "hf" or "parquet"; the kind of `src` by default.
+            to: "folder", "list", "hf" or "parquet"; the kind of `src` by default.
             policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
 
         All other options are those of `elixir.options.RunOptions`.

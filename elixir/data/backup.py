@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from elixir.data.beside import Beside
 from elixir.data.folder import FileSource
 from elixir.data.io import RUN_FOLDER, copy, replace_text, writing
 from elixir.data.parquet import ParquetSource, ParquetWriter, files_by_split, numbered
@@ -48,7 +49,9 @@ class SinkWithBackup:
 
     def __init__(self, folder: Path, source: Source, sink: Sink) -> None:
         self._folder = folder
+        self._source = source
         self._sink = sink
+        self._written: dict[int, tuple[str, int]] = {}
         if isinstance(source, FileSource):
             self._backup: FileBackup | RowBackup = FileBackup(folder, source)
         elif isinstance(source, TableSource):
@@ -64,7 +67,10 @@ class SinkWithBackup:
     def write(self, index: int, decision: Decision) -> str:
         """Write one sample and keep the original of a changed one; "" if it is not in the output, see `Sink.write`."""
         self._backup.keep(index, decision)
-        return self._sink.write(index, decision) if decision.written else ""
+        output = self._sink.write(index, decision) if decision.written else ""
+        if output and isinstance(self._source, FileSource):
+            self._written[index] = (unescape(output), decision.label)
+        return output
 
     def original(self, index: int, decision: Decision) -> str:
         """Escaped path below the folder of what keeps this sample's original; "" if untouched or unreadable."""
@@ -72,20 +78,27 @@ class SinkWithBackup:
 
     def close(self) -> None:
         self._sink.close()
-        others = self._folder  # where files lie that are no samples, if this kind of output has room for them
-        if self._sink.kind != self._backup.whole:
-            others = others / RUN_FOLDER / ORIGINALS
-            if count := len(getattr(self._backup.source, "others", ())):
-                self.notes.append(f"{count} other files are not in the output but in {RUN_FOLDER}/{ORIGINALS}")
-        self._backup.close(others)
+        self._backup.close(self._set_aside())
         facts = {"sink": self._sink.kind, "outputs": self._sink.outputs, "unreadable_files": self.unreadable_files}
         replace_text(self._folder / RUN_FOLDER / "restore.json", json.dumps(facts | self._backup.facts(), indent=1))
+
+    def _set_aside(self) -> list[str]:
+        """Those files beside the samples that are not in the output as they were."""
+        if self._sink.kind != self._source.kind:
+            others = list(getattr(self._source, "others", ()))
+            if others:
+                self.notes.append(f"{len(others)} other files are not in the output but in {RUN_FOLDER}/{ORIGINALS}")
+            return others
+        if not isinstance(self._source, FileSource):
+            return []
+        beside = Beside(self._source, self._written)
+        beside.write(self._folder)
+        self.notes += beside.notes
+        return beside.set_aside
 
 
 class FileBackup:
     """Originals of a folder, as files of the same path; a link that cannot be followed is kept as a link."""
-
-    whole = "folder"
 
     def __init__(self, folder: Path, source: FileSource) -> None:
         self.run = folder / RUN_FOLDER
@@ -118,20 +131,27 @@ class FileBackup:
         id = self.source.samples[index].id
         return "" if id in self.unreadable else f"{RUN_FOLDER}/{kept_in(decision.action)}/{id}"
 
-    def close(self, others: Path) -> None:
-        """Copy the files that are no samples below a folder."""
+    def close(self, set_aside: list[str]) -> None:
+        """Copy the files that are no samples: to the output, or those set aside to the originals."""
+        self.set_aside = sorted(set_aside)
+        aside = set(set_aside)
         for path in self.source.others:
-            self.copy(path, others / unescape(path))
+            folder = self.run / ORIGINALS if path in aside else self.run.parent
+            self.copy(path, folder / unescape(path))
 
     def facts(self) -> dict[str, Any]:
         """What restoring needs to know, apart from the samples."""
-        return {"kind": self.source.kind, "folders": self.source.folders, "others": self.source.others}
+        source = self.source
+        return {
+            "kind": source.kind,
+            "folders": source.folders,
+            "others": source.others,
+            "set_aside": self.set_aside,
+        }
 
 
 class RowBackup:
     """Originals of a table, as numbered rows; with `columns` also untouched ones, without their images."""
-
-    whole = "parquet"
 
     def __init__(self, folder: Path, source: TableSource, columns: bool) -> None:
         self.folder = folder
@@ -153,15 +173,16 @@ class RowBackup:
     def place(self, index: int, decision: Decision) -> str:
         return f"{RUN_FOLDER}/{kept_in(decision.action)}.parquet"
 
-    def close(self, others: Path) -> None:
-        """Copy the files beside the table below a folder, or to the originals where the sink has made its own."""
+    def close(self, set_aside: list[str]) -> None:
+        """Copy the files beside the table, those set aside or written anew by the sink to the originals."""
         for writer in self._writers.values():
             writer.close()
         if not isinstance(self.source, ParquetSource):
             return
+        aside = set(set_aside)
         for path in self.source.others:
-            target = others / unescape(path)
-            if target.exists():
+            target = self.folder / unescape(path)
+            if path in aside or target.exists():
                 target = self.folder / RUN_FOLDER / ORIGINALS / unescape(path)
             file = self.source.root / unescape(path)
             if not _is_readable_file(file):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from elixir.data.image import extension
+from elixir.data.image_list import ImageList
 from elixir.data.io import RUN_FOLDER, copy, reading_again, reason, replacing, writing
 from elixir.data.layout import check_classes, find_split
 from elixir.data.paths import Names, escape, file_name, png_name, shortened, unescape
@@ -27,6 +28,8 @@ class FileSource:
         folders: paths of all folders relative to the root, escaped as ids are, sorted.
         others: those of all files that are no samples.
         split: folder at the root that holds the samples, None if it is the root itself.
+        lists: those among the others that name samples and can be rewritten.
+        places: the files and folders that are read.
     """
 
     kind: Kind = "folder"
@@ -39,6 +42,8 @@ class FileSource:
         self.location = tree.location
         self.classes: list[str] = []
         self.notes: list[str] = []
+        self.lists: list[ImageList] = []
+        self.places = [tree.root]
         self.folders = sorted(map(escape, tree.folders))
         self.others = sorted(map(escape, tree.others))
         self.samples: list[Sample] = []
@@ -132,7 +137,11 @@ def open_folder(
 
     Raises: ElixirError: the folders are no classes (see `layout.check_classes`), or cannot be read.
     """
-    tree = walk(root, follow_links)
+    return class_folders(walk(root, follow_links), split, trusted)
+
+
+def class_folders(tree: Tree, split: str | None = None, trusted: bool = False) -> FolderSource:
+    """See `open_folder`; `layout.NoClassFolders` is raised where another reader may understand the tree."""
     _refuse_links(tree)
     base = find_split(tree, split) if split else None
     if not trusted:
@@ -178,7 +187,7 @@ class FolderSink(Sink):
 
     Untouched files are copied with times and permissions, links followed. A sample that moves to another class or
     becomes PNG gets "-1", "-2" ... before its extension if its name is one that the source has there, also if only in
-    another case. Folders without images are there as well.
+    another case. Folders without images are there as well. Files from elsewhere than class folders lose their folders.
     """
 
     kind = "folder"
@@ -188,6 +197,7 @@ class FolderSink(Sink):
         self.outputs = []
         self._partial = folder / RUN_FOLDER / "partial"
         self._names: dict[int, Names] = {}
+        self._flat = isinstance(source, FileSource) and not isinstance(source, FolderSource)
         self._labels = np.fromiter((sample.label for sample in source.samples), np.int32, len(source.samples))
         if isinstance(source, FolderSource):
             folders = [unescape(path) for path in source.folders]
@@ -201,8 +211,10 @@ class FolderSink(Sink):
 
     def write(self, index: int, decision: Decision) -> str:
         sample, data = self.source.samples[index], decision.data
-        file = self.source.path(index) if isinstance(self.source, FolderSource) else None
+        file = self.source.path(index) if isinstance(self.source, FileSource) else None
         old = unescape(sample.name) if file else sample.name
+        if self._flat:
+            old = old.rpartition("/")[2]
         if data is None and not file:
             with reading_again(sample.id):
                 data = self.source.read(index)
@@ -210,7 +222,7 @@ class FolderSink(Sink):
             name = shortened(old, extension(data))
         else:
             name = old if decision.data is None else png_name(old)
-        if (decision.label, name) != (sample.label, old):
+        if self._flat or (decision.label, name) != (sample.label, old):
             if decision.label not in self._names:
                 self._names[decision.label] = self._in_class(decision.label)
             name = self._names[decision.label].free(name)
@@ -235,6 +247,8 @@ class FolderSink(Sink):
 
     def _in_class(self, label: int) -> Names:
         """What is written to a class folder whatever is decided about the other samples."""
+        if self._flat:
+            return Names([], [])
         names = [self.source.samples[index].name for index in np.flatnonzero(self._labels == label).tolist()]
         if not isinstance(self.source, FolderSource):
             return Names(names, [])

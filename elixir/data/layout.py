@@ -35,6 +35,10 @@ _WORD = re.compile(r"[a-z]+")
 _WRAPPING = frozenset(("set", "data", "dataset", "split", "images", "image", "imgs", "img", "folder", "files"))
 
 
+class NoClassFolders(ElixirError):
+    """The images of a folder lie in no class folders of its own, so that their labels may stand in a list."""
+
+
 @dataclass
 class Folder:
     """Where images lie: how many in the folder itself, and in its sub-folders (those alone that have some below)."""
@@ -116,12 +120,13 @@ class _Check:
         if len(bearing) == 1:
             (name,) = bearing
             what = f"all images of {self.where} lie in one folder, {_shown(name)}"
-            raise self._refusal(f"{what}: with a single class there is nothing to tell apart", "give the folder above")
+            what += ": with a single class there is nothing to tell apart"
+            raise self._refusal(what, "give the folder above", NoClassFolders)
 
     def _no_folders(self, here: Folder) -> None:
         if here.images:
             what = f"{self.where} has images but no class folders"
-            raise ElixirError(f"{what}; put the images into one folder per class, or {_LIST}")
+            raise NoClassFolders(f"{what}; put the images into one folder per class, or {_LIST}")
         raise ElixirError(f"{self.where} has no images in class folders; is it the right folder?")
 
     def _splits(self, bearing: dict[str, Folder]) -> None:
@@ -138,7 +143,7 @@ class _Check:
             )
             raise self._refusal(f"the folders {_listed(splits)} of {self.where} are splits, not classes", remedy)
         what = f"the folders {_listed(splits)} of {self.where} are splits and have no class folders in them"
-        raise self._refusal(what, f"put the images into one folder per class, or {_LIST}")
+        raise self._refusal(what, f"put the images into one folder per class, or {_LIST}", NoClassFolders)
 
     def _hub_cache(self, bearing: dict[str, Folder]) -> None:
         if {"blobs", "snapshots"} <= bearing.keys():
@@ -155,12 +160,13 @@ class _Check:
             return
         _Check(below, "").folders(lower)
         remedy = f"give `elixir sanitize {shlex.quote(below)} -o DST`"
-        raise self._refusal(f"{self.where} holds nothing but the folder {printable(below)} with the classes", remedy)
+        what = f"{self.where} holds nothing but the folder {printable(below)} with the classes"
+        raise self._refusal(what, remedy, NoClassFolders)
 
     def _kinds(self, bearing: dict[str, Folder]) -> None:
         if all(KINDS.fullmatch(name) for name in bearing):
             what = f"the folders of {self.where} ({_listed(bearing)}) are for kinds of files, not for classes"
-            raise self._refusal(what, f"put the images into one folder per class, or {_LIST}")
+            raise self._refusal(what, f"put the images into one folder per class, or {_LIST}", NoClassFolders)
 
     def _shared(self, bearing: dict[str, Folder]) -> None:
         counts = Counter(name for child in bearing.values() for name in child.bearing)
@@ -173,9 +179,9 @@ class _Check:
         command = f"elixir sanitize {self._quoted()} --split {shlex.quote(escape(next(iter(bearing))))} -o DST"
         raise self._refusal(f"{what}: it cannot be told which are the classes", f"if it is these, give `{command}`")
 
-    def _refusal(self, what: str, remedy: str) -> ElixirError:
+    def _refusal(self, what: str, remedy: str, kind: type[ElixirError] = ElixirError) -> ElixirError:
         anyway = f"where the folders of {self.where} are classes all the same, give folder:{self._quoted()}"
-        return ElixirError(f"{what}; {remedy}; {anyway}")
+        return kind(f"{what}; {remedy}; {anyway}")
 
     def _quoted(self) -> str:
         return shlex.quote(self.where)

@@ -12,9 +12,11 @@ import datasets
 
 from elixir.data.arrays import are_arrays, open_arrays, open_npz
 from elixir.data.backup import SinkWithBackup, empty_output
-from elixir.data.folder import FileSource, FolderSink, open_folder, open_images
+from elixir.data.folder import FileSource, FolderSink, open_images
 from elixir.data.hf import DatasetRows, open_dataset, open_hub, open_saved
 from elixir.data.io import real_path, resolving
+from elixir.data.listed import ListSink, open_list, open_tree
+from elixir.data.lists import is_list_name
 from elixir.data.objects import ObjectRows, image_files, open_objects
 from elixir.data.parquet import ParquetFiles, open_parquet
 from elixir.data.paths import escape, unescape
@@ -42,12 +44,13 @@ def open_source(
     """Find out what `src` is and open it.
 
     Args:
-        src: a class-per-folder tree, a folder written by `save_to_disk`, a parquet file, a folder or glob of parquet
-            files, an .npz file of images and labels, or the name of a dataset on the Hugging Face hub. Objects of
-            Python: a `datasets.Dataset`, `DatasetDict` or stream of them (which is copied to a temporary folder); a
-            torch dataset or a list of (image, label), or of dicts with both, images as PIL, uint8 or float [0,1]
-            tensors (c, h, w), or arrays (h, w, c); a pair (images, labels) of arrays; a `Subset` of an opened source.
-        image: column of a table with the images, where it cannot be told from the types.
+        src: a class-per-folder tree, a list of images (CSV, TSV, JSON) or a folder with one, a folder written by
+            `save_to_disk`, a parquet file, a folder or glob of parquet files, an .npz file of images and labels, or the
+            name of a dataset on the Hugging Face hub. Objects of Python: a `datasets.Dataset`, `DatasetDict` or stream
+            of them (which is copied to a temporary folder); a torch dataset or a list of (image, label), or of dicts
+            with both, images as PIL, uint8 or float [0,1] tensors (c, h, w), or arrays (h, w, c); a pair (images,
+            labels) of arrays; a `Subset` of an opened source.
+        image: column of a table with the images, or of a list with their paths, where it cannot be told.
         label: column of a table with the labels, likewise.
         split: part of a dataset with several; only this part is read, by default the `usual` one.
         follow_links: whether links that leave a folder are followed.
@@ -67,16 +70,16 @@ def open_source(
             return open_parquet(found, choice, str(path))
         if not labelled:
             return open_images(path, follow_links)
-        if image or label:
-            raise ElixirError(f"{path} is a folder of images; leave out --image and --label, which are for tables")
-        return open_folder(path, split, follow_links)
+        return open_tree(path, choice, follow_links)
     if path.is_file():
         if path.suffix == ".npz":
             return open_npz(path, choice)
         if path.suffix == ".npy":
             raise ElixirError(f"{path} is one array; give an .npz file of images and labels (numpy.savez)")
+        if is_list_name(path.name):
+            return open_list(path, choice, follow_links)
         if path.suffix != ".parquet":
-            raise ElixirError(f"{path} is a file; give a folder of images, a dataset folder or a .parquet file")
+            raise ElixirError(f"{path} is a file; give a folder of images, a dataset folder, a .parquet file or a list")
         return open_parquet(ParquetFiles.by_name([path]), choice, str(path))
     if glob.has_magic(str(path)):
         names = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
@@ -98,7 +101,7 @@ def open_sink(kind: Kind, folder: Path, source: Source, shard_bytes: int | None 
     if kind == "parquet":
         sink = ParquetSink(folder, source, shard_bytes)
     else:
-        sink = {"folder": FolderSink, "hf": HfSink}[kind](folder, source)
+        sink = {"folder": FolderSink, "list": ListSink, "hf": HfSink}[kind](folder, source)
     return SinkWithBackup(folder, source, sink)
 
 
@@ -127,8 +130,8 @@ def _same(one: Path, other: Path) -> bool:
 
 def _places(source: Source) -> list[Path]:
     """The files and folders on disk that a source is read from."""
-    opened = place_of(source)
-    places = [opened] if opened.exists() else []
+    opened = source.places if isinstance(source, FileSource) else [place_of(source)]
+    places = [place for place in opened if place.exists()]
     if isinstance(source, TableSource):
         for part in (source.rows, *(source.siblings or {}).values()):
             places += _files(part)

@@ -23,6 +23,9 @@ from elixir.data.table import Rows, RowWriter, conform, with_image
 from elixir.data.workdir import WorkDir
 from elixir.errors import ElixirError
 
+FILES = ("folder", "list")
+"""Kinds of which the samples are files."""
+
 _MANIFEST = ("id", "action", "output", "sha256_in")
 
 
@@ -51,7 +54,7 @@ def restore(dst: Path, out: Path) -> int:
         try:
             with writing(out):
                 work.output.mkdir(parents=True)
-                builder = _Folder if facts["kind"] == "folder" else _Table
+                builder = _Folder if facts["kind"] in FILES else _Table
                 count = builder(dst, work.output, facts, manifest).build()
             work.publish()
         except (LookupError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
@@ -85,12 +88,12 @@ class _Builder:
 
 
 class _Folder(_Builder):
-    """A class-per-folder tree."""
+    """A class-per-folder tree, or images and a list of them."""
 
     def build(self) -> int:
         for path in self.facts["folders"]:
             _inside(self.out, unescape(path)).mkdir(parents=True, exist_ok=True)
-        outputs = None if self.facts["sink"] == "folder" else _output_rows(self.dst, self.facts)
+        outputs = None if self.facts["sink"] in FILES else _output_rows(self.dst, self.facts)
         unreadable = set(self.facts["unreadable_files"])
         links: dict[Path, Path] = {}
         count = 0
@@ -111,9 +114,11 @@ class _Folder(_Builder):
             if target not in links:
                 _check(sample, target.read_bytes(), digest)
             count += 1
-        rest = self.dst if self.facts["sink"] == "folder" else self.dst / RUN_FOLDER / ORIGINALS
+        same_kind = self.facts["sink"] == self.facts["kind"]
+        set_aside = set(self.facts.get("set_aside", () if same_kind else self.facts["others"]))
         for path in self.facts["others"]:
             if path not in unreadable:
+                rest = self.dst / RUN_FOLDER / ORIGINALS if path in set_aside else self.dst
                 self.copy_unchecked(_inside(rest, unescape(path)), unescape(path))
         for target, to in links.items():  # last, so that nothing is written through a link
             target.symlink_to(to)
@@ -147,7 +152,7 @@ class _Table(_Builder):
     def _kept_rows(self) -> Callable[[int, str], pa.Table]:
         """Gives the row of an untouched sample by its number and its place in the output."""
         image, data = self.facts["image"], self._file
-        if self.facts["sink"] != "folder":
+        if self.facts["sink"] not in FILES:
             outputs = _output_rows(self.dst, self.facts)
             if not self.facts["columns"]:
                 return lambda _, output: outputs.row(output)
