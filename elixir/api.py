@@ -52,7 +52,7 @@ def sanitize(
     """Find poisoned samples, repair them and write the cleaned dataset to `dst`.
 
     Args:
-        src: class-per-folder tree, Hugging Face dataset (folder, parquet, hub name, object or stream), torch dataset,
+        src: class-per-folder tree, Hugging Face dataset (folder, parquet, hf:NAME, object or stream), torch dataset,
             or images and labels as arrays or in an .npz file (see `elixir.data.open.open_source`).
         dst: folder to make; must not exist or be empty, unless `overwrite`.
         pipeline: recipe name, TOML file or a `Pipeline`.

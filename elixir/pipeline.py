@@ -198,7 +198,7 @@ class Pipeline:
             raise ElixirError("give a destination folder: sanitize never changes its input in place")
         dst, seed = real_path(dst), int(seed)
         reference, prior = (None if model is None else str(model) for model in (reference, prior))
-        source = open_source(src, image=image, label=label, split=split, follow_links=follow_links)
+        source = open_source(src, image=image, label=label, split=split, follow_links=follow_links, quiet=quiet)
         _refuse_single_class(source)
         refuse_bytes(dst)
         refuse_overlap(source, dst)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import os
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -26,8 +25,6 @@ from elixir.errors import ElixirError, explaining
 SHARD_BYTES = 500 << 20  # size from which on an arrow file is followed by another
 ABOUT = ("citation", "description", "homepage", "license")
 """What a dataset tells of itself and what holds for a changed one too."""
-
-log = logging.getLogger(__name__)
 
 _SAVE_AGAIN = "save the dataset again"
 _REMOTE = ("hf", "http", "https")
@@ -123,11 +120,14 @@ def open_saved(folder: Path, choice: Choice) -> TableSource:
 
 def open_hub(name: str, choice: Choice) -> TableSource:
     """A dataset on the Hugging Face hub, downloaded by `datasets`."""
-    if "/" not in name:  # more often a mistake in the name of a folder
-        log.warning("there is no %s here, so the Hugging Face hub is asked for it", name)
-    what = f"{name} is neither a path nor a dataset that can be loaded from the hub"
-    with explaining(Exception, what, "check the spelling and the network"):  # also for mistakes in the dataset itself
+    try:
         found = datasets.load_dataset(name)
+    except Exception as error:  # also for mistakes in the dataset itself
+        why = " ".join(str(error).split())
+        remedy = "check the spelling and the network"
+        if "Config name is missing" in why:
+            remedy = f"take one by load_dataset({name!r}, NAME).save_to_disk(FOLDER) in Python, and give the folder"
+        raise ElixirError(f"{name} cannot be loaded from the Hugging Face hub: {why}; {remedy}") from error
     source = open_dataset(found, choice)
     for split, part in found.items():
         if outside := external_file(DatasetRows(part, str(split))):

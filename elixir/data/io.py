@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -14,10 +15,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elixir.data.paths import escape
+from elixir.data.paths import escape, without_secrets
 from elixir.errors import ElixirError, UnreadableSample, explaining
 
 RUN_FOLDER = ".elixir"
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
 
 def reason(error: OSError) -> str:
@@ -152,7 +154,10 @@ def resolving(path: str | Path) -> AbstractContextManager[None]:
 
 
 def real_path(path: str | Path) -> Path:
-    """The path, absolute, with ~ and links resolved; an ElixirError if that is not possible."""
+    """The path, absolute, with ~ and links resolved; an ElixirError if that is not possible, or it is a URL."""
+    if url := _URL.match(str(path)):  # a Path has lost one of the slashes
+        shown = without_secrets(f"{url[1]}://{str(path)[url.end() :]}")
+        raise ElixirError(f"{shown} is a URL, where nothing is written; give a folder of this machine and upload it")
     with resolving(path):
         return Path(path).expanduser().resolve()
 

@@ -1,15 +1,18 @@
-"""Finds out where labelled images come from: folders, tables, arrays and Python objects."""
+"""Finds out where labelled images come from: folders, tables, arrays and Python objects; here, remote or packed."""
 
 import glob
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import datasets
 
+from elixir.data.archive import unpack
 from elixir.data.arrays import are_arrays, open_arrays, open_npz
 from elixir.data.backup import SinkWithBackup, empty_output
 from elixir.data.folder import FileSource, FolderSink, open_images
@@ -17,18 +20,23 @@ from elixir.data.hf import DatasetRows, open_dataset, open_hub, open_saved
 from elixir.data.io import real_path, resolving
 from elixir.data.listed import ListSink, open_list, open_tree
 from elixir.data.lists import is_list_name
+from elixir.data.mirror import Copy
 from elixir.data.objects import ObjectRows, image_files, open_objects
 from elixir.data.parquet import ParquetFiles, open_parquet
-from elixir.data.paths import escape, unescape
+from elixir.data.paths import escape, unescape, without_secrets
+from elixir.data.remote import USUAL, fetch, is_object, is_url
 from elixir.data.repository import find_parquet
 from elixir.data.source import Kind, Source, Subset
 from elixir.data.stream import open_stream
 from elixir.data.table import Choice, TableSource, has_paths
 from elixir.data.table_sinks import HfSink, ParquetSink
-from elixir.errors import ElixirError
+from elixir.errors import ElixirError, nearest
 
 TRAIN, TEST = (Path(__file__).parents[1] / "sample" / f"signs-{name}.parquet" for name in ("train", "test"))
 """The shipped sample: 1,700 and 700 images of ten German traffic signs."""
+HUB_NAME = r"[\w-][\w.-]*(/[\w-][\w.-]*)?"
+PACKED = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")
+"""Endings of archives and packed files that are not unpacked here."""
 
 
 def open_source(
@@ -40,56 +48,175 @@ def open_source(
     follow_links: bool = False,
     usual: str = "train",
     labelled: bool = True,
+    quiet: bool = True,
 ) -> Source:
     """Find out what `src` is and open it.
 
     Args:
         src: a class-per-folder tree, a list of images (CSV, TSV, JSON) or a folder with one, a folder written by
-            `save_to_disk`, a parquet file, a folder or glob of parquet files, an .npz file of images and labels, or the
-            name of a dataset on the Hugging Face hub. Objects of Python: a `datasets.Dataset`, `DatasetDict` or stream
-            of them (which is copied to a temporary folder); a torch dataset or a list of (image, label), or of dicts
-            with both, images as PIL, uint8 or float [0,1] tensors (c, h, w), or arrays (h, w, c); a pair (images,
-            labels) of arrays; a `Subset` of an opened source.
+            `save_to_disk`, a parquet file, a folder or glob of parquet files, or an .npz file of images and labels; a
+            zip archive of these, or a path in one; the URL of any of them; any of them with one of `SCHEMES` before it,
+            or "hf:" and the name of a dataset on the Hugging Face hub. Objects of Python: a `datasets.Dataset`,
+            `DatasetDict` or stream of them (which is copied to a temporary folder); a torch dataset or a list of
+            (image, label), or of dicts with both, images as PIL, uint8 or float [0,1] tensors (c, h, w), or arrays (h,
+            w, c); a pair (images, labels) of arrays; a `Subset` of an opened source.
         image: column of a table with the images, or of a list with their paths, where it cannot be told.
         label: column of a table with the labels, likewise.
         split: part of a dataset with several; only this part is read, by default the `usual` one.
         follow_links: whether links that leave a folder are followed.
         labelled: False makes any folder with images in it do, with or without class folders.
+        quiet: show no progress while data is copied from a URL or out of an archive.
     """
     if isinstance(src, Subset):
         return src
     choice = Choice(image, label, split, usual)
     if not isinstance(src, str | Path):
         return _open_object(src, choice)
+    given = _Given(choice, labelled, follow_links)
+    scheme, place = _scheme(src)
+    if scheme == "hf":
+        return _open_hub(place, choice)
+    read = SCHEMES[scheme] if scheme else _open_path
+    copy = _local_copy(place, scheme == "zip", quiet)
+    if not copy:
+        return read(Path(place), given)
+    try:
+        source = read(copy.path, given)
+    except ElixirError as error:
+        raise ElixirError(copy.told(str(error))) from error
+    source.location = copy.told(source.location)
+    source.notes[:] = [*map(copy.told, source.notes), f"{copy.note}; that may be removed when the run is over"]
+    return source
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What `open_source` was told beside the source."""
+
+    choice: Choice
+    labelled: bool
+    follow_links: bool
+
+
+def _scheme(src: str | Path) -> tuple[str, str]:
+    """The scheme before a path or URL, "" without one, and the rest; what exists under the whole name is a path."""
+    text = str(src)
     with resolving(src):
-        path = Path(src).expanduser()
+        path = str(Path(src).expanduser())
+        if os.path.lexists(path):
+            return "", path
+    if isinstance(src, Path):  # one of the slashes of a URL is lost in it
+        text = re.sub(r"^([\w+.-]{2,}):/(?!/)", r"\1://", text, flags=re.ASCII)
+    if text.startswith("file://"):
+        return "", text.removeprefix("file://")
+    if is_url(text):
+        return "", text
+    scheme, colon, place = text.partition(":")
+    if not colon or not re.fullmatch(r"[A-Za-z][\w+.-]+", scheme, re.ASCII):
+        return "", path
+    if scheme not in (*SCHEMES, "hf"):
+        known = [f"{name}:" for name in sorted((*SCHEMES, "hf"))]
+        hint = nearest(f"{scheme}:", known, f"what may stand before a path is {' '.join(known)}")
+        if scheme in USUAL:
+            hint = f"did you mean '{scheme}://'?"
+        raise ElixirError(f"{escape(without_secrets(text))} does not exist, and {scheme}: is no way to read it; {hint}")
+    if is_url(place) or scheme == "hf":
+        return scheme, place
+    with resolving(place):
+        return scheme, str(Path(place).expanduser())
+
+
+def _open_path(path: Path, given: _Given) -> Source:
+    """What lies at a path or matches a pattern, whatever it is."""
+    choice = given.choice
     if path.is_dir():
         if _is_saved(path):
             return open_saved(path, choice)
-        if found := find_parquet(path, follow_links):
+        if found := find_parquet(path, given.follow_links):
             return open_parquet(found, choice, str(path))
-        if not labelled:
-            return open_images(path, follow_links)
-        return open_tree(path, choice, follow_links)
+        return _open_folder(path, given)
     if path.is_file():
+        if path.suffix == ".parquet":
+            return open_parquet(ParquetFiles.by_name([path]), choice, str(path))
         if path.suffix == ".npz":
             return open_npz(path, choice)
         if path.suffix == ".npy":
             raise ElixirError(f"{path} is one array; give an .npz file of images and labels (numpy.savez)")
         if is_list_name(path.name):
-            return open_list(path, choice, follow_links)
-        if path.suffix != ".parquet":
-            raise ElixirError(f"{path} is a file; give a folder of images, a dataset folder, a .parquet file or a list")
-        return open_parquet(ParquetFiles.by_name([path]), choice, str(path))
+            return _open_list(path, given)
+        if path.name.lower().endswith(PACKED):
+            shards = "; tar shards of a WebDataset are given as wds:FILE" if ".tar" in path.name.lower() else ""
+            what = f"{escape(str(path))} is an archive that is not read, other than .zip"
+            raise ElixirError(f"{what}; unpack it and give the folder{shards}")
+        raise ElixirError(f"{path} is a file; give a folder of images, a dataset folder, a .parquet file or a list")
     if glob.has_magic(str(path)):
-        names = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-        files = sorted(Path(name) for name in names if name.endswith(".parquet"))
-        if not files:
-            raise ElixirError(f"no parquet file matches {path}; check the pattern")
-        return open_parquet(ParquetFiles.by_name(files), choice, str(path))
-    if isinstance(src, str) and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", src) and path.suffix != ".parquet":
-        return open_hub(src, choice)
-    raise ElixirError(f"{path} does not exist (or cannot be seen from here); check the path")
+        return _open_parquet(path, given)
+    what = f"{escape(str(path))} does not exist (or cannot be seen from here); check the path"
+    if re.fullmatch(HUB_NAME, str(path)):
+        what += f"; for a dataset on the Hugging Face hub give hf:{path}"
+    raise ElixirError(what)
+
+
+def _open_folder(path: Path, given: _Given, trusted: bool = False) -> Source:
+    """Folders of images, whatever else may lie there; `trusted`: they are classes, whatever they are called."""
+    if not given.labelled:
+        return open_images(path, given.follow_links)
+    return open_tree(path, given.choice, given.follow_links, trusted)
+
+
+def _open_list(path: Path, given: _Given) -> Source:
+    return open_list(path, given.choice, given.follow_links)
+
+
+def _open_parquet(path: Path, given: _Given) -> Source:
+    """One parquet file under whatever name, or those of a folder or pattern."""
+    if path.is_file():
+        return open_parquet(ParquetFiles.by_name([path]), given.choice, str(path))
+    pattern = f"{glob.escape(str(path))}/**/*.parquet" if path.is_dir() else str(path)
+    names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+    files = sorted(Path(name) for name in names if name.endswith(".parquet"))
+    if not files:
+        raise ElixirError(f"no parquet file matches {escape(pattern)}; check it")
+    return open_parquet(ParquetFiles.by_name(files), given.choice, str(path))
+
+
+def _open_hub(name: str, choice: Choice) -> TableSource:
+    if not re.fullmatch(HUB_NAME, name):
+        raise ElixirError(f"hf:{name} names no dataset of the Hugging Face hub; give hf:user/name")
+    return open_hub(name, choice)
+
+
+SCHEMES: dict[str, Callable[[Path, _Given], Source]] = {
+    "folder": partial(_open_folder, trusted=True),
+    "list": _open_list,
+    "parquet": _open_parquet,
+    "zip": _open_path,
+}
+"""How to read a path or URL, by what stands before it and a colon; "hf" is another, before the name of a dataset."""
+
+
+def _local_copy(place: str, zipped: bool, quiet: bool) -> Copy | None:
+    """Of what has a URL, or is or lies in a zip archive, here or there; None for what can be read where it is."""
+    archive, inner = _archive_in(place, zipped)
+    where = archive or place
+    copy = fetch(where, quiet) if is_url(where) else None
+    if not archive:
+        return copy
+    location = copy.location if copy else escape(archive)
+    unpacked = unpack(copy.path if copy else Path(archive), location, inner, quiet)
+    return replace(unpacked, note=f"{copy.note}, and {unpacked.note}") if copy else unpacked
+
+
+def _archive_in(place: str, zipped: bool) -> tuple[str, str]:
+    """The zip archive that a place is or lies in, "" if none, and the path in it; `zipped`: whatever it is called."""
+    is_file = is_object if is_url(place) else os.path.isfile
+    path = place.partition("?")[0] if is_url(place) else place
+    for match in re.finditer(r"\.zip(?=/|$)", path, re.IGNORECASE):
+        whole, inner = path[: match.end()], path[match.end() :].strip("/")
+        whole = whole if inner else place
+        if is_file(whole):
+            return whole, inner
+    return (place if zipped and is_file(place) else ""), ""
 
 
 def open_sink(kind: Kind, folder: Path, source: Source, shard_bytes: int | None = None) -> SinkWithBackup:
@@ -130,8 +257,10 @@ def _same(one: Path, other: Path) -> bool:
 
 def _places(source: Source) -> list[Path]:
     """The files and folders on disk that a source is read from."""
+    location = Path(unescape(source.location)).absolute()
+    archive = next((path for path in (location, *location.parents) if path.is_file()), None)
     opened = source.places if isinstance(source, FileSource) else [place_of(source)]
-    places = [place for place in opened if place.exists()]
+    places = [place for place in (*opened, archive) if place and place.exists()]
     if isinstance(source, TableSource):
         for part in (source.rows, *(source.siblings or {}).values()):
             places += _files(part)

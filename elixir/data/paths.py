@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+_CONTAINER_AT_ACCOUNT = ("abfs", "abfss", "az", "adl")  # protocols where the name before the host is no secret
 LONGEST = 255  # bytes in a file name, on every common file system
 
 
@@ -33,14 +34,32 @@ def recorded(place: str | Path) -> str:
 
     A place below the current folder is relative to it, any other absolute one its last part alone; digests beside it
     tell what was there. What is no absolute path (a relative one, the name of a model or dataset) stays as it is, and
-    so does text for people such as `Source.location`.
+    so does text for people such as `Source.location`; a URL loses what may
+    give access.
     """
+    if "://" in str(place):
+        return without_secrets(str(place))
+    if scheme := re.match(r"[A-Za-z][\w+-]+:(?=/)", str(place), re.ASCII):
+        return scheme[0] + recorded(str(place)[scheme.end() :])
     path = PurePosixPath(escape(str(place)) if isinstance(place, Path) else place)
     if not path.is_absolute():
         return str(place) if isinstance(place, str) else str(path)
     here = PurePosixPath(escape(str(Path.cwd())))
     below = path != here and len(here.parts) > 1 and path.is_relative_to(here)
     return str(path.relative_to(here)) if below else path.name or str(path)
+
+
+def without_secrets(text: str) -> str:
+    """A text with URLs in it, without what may give access: name and password before a host, and the query."""
+
+    def public(match: re.Match[str]) -> str:
+        protocol, host, rest = match.groups()
+        if host and (":" in host or protocol.lower() not in _CONTAINER_AT_ACCOUNT):
+            host = ""
+        query = r"[?#].*" if protocol.lower().startswith("http") else r"\?[^/]*=.*"
+        return f"{protocol}://{host or ''}{re.sub(query, '', rest, flags=re.DOTALL)}"
+
+    return re.sub(r"([A-Za-z][A-Za-z0-9+.-]*)://([^\s/]*@)?([^\s'\"<>]*)", public, text)
 
 
 def printable(text: str) -> str:

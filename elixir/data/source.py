@@ -30,16 +30,17 @@ class Sample:
 
 
 class Source(Protocol):
-    """A labelled image dataset that is read one sample at a time; fastest in ascending order."""
+    """A labelled image dataset that is read one sample at a time; fastest in ascending order.
+
+    Attributes:
+        location: where it is, for people.
+    """
+
+    location: str
 
     @property
     def kind(self) -> Kind:
         """Which kind of output keeps everything there is in it."""
-        ...
-
-    @property
-    def location(self) -> str:
-        """Where it is, for people."""
         ...
 
     @property

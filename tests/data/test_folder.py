@@ -301,9 +301,9 @@ def test_empty_class_folder_alone(tmp_path: Path) -> None:
 def test_paths_that_are_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(ElixirError, match="does not exist"):
         open_source(tmp_path / "missing")
-    (tmp_path / "a.zip").write_bytes(b"PK")
+    (tmp_path / "a.txt").write_bytes(b"text")
     with pytest.raises(ElixirError, match="is a file"):
-        open_source(tmp_path / "a.zip")
+        open_source(tmp_path / "a.txt")
     with pytest.raises(ElixirError, match="no parquet file matches"):
         open_source(str(tmp_path / "*.parquet"))
 
