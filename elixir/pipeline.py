@@ -15,8 +15,7 @@ import torch
 import elixir
 from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
 from elixir.data.open import open_sink, open_source, refuse_overlap
-from elixir.data.paths import printable, recorded
-from elixir.data.source import Kind, Source
+from elixir.data.source import Kind, Source, describe_classes
 from elixir.data.workdir import WorkDir
 from elixir.detection.decide import label_reports
 from elixir.detection.thresholds import Thresholds
@@ -200,6 +199,8 @@ class Pipeline:
         _refuse_single_class(source)
         refuse_bytes(dst)
         refuse_overlap(source, dst)
+        progress = Progress(quiet)
+        progress.say(describe_classes(source.classes, (sample.label for sample in source.samples)))
         work = WorkDir(dst, overwritable=True)
         to = to or source.kind
         chosen = choose_device(device)
@@ -228,7 +229,7 @@ class Pipeline:
                 to=to,
                 thresholds=self.thresholds,
                 training=self.training,
-                progress=Progress(quiet),
+                progress=progress,
             )
             with run.progress.task("all stages", sum(stage.effort for stage in self.stages)) as advance:
                 for stage in self.stages:

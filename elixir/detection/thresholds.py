@@ -113,6 +113,8 @@ class Thresholds(Settings):
     min_label_confidence: Annotated[float, Range(least=0, below=1)] = 0.5
     patch_majority: Share = 0.5
     mirror_accuracy: Annotated[float, Range(least=0, most=1)] = 0.75
+    min_skill: Share = 0.3
+    min_label_skill: Share = 0.1
 
     def check(self) -> None:
         """Raise `ElixirError` when the two thresholds of learning a group anew are in the wrong order."""
