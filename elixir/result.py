@@ -183,7 +183,9 @@ class Result:
         else:
             lines = ["no label under attack"]
         for reason in dict.fromkeys(report.not_judged for report in self.not_judged):
-            alike = [f"{report.name} ({report.samples} samples)" for report in self.not_judged if report.not_judged == reason]
+            alike = [
+                f"{report.name} ({report.samples} samples)" for report in self.not_judged if report.not_judged == reason
+            ]
             lines.append(f"not judged: {listed(alike)}: {reason}")
         return lines
 

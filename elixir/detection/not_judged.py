@@ -27,34 +27,51 @@ def too_few_samples(given: np.ndarray, thresholds: Thresholds) -> Reasons:
     """
     least = 2 * thresholds.min_group_size
     labels, samples = np.unique(given, return_counts=True)
-    reasons = {label: f"fewer than {least} samples" for label in labels[samples < least].tolist()}
+    reasons = dict.fromkeys(labels[samples < least].tolist(), f"fewer than {least} samples")
     enough = labels[samples >= least].tolist()
-    return reasons if len(enough) > 1 else reasons | dict.fromkeys(enough, f"no other label with {least} samples or more")
+    return (
+        reasons if len(enough) > 1 else reasons | dict.fromkeys(enough, f"no other label with {least} samples or more")
+    )
 
 
 def too_little_known(given: np.ndarray, seen: np.ndarray, thresholds: Thresholds) -> Reasons:
     """Labels that models do not know, or all where these know too little altogether: their evidence is noise.
 
     Args:
-        given: label of every sample, int64 (n,).
-        seen: that held-out models see in it, (n,).
+        given: label of every sample, int64 (n,), n >= 1.
+        seen: label that models see in it which have not learned from it, (n,).
     """
-    skill = {label: label_skill(given == label, seen == label) for label in np.unique(given).tolist()}
-    mean = float(np.mean([*skill.values()]))
-    if mean < thresholds.min_skill:
-        why = f"models know too little of the set: skill {mean:.2f}, {thresholds.min_skill:g} is needed"
-        return dict.fromkeys(skill, why)
-    least = thresholds.min_label_skill
-    return {label: f"models do not know this label" for label, one in skill.items() if one < least}
+    labels, alpha = np.unique(given).tolist(), 1 - thresholds.confidence_level
+    if set_skill(given, seen, alpha) < thresholds.min_skill:
+        right = f"{np.mean(given == seen):.0%} of the labels of samples that they have not seen"
+        return dict.fromkeys(labels, f"models know too little, they name {right}, {_chance(given, seen):.0%} by chance")
+    known = {label: label_skill(given == label, seen == label, alpha) for label in labels}
+    unknown = [label for label, skill in known.items() if skill < thresholds.min_label_skill]
+    return dict.fromkeys(unknown, "models know this label too little")
 
 
-def label_skill(own: np.ndarray, seen: np.ndarray) -> float:
-    """How much more often models see a label in its own samples than in others (Youden's J); 0 by chance, 1 at best.
+def set_skill(given: np.ndarray, seen: np.ndarray, alpha: float) -> float:
+    """Cohen's kappa (1960) of the labels given to samples and seen in them, both (n,): 0 by chance, 1 where all agree.
+
+    So as not to be taken in by luck, the share that agrees is its lower bound, with confidence 1 - alpha.
+    """
+    agreement, chance = binomial_lower(int((given == seen).sum()), len(given), alpha), _chance(given, seen)
+    return (agreement - chance) / (1 - chance) if chance < 1 else 0.0
+
+
+def label_skill(own: np.ndarray, seen: np.ndarray, alpha: float) -> float:
+    """Youden's J (1950): the share of a label's samples in which it is seen, a lower bound, minus that of all others.
 
     Args:
-        own: which of all samples have the label, bool (n,).
+        own: which of all samples have the label, bool (n,), some of them.
         seen: in which it is seen, bool (n,).
+        alpha: the bound has the confidence 1 - alpha.
     """
-    if own.all():
-        return 0.0
-    return float(seen[own].mean() - seen[~own].mean())
+    others = float(seen[~own].mean()) if not own.all() else 1.0
+    return binomial_lower(int(seen[own].sum()), int(own.sum()), alpha) - others
+
+
+def _chance(given: np.ndarray, seen: np.ndarray) -> float:
+    """The share that would agree if what is seen had nothing to do with what is given."""
+    most = max(given.max(), seen.max()) + 1
+    return float(np.bincount(given, minlength=most) @ np.bincount(seen, minlength=most)) / len(given) ** 2

@@ -24,7 +24,11 @@ def test_a_subset_keeps_ids_labels_and_bytes(tmp_path: Path):
     ("names", "labels", "line"),
     [
         (["cat", "dog"], [0, 0, 1, 1], "2 classes: cat, dog (2 samples each)"),
-        (["cat", "dog", "owl"], [1, 0, 1, -1, 1, -1], "3 classes: cat, dog, owl (0 to 3 samples each); 2 samples have no label"),
+        (
+            ["cat", "dog", "owl"],
+            [1, 0, 1, -1, 1, -1],
+            "3 classes: cat, dog, owl (0 to 3 samples each); 2 samples have no label",
+        ),
         (["\x1b[2J\n", "<b>"], [0, 1], r"2 classes: \x1b[2J\n, <b> (1 samples each)"),
         (list("abcdefghij"), range(10), "10 classes: a, b, c, d, e, f, g, h, i, j (1 samples each)"),
         (list("abcdefghijk"), range(11), "11 classes: a, b, c, d, e, f, g, h, i, j, … (1 samples each)"),
