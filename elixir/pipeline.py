@@ -15,6 +15,7 @@ import torch
 import elixir
 from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
 from elixir.data.open import open_sink, open_source, refuse_overlap
+from elixir.data.paths import printable, recorded
 from elixir.data.source import Kind, Source, describe_classes
 from elixir.data.workdir import WorkDir
 from elixir.detection.decide import label_reports
@@ -196,11 +197,11 @@ class Pipeline:
         dst, seed = real_path(dst), int(seed)
         reference, prior = (None if model is None else str(model) for model in (reference, prior))
         source = open_source(src, image=image, label=label, split=split, follow_links=follow_links)
+        progress = Progress(quiet)
+        progress.say(describe_classes(source.classes, (sample.label for sample in source.samples)))
         _refuse_single_class(source)
         refuse_bytes(dst)
         refuse_overlap(source, dst)
-        progress = Progress(quiet)
-        progress.say(describe_classes(source.classes, (sample.label for sample in source.samples)))
         work = WorkDir(dst, overwritable=True)
         to = to or source.kind
         chosen = choose_device(device)

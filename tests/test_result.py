@@ -236,6 +236,20 @@ def found(folder: Path, monkeypatch: pytest.MonkeyPatch, *not_judged: str, attac
     return scan(folder / "in", folder / "out", pipeline=judged())
 
 
+def test_classes_are_told_on_standard_error_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    src = make_tree(tmp_path / "in", images("[red]cat/a.png", "dog/b.png", "dog/c.png"))
+    clean(src, tmp_path / "quiet", quiet=True)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(IndexStage, "indices", lambda self, run: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        clean(src, tmp_path / "out", quiet=False)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("2 classes: [red]cat, dog (1 to 2 samples each)\n")
+
+
 def test_none_under_attack_is_said_only_if_every_label_was_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
