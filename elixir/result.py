@@ -21,7 +21,6 @@ from elixir.engine.cost import Cost
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, load_small_classifier
 
-Outcome = Literal["under attack", "none", "not judged"]
 NOTHING_JUDGED = (
     "NOT JUDGED: this says nothing about whether the set is poisoned; check that the classes are those that you mean, "
     "give more images of each, or look at them larger (--set index.size=64)"
@@ -92,7 +91,7 @@ class Result:
         return [report for report in self.labels if report.not_judged]
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> Literal["under attack", "none", "not judged"]:
         """In a word; "none" under attack only if every label was judged."""
         if self.attacked:
             return "under attack"
