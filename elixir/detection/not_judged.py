@@ -12,8 +12,31 @@ from elixir.statistics import binomial_lower
 Reasons = dict[int, str]  # label -> why it cannot be judged
 
 
+def judge(
+    reports: Iterable[LabelReport], given: np.ndarray, seen: np.ndarray, thresholds: Thresholds
+) -> tuple[LabelReport, ...]:
+    """The reports, with the reasons of labels that could not be judged; one under attack stays that, but for one case.
+
+    Where models know too little of the set, one held out knows no better: that it sees another label says nothing, and
+    a label that only such a test has put under attack is not judged either.
+
+    Args:
+        given: label of every sample, int64 (n,), n >= 1.
+        seen: label that models see in it which have not learned from it, (n,).
+    """
+    ignorance = too_little_known(given, seen, thresholds)
+    reasons = dict.fromkeys(np.unique(given).tolist(), ignorance) if ignorance else unknown(given, seen, thresholds)
+    kept = [
+        replace(report, decided_by=None)
+        if ignorance and report.decided_by and report.decided_by.kind == "holdout"
+        else report
+        for report in reports
+    ]
+    return with_reasons(kept, reasons | too_few_samples(given, thresholds))
+
+
 def with_reasons(reports: Iterable[LabelReport], reasons: Reasons) -> tuple[LabelReport, ...]:
-    """The reports, with the reasons of those that cannot be judged; a label under attack stays that."""
+    """The reports, with the reasons of those that could not be judged; a label under attack stays that."""
     return tuple(
         report if report.decided_by else replace(report, not_judged=reasons.get(report.label, "")) for report in reports
     )
@@ -34,20 +57,20 @@ def too_few_samples(given: np.ndarray, thresholds: Thresholds) -> Reasons:
     )
 
 
-def too_little_known(given: np.ndarray, seen: np.ndarray, thresholds: Thresholds) -> Reasons:
-    """Labels that models do not know, or all where these know too little altogether: their evidence is noise.
+def too_little_known(given: np.ndarray, seen: np.ndarray, thresholds: Thresholds) -> str:
+    """Why no label can be judged, as models know too little of the set: their evidence is noise; "" if they do not."""
+    if set_skill(given, seen, 1 - thresholds.confidence_level) >= thresholds.min_skill:
+        return ""
+    right = f"{np.mean(given == seen):.0%} of the labels of samples that they have not seen"
+    return f"models know too little, they name {right}, {_chance(given, seen):.0%} by chance"
 
-    Args:
-        given: label of every sample, int64 (n,), n >= 1.
-        seen: label that models see in it which have not learned from it, (n,).
-    """
+
+def unknown(given: np.ndarray, seen: np.ndarray, thresholds: Thresholds) -> Reasons:
+    """Labels that models do not know, though they know others."""
     labels, alpha = np.unique(given).tolist(), 1 - thresholds.confidence_level
-    if set_skill(given, seen, alpha) < thresholds.min_skill:
-        right = f"{np.mean(given == seen):.0%} of the labels of samples that they have not seen"
-        return dict.fromkeys(labels, f"models know too little, they name {right}, {_chance(given, seen):.0%} by chance")
-    known = {label: label_skill(given == label, seen == label, alpha) for label in labels}
-    unknown = [label for label, skill in known.items() if skill < thresholds.min_label_skill]
-    return dict.fromkeys(unknown, "models know this label too little")
+    skill = [label_skill(given == label, seen == label, alpha) for label in labels]
+    few = [label for label, one in zip(labels, skill, strict=True) if one < thresholds.min_label_skill]
+    return dict.fromkeys(few, "models know this label too little")
 
 
 def set_skill(given: np.ndarray, seen: np.ndarray, alpha: float) -> float:

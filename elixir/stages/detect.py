@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from elixir.data.columns import Columns
 from elixir.detection.decide import Detection, detect, label_reports
 from elixir.detection.detectors import Evidence
-from elixir.detection.not_judged import too_few_samples, too_little_known, with_reasons
+from elixir.detection.not_judged import judge
 from elixir.detection.scores import sample_scores
 from elixir.engine.run import Run
 from elixir.engine.stage import TrainingStage
@@ -34,9 +34,8 @@ class DetectStage(TrainingStage):
     def reduce(self, run: Run) -> Columns:
         probe = RunProbe(run, self.training(run))
         found = detect(evidence_of(run, probe), run.classes)
-        reasons = too_little_known(run.labels, run["heldout_label"], run.thresholds)
-        reasons |= too_few_samples(run.labels, run.thresholds)
-        run.facts["labels"] = [asdict(report) for report in with_reasons(found.reports, reasons)]
+        reports = judge(found.reports, run.labels, run["heldout_label"], run.thresholds)
+        run.facts["labels"] = [asdict(report) for report in reports]
         return {"posterior": found.posterior, "split_posterior": found.split_posterior}
 
 

@@ -6,10 +6,12 @@ from sklearn.metrics import cohen_kappa_score
 
 from elixir.detection.decide import LabelReport, LabelTest
 from elixir.detection.not_judged import (
+    judge,
     label_skill,
     set_skill,
     too_few_samples,
     too_little_known,
+    unknown,
     with_reasons,
 )
 from elixir.detection.thresholds import Thresholds
@@ -61,7 +63,9 @@ def test_with_one_label_there_is_nothing_to_know():
 
 def test_models_that_always_see_the_largest_label_know_nothing():
     given = np.repeat([0, 1], [950, 50])
-    assert set(too_little_known(given, np.zeros(1000, int), THRESHOLDS)) == {0, 1}
+    assert "they name 95% of the labels of samples that they have not seen, 95% by chance" in too_little_known(
+        given, np.zeros(1000, int), THRESHOLDS
+    )
     assert not too_little_known(given, given, THRESHOLDS)
 
 
@@ -69,20 +73,41 @@ def test_models_that_always_see_the_largest_label_know_nothing():
 @pytest.mark.parametrize(("labels", "each"), [(2, LEAST), (2, 150), (10, 30), (43, LEAST)])
 def test_random_labels_are_never_judged(labels: int, each: int, seed: int):
     given = np.repeat(np.arange(labels), each)
-    reasons = too_little_known(given, known(given, 0, seed), THRESHOLDS)
-    assert set(reasons) == set(range(labels))
-    (why,) = set(reasons.values())
-    assert "know too little" in why
+    assert too_little_known(given, known(given, 0, seed), THRESHOLDS)
+    assert not too_little_known(given, known(given, 0.9, seed), THRESHOLDS)
 
 
 def test_one_label_that_models_do_not_know_among_others_that_they_do():
     given = np.repeat(np.arange(10), 60)
     seen = known(given, 0.9)
     seen[given == 4] = (np.arange(60) % 9 + 5) % 10
-    assert set(too_little_known(given, seen, THRESHOLDS)) == {4}
+    assert not too_little_known(given, seen, THRESHOLDS)
+    assert set(unknown(given, seen, THRESHOLDS)) == {4}
 
 
-def test_a_label_under_attack_stays_under_attack():
+def test_a_label_under_attack_stays_that_unless_a_held_out_model_decides_that_knows_nothing():
+    direct, held_out = (LabelTest("joint", kind, 12, 0.6, True) for kind in ("direct", "holdout"))
+    reports = [
+        LabelReport(0, "direct", 40, (direct,), direct),
+        LabelReport(1, "held out", 40, (held_out,), held_out),
+        LabelReport(2, "rare", 12, (held_out,), held_out),
+        LabelReport(3, "none", 40),
+    ]
+    given = np.repeat(range(4), [40, 40, 12, 40])
+    assert judge(reports, given, given, THRESHOLDS) == tuple(reports)
+    told = judge(reports, given, given[::-1], THRESHOLDS)
+    assert told[0] == reports[0]
+    assert not any(report.decided_by for report in told[1:])
+    assert [report.not_judged[:16] for report in told] == [
+        "",
+        "models know too ",
+        "fewer than 20 sa",
+        "models know too ",
+    ]
+    assert [report.tests for report in told] == [report.tests for report in reports]
+
+
+def test_a_rare_label_may_be_under_attack():
     test = LabelTest("joint", "direct", 12, 0.6, True)
     reports = [LabelReport(0, "a", 12), LabelReport(1, "b", 12, (test,), test), LabelReport(2, "c", 40)]
     told = with_reasons(reports, {0: "few", 1: "few"})
