@@ -17,7 +17,7 @@ from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
 from elixir.data.open import open_sink, open_source, refuse_overlap
 from elixir.data.parquet import shard_bytes
 from elixir.data.paths import printable, recorded
-from elixir.data.source import Kind, Source
+from elixir.data.source import Kind, Source, describe_classes
 from elixir.data.workdir import WorkDir
 from elixir.detection.decide import label_reports
 from elixir.detection.thresholds import Thresholds
@@ -199,6 +199,8 @@ class Pipeline:
         dst, seed = real_path(dst), int(seed)
         reference, prior = (None if model is None else str(model) for model in (reference, prior))
         source = open_source(src, image=image, label=label, split=split, follow_links=follow_links, quiet=quiet)
+        progress = Progress(quiet)
+        progress.say(describe_classes(source.classes, (sample.label for sample in source.samples)))
         _refuse_single_class(source)
         refuse_bytes(dst)
         refuse_overlap(source, dst)
@@ -235,7 +237,7 @@ class Pipeline:
                 shard_bytes=shards,
                 thresholds=self.thresholds,
                 training=self.training,
-                progress=Progress(quiet),
+                progress=progress,
             )
             try:
                 self._execute(run)

@@ -25,6 +25,11 @@ class Progress:
         console = Console(stderr=True)
         self._bars = RichProgress(*columns, console=console, speed_estimate_period=SPEED_OVER, disable=quiet)
 
+    def say(self, line: str) -> None:
+        """A line for people on standard error, above the bars."""
+        if not self.quiet:
+            self._bars.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
     @contextmanager
     def task(self, name: str, total: float) -> Iterator[Callable[[float], None]]:
         """Show a bar while the enclosed work runs; yields a function that advances it by a number of steps.

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import datasets
 import pyarrow as pa
@@ -15,10 +15,16 @@ import pyarrow.compute as pc
 from elixir.data.io import RUN_FOLDER, read_json, write_table
 from elixir.data.manifest import class_names, current_findings, current_names, read_manifest
 from elixir.data.paths import printable, unescape
+from elixir.data.source import describe_classes, listed
 from elixir.detection.decide import LabelReport, label_reports
 from elixir.engine.cost import Cost
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, load_small_classifier
+
+NOTHING_JUDGED = (
+    "NOT JUDGED: this says nothing about whether the set is poisoned; check that the classes are those that you mean, "
+    "give more images of each, or look at them larger (--set index.size=64)"
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,24 @@ class Result:
         return dict(Counter(self.table.column("action").to_pylist()))
 
     @property
+    def classes(self) -> dict[str, int]:
+        """Samples of the input by class; a class may have none."""
+        count = Counter(self.table.column("label").to_pylist())
+        return {name: count[label] for label, name in enumerate(class_names(self.table))}
+
+    @property
+    def not_judged(self) -> list[LabelReport]:
+        """Labels that were not judged, each with the reason; those under attack are not among them."""
+        return [report for report in self.labels if report.not_judged]
+
+    @property
+    def outcome(self) -> Literal["under attack", "none", "not judged"]:
+        """In a word; "none" under attack only if every label was judged."""
+        if self.attacked:
+            return "under attack"
+        return "none" if self.labels and not self.not_judged else "not judged"
+
+    @property
     def nfe_per_sample(self) -> float:
         """Function evaluations of the purifier's network, averaged over the samples."""
         return sum(cost.nfe for cost in self.costs.values()) / max(1, self.table.num_rows)
@@ -119,8 +143,11 @@ class Result:
         return {
             "path": None if self.path is None else str(self.path),
             "samples": self.table.num_rows,
+            "classes": self.classes,
             "actions": self.counts,
+            "outcome": self.outcome,
             "attacked": [vars(label) for label in self.attacked],
+            "not_judged": {report.name: report.not_judged for report in self.not_judged},
             "unreadable_files": self.unreadable_files,
             "notes": self.notes,
             "nfe_per_sample": round(self.nfe_per_sample, 2),
@@ -135,17 +162,37 @@ class Result:
         more = ", ... (all in .elixir/findings.json)" if len(self.unreadable_files) > 5 else ""
         return f"{len(self.unreadable_files)} files could not be read and so not copied: {some}{more}"
 
+    def described_classes(self) -> str:
+        """A line for people about the classes of the input."""
+        return describe_classes(class_names(self.table), self.table.column("label").to_pylist())
+
+    def findings(self) -> list[str]:
+        """Lines for people: which labels are under attack, and which were not judged."""
+        judged = len(self.labels) - len(self.not_judged)
+        if self.attacked:
+            lines = [
+                f"under attack: {printable(label.name)} "
+                f"({label.flagged} flagged, score {label.score:.3f}, {label.detector})"
+                for label in self.attacked
+            ]
+        elif not judged:
+            lines = [NOTHING_JUDGED]
+        elif self.not_judged:
+            lines = [f"no label under attack among the {judged} that could be judged"]
+        else:
+            lines = ["no label under attack"]
+        for reason in dict.fromkeys(report.not_judged for report in self.not_judged):
+            alike = [
+                f"{report.name} ({report.samples} samples)" for report in self.not_judged if report.not_judged == reason
+            ]
+            lines.append(f"not judged: {listed(alike)}: {reason}")
+        return lines
+
     def summary(self, times: bool = True) -> str:
         """A few lines for people; without clock readings if not `times`."""
         counts = self.counts
-        lines = [f"{self.table.num_rows} samples from {printable(self.config['source'])}"]
-        if not self.attacked:
-            lines.append("no label under attack")
-        lines += [
-            f"under attack: {printable(label.name)} "
-            f"({label.flagged} flagged, score {label.score:.3f}, {label.detector})"
-            for label in self.attacked
-        ]
+        lines = [f"{self.table.num_rows} samples from {printable(self.config['source'])}", self.described_classes()]
+        lines += self.findings()
         lines.append(", ".join(f"{counts[action]} {action}" for action in sorted(counts)))
         unreadable = [
             (id, reason)
@@ -221,6 +268,7 @@ def write_label_reports(path: Path, reports: Sequence[LabelReport]) -> None:
             "class": report.name,
             "samples": report.samples,
             "attacked": report.decided_by is not None,
+            "not_judged": report.not_judged,
             "detector": test.detector,
             "test": test.kind,
             "group_size": test.group_size,

@@ -21,7 +21,7 @@ from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
 from elixir.errors import ElixirError
 from elixir.pipeline import Pipeline
-from elixir.result import AttackedLabel, Result
+from elixir.result import AttackedLabel, Result, read_result
 from elixir.stages.index import IndexStage
 from elixir.stages.relabel import poisoned_action, undecided_action
 from elixir.stages.write import WriteStage
@@ -211,6 +211,115 @@ def test_what_is_known_about_every_label(tmp_path: Path, monkeypatch: pytest.Mon
         assert tuple(row[name] for name in told) == astuple(test)[:5]
         assert json.loads(row["evidence"]) == test.evidence
     assert [row["decides"] for row in rows] == [False, False, True]
+
+
+def found(folder: Path, monkeypatch: pytest.MonkeyPatch, *not_judged: str, attacked: bool = False) -> Result:
+    """The result of a scan of two cats, two dogs and an owl, whose labels could not be judged for these reasons."""
+    test = LabelTest("joint", "direct", 2, 0.5, True)
+    decided_by = [test if attacked else None, None, None]
+    reports = [
+        asdict(LabelReport(label, name, count, (test,), decided_by[label], not_judged[label]))
+        for label, (name, count) in enumerate((("cat", 2), ("dog", 2), ("owl\x1b", 1)))
+    ]
+    judge = Judge.reduce
+
+    def detect(self: Judge, run: Run) -> Columns:
+        columns = judge(self, run)
+        run.facts["labels"] = reports
+        return columns | {
+            "action": np.full(5, "kept", object),
+            "reason": np.array(["", "", "looked at", "", ""], object),
+        }
+
+    monkeypatch.setattr(Judge, "reduce", detect)
+    make_tree(folder / "in", images("cat/a.png", "cat/b.png", "dog/c.png", "dog/d.png", "owl\x1b/e.png"))
+    return scan(folder / "in", folder / "out", pipeline=judged())
+
+
+def test_classes_are_told_on_standard_error_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    src = make_tree(tmp_path / "in", images("[red]cat/a.png", "dog/b.png", "dog/c.png"))
+    clean(src, tmp_path / "quiet", quiet=True)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(IndexStage, "indices", lambda self, run: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        clean(src, tmp_path / "out", quiet=False)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("2 classes: [red]cat, dog (1 to 2 samples each)\n")
+
+
+def test_none_under_attack_is_said_only_if_every_label_was_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = found(tmp_path, monkeypatch, "", "", "")
+    assert (result.outcome, result.not_judged) == ("none", [])
+    assert result.summary().splitlines()[1:3] == [
+        r"3 classes: cat, dog, owl\x1b (1 to 2 samples each)",
+        "no label under attack",
+    ]
+    assert result.as_dict()["outcome"] == "none"
+    assert result.as_dict()["not_judged"] == {}
+    assert result.as_dict()["classes"] == {"cat": 2, "dog": 2, "owl\x1b": 1}
+
+
+def test_what_was_not_judged_is_said_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = found(tmp_path, monkeypatch, "", "unknown", "few")
+    assert result.outcome == "not judged"
+    lines = result.summary().splitlines()
+    assert lines[2:5] == [
+        "no label under attack among the 1 that could be judged",
+        "not judged: dog (2 samples): unknown",
+        r"not judged: owl\x1b (1 samples): few",
+    ]
+    assert (tmp_path / "out/.elixir/summary.txt").read_text().splitlines()[:5] == lines[:5]
+    told = json.loads(json.dumps(result.as_dict()))
+    assert (told["outcome"], told["not_judged"]) == ("not judged", {"dog": "unknown", "owl\x1b": "few"})
+    rows = pq.read_table(tmp_path / "out/.elixir/labels.parquet").to_pylist()
+    assert [row["not_judged"] for row in rows] == ["", "unknown", "few"]
+    assert result.table["reason"].to_pylist() == ["", "", "looked at", "not judged: unknown", "not judged: few"]
+    assert result.counts == {"kept": 5}
+    page = (tmp_path / "out/.elixir/report.html").read_text()
+    for line in lines[1:5]:
+        assert f"<p>{line}.</p>" in page
+    assert "<td>nothing</td>" in page
+    assert "<td>not judged: few</td>" in page
+
+
+def test_a_set_of_which_nothing_was_judged_is_not_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = found(tmp_path, monkeypatch, "blind", "blind", "blind")
+    assert result.outcome == "not judged"
+    assert "no label under attack" not in result.summary()
+    said, why = result.summary().splitlines()[2:4]
+    assert said.startswith("NOT JUDGED: this says nothing about whether the set is poisoned; check that the classes")
+    assert why == r"not judged: cat (2 samples), dog (2 samples), owl\x1b (1 samples): blind"
+
+
+def test_an_attack_is_said_beside_what_was_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = found(tmp_path, monkeypatch, "", "", "few", attacked=True)
+    assert result.outcome == "under attack"
+    said, why = result.summary().splitlines()[2:4]
+    assert said.startswith("under attack: cat (")
+    assert why == r"not judged: owl\x1b (1 samples): few"
+    assert "no label under attack" not in (tmp_path / "out/.elixir/report.html").read_text()
+
+
+def test_findings_of_before_labels_could_be_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found(tmp_path, monkeypatch, "", "", "")
+    path = tmp_path / "out/.elixir/findings.json"
+    findings = json.loads(path.read_text())
+    for report in findings["labels"]:
+        del report["not_judged"]
+    path.write_text(json.dumps(findings))
+    result = read_result(tmp_path / "out")
+    assert (result.outcome, [report.name for report in result.labels]) == ("none", ["cat", "dog", "owl\x1b"])
+
+
+def test_without_reports_nothing_is_cleared(tmp_path: Path) -> None:
+    result = clean(table(), tmp_path / "dst")
+    assert result.outcome == "not judged"
+    assert "NOT JUDGED" in result.summary()
 
 
 def test_dataset_that_was_changed(tmp_path: Path) -> None:

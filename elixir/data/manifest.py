@@ -27,7 +27,8 @@ class ManifestRow:
         new_label: label in the output, or after a scan the proposed one; -1 when the sample is not to be in it.
         output: path or row in the output, "" when it is not in it.
         action: kept, purified, relabelled, dropped or quarantined.
-        reason: why, in a few words; "" for what was never in doubt.
+        reason: why, in a few words; "" for what was never in doubt. A sample that is kept because its label could not
+            be judged has a reason that begins with "not judged".
         sha256_in: of the encoded image in the source, "" when it could not be read.
         sha256_out: of the encoded image in the output, "" when it is not in it.
         height, width: pixels, 0 when unreadable.

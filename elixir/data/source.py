@@ -1,15 +1,17 @@
 """What a labelled image dataset looks like to everything that reads it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from elixir.data.image import decode
-from elixir.data.paths import recorded
+from elixir.data.paths import printable, recorded
 from elixir.errors import ElixirError, UnreadableSample, nearest
 
 Kind = Literal["folder", "list", "hf", "parquet", "webdataset"]
+NAMES = 10  # of classes or labels that a line for people tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,26 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """Hexadecimal digest that changes with the input, from names, sizes and times rather than contents."""
         ...
+
+
+def describe_classes(names: Sequence[str], labels: Iterable[int]) -> str:
+    """A line for people on the classes of a dataset: how many, what they are called, and how many samples each has.
+
+    Args:
+        names: of the classes.
+        labels: of all samples, indices into the names, or -1 for none.
+    """
+    count = Counter(labels)
+    sizes = [count[label] for label in range(len(names))]
+    least, most = min(sizes, default=0), max(sizes, default=0)
+    each = f"{most} samples each" if least == most else f"{least} to {most} samples each"
+    unlabelled = f"; {count[-1]} samples have no label" if count[-1] else ""
+    return f"{len(names)} {'class' if len(names) == 1 else 'classes'}: {listed(names)} ({each}){unlabelled}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, for people."""
+    return ", ".join([*map(printable, names[:NAMES]), *(["…"] if len(names) > NAMES else [])])
 
 
 class Subset:

@@ -39,13 +39,21 @@ class LabelTest:
 
 @dataclass(frozen=True)
 class LabelReport:
-    """What was found out about one label: its samples, all tests made, and the one that puts it under attack."""
+    """What was found out about one label.
+
+    Attributes:
+        samples: that are usable.
+        tests: all that were made.
+        decided_by: the one that puts it under attack; None if none does.
+        not_judged: why that none does says nothing about it (see `elixir.detection.not_judged`); "" if it was judged.
+    """
 
     label: int
     name: str
     samples: int
     tests: tuple[LabelTest, ...] = ()
     decided_by: LabelTest | None = None
+    not_judged: str = ""
 
     @property
     def direct_score(self) -> float:

@@ -64,6 +64,10 @@ class Thresholds(Settings):
         patch_majority: share of a label's poisoned samples above which its trigger is a patch.
         mirror_accuracy: accuracy on mirrored images, as a share of that on the images, from which mirroring is taken to
             keep labels.
+        min_skill: Cohen's kappa of the labels given and those that held-out models see, a lower bound, below which no
+            label is cleared; MEASURED.
+        min_label_skill: share of a label's samples in which held-out models see it, a lower bound, minus that of all
+            others, below which this label is not cleared.
     """
 
     name: ClassVar[str] = "thresholds"
@@ -113,6 +117,8 @@ class Thresholds(Settings):
     min_label_confidence: Annotated[float, Range(least=0, below=1)] = 0.5
     patch_majority: Share = 0.5
     mirror_accuracy: Annotated[float, Range(least=0, most=1)] = 0.75
+    min_skill: Share = 0.3
+    min_label_skill: Share = 0.1
 
     def check(self) -> None:
         """Raise `ElixirError` when the two thresholds of learning a group anew are in the wrong order."""

@@ -13,6 +13,7 @@ from PIL import Image
 from elixir.data.image import decode
 from elixir.data.io import replace_text
 from elixir.data.paths import printable
+from elixir.detection.decide import LabelReport
 from elixir.engine.run import Run
 from elixir.pages import render
 from elixir.result import AttackedLabel, Result
@@ -36,6 +37,8 @@ def write_evidence_page(run: Run, result: Result, path: Path) -> None:
         gain=GAIN,
         samples=result.table.num_rows,
         counts=", ".join(f"{count} {action}" for action, count in sorted(result.counts.items())),
+        classes=result.described_classes(),
+        findings=result.findings(),
         losses=result.losses() if result.unreadable_files else "",
         attacked=[_attacked(run, label, result.table) for label in result.attacked],
         actions=ACTIONS,
@@ -85,11 +88,24 @@ def _labels(result: Result) -> list[dict[str, Any]]:
     groups = result.table.group_by(["class", "action"]).aggregate([([], "count_all")]).to_pylist()
     counts = {(group["class"], group["action"]): group["count_all"] for group in groups}
     scores = {report.name: report.direct_score for report in result.labels}
+    found = {report.name: _found(report) for report in result.labels}
     ranked = sorted({name for name, _ in counts}, key=lambda name: (-scores.get(name, 0.0), name))
     return [
-        {"name": name, "score": scores.get(name, 0.0), "counts": [counts.get((name, key), "") for key in ACTIONS]}
+        {
+            "name": name,
+            "score": scores.get(name, 0.0),
+            "found": found.get(name, ""),
+            "counts": [counts.get((name, key), "") for key in ACTIONS],
+        }
         for name in ranked
     ]
+
+
+def _found(report: LabelReport) -> str:
+    """What is to be said of a label, in a few words."""
+    if report.decided_by:
+        return "under attack"
+    return f"not judged: {report.not_judged}" if report.not_judged else "nothing"
 
 
 def _thumbnail(rgb: np.ndarray) -> str:

@@ -20,7 +20,8 @@ class CrossfitStage(TrainingStage):
 
     One that does survive is a patch; without the tile that carries it these models see what else is in the image. Both
     log-probabilities of the given label are kept: in the raw image, and in the raw image without the tile that the
-    stage probe has found. The models read mirrored images too: if they do so as well as the others, mirroring keeps
+    stage probe has found. So is the label that is most probable in the raw image: where it is hardly ever the given
+    one, nothing is known. The models read mirrored images too: if they do so as well as the others, mirroring keeps
     labels.
 
     Args:
@@ -29,7 +30,7 @@ class CrossfitStage(TrainingStage):
 
     name = "crossfit"
     requires = ("pixels", "purified", "tile")
-    provides = ("heldout_logp", "heldout_erased_logp", "accuracy")
+    provides = ("heldout_logp", "heldout_erased_logp", "heldout_label", "accuracy")
     effort = 22
     epochs: Count = 3
     least_steps: Steps = 100
@@ -40,7 +41,8 @@ class CrossfitStage(TrainingStage):
         fold = generator(run.seed, Draw.FOLDS).permutation(len(run)) % self.folds
         logp = np.empty(len(run), np.float16)
         erased_logp = np.empty_like(logp)
-        right = mirrored = 0
+        seen_label = np.empty(len(run), np.int32)
+        mirrored = 0
         for number in range(self.folds):
             name = f"crossfit-{number}"
             training = self.training(run, 1 + number)
@@ -54,6 +56,7 @@ class CrossfitStage(TrainingStage):
                 erased_logp[block] = run.models.classify(name, erased)[0][given]
                 mirrored += int((run.models.classify(name, raw.flip(-1))[0].argmax(1) == labels[block]).sum())
                 logp[block] = read[given]
-                right += int((read.argmax(1) == labels[block]).sum())
+                seen_label[block] = read.argmax(1)
+        right = int((seen_label == labels).sum())
         run.facts["accuracy"] = {"raw": right / len(run), "mirrored": mirrored / len(run)}
-        return {"heldout_logp": logp, "heldout_erased_logp": erased_logp}
+        return {"heldout_logp": logp, "heldout_erased_logp": erased_logp, "heldout_label": seen_label}

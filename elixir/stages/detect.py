@@ -1,10 +1,11 @@
-"""Which labels are under attack; on clean data, none."""
+"""Which labels are under attack, on clean data none; and which could not be judged."""
 
 from dataclasses import asdict, dataclass
 
 from elixir.data.columns import Columns
 from elixir.detection.decide import Detection, detect, label_reports
 from elixir.detection.detectors import Evidence
+from elixir.detection.not_judged import judge
 from elixir.detection.scores import sample_scores
 from elixir.engine.run import Run
 from elixir.engine.stage import TrainingStage
@@ -26,14 +27,15 @@ class DetectStage(TrainingStage):
     """A label is under attack if a coherent group of its samples is: see `elixir.detection.decide`."""
 
     name = "detect"
-    requires = ("pixels", "purified", "reference_model", *SCORES)
+    requires = ("pixels", "purified", "reference_model", "heldout_label", *SCORES)
     provides = ("labels", "posterior", "split_posterior")
     effort = 12
 
     def reduce(self, run: Run) -> Columns:
         probe = RunProbe(run, self.training(run))
         found = detect(evidence_of(run, probe), run.classes)
-        run.facts["labels"] = [asdict(report) for report in found.reports]
+        reports = judge(found.reports, run.labels, run["heldout_label"], run.thresholds)
+        run.facts["labels"] = [asdict(report) for report in reports]
         return {"posterior": found.posterior, "split_posterior": found.split_posterior}
 
 

@@ -12,6 +12,7 @@ from elixir.data.io import remove_folder
 from elixir.data.manifest import ManifestRow, write_manifest
 from elixir.data.open import open_sink
 from elixir.data.sink import Decision
+from elixir.detection.decide import label_reports
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
 from elixir.stages.index import SOURCE_COLUMNS
@@ -55,6 +56,7 @@ class WriteStage(ReduceStage):
     def _rows(self, run: Run, sink: SinkWithBackup | None) -> Iterator[ManifestRow]:
         """One row after the other; writes its sample on the way."""
         columns = {name: run[name] for name in self._columns}
+        not_judged = {report.label: report.not_judged for report in label_reports(run.facts) if report.not_judged}
         index_of = np.full(len(run.source.samples), -1)
         index_of[run.rows] = np.arange(len(run))
         for row, sample in enumerate(run.source.samples):
@@ -62,6 +64,8 @@ class WriteStage(ReduceStage):
             usable = index >= 0
             if usable:
                 decision, reason = _decision(run, columns, index)
+                if decision.action == "kept" and not reason and sample.label in not_judged:
+                    reason = f"not judged: {not_judged[sample.label]}"
             else:
                 decision, reason = Decision("quarantined", sample.label), str(columns["source_problem"][row])
             height, width = columns["source_shape"][row].tolist()

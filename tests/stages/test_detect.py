@@ -56,6 +56,7 @@ def test_a_doubtful_label_is_tested_with_a_held_out_model_and_reported(tmp_path:
         heldout_logp=np.log(np.where(poisoned, 0.01, 0.99)).astype(np.float16),
         heldout_erased_logp=np.zeros(2 * COUNT, np.float16),
         logp_drop=np.zeros(2 * COUNT, np.float32),
+        heldout_label=np.where(poisoned, 0, labels).astype(np.int32),
     )
     columns = DetectStage().reduce(run)
     provide(run, **columns)
@@ -66,6 +67,7 @@ def test_a_doubtful_label_is_tested_with_a_held_out_model_and_reported(tmp_path:
     assert (second.decided_by.detector, second.decided_by.kind) == ("expanded", "holdout")
     assert second.decided_by.group_size == GROUP
     assert ((found.posterior[COUNT:] > 0.5) == poisoned[COUNT:]).mean() > 0.97
+    assert first.not_judged == second.not_judged == ""
     assert 0.07 <= second.direct_score < 0.3
     assert list(models.trained) == ["holdout-0", "holdout-1"]
     training = models.trained["holdout-0"]
@@ -89,3 +91,31 @@ def test_a_doubtful_label_is_tested_with_a_held_out_model_and_reported(tmp_path:
         assert row["test"] == test.kind
         assert json.loads(row["evidence"]) == test.evidence
     assert [row["detector"] for row in rows if row["decides"]] == ["expanded"]
+
+
+def test_labels_that_models_do_not_know_and_rare_ones_are_not_cleared(tmp_path: Path, models: FakeHoldoutModel):
+    """Nothing speaks against any of three labels; how often held-out models see them decides what that is worth."""
+    labels = np.repeat([0, 1, 2], [100, 100, 12])
+    images = np.random.default_rng(0).integers(90, 110, (len(labels), 3, 8, 8)).astype(np.uint8)
+    seen = {"right": labels, "halves": np.arange(len(labels)) % 2}
+    few = "fewer than 20 samples"
+    for name, heldout_label in seen.items():
+        run = fake_run(tmp_path / name, labels, ["first", "second", "third"], images, models)
+        run.purified.write(np.arange(len(labels)), images)
+        flat = np.full(len(labels), -0.01, np.float32)
+        provide(
+            run,
+            features=np.random.default_rng(1).normal(size=(len(labels), 4)).astype(np.float16),
+            reference_logp=flat,
+            residual_transfer=np.zeros_like(flat),
+            tile_transfer=np.zeros_like(flat),
+            heldout_logp=flat.astype(np.float16),
+            heldout_erased_logp=flat.astype(np.float16),
+            logp_drop=np.zeros_like(flat),
+            heldout_label=heldout_label.astype(np.int32),
+        )
+        DetectStage().reduce(run)
+        first, second, third = (report.not_judged for report in label_reports(json.loads(json.dumps(run.facts))))
+        assert third == few
+        assert (first == second == "") == (name == "right")
+        assert ("models know too little" in first) == (name == "halves")

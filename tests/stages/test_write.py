@@ -39,7 +39,7 @@ def decided(
         sigma: of each sample that is repaired; NaN where it is not known.
     """
     actions, sigma = actions or {}, sigma or {}
-    run = Run(folder, open_source(src), Identity(), to=to)
+    run = Run(folder, open_source(src), Identity(), to=to, facts={"labels": []})
     execute(run, IndexStage())
     flagged = np.array(list(actions), np.int64)
     provide(run, poison_score=np.zeros(len(run)), flagged=np.isin(np.arange(len(run)), flagged))

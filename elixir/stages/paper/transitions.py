@@ -8,6 +8,7 @@ import numpy as np
 from elixir.data.columns import Columns
 from elixir.detection.decide import LabelReport, LabelTest
 from elixir.detection.discrepancy import published, repaired
+from elixir.detection.not_judged import too_few_samples, with_reasons
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
 from elixir.settings import Count, Positive
@@ -55,7 +56,8 @@ class TransitionsStage(ReduceStage):
             test = LabelTest("discrepancy", "discrepancy", int(samples[label]), score, passed, evidence)
             decided_by = test if passed else None
             reports.append(LabelReport(label, run.classes[label], int((given == label).sum()), (test,), decided_by))
-        run.facts["labels"] = [asdict(report) for report in reports]
+        reasons = too_few_samples(given, run.thresholds)
+        run.facts["labels"] = [asdict(report) for report in with_reasons(reports, reasons)]
         changed = (found.kept[:, 1:] & (predicted[:, 1:] != given[:, None])).sum(1) / found.kept[:, 1:].sum(1)
         return {
             "flagged": is_flagged,
