@@ -180,7 +180,7 @@ class Pipeline:
         Args:
             src: see `elixir.data.open.open_source`.
             dst: folder to make; must not exist or be empty, unless `overwrite`.
-            to: "folder", "hf" or "parquet"; the kind of `src` by default.
+            to: "folder", "hf", "parquet" or "webdataset"; the kind of `src` by default.
             policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
 
         All other options are those of `elixir.options.RunOptions`.
@@ -281,6 +281,7 @@ def _given(
     return {
         "version": elixir.__version__,
         "source": recorded(source.location),
+        "kind": source.kind,
         "fingerprint": source.fingerprint(),
         "image": source.image,
         "label": source.label,

@@ -18,13 +18,18 @@ from elixir.data.io import real_path, resolving
 from elixir.data.objects import ObjectRows, image_files, open_objects
 from elixir.data.parquet import ParquetFiles, open_parquet
 from elixir.data.paths import escape, unescape
+from elixir.data.patterns import is_pattern, matching
 from elixir.data.repository import find_parquet
 from elixir.data.source import Kind, Source, Subset
 from elixir.data.stream import open_stream
 from elixir.data.table import Choice, TableSource, has_paths
 from elixir.data.table_sinks import HfSink, ParquetSink
+from elixir.data.tar import COMPRESSED, TAR, refuse_compressed_name
+from elixir.data.webdataset import WebDatasetSource, find_shards, open_webdataset
+from elixir.data.webdataset_sink import webdataset_sink
 from elixir.errors import ElixirError
 
+PARQUET = ".parquet"
 TRAIN, TEST = (Path(__file__).parents[1] / "sample" / f"signs-{name}.parquet" for name in ("train", "test"))
 """The shipped sample: 1,700 and 700 images of ten German traffic signs."""
 
@@ -42,12 +47,13 @@ def open_source(
     """Find out what `src` is and open it.
 
     Args:
-        src: a class-per-folder tree, a folder written by `save_to_disk`, a parquet file, a folder or glob of parquet
-            files, an .npz file of images and labels, or the name of a dataset on the Hugging Face hub. Objects of
-            Python: a `datasets.Dataset`, `DatasetDict` or stream of them (which is copied to a temporary folder); a
-            torch dataset or a list of (image, label), or of dicts with both, images as PIL, uint8 or float [0,1]
-            tensors (c, h, w), or arrays (h, w, c); a pair (images, labels) of arrays; a `Subset` of an opened source.
-        image: column of a table with the images, where it cannot be told from the types.
+        src: a class-per-folder tree, a folder written by `save_to_disk`, a parquet file or a WebDataset shard (.tar), a
+            folder or pattern of such files, an .npz file of images and labels, or the name of a dataset on the Hugging
+            Face hub. Objects of Python: a `datasets.Dataset`, `DatasetDict` or stream of them (which is copied to a
+            temporary folder); a torch dataset or a list of (image, label), or of dicts with both, images as PIL, uint8
+            or float [0,1] tensors (c, h, w), or arrays (h, w, c); a pair (images, labels) of arrays; a `Subset` of an
+            opened source.
+        image: column of a table, or field of shards, with the images, where it cannot be told.
         label: column of a table with the labels, likewise.
         split: part of a dataset with several; only this part is read, by default the `usual` one.
         follow_links: whether links that leave a folder are followed.
@@ -63,8 +69,14 @@ def open_source(
     if path.is_dir():
         if _is_saved(path):
             return open_saved(path, choice)
-        if found := find_parquet(path, follow_links):
+        found, shards = find_parquet(path, follow_links), find_shards(path)
+        if found and shards:
+            patterns = " or ".join(f"{glob.escape(str(path))}/*{suffix}" for suffix in (PARQUET, TAR))
+            raise ElixirError(f"{path} has both parquet files and WebDataset shards; give {patterns}, in quotes")
+        if found:
             return open_parquet(found, choice, str(path))
+        if shards:
+            return open_webdataset(shards, choice, str(path))
         if not labelled:
             return open_images(path, follow_links)
         if image or label:
@@ -75,15 +87,9 @@ def open_source(
             return open_npz(path, choice)
         if path.suffix == ".npy":
             raise ElixirError(f"{path} is one array; give an .npz file of images and labels (numpy.savez)")
-        if path.suffix != ".parquet":
-            raise ElixirError(f"{path} is a file; give a folder of images, a dataset folder or a .parquet file")
-        return open_parquet(ParquetFiles.by_name([path]), choice, str(path))
-    if glob.has_magic(str(path)):
-        names = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-        files = sorted(Path(name) for name in names if name.endswith(".parquet"))
-        if not files:
-            raise ElixirError(f"no parquet file matches {path}; check the pattern")
-        return open_parquet(ParquetFiles.by_name(files), choice, str(path))
+        return _open_files([path], choice, str(path))
+    if is_pattern(str(path)):
+        return _open_files(matching(str(path), (PARQUET, TAR, *COMPRESSED)), choice, str(path))
     if isinstance(src, str) and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", src) and path.suffix != ".parquet":
         return open_hub(src, choice)
     raise ElixirError(f"{path} does not exist (or cannot be seen from here); check the path")
@@ -98,7 +104,7 @@ def open_sink(kind: Kind, folder: Path, source: Source, shard_bytes: int | None 
     if kind == "parquet":
         sink = ParquetSink(folder, source, shard_bytes)
     else:
-        sink = {"folder": FolderSink, "hf": HfSink}[kind](folder, source)
+        sink = {"folder": FolderSink, "hf": HfSink, "webdataset": webdataset_sink}[kind](folder, source)
     return SinkWithBackup(folder, source, sink)
 
 
@@ -133,6 +139,8 @@ def _places(source: Source) -> list[Path]:
         for part in (source.rows, *(source.siblings or {}).values()):
             places += _files(part)
         places += _image_folders(source)
+    if isinstance(source, WebDatasetSource):
+        places += [*source.files, *source.copies.values()]
     return places
 
 
@@ -172,6 +180,20 @@ def _open_object(src: Any, choice: Choice) -> TableSource:
         return open_objects(src, choice)
     wanted = "what is in its attribute `dataset`" if hasattr(src, "dataset") else "a path, or a dataset with a length"
     raise ElixirError(f"cannot read samples from a {type(src).__name__}: give {wanted}")
+
+
+def _open_files(files: list[Path], choice: Choice, location: str) -> Source:
+    """Parquet files or shards, which are not mixed."""
+    for file in files:
+        refuse_compressed_name(file)
+    suffixes = {file.suffix.lower() for file in files}
+    if suffixes == {PARQUET}:
+        return open_parquet(ParquetFiles.by_name(files), choice, location)
+    if suffixes == {TAR}:
+        return open_webdataset(files, choice, location)
+    if suffixes == {PARQUET, TAR}:
+        raise ElixirError(f"{location} stands for parquet files and WebDataset shards; give one kind of them")
+    raise ElixirError(f"{location} is a file; give a folder of images, a dataset folder, a .parquet or a .tar file")
 
 
 def _is_saved(folder: Path) -> bool:
