@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from elixir.data.folder import FileSource, FolderSource
 from elixir.data.image import decode, encode
 from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, write_table, writing
-from elixir.data.open import open_sink, place_of, refuse_overlap
+from elixir.data.open import open_sink
+from elixir.data.overlap import place_of, refuse_overlap
 from elixir.data.paths import folded, unescape
 from elixir.data.sink import Decision
 from elixir.data.source import Source, find_class

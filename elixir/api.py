@@ -12,7 +12,8 @@ from typing import Any, Unpack
 from elixir.certification.certify import Settings as CertificationSettings
 from elixir.certification.certify import certify_dataset
 from elixir.data.io import RUN_FOLDER, read_json, writing
-from elixir.data.open import open_source, refuse_overlap
+from elixir.data.open import open_source
+from elixir.data.overlap import refuse_overlap
 from elixir.data.restore import restore
 from elixir.data.source import find_class
 from elixir.data.workdir import locked
@@ -30,7 +31,7 @@ from elixir.options import RunOptions, SourceOptions
 from elixir.pipeline import Pipeline
 from elixir.purify import PurifiedImages, purify_images
 from elixir.registry import find
-from elixir.result import Result, read_result
+from elixir.result import Result, output_options, read_result
 from elixir.robustness.measure import Settings as RobustnessSettings
 from elixir.robustness.measure import measure_robustness
 
@@ -58,7 +59,7 @@ def sanitize(
         pipeline: recipe name, TOML file or a `Pipeline`.
         settings: "stage.key" or "thresholds.key" -> value, over the recipe's own; not together with a `Pipeline`.
         policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
-        to: "folder", "list", "hf" or "parquet"; the kind of `src` by default.
+        to: "folder", "list", "hf", "parquet" or "webdataset"; the kind of `src` by default.
 
     Example:
         result = sanitize("poisoned/", "clean/")
@@ -343,10 +344,7 @@ def _pipeline(pipeline: str | Path | Pipeline, settings: Mapping[str, object] | 
 def _columns_of(dst: Path) -> SourceOptions:
     """Columns and split of what `sanitize` has written."""
     settings = dst / RUN_FOLDER / "run.json"
-    config = read_json(settings, "sanitize again") if settings.exists() else {}
-    options = SourceOptions(image=config.get("image"), label=config.get("label"), split=config.get("split"))
-    of_table, to_table = options["label"] is not None, config.get("to", "folder") != "folder"
-    return options if of_table == to_table else {}
+    return output_options(read_json(settings, "sanitize again")) if settings.exists() else {}
 
 
 def _check_target(target: str | None, all_to_all: bool) -> None:

@@ -14,7 +14,8 @@ import torch
 
 import elixir
 from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
-from elixir.data.open import open_sink, open_source, refuse_overlap
+from elixir.data.open import open_sink, open_source
+from elixir.data.overlap import refuse_overlap
 from elixir.data.parquet import shard_bytes
 from elixir.data.paths import printable, recorded
 from elixir.data.source import Kind, Source, describe_classes
@@ -180,7 +181,7 @@ class Pipeline:
         Args:
             src: see `elixir.data.open.open_source`.
             dst: folder to make; must not exist or be empty, unless `overwrite`.
-            to: "folder", "list", "hf" or "parquet"; the kind of `src` by default.
+            to: "folder", "list", "hf", "parquet" or "webdataset"; the kind of `src` by default.
             policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
 
         All other options are those of `elixir.options.RunOptions`.
@@ -283,6 +284,7 @@ def _given(
     return {
         "version": elixir.__version__,
         "source": recorded(source.location),
+        "kind": source.kind,
         "fingerprint": source.fingerprint(),
         "image": source.image,
         "label": source.label,

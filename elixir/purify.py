@@ -10,7 +10,7 @@ import torch
 from elixir.data.folder import FileSource
 from elixir.data.image import Picture, decode, encode
 from elixir.data.io import RUN_FOLDER, read_json, real_path, replace_json, replacing, writing
-from elixir.data.open import refuse_overlap
+from elixir.data.overlap import refuse_overlap
 from elixir.data.paths import Names, file_name, png_name, unescape
 from elixir.data.source import Source
 from elixir.data.workdir import WorkDir

@@ -3,10 +3,10 @@
 import glob
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import datasets
 import pyarrow as pa
@@ -16,10 +16,13 @@ from elixir.data.io import RUN_FOLDER, read_json, write_table
 from elixir.data.manifest import class_names, current_findings, current_names, read_manifest
 from elixir.data.paths import printable, unescape
 from elixir.data.source import describe_classes, listed
+from elixir.data.table import Choice, fingerprint
+from elixir.data.webdataset import open_webdataset
 from elixir.detection.decide import LabelReport, label_reports
 from elixir.engine.cost import Cost
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, load_small_classifier
+from elixir.options import SourceOptions
 
 NOTHING_JUDGED = (
     "NOT JUDGED: this says nothing about whether the set is poisoned; check that the classes are those that you mean, "
@@ -133,7 +136,7 @@ class Result:
             files = [_image(self._place.absolute() / unescape(path)) for path in written.column("output").to_pylist()]
             images = datasets.Dataset.from_dict({"image": files}, datasets.Features({"image": datasets.Image()}))
         else:
-            images = _image_column(self._place, self.config["to"])
+            images = _image_column(self._place, self.config)
         if len(images) != len(labels):
             raise ElixirError(f"{self.path} holds {len(images)} images, not {len(labels)}: it was changed; run again")
         return datasets.concatenate_datasets([images, labels], axis=1)
@@ -292,12 +295,34 @@ def _image(path: Path) -> dict[str, Any]:
     return {"bytes": None, "path": str(path)}
 
 
-def _image_column(folder: Path, kind: str) -> datasets.Dataset:
+def output_options(config: Mapping[str, Any]) -> SourceOptions:
+    """Columns or fields, and split, by which the output of a run with these settings is opened."""
+    shape = {"folder": "files", "list": "files", "webdataset": "shards"}
+    old = "folder" if config.get("label") is None else "hf"  # of 0.2, which did not say it
+    of, to = (shape.get(kind, "table") for kind in (config.get("kind", old), config.get("to", "folder")))
+    if of != to:
+        return {}
+    return SourceOptions(image=config.get("image"), label=config.get("label"), split=config.get("split"))
+
+
+def _image_column(folder: Path, config: Mapping[str, Any]) -> datasets.Dataset:
     facts = read_json(folder / RUN_FOLDER / "restore.json", "give the output folder of a finished run")
     places = [str(folder / place) for _, place in facts["outputs"]]
-    if kind == "hf":
+    if config["to"] == "webdataset":
+        options, files = output_options(config), [folder / unescape(place) for _, place in facts["outputs"]]
+        state = fingerprint(files)  # so that what the cache has of other files is not taken
+        told = {"files": files, "image": options.get("image"), "label": options.get("label"), "_state": state}
+        features = datasets.Features({"image": datasets.Image()})
+        return cast(datasets.Dataset, datasets.Dataset.from_generator(_shard_images, features, gen_kwargs=told))
+    if config["to"] == "hf":
         rows = datasets.Dataset.load_from_disk(places[0])
     else:
         rows = datasets.load_dataset("parquet", data_files=list(map(glob.escape, places)), split="train")
     column = facts.get("image", "image")
     return rows.select_columns([column]).rename_columns({column: "image"}).cast_column("image", datasets.Image())
+
+
+def _shard_images(files: list[Path], image: str | None, label: str | None, _state: str) -> Iterator[dict[str, Any]]:
+    source = open_webdataset(files, Choice(image, label), str(files[0].parent))
+    for row in range(len(source.samples)):
+        yield {"image": {"bytes": source.read(row), "path": None}}

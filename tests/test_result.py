@@ -13,15 +13,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from data.conftest import image_bytes, make_tree, table
+from webdataset.writer import TarWriter
 
 from elixir.api import scan
 from elixir.data.columns import Columns
+from elixir.data.open import open_source
 from elixir.detection.decide import LabelReport, LabelTest
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
 from elixir.errors import ElixirError
 from elixir.pipeline import Pipeline
-from elixir.result import AttackedLabel, Result, read_result
+from elixir.result import AttackedLabel, Result, output_options, read_result
 from elixir.stages.index import IndexStage
 from elixir.stages.relabel import poisoned_action, undecided_action
 from elixir.stages.write import WriteStage
@@ -103,7 +105,7 @@ def images(*names: str) -> dict[str, bytes]:
 CLASSES = ["cat", "dog/2", ".."]
 
 
-@pytest.mark.parametrize("to", ["folder", "hf", "parquet"])
+@pytest.mark.parametrize("to", ["folder", "hf", "parquet", "webdataset"])
 def test_dataset_is_the_split_that_was_cleaned(tmp_path: Path, to: str) -> None:
     splits = datasets.DatasetDict({"train": table(9), "validation": table(7, start=50)})
     splits.save_to_disk(str(tmp_path / "splits"))
@@ -115,7 +117,7 @@ def test_dataset_is_the_split_that_was_cleaned(tmp_path: Path, to: str) -> None:
     assert len(agrees(clean(table(7), tmp_path / "object", to=to), CLASSES)) == 5
 
 
-@pytest.mark.parametrize("to", ["folder", "hf", "parquet"])
+@pytest.mark.parametrize("to", ["folder", "hf", "parquet", "webdataset"])
 def test_dataset_of_parquet_files_is_one_split_in_order(tmp_path: Path, to: str) -> None:
     src = tmp_path / "src[1]"
     src.mkdir()
@@ -124,7 +126,7 @@ def test_dataset_of_parquet_files_is_one_split_in_order(tmp_path: Path, to: str)
     assert len(agrees(clean(src, tmp_path / "dst[1]", to=to), CLASSES)) == 5
 
 
-@pytest.mark.parametrize("to", ["folder", "hf", "parquet"])
+@pytest.mark.parametrize("to", ["folder", "hf", "parquet", "webdataset"])
 def test_dataset_of_other_columns(tmp_path: Path, to: str) -> None:
     columns = {"img": [image_bytes(number) for number in range(5)], "y": [7, 3, 7, 5, 3]}
     datasets.Dataset.from_dict(columns).to_parquet(str(tmp_path / "src.parquet"))
@@ -132,7 +134,7 @@ def test_dataset_of_other_columns(tmp_path: Path, to: str) -> None:
     assert found["label"][:] == [0, 0, 1, 0]
 
 
-@pytest.mark.parametrize("to", ["folder", "hf", "parquet"])
+@pytest.mark.parametrize("to", ["folder", "hf", "parquet", "webdataset"])
 @pytest.mark.parametrize(
     ("names", "classes"),
     [
@@ -145,6 +147,23 @@ def test_dataset_of_a_folder(tmp_path: Path, names: list[str], classes: list[str
     make_tree(tmp_path / "src", images(*names) | {"cat.txt": b"text", "ape/broken.png": b""})
     found = agrees(clean(tmp_path / "src", tmp_path / "dst", to=to), classes)
     assert len(found) == len(names) - 1
+
+
+@pytest.mark.parametrize("to", ["folder", "parquet", "webdataset"])
+def test_dataset_of_shards(tmp_path: Path, to: str) -> None:
+    (tmp_path / "src").mkdir()
+    for shard in range(2):
+        with TarWriter(str(tmp_path / f"src/a\\{shard}.tar")) as writer:
+            for key in range(4):
+                image = image_bytes(4 * shard + key)
+                label = {"y": key % 3, "cls": 7}
+                writer.write({"__key__": str(key), "a.png": image, "b.png": b"", "json": label, "cls": key})
+    options = {"image": "a.png", "label": "json:y"}
+    result = clean(tmp_path / "src", tmp_path / "dst", to=to, **options)
+    assert agrees(result, ["0", "1", "2"])["label"][:] == [1, 0, 0, 0, 1, 2, 0]
+    assert (result.config["kind"], result.config["label"]) == ("webdataset", "json:y")
+    source = open_source(tmp_path / "dst", **output_options(result.config))
+    assert sorted(sample.label for sample in source.samples) == [0, 0, 0, 0, 1, 1, 2]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")

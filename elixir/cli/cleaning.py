@@ -26,7 +26,7 @@ def sanitize(
     pipeline: opt.Recipe = "dataelixir",
     settings: opt.Settings = None,
     policy: Annotated[str, typer.Option(help="Poisoned samples: relabel, drop or quarantine.")] = "relabel",
-    to: Annotated[str | None, typer.Option(help="Kind of DST: folder, list, hf or parquet; as SRC by default.")] = None,
+    to: Annotated[str | None, typer.Option(help="folder, list, hf, parquet or webdataset; as SRC by default.")] = None,
     as_json: opt.Json = False,
     **options: Unpack[RunOptions],
 ) -> None:

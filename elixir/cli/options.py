@@ -47,8 +47,12 @@ Reference = Annotated[
     ),
 ]
 Prior = Annotated[str | None, typer.Option(metavar="MODEL", help="Weights of the purifier: file, folder or hub name.")]
-Image = Annotated[str | None, typer.Option(metavar="COLUMN", help="Image column of a table, if it cannot be told.")]
-Label = Annotated[str | None, typer.Option(metavar="COLUMN", help="Label column of a table, if it cannot be told.")]
+Image = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Column or field of the images, if it cannot be told.")
+]
+Label = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Column or field of the labels, if it cannot be told.")
+]
 Split = Annotated[str | None, typer.Option(help="Split of a dataset with several.")]
 FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Read what links out of a folder lead to.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]

@@ -1,25 +1,33 @@
 """The backup in an output: originals of changed samples, quarantine, and what else it takes to rebuild the input."""
 
 import base64
+import hashlib
 import json
+import os
 import shutil
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
 from elixir.data.beside import Beside
 from elixir.data.folder import FileSource
-from elixir.data.io import RUN_FOLDER, copy, replace_text, writing
+from elixir.data.io import RUN_FOLDER, copy, replace_text, write_table, writing
 from elixir.data.parquet import ParquetSource, ParquetWriter, files_by_split, numbered
 from elixir.data.paths import escape, unescape
 from elixir.data.sink import Decision, Sink
 from elixir.data.source import Source
 from elixir.data.table import TableSource, with_image
+from elixir.data.tar import END, copy_bytes
+from elixir.data.webdataset import WebDatasetSource
 from elixir.errors import ElixirError
 
 ORIGINALS, QUARANTINE, COLUMNS = "originals", "quarantine", "columns"
+PIECES, REST = "pieces", "rest"
+OUTPUT, SKIPPED, IMAGE = "output", "skipped", "image"
+"""Where a piece of a WebDataset shard is, if not in a file of the backup (see `ShardBackup`)."""
 
 
 def empty_output(folder: Path) -> None:
@@ -31,7 +39,7 @@ def empty_output(folder: Path) -> None:
             raise ElixirError(f"{escape(str(folder))} is not empty; give a folder that does not exist yet")
     with writing(run):
         run.mkdir(exist_ok=True)
-        for name in (ORIGINALS, QUARANTINE):
+        for name in (ORIGINALS, QUARANTINE, REST):
             shutil.rmtree(run / name, ignore_errors=True)
 
 
@@ -40,7 +48,8 @@ class SinkWithBackup:
 
     Changed samples are kept in `.elixir/originals` ("purified", "relabelled", "dropped") or `.elixir/quarantine`
     ("quarantined"): a file with the sample's id as its path, or for tables a row of `.elixir/originals.parquet` or
-    `.elixir/quarantine.parquet`. `.elixir/restore.json` holds the rest; `elixir.data.restore` reads it all.
+    `.elixir/quarantine.parquet`; for WebDataset shards, members in an archive of the same name in either folder.
+    `.elixir/restore.json` holds the rest; `elixir.data.restore` reads it all.
 
     Attributes:
         unreadable_files: ids of samples, and paths of other files, whose bytes could not be read and so are not kept.
@@ -53,9 +62,11 @@ class SinkWithBackup:
         self._sink = sink
         self._written: dict[int, tuple[str, int]] = {}
         if isinstance(source, FileSource):
-            self._backup: FileBackup | RowBackup = FileBackup(folder, source)
+            self._backup: FileBackup | RowBackup | ShardBackup = FileBackup(folder, source)
         elif isinstance(source, TableSource):
             self._backup = RowBackup(folder, source, columns=not sink.whole_rows)
+        elif isinstance(source, WebDatasetSource):
+            self._backup = ShardBackup(folder, source, spliced=sink.kind == source.kind)
         else:
             raise TypeError(f"{type(source).__name__} was not made by open_source")
         self.unreadable_files = self._backup.unreadable
@@ -210,6 +221,107 @@ class RowBackup:
 
     def _add(self, part: str, index: int, row: pa.Table) -> None:
         self._writers[part].add(row.append_column(self._number, [[index]]))
+
+
+class ShardBackup:
+    """Originals of WebDataset shards: archives of the members that decisions change or leave out.
+
+    `.elixir/pieces.parquet` lists what each shard of the source is made of, in order: so many bytes of its archive in
+    "originals" or "quarantine", or "output" for bytes of the shard that is written, in which some are "skipped". If no
+    shards are written, it is "image" for the image of the next kept sample, and "rest" for `.elixir/rest/<shard>`.
+    """
+
+    whole = "webdataset"
+
+    def __init__(self, folder: Path, source: WebDatasetSource, spliced: bool) -> None:
+        self.source = source
+        self.unreadable: list[str] = []
+        self._run = folder / RUN_FOLDER
+        self._spliced = spliced
+        self._pieces: list[tuple[int, str, int]] = []
+        self._digests: list[str] = []  # of the shards before the one that is open
+        self._shard: BufferedReader | None = None
+        self._parts: dict[str, BinaryIO] = {}
+
+    def keep(self, index: int, decision: Decision) -> None:
+        """Keep the members of a sample that the decision changes, as they were."""
+        with writing(self._run):
+            shard = self._open(self.source.shard_of(index))
+            if decision.action == "kept" and not self._spliced:
+                offset, size = self.source.image_at(index)
+                self._keep_until(shard, offset)
+                self._add(IMAGE, size)
+                shard.seek(size, os.SEEK_CUR)
+            for edit in self.source.edits(index, decision):
+                self._keep_until(shard, edit.start)
+                self._take(shard, kept_in(decision.action), edit.length)
+                if self._spliced:
+                    self._add(SKIPPED, len(edit.data))
+
+    def place(self, index: int, decision: Decision) -> str:
+        """The archive with the original of a changed sample; see `SinkWithBackup.original`."""
+        place = self.source.places[self.source.shard_of(index)]
+        return f"{RUN_FOLDER}/{kept_in(decision.action)}/{escape(str(place))}"
+
+    def close(self, set_aside: list[str]) -> None:
+        """Copy the files beside the shards below a folder."""
+        for path in map(unescape, self.source.others):
+            copy(self.source.root / path, others / path, self._run / "partial")
+        with writing(self._run):
+            self._finish(self._open(len(self.source.files) - 1))
+        shards, origins, lengths = zip(*self._pieces, strict=True)
+        table = pa.table({"shard": shards, "origin": origins, "length": lengths})
+        write_table(self._run / f"{PIECES}.parquet", table)
+
+    def facts(self) -> dict[str, Any]:
+        """What restoring needs to know, apart from the samples and pieces."""
+        places = [escape(str(place)) for place in self.source.places]
+        copies = [escape(str(path)) for path in self.source.copies] if self._spliced else []
+        shards = list(zip(places, self._digests, strict=True))
+        return {"kind": self.source.kind, "shards": shards, "copies": copies, "others": self.source.others}
+
+    def _open(self, number: int) -> BufferedReader:
+        """A shard, where it was left; those before it are finished."""
+        while self._shard is None or len(self._digests) < number:
+            if self._shard:
+                self._finish(self._shard)
+            self._shard = self.source.files[len(self._digests)].open("rb")
+        return self._shard
+
+    def _finish(self, shard: BufferedReader) -> None:
+        self._keep_until(shard, os.fstat(shard.fileno()).st_size)
+        shard.seek(0)
+        self._digests.append(hashlib.file_digest(shard, "sha256").hexdigest())
+        for part, file in self._parts.items():
+            if part != REST:
+                file.write(END)
+            file.close()
+        shard.close()
+        self._shard, self._parts = None, {}
+
+    def _keep_until(self, shard: BufferedReader, end: int) -> None:
+        """Go on to a place in the shard; what lies before it is unchanged."""
+        if self._spliced:
+            self._add(OUTPUT, end - shard.tell())
+            shard.seek(end)
+        else:
+            self._take(shard, REST, end - shard.tell())
+
+    def _take(self, shard: BufferedReader, part: str, length: int) -> None:
+        """Keep the next bytes of the shard."""
+        if part not in self._parts:
+            path = self._run / part / self.source.places[len(self._digests)]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._parts[part] = path.open("wb")
+        copy_bytes(shard, self._parts[part], length)
+        self._add(part, length)
+
+    def _add(self, origin: str, length: int) -> None:
+        shard = len(self._digests)
+        if self._pieces and self._pieces[-1][:2] == (shard, origin):
+            length += self._pieces.pop()[2]
+        if length:
+            self._pieces.append((shard, origin, length))
 
 
 def kept_in(action: str) -> str:

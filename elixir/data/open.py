@@ -15,27 +15,32 @@ import datasets
 from elixir.data.archive import unpack
 from elixir.data.arrays import are_arrays, open_arrays, open_npz
 from elixir.data.backup import SinkWithBackup, empty_output
-from elixir.data.folder import FileSource, FolderSink, open_images
-from elixir.data.hf import DatasetRows, open_dataset, open_hub, open_saved
-from elixir.data.io import real_path, resolving
+from elixir.data.folder import FolderSink, open_images
+from elixir.data.hf import open_dataset, open_hub, open_saved
+from elixir.data.io import resolving
 from elixir.data.listed import ListSink, open_list, open_tree
 from elixir.data.lists import is_list_name
 from elixir.data.mirror import Copy
-from elixir.data.objects import ObjectRows, image_files, open_objects
+from elixir.data.objects import open_objects
 from elixir.data.parquet import ParquetFiles, open_parquet
-from elixir.data.paths import escape, unescape, without_secrets
+from elixir.data.paths import escape, without_secrets
+from elixir.data.patterns import is_pattern, matching
 from elixir.data.remote import USUAL, fetch, is_object, is_url
 from elixir.data.repository import find_parquet
 from elixir.data.source import Kind, Source, Subset
 from elixir.data.stream import open_stream
-from elixir.data.table import Choice, TableSource, has_paths
+from elixir.data.table import Choice, TableSource
 from elixir.data.table_sinks import HfSink, ParquetSink
+from elixir.data.tar import COMPRESSED, TAR, refuse_compressed_name
+from elixir.data.webdataset import find_shards, open_webdataset
+from elixir.data.webdataset_sink import webdataset_sink
 from elixir.errors import ElixirError, nearest
 
+PARQUET = ".parquet"
 TRAIN, TEST = (Path(__file__).parents[1] / "sample" / f"signs-{name}.parquet" for name in ("train", "test"))
 """The shipped sample: 1,700 and 700 images of ten German traffic signs."""
 HUB_NAME = r"[\w-][\w.-]*(/[\w-][\w.-]*)?"
-PACKED = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")
+PACKED = (".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")
 """Endings of archives and packed files that are not unpacked here."""
 
 
@@ -54,13 +59,14 @@ def open_source(
 
     Args:
         src: a class-per-folder tree, a list of images (CSV, TSV, JSON) or a folder with one, a folder written by
-            `save_to_disk`, a parquet file, a folder or glob of parquet files, or an .npz file of images and labels; a
-            zip archive of these, or a path in one; the URL of any of them; any of them with one of `SCHEMES` before it,
-            or "hf:" and the name of a dataset on the Hugging Face hub. Objects of Python: a `datasets.Dataset`,
-            `DatasetDict` or stream of them (which is copied to a temporary folder); a torch dataset or a list of
-            (image, label), or of dicts with both, images as PIL, uint8 or float [0,1] tensors (c, h, w), or arrays (h,
-            w, c); a pair (images, labels) of arrays; a `Subset` of an opened source.
-        image: column of a table with the images, or of a list with their paths, where it cannot be told.
+            `save_to_disk`, a parquet file or WebDataset shard (.tar), a folder or pattern of such files, or an .npz
+            file of images and labels; a zip archive of these, or a path in one; the URL of any of them; any of them
+            with one of `SCHEMES` before it, or "hf:" and the name of a dataset on the Hugging Face hub. Objects of
+            Python: a `datasets.Dataset`, `DatasetDict` or stream of them (which is copied to a temporary folder); a
+            torch dataset or a list of (image, label), or of dicts with both, images as PIL, uint8 or float [0,1]
+            tensors (c, h, w), or arrays (h, w, c); a pair (images, labels) of arrays; a `Subset` of an opened source.
+        image: column of a table or field of shards with the images, or column of a list with their paths, where it
+            cannot be told.
         label: column of a table with the labels, likewise.
         split: part of a dataset with several; only this part is read, by default the `usual` one.
         follow_links: whether links that leave a folder are followed.
@@ -132,29 +138,52 @@ def _open_path(path: Path, given: _Given) -> Source:
     if path.is_dir():
         if _is_saved(path):
             return open_saved(path, choice)
-        if found := find_parquet(path, given.follow_links):
+        found, shards = find_parquet(path, given.follow_links), find_shards(path)
+        if found and shards:
+            patterns = " or ".join(f"{glob.escape(str(path))}/*{suffix}" for suffix in (PARQUET, TAR))
+            raise ElixirError(f"{path} has both parquet files and WebDataset shards; give {patterns}, in quotes")
+        if found:
             return open_parquet(found, choice, str(path))
+        if shards:
+            return open_webdataset(shards, choice, str(path))
         return _open_folder(path, given)
     if path.is_file():
-        if path.suffix == ".parquet":
-            return open_parquet(ParquetFiles.by_name([path]), choice, str(path))
-        if path.suffix == ".npz":
-            return open_npz(path, choice)
-        if path.suffix == ".npy":
-            raise ElixirError(f"{path} is one array; give an .npz file of images and labels (numpy.savez)")
-        if is_list_name(path.name):
-            return _open_list(path, given)
-        if path.name.lower().endswith(PACKED):
-            shards = "; tar shards of a WebDataset are given as wds:FILE" if ".tar" in path.name.lower() else ""
-            what = f"{escape(str(path))} is an archive that is not read, other than .zip"
-            raise ElixirError(f"{what}; unpack it and give the folder{shards}")
-        raise ElixirError(f"{path} is a file; give a folder of images, a dataset folder, a .parquet file or a list")
-    if glob.has_magic(str(path)):
-        return _open_parquet(path, given)
+        return _open_file(path, given)
+    if is_pattern(str(path)):
+        return _open_files(matching(str(path), (PARQUET, TAR, *COMPRESSED)), choice, str(path))
     what = f"{escape(str(path))} does not exist (or cannot be seen from here); check the path"
     if re.fullmatch(HUB_NAME, str(path)):
         what += f"; for a dataset on the Hugging Face hub give hf:{path}"
     raise ElixirError(what)
+
+
+def _open_file(path: Path, given: _Given) -> Source:
+    if path.suffix == ".npz":
+        return open_npz(path, given.choice)
+    if path.suffix == ".npy":
+        raise ElixirError(f"{path} is one array; give an .npz file of images and labels (numpy.savez)")
+    if is_list_name(path.name):
+        return _open_list(path, given)
+    refuse_compressed_name(path)
+    if path.name.lower().endswith(PACKED):
+        what = f"{escape(str(path))} is an archive that is not read, other than .zip"
+        raise ElixirError(f"{what}; unpack it and give the folder")
+    return _open_files([path], given.choice, str(path))
+
+
+def _open_files(files: list[Path], choice: Choice, location: str) -> Source:
+    """Parquet files or shards, which are not mixed."""
+    for file in files:
+        refuse_compressed_name(file)
+    suffixes = {file.suffix.lower() for file in files}
+    if suffixes == {PARQUET}:
+        return open_parquet(ParquetFiles.by_name(files), choice, location)
+    if suffixes == {TAR}:
+        return open_webdataset(files, choice, location)
+    if suffixes == {PARQUET, TAR}:
+        raise ElixirError(f"{location} stands for parquet files and WebDataset shards; give one kind of them")
+    what = f"{location} is a file of no kind that is known"
+    raise ElixirError(f"{what}; give a folder, or a file that ends with .parquet, .tar, .zip, .csv, .jsonl or .npz")
 
 
 def _open_folder(path: Path, given: _Given, trusted: bool = False) -> Source:
@@ -170,14 +199,19 @@ def _open_list(path: Path, given: _Given) -> Source:
 
 def _open_parquet(path: Path, given: _Given) -> Source:
     """One parquet file under whatever name, or those of a folder or pattern."""
+    files = ParquetFiles.by_name(_files_of(path, (PARQUET,)))
+    return open_parquet(files, given.choice, str(path))
+
+
+def _open_shards(path: Path, given: _Given) -> Source:
+    """Likewise WebDataset shards."""
+    return open_webdataset(_files_of(path, (TAR, *COMPRESSED)), given.choice, str(path))
+
+
+def _files_of(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
     if path.is_file():
-        return open_parquet(ParquetFiles.by_name([path]), given.choice, str(path))
-    pattern = f"{glob.escape(str(path))}/**/*.parquet" if path.is_dir() else str(path)
-    names = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-    files = sorted(Path(name) for name in names if name.endswith(".parquet"))
-    if not files:
-        raise ElixirError(f"no parquet file matches {escape(pattern)}; check it")
-    return open_parquet(ParquetFiles.by_name(files), given.choice, str(path))
+        return [path]
+    return matching(f"{glob.escape(str(path))}/**/*" if path.is_dir() else str(path), suffixes)
 
 
 def _open_hub(name: str, choice: Choice) -> TableSource:
@@ -190,6 +224,7 @@ SCHEMES: dict[str, Callable[[Path, _Given], Source]] = {
     "folder": partial(_open_folder, trusted=True),
     "list": _open_list,
     "parquet": _open_parquet,
+    "wds": _open_shards,
     "zip": _open_path,
 }
 """How to read a path or URL, by what stands before it and a colon; "hf" is another, before the name of a dataset."""
@@ -228,67 +263,9 @@ def open_sink(kind: Kind, folder: Path, source: Source, shard_bytes: int | None 
     if kind == "parquet":
         sink = ParquetSink(folder, source, shard_bytes)
     else:
-        sink = {"folder": FolderSink, "list": ListSink, "hf": HfSink}[kind](folder, source)
+        sinks = {"folder": FolderSink, "list": ListSink, "hf": HfSink, "webdataset": webdataset_sink}
+        sink = sinks[kind](folder, source)
     return SinkWithBackup(folder, source, sink)
-
-
-def place_of(source: Source) -> Path:
-    """The folder, file or pattern that a source was opened from; nothing is there if it is not one of the disk."""
-    return source.root if isinstance(source, FileSource) else Path(unescape(source.location)).resolve()
-
-
-def refuse_overlap(source: Source, dst: Path, around: bool = False) -> None:
-    """Raise an ElixirError for an output that lies in what a source is read from or, but for `around`, holds it."""
-    dst = real_path(dst)
-    for place in (path.resolve() for path in _places(source)):
-        here, there = escape(str(place)), escape(str(dst))
-        if _same(place, dst):
-            raise ElixirError(f"source and destination are the same: {there}; give another folder with -o")
-        if any(_same(place, parent) for parent in dst.parents):
-            raise ElixirError(f"the destination {there} lies inside the source {here}; give a folder outside of it")
-        if not around and any(_same(parent, dst) for parent in place.parents):
-            raise ElixirError(f"the source {here} lies inside the destination {there}; give another folder with -o")
-
-
-def _same(one: Path, other: Path) -> bool:
-    """Whether both are there and are one and the same, under whatever name."""
-    return one.exists() and other.exists() and one.samefile(other)
-
-
-def _places(source: Source) -> list[Path]:
-    """The files and folders on disk that a source is read from."""
-    location = Path(unescape(source.location)).absolute()
-    archive = next((path for path in (location, *location.parents) if path.is_file()), None)
-    opened = source.places if isinstance(source, FileSource) else [place_of(source)]
-    places = [place for place in (*opened, archive) if place and place.exists()]
-    if isinstance(source, TableSource):
-        for part in (source.rows, *(source.siblings or {}).values()):
-            places += _files(part)
-        places += _image_folders(source)
-    return places
-
-
-def _files(part: Any) -> list[Path]:
-    """Those that rows or a sibling (see `TableSource`) are read from."""
-    if isinstance(part, Path):
-        return [part]
-    if isinstance(part, DatasetRows):
-        part = part.dataset
-    if isinstance(part, datasets.Dataset):
-        return [Path(file["filename"]).parent for file in part.cache_files]
-    return list(part if isinstance(part, list) else getattr(part, "files", []))
-
-
-def _image_folders(source: TableSource) -> set[Path]:
-    """The folders of image files that a `datasets` or torch dataset does not hold but names."""
-    if isinstance(source.rows, ObjectRows):
-        paths = image_files(source.rows.dataset)
-    elif isinstance(source.rows, DatasetRows) and has_paths(source.rows, source.image):
-        paths = [path for piece in source.rows.column(source.image, "path") for path in piece.to_pylist()]
-    else:
-        paths = []
-    named = {os.path.dirname(path) for path in paths if isinstance(path, str | Path)}  # noqa: PTH120 - there are many
-    return {Path(folder) for folder in named if folder and Path(folder).is_dir()}
 
 
 def _open_object(src: Any, choice: Choice) -> TableSource:

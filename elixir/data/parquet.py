@@ -120,19 +120,33 @@ class ParquetFiles:
 
     @classmethod
     def by_name(cls, files: list[Path], root: Path | None = None) -> Self:
-        """The splits that the names of files tell, "train" where they tell none; `root` is the innermost by default.
-
-        Raises: ElixirError: some files are named after the split "train" and others after none.
-        """
+        """See `files_by_name`; `root` is the innermost by default."""
         root = root or Path(os.path.commonpath([file.parent for file in files]))
-        told = {file: split_by_name(str(file.relative_to(root))) for file in files}
-        if "train" in told.values() and (silent := [file for file, split in told.items() if split is None]):
-            what = f"{escape(str(silent[0]))} lies beside files of the split 'train' and names none"
-            raise ElixirError(f"{what}; give the files that are meant, with a pattern, or name it after its split")
-        splits: dict[str, list[Path]] = {}
-        for file, split in told.items():
-            splits.setdefault(split or "train", []).append(file)
-        return cls(root, splits)
+        return cls(root, files_by_name(files, root))
+
+
+def files_by_name(files: list[Path], root: Path) -> dict[str, list[Path]]:
+    """The files of each split that their paths below `root` tell, "train" where they tell none.
+
+    Raises: ElixirError: some files are named after the split "train" and others after none.
+    """
+    told = {file: split_by_name(str(file.relative_to(root))) for file in files}
+    if "train" in told.values() and (silent := [file for file, split in told.items() if split is None]):
+        what = f"{escape(str(silent[0]))} lies beside files of the split 'train' and names none"
+        raise ElixirError(f"{what}; give the files that are meant, with a pattern, or name it after its split")
+    splits: dict[str, list[Path]] = {}
+    for file, split in told.items():
+        splits.setdefault(split or "train", []).append(file)
+    return splits
+
+
+def stems(files: list[Path]) -> list[str]:
+    """What files are called in the ids of samples: no two have one stem."""
+    names = [escape(file.stem) for file in files]
+    if len(set(names)) < len(names):
+        common = os.path.commonpath([file.parent for file in files])
+        names = [escape(str(file.relative_to(common).with_suffix(""))) for file in files]
+    return names
 
 
 def split_by_name(path: str) -> str | None:
@@ -167,11 +181,8 @@ def open_parquet(found: ParquetFiles, choice: Choice, location: str) -> ParquetS
     chosen = splits.pop(split)
     for others in splits.values():  # they are going to be copied, and a link may lead to anything
         ParquetRows(others, [file.stem for file in others])
-    stems = [escape(file.stem) for file in chosen]
-    if len(set(stems)) < len(stems):
-        common = os.path.commonpath([file.parent for file in chosen])
-        stems = [escape(str(file.relative_to(common).with_suffix(""))) for file in chosen]
-    source = ParquetSource.of(ParquetRows(chosen, stems), "parquet", escape(location), choice, split, splits or None)
+    rows = ParquetRows(chosen, stems(chosen))
+    source = ParquetSource.of(rows, "parquet", escape(location), choice, split, splits or None)
     source.root, source.others = found.root, found.others
     source.notes += found.notes
     return source

@@ -12,14 +12,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from elixir.data.backup import COLUMNS, ORIGINALS, QUARANTINE, kept_in
+from elixir.data.backup import COLUMNS, IMAGE, ORIGINALS, OUTPUT, PIECES, QUARANTINE, REST, SKIPPED, kept_in
 from elixir.data.hf import ArrowWriter, saved_rows, write_siblings
 from elixir.data.io import RUN_FOLDER, copy, read_json, read_table, real_path, writing
 from elixir.data.manifest import current_names
 from elixir.data.parquet import ParquetRows, writers_by_row
 from elixir.data.paths import escape, unescape
 from elixir.data.table import Rows, RowWriter, conform, with_image
+from elixir.data.tar import copy_bytes
+from elixir.data.webdataset import read_groups
+from elixir.data.webdataset_labels import TEXT_FIELD
 from elixir.data.workdir import WorkDir
 from elixir.errors import ElixirError
 
@@ -54,7 +58,8 @@ def restore(dst: Path, out: Path) -> int:
         try:
             with writing(out):
                 work.output.mkdir(parents=True)
-                builder = _Folder if facts["kind"] in FILES else _Table
+                builders = {"folder": _Folder, "list": _Folder, "webdataset": _Shards}
+                builder = builders.get(facts["kind"], _Table)
                 count = builder(dst, work.output, facts, manifest).build()
             work.publish()
         except (LookupError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
@@ -86,6 +91,21 @@ class _Builder:
         _check_within(self.dst, source)
         self.copy(source, _inside(self.out, path))
 
+    def file(self, output: str) -> bytes:
+        """What a file of the output holds."""
+        try:
+            return _inside(self.dst, unescape(output)).read_bytes()
+        except OSError as error:
+            raise ElixirError(f"{self.dst / output} cannot be read: {error.strerror}; {_CHANGED}") from error
+
+    def image_reader(self, column: str) -> Callable[[str], bytes]:
+        """Gives the image of an untouched sample by its place in the output; `column` is that of a table."""
+        if self.facts["sink"] in FILES:
+            return self.file
+        if self.facts["sink"] == "webdataset":
+            return _OutputShards({stem: _inside(self.dst, place) for stem, place in self.facts["outputs"]}).image
+        return partial(_output_rows(self.dst, self.facts).image, column=column)
+
 
 class _Folder(_Builder):
     """A class-per-folder tree, or images and a list of them."""
@@ -93,7 +113,7 @@ class _Folder(_Builder):
     def build(self) -> int:
         for path in self.facts["folders"]:
             _inside(self.out, unescape(path)).mkdir(parents=True, exist_ok=True)
-        outputs = None if self.facts["sink"] in FILES else _output_rows(self.dst, self.facts)
+        image = None if self.facts["sink"] in FILES else self.image_reader("image")
         unreadable = set(self.facts["unreadable_files"])
         links: dict[Path, Path] = {}
         count = 0
@@ -101,8 +121,8 @@ class _Folder(_Builder):
             target = _inside(self.out, unescape(sample))
             folder = self.dst if action == "kept" else self.dst / RUN_FOLDER / kept_in(action)
             kept = _inside(folder, unescape(output if action == "kept" else sample))
-            if action == "kept" and outputs:
-                target.write_bytes(outputs.image(output, "image"))
+            if action == "kept" and image:
+                target.write_bytes(image(output))
             elif kept.is_symlink() and not digest:
                 links[target] = kept.readlink()
             elif sample in unreadable:
@@ -151,12 +171,11 @@ class _Table(_Builder):
 
     def _kept_rows(self) -> Callable[[int, str], pa.Table]:
         """Gives the row of an untouched sample by its number and its place in the output."""
-        image, data = self.facts["image"], self._file
-        if self.facts["sink"] not in FILES:
-            outputs = _output_rows(self.dst, self.facts)
-            if not self.facts["columns"]:
-                return lambda _, output: outputs.row(output)
-            data = partial(outputs.image, column=image)
+        if not self.facts["columns"]:
+            rows = _output_rows(self.dst, self.facts)
+            return lambda _, output: rows.row(output)
+        image = self.facts["image"]
+        data = self.image_reader(image)
         columns = _NumberedRows(self.dst / RUN_FOLDER / f"{COLUMNS}.parquet")
         return lambda index, output: with_image(columns.row(index), image, data(output))
 
@@ -186,11 +205,49 @@ class _Table(_Builder):
         for path, place in self.facts.get("beside", {}).items():  # 0.2 left these files out
             self.copy_unchecked(_inside(self.dst, unescape(place)), unescape(path))
 
-    def _file(self, output: str) -> bytes:
-        try:
-            return _inside(self.dst, unescape(output)).read_bytes()
-        except OSError as error:
-            raise ElixirError(f"{self.dst / output} cannot be read: {error.strerror}; {_CHANGED}") from error
+
+class _Shards(_Builder):
+    """WebDataset shards, from pieces as `elixir.data.backup.ShardBackup` explains them."""
+
+    def build(self) -> int:
+        run = self.dst / RUN_FOLDER
+        pieces = read_table(run / f"{PIECES}.parquet", _CHANGED)
+        images = self._images()
+        for number, (path, digest) in enumerate(self.facts["shards"]):
+            place = unescape(path)
+            target = _inside(self.out, place)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            files = {OUTPUT: self.dst / place, **{part: run / part / place for part in (ORIGINALS, QUARANTINE, REST)}}
+            at = dict.fromkeys(files, 0)
+            with target.open("w+b") as shard:
+                for piece in pieces.filter(pc.field("shard") == number).to_pylist():
+                    origin, length = piece["origin"], piece["length"]
+                    if origin == IMAGE:
+                        shard.write(next(images, b""))
+                        continue
+                    if origin != SKIPPED:
+                        _check_there(files[origin])
+                        with files[origin].open("rb") as file:
+                            file.seek(at[origin])
+                            copy_bytes(file, shard, length)
+                    at[OUTPUT if origin == SKIPPED else origin] += length
+                shard.seek(0)
+                if hashlib.file_digest(shard, "sha256").hexdigest() != digest:
+                    raise ElixirError(f"{path} is not what it was in the input; {_CHANGED}")
+        rest = self.dst if self.facts["sink"] == "webdataset" else run / ORIGINALS
+        for folder, paths in ((self.dst, self.facts["copies"]), (rest, self.facts["others"])):
+            for path in map(unescape, paths):
+                self.copy_unchecked(_inside(folder, path), path)
+        return len(self.manifest["id"])
+
+    def _images(self) -> Iterator[bytes]:
+        """Those of untouched samples, in order."""
+        read = self.image_reader("image")
+        for sample, action, output, digest in self.samples():
+            if action == "kept":
+                data = read(output)
+                _check(sample, data, digest)
+                yield data
 
 
 class _NumberedRows:
@@ -227,6 +284,27 @@ class _OutputRows:
 
     def image(self, output: str, column: str) -> bytes:
         return self.row(output).column(column)[0].as_py()["bytes"]
+
+
+class _OutputShards:
+    """Shards that `elixir.data.webdataset_sink.NewShards` has written."""
+
+    def __init__(self, files: dict[str, Path]) -> None:
+        self._files = files
+        self._stem, self._images = "", {}
+
+    def image(self, output: str) -> bytes:
+        stem, _, key = output.rpartition("/")
+        if stem != self._stem:
+            groups, _ = read_groups(self._files[stem])
+            self._stem = stem
+            self._images = {
+                group.key: member for group in groups for name, member in group.fields.items() if name != TEXT_FIELD
+            }
+        member = self._images[key]
+        with self._files[stem].open("rb") as file:
+            file.seek(member.data)
+            return file.read(member.size)
 
 
 _CHANGED = "the output of the run was changed or is not complete"

@@ -230,6 +230,12 @@ def _values_by_label(rows: Rows, column: str, labels: np.ndarray) -> dict[int, A
     return values
 
 
+def fingerprint(files: list[Path]) -> str:
+    """Hexadecimal digest of the names, sizes and modification times of files."""
+    states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(states).encode("utf-8", "surrogateescape")).hexdigest()
+
+
 class FileRows:
     """What the rows of files have in common; see `Rows`."""
 
@@ -241,8 +247,7 @@ class FileRows:
 
     def fingerprint(self) -> str:
         """See `Rows.fingerprint`: from the names, sizes and modification times of the files."""
-        states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
-        return hashlib.sha256(repr(states).encode("utf-8", "surrogateescape")).hexdigest()
+        return fingerprint(self.files)
 
     def _unify(self, schemas: list[pa.Schema]) -> None:
         """Take one schema for all files. Raises: ElixirError: there is none, or a value does not fit in it."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from elixir.data.image import decode
 from elixir.data.io import read_json, replace_json, replace_text, write_table, writing
-from elixir.data.open import refuse_overlap
+from elixir.data.overlap import refuse_overlap
 from elixir.data.paths import escape, recorded
 from elixir.data.source import Source, evenly_spread
 from elixir.data.workdir import refuse_other_settings

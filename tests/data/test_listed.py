@@ -15,7 +15,8 @@ import pytest
 from elixir.data.folder import FileSource, FolderSource
 from elixir.data.image import decode
 from elixir.data.listed import ListSource, open_tree
-from elixir.data.open import open_sink, open_source, refuse_overlap
+from elixir.data.open import open_sink, open_source
+from elixir.data.overlap import refuse_overlap
 from elixir.data.restore import restore
 from elixir.data.sink import Decision
 from elixir.data.source import Source

@@ -17,7 +17,8 @@ from torchvision.datasets import ImageFolder
 
 from elixir.api import restore
 from elixir.data.image import decode
-from elixir.data.open import open_source, refuse_overlap
+from elixir.data.open import open_source
+from elixir.data.overlap import refuse_overlap
 from elixir.data.source import Source
 from elixir.data.targets import UNNAMED, target_of
 from elixir.errors import ElixirError

@@ -18,7 +18,8 @@ from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from moto.server import ThreadedMotoServer
 
 from elixir.data.mirror import Entry, home_of, mirror
-from elixir.data.open import open_source, refuse_overlap
+from elixir.data.open import open_source
+from elixir.data.overlap import refuse_overlap
 from elixir.data.restore import restore
 from elixir.errors import ElixirError
 

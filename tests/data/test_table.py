@@ -16,7 +16,8 @@ from torchvision.datasets import ImageFolder
 
 from elixir.data.folder import FolderSource
 from elixir.data.hf import DatasetRows, external_file
-from elixir.data.open import open_source, refuse_overlap
+from elixir.data.open import open_source
+from elixir.data.overlap import refuse_overlap
 from elixir.data.parquet import DECODED, ParquetRows
 from elixir.data.restore import restore
 from elixir.data.sink import Decision
