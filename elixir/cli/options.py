@@ -18,7 +18,7 @@ out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 Source = Annotated[
     str,
-    typer.Argument(metavar="SRC", help="Class folders, saved dataset, parquet, .zip, a URL of one, or hf:NAME."),
+    typer.Argument(metavar="SRC", help="Class folders, list, saved dataset, parquet, shards, .zip, a URL, or hf:NAME."),
 ]
 TestSet = Annotated[str, typer.Argument(metavar="TEST", help="Clean test set, of any kind that SRC can be.")]
 Folder = Annotated[Path, typer.Option("--output", "-o", metavar="DST", help="Folder to make.")]
