@@ -116,7 +116,7 @@ def test_one_class_only(spots: Path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sanitize", "{empty}", "-o", "{out}"], "no class folders"),
+        (["sanitize", "{empty}", "-o", "{out}"], "no images in class folders"),
         (["sanitize", "{src}", "-o", "{src}"], "are the same"),
         (["sanitize", "{src}", "-o", "{out}", "--set", "probe.sigmas=1"], "no setting 'sigmas'; did you mean 'sigma'"),
         (["sanitize", "{src}", "-o", "{out}", "--set", "probe"], "STAGE.KEY=VALUE"),

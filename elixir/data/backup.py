@@ -264,9 +264,11 @@ class ShardBackup:
         return f"{RUN_FOLDER}/{kept_in(decision.action)}/{escape(str(place))}"
 
     def close(self, set_aside: list[str]) -> None:
-        """Copy the files beside the shards below a folder."""
-        for path in map(unescape, self.source.others):
-            copy(self.source.root / path, others / path, self._run / "partial")
+        """Copy the files beside the shards to the output, or those set aside to the originals."""
+        aside = set(set_aside)
+        for path in self.source.others:
+            folder = self._run / ORIGINALS if path in aside else self._run.parent
+            copy(self.source.root / unescape(path), folder / unescape(path), self._run / "partial")
         with writing(self._run):
             self._finish(self._open(len(self.source.files) - 1))
         shards, origins, lengths = zip(*self._pieces, strict=True)

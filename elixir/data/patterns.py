@@ -26,7 +26,7 @@ def matching(pattern: str, suffixes: tuple[str, ...]) -> list[Path]:
         found = {path for path in map(Path, names) if path.name.lower().endswith(suffixes) and path.is_file()}
         files |= found
         if not found:
-            raise ElixirError(f"no file ({', '.join(suffixes)}) matches {part}; check the pattern")
+            raise ElixirError(f"no file that ends with {' or '.join(suffixes[:2])} matches {part}; check the pattern")
     if not files:
         raise ElixirError(f"{pattern} stands for nothing; check the range in it")
     return sorted(files)

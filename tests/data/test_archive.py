@@ -88,7 +88,7 @@ def test_tables_in_an_archive(tmp_path: Path) -> None:
 def test_any_name_with_the_scheme(tmp_path: Path) -> None:
     file = pack(tmp_path / "signs.bin", CLASSES)
     assert open_source(f"zip:{file}").location == str(file)
-    with pytest.raises(ElixirError, match=r"signs.bin is a file; give"):
+    with pytest.raises(ElixirError, match=r"signs.bin is a file of no kind that is known; give"):
         open_source(file)
     with pytest.raises(ElixirError, match=r"none.zip does not exist"):
         open_source(f"zip:{tmp_path}/none.zip")
@@ -196,7 +196,7 @@ def test_more_than_the_disk_holds(tmp_path: Path, cache: Path) -> None:
         open_source(file)
 
 
-@pytest.mark.parametrize("name", ["a.tar.gz", "a.TGZ", "a.7z", "a.rar", "a.tar.xz"])
+@pytest.mark.parametrize("name", ["a.7z", "a.rar", "a.gz", "a.XZ"])
 def test_other_archives(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(ElixirError, match=r"is an archive that is not read, other than .zip; unpack it"):

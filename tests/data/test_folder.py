@@ -304,7 +304,7 @@ def test_paths_that_are_no_dataset(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"text")
     with pytest.raises(ElixirError, match="is a file"):
         open_source(tmp_path / "a.txt")
-    with pytest.raises(ElixirError, match="no parquet file matches"):
+    with pytest.raises(ElixirError, match="no file that ends with .parquet or .tar matches"):
         open_source(str(tmp_path / "*.parquet"))
 
 
