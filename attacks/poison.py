@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from elixir.data.folder import FileSource, FolderSource
+from elixir.data.files.folder import FileSource, FolderSource
 from elixir.data.image import decode, encode
 from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, write_table, writing
 from elixir.data.open import open_sink

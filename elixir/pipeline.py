@@ -16,9 +16,9 @@ import elixir
 from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
 from elixir.data.open import open_sink, open_source
 from elixir.data.overlap import refuse_overlap
-from elixir.data.parquet import shard_bytes
 from elixir.data.paths import printable, recorded
 from elixir.data.source import Kind, Source, describe_classes
+from elixir.data.tables.parquet import shard_bytes
 from elixir.data.workdir import WorkDir
 from elixir.detection.decide import label_reports
 from elixir.detection.thresholds import Thresholds

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from elixir.data.folder import FileSource
+from elixir.data.files.folder import FileSource
 from elixir.data.image import Picture, decode, encode
 from elixir.data.io import RUN_FOLDER, read_json, real_path, replace_json, replacing, writing
 from elixir.data.overlap import refuse_overlap

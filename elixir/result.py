@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 from elixir.data.io import RUN_FOLDER, read_json, write_table
 from elixir.data.manifest import class_names, current_findings, current_names, read_manifest
 from elixir.data.paths import printable, unescape
+from elixir.data.shards.webdataset import open_webdataset
 from elixir.data.source import describe_classes, listed
-from elixir.data.table import Choice, fingerprint
-from elixir.data.webdataset import open_webdataset
+from elixir.data.tables.table import Choice, fingerprint
 from elixir.detection.decide import LabelReport, label_reports
 from elixir.engine.cost import Cost
 from elixir.errors import ElixirError

@@ -16,7 +16,7 @@ from small_world import Blur, elixir, png
 from torch import Tensor
 
 from elixir.data.open import TEST, open_source
-from elixir.data.table import TableSamples, TableSource
+from elixir.data.tables.table import TableSamples, TableSource
 from elixir.errors import ElixirError
 from elixir.purifiers.base import Purifier
 from elixir.purifiers.classical import Identity

@@ -12,16 +12,16 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from elixir.data.beside import Beside
-from elixir.data.folder import FileSource
+from elixir.data.files.beside import Beside
+from elixir.data.files.folder import FileSource
 from elixir.data.io import RUN_FOLDER, copy, replace_text, write_table, writing
-from elixir.data.parquet import ParquetSource, ParquetWriter, files_by_split, numbered
 from elixir.data.paths import escape, unescape
+from elixir.data.shards.tar import END, copy_bytes
+from elixir.data.shards.webdataset import WebDatasetSource
 from elixir.data.sink import Decision, Sink
 from elixir.data.source import Source
-from elixir.data.table import TableSource, with_image
-from elixir.data.tar import END, copy_bytes
-from elixir.data.webdataset import WebDatasetSource
+from elixir.data.tables.parquet import ParquetSource, ParquetWriter, files_by_split, numbered
+from elixir.data.tables.table import TableSource, with_image
 from elixir.errors import ElixirError
 
 ORIGINALS, QUARANTINE, COLUMNS = "originals", "quarantine", "columns"

@@ -12,28 +12,28 @@ from typing import Any
 
 import datasets
 
-from elixir.data.archive import unpack
-from elixir.data.arrays import are_arrays, open_arrays, open_npz
 from elixir.data.backup import SinkWithBackup, empty_output
-from elixir.data.folder import FolderSink, open_images
-from elixir.data.hf import open_dataset, open_hub, open_saved
+from elixir.data.files.folder import FolderSink, open_images
+from elixir.data.files.listed import ListSink, open_list, open_tree
+from elixir.data.files.lists import is_list_name
 from elixir.data.io import resolving
-from elixir.data.listed import ListSink, open_list, open_tree
-from elixir.data.lists import is_list_name
-from elixir.data.mirror import Copy
-from elixir.data.objects import open_objects
-from elixir.data.parquet import ParquetFiles, open_parquet
+from elixir.data.objects.arrays import are_arrays, open_arrays, open_npz
+from elixir.data.objects.samples import open_objects
 from elixir.data.paths import escape, without_secrets
 from elixir.data.patterns import is_pattern, matching
-from elixir.data.remote import USUAL, fetch, is_object, is_url
-from elixir.data.repository import find_parquet
+from elixir.data.remote.archive import unpack
+from elixir.data.remote.mirror import Copy
+from elixir.data.remote.urls import USUAL, fetch, is_object, is_url
+from elixir.data.shards.sinks import webdataset_sink
+from elixir.data.shards.tar import COMPRESSED, TAR, refuse_compressed_name
+from elixir.data.shards.webdataset import find_shards, open_webdataset
 from elixir.data.source import Kind, Source, Subset
-from elixir.data.stream import open_stream
-from elixir.data.table import Choice, TableSource
-from elixir.data.table_sinks import HfSink, ParquetSink
-from elixir.data.tar import COMPRESSED, TAR, refuse_compressed_name
-from elixir.data.webdataset import find_shards, open_webdataset
-from elixir.data.webdataset_sink import webdataset_sink
+from elixir.data.tables.hf import open_dataset, open_hub, open_saved
+from elixir.data.tables.parquet import ParquetFiles, open_parquet
+from elixir.data.tables.repository import find_parquet
+from elixir.data.tables.sinks import HfSink, ParquetSink
+from elixir.data.tables.stream import open_stream
+from elixir.data.tables.table import Choice, TableSource
 from elixir.errors import ElixirError, nearest
 
 PARQUET = ".parquet"

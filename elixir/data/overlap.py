@@ -6,14 +6,14 @@ from typing import Any
 
 import datasets
 
-from elixir.data.folder import FileSource
-from elixir.data.hf import DatasetRows
+from elixir.data.files.folder import FileSource
 from elixir.data.io import real_path
-from elixir.data.objects import ObjectRows, image_files
+from elixir.data.objects.samples import ObjectRows, image_files
 from elixir.data.paths import escape, unescape
+from elixir.data.shards.webdataset import WebDatasetSource
 from elixir.data.source import Source
-from elixir.data.table import TableSource, has_paths
-from elixir.data.webdataset import WebDatasetSource
+from elixir.data.tables.hf import DatasetRows
+from elixir.data.tables.table import TableSource, has_paths
 from elixir.errors import ElixirError
 
 

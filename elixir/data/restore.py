@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elixir.data.backup import COLUMNS, IMAGE, ORIGINALS, OUTPUT, PIECES, QUARANTINE, REST, SKIPPED, kept_in
-from elixir.data.hf import ArrowWriter, saved_rows, write_siblings
 from elixir.data.io import RUN_FOLDER, copy, read_json, read_table, real_path, writing
 from elixir.data.manifest import current_names
-from elixir.data.parquet import ParquetRows, writers_by_row
 from elixir.data.paths import escape, unescape
-from elixir.data.table import Rows, RowWriter, conform, with_image
-from elixir.data.tar import copy_bytes
-from elixir.data.webdataset import read_groups
-from elixir.data.webdataset_labels import TEXT_FIELD
+from elixir.data.shards.label_fields import TEXT_FIELD
+from elixir.data.shards.tar import copy_bytes
+from elixir.data.shards.webdataset import read_groups
+from elixir.data.tables.hf import ArrowWriter, saved_rows, write_siblings
+from elixir.data.tables.parquet import ParquetRows, writers_by_row
+from elixir.data.tables.table import Rows, RowWriter, conform, with_image
 from elixir.data.workdir import WorkDir
 from elixir.errors import ElixirError
 
@@ -287,7 +287,7 @@ class _OutputRows:
 
 
 class _OutputShards:
-    """Shards that `elixir.data.webdataset_sink.NewShards` has written."""
+    """Shards that `elixir.data.shards.sinks.NewShards` has written."""
 
     def __init__(self, files: dict[str, Path]) -> None:
         self._files = files

@@ -20,7 +20,7 @@ from elixir.attacks.blended import Blended
 from elixir.attacks.input_aware import InputAware
 from elixir.attacks.ssba import SSBA
 from elixir.attacks.wanet import WaNet
-from elixir.data.folder import open_folder
+from elixir.data.files.folder import open_folder
 from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.evaluation.truth import attack_of, last_attack, read_truth

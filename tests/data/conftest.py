@@ -18,7 +18,7 @@ from elixir.data.image import decode, encode
 from elixir.data.open import open_sink, open_source
 from elixir.data.sink import Decision
 from elixir.data.source import Kind, Source
-from elixir.data.table import TableSource
+from elixir.data.tables.table import TableSource
 from elixir.errors import UnreadableSample
 
 Decide = Callable[[Source, int], Decision]

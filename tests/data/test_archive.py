@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from elixir.data import archive
+from elixir.data.remote import archive
 from elixir.data.open import open_source
 from elixir.data.overlap import refuse_overlap
 from elixir.data.restore import restore

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elixir.data.folder import FolderSource
+from elixir.data.files.folder import FolderSource
+from elixir.data.files.tree import walk
 from elixir.data.image import decode
 from elixir.data.open import open_source
 from elixir.data.paths import LONGEST, escape, file_name, unescape
 from elixir.data.restore import restore
-from elixir.data.tree import walk
 from elixir.errors import ElixirError, UnreadableSample
 
 from .conftest import emit, image_bytes, make_tree, read_tree
@@ -304,7 +304,7 @@ def test_paths_that_are_no_dataset(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"text")
     with pytest.raises(ElixirError, match="is a file"):
         open_source(tmp_path / "a.txt")
-    with pytest.raises(ElixirError, match="no file that ends with .parquet or .tar matches"):
+    with pytest.raises(ElixirError, match=r"no file that ends with \.parquet or \.tar matches"):
         open_source(str(tmp_path / "*.parquet"))
 
 

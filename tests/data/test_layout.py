@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from elixir.data.layout import split_of
+from elixir.data.files.layout import split_of
 from elixir.data.open import open_source
 from elixir.data.restore import restore
 from elixir.errors import ElixirError

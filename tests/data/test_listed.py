@@ -12,15 +12,15 @@ from pathlib import Path
 import datasets
 import pytest
 
-from elixir.data.folder import FileSource, FolderSource
+from elixir.data.files.folder import FileSource, FolderSource
+from elixir.data.files.listed import ListSource, open_tree
 from elixir.data.image import decode
-from elixir.data.listed import ListSource, open_tree
 from elixir.data.open import open_sink, open_source
 from elixir.data.overlap import refuse_overlap
 from elixir.data.restore import restore
 from elixir.data.sink import Decision
 from elixir.data.source import Source
-from elixir.data.table import Choice
+from elixir.data.tables.table import Choice
 from elixir.errors import ElixirError, UnreadableSample
 
 from .conftest import change_some, emit, image_bytes, keep, make_tree, read_tree

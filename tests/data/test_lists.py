@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elixir.data import lists
-from elixir.data.lists import ListFile, read_list
+from elixir.data.files import lists
+from elixir.data.files.lists import ListFile, read_list
 from elixir.errors import ElixirError
 
 

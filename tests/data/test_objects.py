@@ -17,10 +17,10 @@ from torchvision.datasets import ImageFolder
 
 from elixir.api import restore
 from elixir.data.image import decode
+from elixir.data.objects.targets import UNNAMED, target_of
 from elixir.data.open import open_source
 from elixir.data.overlap import refuse_overlap
 from elixir.data.source import Source
-from elixir.data.targets import UNNAMED, target_of
 from elixir.errors import ElixirError
 
 from .conftest import change_some, emit, image_bytes, keep, make_tree, open_table, table

@@ -29,7 +29,7 @@ def test_folder_and_parquet(here: Path) -> None:
     assert len(open_source("parquet:signs").samples) == 7
     assert open_source("parquet:signs/cat/more.bin").kind == "parquet"
     assert len(open_source("parquet:*/*.parquet").samples) == 7
-    with pytest.raises(ElixirError, match="no file that ends with .parquet matches cat"):
+    with pytest.raises(ElixirError, match=r"no file that ends with \.parquet matches cat"):
         open_source("parquet:cat")
     with pytest.raises(ElixirError, match="leave out --image"):
         open_source("folder:signs", label="label")

@@ -17,9 +17,9 @@ import requests
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from moto.server import ThreadedMotoServer
 
-from elixir.data.mirror import Entry, home_of, mirror
 from elixir.data.open import open_source
 from elixir.data.overlap import refuse_overlap
+from elixir.data.remote.mirror import Entry, home_of, mirror
 from elixir.data.restore import restore
 from elixir.errors import ElixirError
 

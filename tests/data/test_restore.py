@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elixir.data.folder import FolderSource, open_folder
+from elixir.data.files.folder import FolderSource, open_folder
+from elixir.data.files.tree import walk
 from elixir.data.open import open_source
 from elixir.data.restore import restore
 from elixir.data.sink import Action, Decision
 from elixir.data.source import Source
-from elixir.data.table import TableSource
-from elixir.data.tree import walk
+from elixir.data.tables.table import TableSource
 from elixir.data.workdir import locked
 from elixir.errors import ElixirError
 

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from elixir.data.open import open_sink, open_source
-from elixir.data.parquet import shard_bytes
 from elixir.data.restore import restore
 from elixir.data.sink import Decision
+from elixir.data.tables.parquet import shard_bytes
 from elixir.errors import ElixirError
 
 from .conftest import change_some, emit, image_bytes, keep, make_tree, open_table, read_tree, table

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import ExifTags, Image
 
-from elixir.data.folder import open_folder
+from elixir.data.files.folder import open_folder
 from elixir.data.image import decode, encode
 from elixir.data.open import open_sink, open_source
 from elixir.data.restore import restore
@@ -184,7 +184,7 @@ def test_full_disk(tree: Path, tmp_path: Path, kind, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("shutil.copyfile", full)
     monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_table", full)
-    monkeypatch.setattr("elixir.data.hf.ArrowWriter._finish_shard", full)
+    monkeypatch.setattr("elixir.data.tables.hf.ArrowWriter._finish_shard", full)
     with pytest.raises(ElixirError, match="no space left on device"):
         emit(open_source(tree), kind, tmp_path / "dst")
 
@@ -485,8 +485,8 @@ def test_changed_samples_keep_what_is_not_colour(tmp_path: Path, kind) -> None:
 
 
 def test_a_dataset_of_several_files_is_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("elixir.data.hf.SHARD_BYTES", 500)
-    monkeypatch.setattr("elixir.data.table.BATCH_ROWS", 2)
+    monkeypatch.setattr("elixir.data.tables.hf.SHARD_BYTES", 500)
+    monkeypatch.setattr("elixir.data.tables.table.BATCH_ROWS", 2)
     for name in ("one", "two"):
         emit(open_source(table(9)), "hf", tmp_path / name)
     assert len(list((tmp_path / "one").glob("data-*-of-00004.arrow"))) == 4

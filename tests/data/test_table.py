@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 from torchvision.datasets import ImageFolder
 
-from elixir.data.folder import FolderSource
-from elixir.data.hf import DatasetRows, external_file
+from elixir.data.files.folder import FolderSource
 from elixir.data.open import open_source
 from elixir.data.overlap import refuse_overlap
-from elixir.data.parquet import DECODED, ParquetRows
 from elixir.data.restore import restore
 from elixir.data.sink import Decision
 from elixir.data.source import Source
-from elixir.data.table import TableSource
+from elixir.data.tables.hf import DatasetRows, external_file
+from elixir.data.tables.parquet import DECODED, ParquetRows
+from elixir.data.tables.table import TableSource
 from elixir.errors import ElixirError, UnreadableSample
 
 from .conftest import change_some, emit, image_bytes, make_tree, open_table, table

@@ -27,10 +27,10 @@ from elixir.data.open import open_sink, open_source
 from elixir.data.overlap import refuse_overlap
 from elixir.data.patterns import expand_braces
 from elixir.data.restore import restore
+from elixir.data.shards.tar import members
+from elixir.data.shards.webdataset import WebDatasetSource
 from elixir.data.sink import Decision
 from elixir.data.source import Source
-from elixir.data.tar import members
-from elixir.data.webdataset import WebDatasetSource
 from elixir.errors import ElixirError, UnreadableSample
 
 from .conftest import change_some, emit, image_bytes, read_tree, table
@@ -449,7 +449,7 @@ def test_patterns_that_match_nothing_are_refused(shards: Path) -> None:
 
 
 def test_images_that_are_too_large_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("elixir.data.webdataset.LARGEST_FILE", 300)
+    monkeypatch.setattr("elixir.data.shards.webdataset.LARGEST_FILE", 300)
     source = open_shards(
         write_shard(tmp_path / "a.tar", [*labelled(("cls", b"0")), ("9.png", b"x" * 301), ("9.cls", b"0")])
     )
@@ -559,7 +559,7 @@ def test_changed_shards_load_again(shards: Path, tmp_path: Path, seed: int) -> N
 
 
 def test_other_kinds_become_shards(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("elixir.data.webdataset_sink.SHARD_SAMPLES", 3)
+    monkeypatch.setattr("elixir.data.shards.sinks.SHARD_SAMPLES", 3)
     source = open_source(tree)
     for place in ("dst", "again"):
         outputs = [output for output in emit(source, "webdataset", tmp_path / place, change_some(3)) if output]
@@ -576,7 +576,7 @@ def test_other_kinds_become_shards(tree: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_table_becomes_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("elixir.data.webdataset_sink.SHARD_BYTES", 300)
+    monkeypatch.setattr("elixir.data.shards.sinks.SHARD_BYTES", 300)
     table().to_parquet(str(tmp_path / "val.parquet"))
     source = open_source(tmp_path / "val.parquet")
     for seed in range(3):

@@ -5,8 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from elixir.data.features import description, refuse_unknown, with_description
 from elixir.data.paths import escape
+from elixir.data.tables.features import description, refuse_unknown, with_description
 from elixir.errors import ElixirError
 
 REPORTED = 5  # differences of a file that an error names

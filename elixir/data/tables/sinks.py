@@ -8,11 +8,14 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from elixir.data.card import CARD, INFOS, Card, corrected_infos
-from elixir.data.features import features
-from elixir.data.hf import ArrowWriter, DatasetRows, list_splits, saved_rows, write_siblings
 from elixir.data.io import RUN_FOLDER, copy, replacing
-from elixir.data.parquet import (
+from elixir.data.paths import escape
+from elixir.data.sink import Decision
+from elixir.data.source import Source
+from elixir.data.tables.card import CARD, INFOS, Card, corrected_infos
+from elixir.data.tables.features import features
+from elixir.data.tables.hf import ArrowWriter, DatasetRows, list_splits, saved_rows, write_siblings
+from elixir.data.tables.parquet import (
     ParquetRows,
     ParquetSource,
     ShardWriter,
@@ -21,10 +24,7 @@ from elixir.data.parquet import (
     usual_name,
     writers_by_row,
 )
-from elixir.data.paths import escape
-from elixir.data.sink import Decision
-from elixir.data.source import Source
-from elixir.data.table import Rows, TableSink, TableSource, conform
+from elixir.data.tables.table import Rows, TableSink, TableSource, conform
 from elixir.errors import ElixirError
 
 

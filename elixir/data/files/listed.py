@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from elixir.data.folder import FileSource, FolderSource, class_folders
-from elixir.data.image_list import (
+from elixir.data.files.folder import FileSource, FolderSource, class_folders
+from elixir.data.files.image_list import (
     OUTSIDE,
     Files,
     ImageList,
@@ -17,14 +17,14 @@ from elixir.data.image_list import (
     read_labels,
     without_ending,
 )
+from elixir.data.files.layout import NoClassFolders, find_split, split_of
+from elixir.data.files.lists import is_list_name, read_list
+from elixir.data.files.tree import Tree, is_junk, looks_like_image, walk
 from elixir.data.io import RUN_FOLDER, copy, reading_again, replacing
-from elixir.data.layout import NoClassFolders, find_split, split_of
-from elixir.data.lists import is_list_name, read_list
 from elixir.data.paths import Names, escape, file_name, png_name, printable, unescape
 from elixir.data.sink import Decision, Sink
 from elixir.data.source import Kind, Sample, Source
-from elixir.data.table import Choice
-from elixir.data.tree import Tree, is_junk, looks_like_image, walk
+from elixir.data.tables.table import Choice
 from elixir.errors import ElixirError
 
 SHOWN = 3  # files or lines that a message names
@@ -329,7 +329,7 @@ def _reaches(file: Path, above: Path) -> bool:
 class ListSink(Sink):
     """Writes every image at its own path, a repaired one with the ending ".png"; see `Sink`.
 
-    The list is rewritten when all is decided; see `elixir.data.beside`.
+    The list is rewritten when all is decided; see `elixir.data.files.beside`.
     """
 
     kind = "list"

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from elixir.data.files.image_list import ImageList
+from elixir.data.files.layout import check_classes, find_split
+from elixir.data.files.tree import Tree, is_junk, looks_like_image, walk
 from elixir.data.image import extension
-from elixir.data.image_list import ImageList
 from elixir.data.io import RUN_FOLDER, copy, reading_again, reason, replacing, writing
-from elixir.data.layout import check_classes, find_split
 from elixir.data.paths import Names, escape, file_name, png_name, shortened, unescape
 from elixir.data.sink import Decision, Sink
 from elixir.data.source import Kind, Sample, Source
-from elixir.data.tree import Tree, is_junk, looks_like_image, walk
 from elixir.errors import ElixirError, UnreadableSample
 
 LARGEST_FILE = 1 << 30  # bytes; more is not read into memory

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from elixir.data.find_columns import IMAGE_NAMES, LABEL_NAMES
-from elixir.data.table import Choice, TableSource
-from elixir.data.targets import Target, class_names, count_of, numbered, target_of, targets_of
+from elixir.data.objects.targets import Target, class_names, count_of, numbered, target_of, targets_of
+from elixir.data.tables.find_columns import IMAGE_NAMES, LABEL_NAMES
+from elixir.data.tables.table import Choice, TableSource
 from elixir.errors import ElixirError, explaining
 
 CHANNELS = (1, 3, 4)

@@ -5,8 +5,8 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from elixir.data.labels import holds_labels
-from elixir.data.schema import listed
+from elixir.data.tables.labels import holds_labels
+from elixir.data.tables.schema import listed
 from elixir.errors import ElixirError
 
 IMAGE_NAMES = ("image", "img", "images", "picture", "photo", "pixel_values", "jpg", "png", "webp")

@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from elixir.data.find_columns import LABEL_NAMES
-from elixir.data.labels import Labels, holds_labels, read_labels
 from elixir.data.paths import printable
+from elixir.data.tables.find_columns import LABEL_NAMES
+from elixir.data.tables.labels import Labels, holds_labels, read_labels
 from elixir.errors import ElixirError, explaining
 
 TEXT_FIELD, JSON_FIELD = "cls", "json"

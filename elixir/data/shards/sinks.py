@@ -8,12 +8,12 @@ from typing import BinaryIO
 from elixir.data.image import extension
 from elixir.data.io import RUN_FOLDER, copy, reading_again, replace_text, replacing, writing
 from elixir.data.paths import escape, printable
+from elixir.data.shards.label_fields import NAMES_FILE, TEXT_FIELD
+from elixir.data.shards.tar import TAR, copy_bytes
+from elixir.data.shards.webdataset import WebDatasetSource
 from elixir.data.sink import Decision, Sink
 from elixir.data.source import Source
-from elixir.data.table import TableSource
-from elixir.data.tar import TAR, copy_bytes
-from elixir.data.webdataset import WebDatasetSource
-from elixir.data.webdataset_labels import NAMES_FILE, TEXT_FIELD
+from elixir.data.tables.table import TableSource
 
 SHARD_SAMPLES = 10_000
 SHARD_BYTES = 1 << 30  # of images, from which on a shard is followed by another

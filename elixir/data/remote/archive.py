@@ -11,10 +11,10 @@ from pathlib import Path
 
 from fsspec import Callback
 
-from elixir.data.folder import LARGEST_FILE
+from elixir.data.files.folder import LARGEST_FILE
 from elixir.data.io import writing
-from elixir.data.mirror import Copy, Entry, home_of, mirror, modification_time, told_place
 from elixir.data.paths import printable, recorded
+from elixir.data.remote.mirror import Copy, Entry, home_of, mirror, modification_time, told_place
 from elixir.errors import ElixirError
 
 LARGEST_RATIO = 200

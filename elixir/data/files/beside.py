@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from elixir.data.folder import FileSource
-from elixir.data.image_list import NO_FILE, Files, ImageList, as_text, without_ending
+from elixir.data.files.folder import FileSource
+from elixir.data.files.image_list import NO_FILE, Files, ImageList, as_text, without_ending
+from elixir.data.files.layout import split_of
+from elixir.data.files.lists import Row
+from elixir.data.files.tree import is_junk, looks_like_image
 from elixir.data.io import RUN_FOLDER, replacing
-from elixir.data.layout import split_of
-from elixir.data.lists import Row
 from elixir.data.paths import escape, printable, unescape
-from elixir.data.tree import is_junk, looks_like_image
 from elixir.errors import ElixirError
 
 LARGEST_TEXT = 64 << 20  # bytes; a larger file is not searched for names of images

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from elixir.data.paths import folded
-from elixir.data.schema import plain_type
+from elixir.data.tables.schema import plain_type
 from elixir.errors import ElixirError
 
 ROWS_A_CLASS = 2  # on average; a column of fewer holds ids or captions

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from elixir.data.files.tree import Tree, is_junk
 from elixir.data.paths import escape, printable
-from elixir.data.tree import Tree, is_junk
 from elixir.errors import ElixirError
 
 SPLITS = {

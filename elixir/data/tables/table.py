@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elixir.data.features import described, ignored_description
-from elixir.data.find_columns import has_field, holds_bytes, image_column, label_columns, unseen_columns
 from elixir.data.io import reading_again
-from elixir.data.labels import ROWS_A_CLASS, Labels, NoLabels, class_of, holds_labels, plain_values, read_labels
 from elixir.data.paths import file_name, folded
-from elixir.data.schema import changed_columns, unified
 from elixir.data.sink import Decision, Sink
 from elixir.data.source import Kind, Sample, Source
+from elixir.data.tables.features import described, ignored_description
+from elixir.data.tables.find_columns import has_field, holds_bytes, image_column, label_columns, unseen_columns
+from elixir.data.tables.labels import ROWS_A_CLASS, Labels, NoLabels, class_of, holds_labels, plain_values, read_labels
+from elixir.data.tables.schema import changed_columns, unified
 from elixir.errors import ElixirError, UnreadableSample, explaining
 
 BATCH_ROWS = 100  # rows that are written together

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from elixir.data.find_columns import IMAGE_NAMES, LABEL_NAMES
 from elixir.data.io import temporary_folder
-from elixir.data.objects import CHANNELS, ObjectRows, as_source, is_image, plain_array
+from elixir.data.objects.samples import CHANNELS, ObjectRows, as_source, is_image, plain_array
+from elixir.data.objects.targets import count_of, targets_of
 from elixir.data.paths import escape
-from elixir.data.table import Choice, TableSource
-from elixir.data.targets import count_of, targets_of
+from elixir.data.tables.find_columns import IMAGE_NAMES, LABEL_NAMES
+from elixir.data.tables.table import Choice, TableSource
 from elixir.errors import ElixirError, explaining
 
 IMAGES = (*IMAGE_NAMES, "imgs", "data", "x", "arr_0")

@@ -1,6 +1,6 @@
 """Files with a row for each image, CSV or JSON: read, and rewritten with the rows that do not change as they were.
 
-See `elixir.data.image_list` for what the rows mean.
+See `elixir.data.files.image_list` for what the rows mean.
 """
 
 import csv

@@ -12,17 +12,17 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from elixir.data.folder import LARGEST_FILE
+from elixir.data.files.folder import LARGEST_FILE
+from elixir.data.files.tree import is_junk, looks_like_image
 from elixir.data.image import FORMATS
 from elixir.data.io import reading_again, reason
-from elixir.data.parquet import SPLIT, files_by_name, stems
 from elixir.data.paths import escape, file_name, printable
+from elixir.data.shards.label_fields import NAMES_FILE, LabelField, find_label_field, number_labels, read_names
+from elixir.data.shards.tar import TAR, Member, is_compressed, members, refuse_compressed_name, replaced
 from elixir.data.sink import Decision
 from elixir.data.source import Sample
-from elixir.data.table import Choice, fingerprint
-from elixir.data.tar import TAR, Member, is_compressed, members, refuse_compressed_name, replaced
-from elixir.data.tree import is_junk, looks_like_image
-from elixir.data.webdataset_labels import NAMES_FILE, LabelField, find_label_field, number_labels, read_names
+from elixir.data.tables.parquet import SPLIT, files_by_name, stems
+from elixir.data.tables.table import Choice, fingerprint
 from elixir.errors import ElixirError, UnreadableSample
 
 LARGEST_LABEL = 1 << 24  # bytes of a member with a label; more is not read

@@ -8,9 +8,9 @@ import datasets
 import datasets.table
 import pyarrow as pa
 
-from elixir.data.hf import ArrowRows, ArrowWriter, about_of, plain_names
 from elixir.data.io import read_json, temporary_folder
-from elixir.data.table import Choice, TableSource
+from elixir.data.tables.hf import ArrowRows, ArrowWriter, about_of, plain_names
+from elixir.data.tables.table import Choice, TableSource
 from elixir.errors import ElixirError
 
 

@@ -14,8 +14,8 @@ import fsspec
 from fsspec.registry import available_protocols, known_implementations
 
 from elixir.data.io import reason
-from elixir.data.mirror import Copy, Entry, Stopped, cache, home_of, mirror, modification_time, told_place
 from elixir.data.paths import printable, without_secrets
+from elixir.data.remote.mirror import Copy, Entry, Stopped, cache, home_of, mirror, modification_time, told_place
 from elixir.errors import ElixirError, nearest
 
 IDENTITY = frozenset(("etag", "md5hash", "crc32c", "content-md5", "content_md5", "blob_id", "generation"))

@@ -15,11 +15,11 @@ import datasets.table
 import huggingface_hub.constants as hub
 import pyarrow as pa
 
-from elixir.data.features import column_descriptions, described, features, refuse_unknown, with_description
 from elixir.data.io import copy_folder, read_json, writing
 from elixir.data.paths import escape, file_name
-from elixir.data.schema import conformed
-from elixir.data.table import Choice, FileRows, Rows, RowWriter, TableSource, struct_field
+from elixir.data.tables.features import column_descriptions, described, features, refuse_unknown, with_description
+from elixir.data.tables.schema import conformed
+from elixir.data.tables.table import Choice, FileRows, Rows, RowWriter, TableSource, struct_field
 from elixir.errors import ElixirError, explaining
 
 SHARD_BYTES = 500 << 20  # size from which on an arrow file is followed by another

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from elixir.data.find_columns import LABEL_NAMES
-from elixir.data.layout import split_of
-from elixir.data.lists import ListFile, read_list, shown
+from elixir.data.files.layout import split_of
+from elixir.data.files.lists import ListFile, read_list, shown
 from elixir.data.paths import escape, printable
+from elixir.data.tables.find_columns import LABEL_NAMES
 from elixir.errors import ElixirError
 
 FILE_NAMES = (

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.utils.py_utils import convert_file_size_to_int
 
-from elixir.data.features import features
-from elixir.data.find_columns import has_field
 from elixir.data.io import replacing, writing
 from elixir.data.paths import escape
-from elixir.data.schema import conformed
-from elixir.data.table import Choice, FileRows, RowWriter, TableSource, struct_field
+from elixir.data.tables.features import features
+from elixir.data.tables.find_columns import has_field
+from elixir.data.tables.schema import conformed
+from elixir.data.tables.table import Choice, FileRows, RowWriter, TableSource, struct_field
 from elixir.errors import ElixirError, explaining
 
 BLOCK = 64  # rows that are decoded at once

@@ -5,10 +5,10 @@ import shlex
 from glob import escape as plain
 from pathlib import Path, PurePosixPath
 
-from elixir.data.card import CARD, Card
-from elixir.data.parquet import SPLIT, ParquetFiles
+from elixir.data.files.tree import Tree, is_junk, walk
 from elixir.data.paths import escape
-from elixir.data.tree import Tree, is_junk, walk
+from elixir.data.tables.card import CARD, Card
+from elixir.data.tables.parquet import SPLIT, ParquetFiles
 from elixir.errors import ElixirError
 
 NAMED = 5  # files that a note names

@@ -1,0 +1,1 @@
+"""Image files in folders: class folders, or labels in a list."""

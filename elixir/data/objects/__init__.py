@@ -1,0 +1,1 @@
+"""Python objects: torch datasets, arrays."""

@@ -1,0 +1,1 @@
+"""Local copies of what lies in remote storage or in an archive."""

@@ -1,0 +1,1 @@
+"""Tables: Hugging Face datasets and parquet files."""
