@@ -18,9 +18,9 @@ from elixir.data.backup import COLUMNS, IMAGE, ORIGINALS, OUTPUT, PIECES, QUARAN
 from elixir.data.io import RUN_FOLDER, copy, read_json, read_table, real_path, writing
 from elixir.data.manifest import current_names
 from elixir.data.paths import escape, unescape
+from elixir.data.shards.index import read_groups
 from elixir.data.shards.label_fields import TEXT_FIELD
 from elixir.data.shards.tar import copy_bytes
-from elixir.data.shards.webdataset import read_groups
 from elixir.data.tables.hf import ArrowWriter, saved_rows, write_siblings
 from elixir.data.tables.parquet import ParquetRows, writers_by_row
 from elixir.data.tables.table import Rows, RowWriter, conform, with_image

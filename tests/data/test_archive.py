@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from elixir.data.remote import archive
 from elixir.data.open import open_source
 from elixir.data.overlap import refuse_overlap
+from elixir.data.remote import archive
 from elixir.data.restore import restore
 from elixir.errors import ElixirError
 

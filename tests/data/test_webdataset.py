@@ -33,7 +33,7 @@ from elixir.data.sink import Decision
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
 
-from .conftest import change_some, emit, image_bytes, read_tree, table
+from .conftest import change_some, emit, image_bytes, make_tree, read_tree, table
 
 PNG = image_bytes(100)
 JPEGS = [image_bytes(seed, "JPEG") for seed in range(6)]
@@ -279,6 +279,15 @@ def test_folders_of_splits(tmp_path: Path) -> None:
     assert (source.split, source.samples[0].id) == ("train", "0/0000")
     emit(source, "webdataset", tmp_path / "dst")
     assert read_tree(tmp_path / "dst") == read_tree(tmp_path / "src")
+
+
+@pytest.mark.parametrize("image", ["train/cat/a.png", "data/a.png", "photos/a.png"])
+def test_folders_of_images_beside_shards_are_not_passed_over(tmp_path: Path, image: str) -> None:
+    for shards in ("a.tar", "train/a.tar"):
+        make_tree(tmp_path / shards / "src", {image: PNG})
+        write_shard(tmp_path / shards / "src" / shards, samples())
+        with pytest.raises(ElixirError, match=r"has both .tar files \(a.tar\) and folders that may be classes"):
+            open_source(tmp_path / shards / "src")
 
 
 def test_one_name_in_two_folders(tmp_path: Path) -> None:
