@@ -64,8 +64,10 @@ class Thresholds(Settings):
         patch_majority: share of a label's poisoned samples above which its trigger is a patch.
         mirror_accuracy: accuracy on mirrored images, as a share of that on the images, from which mirroring is taken to
             keep labels.
-        min_skill: Cohen's kappa of the labels given and those that held-out models see, a lower bound, below which no
-            label is cleared; MEASURED.
+        min_skill: Cohen's kappa of the labels given and those that models see which have not learned from the sample, a
+            lower bound, below which no label is cleared and none is under attack by a held-out model. It is .56 where a
+            poisoned label was found (300 signs, 15 % BadNets; .79 if clean); .30 where it was missed and a clean one
+            named (600 of CIFAR-10, 15 %); -.21 where nothing can be known (the same signs as random halves, one named).
         min_label_skill: share of a label's samples in which held-out models see it, a lower bound, minus that of all
             others, below which this label is not cleared.
     """
@@ -117,7 +119,7 @@ class Thresholds(Settings):
     min_label_confidence: Annotated[float, Range(least=0, below=1)] = 0.5
     patch_majority: Share = 0.5
     mirror_accuracy: Annotated[float, Range(least=0, most=1)] = 0.75
-    min_skill: Share = 0.3
+    min_skill: Share = 0.4
     min_label_skill: Share = 0.1
 
     def check(self) -> None:
