@@ -39,7 +39,7 @@ from elixir.stages.write import WriteStage
 from elixir.training.classifier import ClassifierTraining
 
 POLICIES = ("relabel", "drop", "quarantine")
-KINDS = get_args(Kind)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass
@@ -192,8 +192,7 @@ class Pipeline:
             raise ElixirError(f"policy {policy!r} is none of {', '.join(POLICIES)}")
         if not 0 <= seed < 2**32 or batch_size < 1:
             raise ElixirError(f"seed {seed} must lie in 0..{2**32 - 1}, and batch size {batch_size} be at least 1")
-        if to is not None and to not in KINDS:
-            raise ElixirError(f"output kind {to!r} is none of {', '.join(KINDS)}")
+        kind = None if to is None else _kind(to)
         self.check()
         if dst is None:
             raise ElixirError("give a destination folder: sanitize never changes its input in place")
@@ -206,12 +205,12 @@ class Pipeline:
         refuse_bytes(dst)
         refuse_overlap(source, dst)
         work = WorkDir(dst, overwritable=True)
-        to = to or source.kind
+        kind = kind or source.kind
         shards = None if shard_size is None else shard_bytes(shard_size)
-        if shards and (to != "parquet" or not self["write"].dataset):
+        if shards and (kind != "parquet" or not self["write"].dataset):
             raise ElixirError("--shard-size is for parquet output; leave it out, or sanitize with --to parquet")
         chosen = choose_device(device)
-        config = self.describe() | _given(source, chosen, seed, policy, to, reference, prior)
+        config = self.describe() | _given(source, chosen, seed, policy, kind, reference, prior)
         config["shard_bytes"] = shards
         places = _told_by_contents(config)
         with work.alone():
@@ -223,7 +222,7 @@ class Pipeline:
             own = None if reference is None else load_classifier(reference, len(source.classes), chosen, source.classes)
             if self["write"].dataset:
                 with tempfile.TemporaryDirectory() as folder:
-                    open_sink(to, Path(folder) / "trial", source, shards)
+                    open_sink(kind, Path(folder) / "trial", source, shards)
             work.begin(config)
             run = Run(
                 work.path,
@@ -234,7 +233,7 @@ class Pipeline:
                 batch_size=batch_size,
                 reference=own,
                 policy=policy,
-                to=to,
+                to=kind,
                 shard_bytes=shards,
                 thresholds=self.thresholds,
                 training=self.training,
@@ -267,6 +266,13 @@ def _worth_keeping(error: ElixirError, run: Run, stages: list[str]) -> bool:
     while cause and not isinstance(cause, OSError):
         cause = cause.__cause__
     return cause is not None or any(run.has(stage) for stage in stages if stage != "index")
+
+
+def _kind(name: str) -> Kind:
+    for kind in KINDS:
+        if name == kind:
+            return kind
+    raise ElixirError(f"output kind {name!r} is none of {', '.join(KINDS)}")
 
 
 def _refuse_single_class(source: Source) -> None:

@@ -96,7 +96,7 @@ class SinkWithBackup:
     def _set_aside(self) -> list[str]:
         """Those files beside the samples that are not in the output as they were."""
         if self._sink.kind != self._source.kind:
-            others = list(getattr(self._source, "others", ()))
+            others: list[str] = list(getattr(self._source, "others", ()))
             if others:
                 self.notes.append(f"{len(others)} other files are not in the output but in {RUN_FOLDER}/{ORIGINALS}")
             return others
