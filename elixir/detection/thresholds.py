@@ -65,9 +65,10 @@ class Thresholds(Settings):
         mirror_accuracy: accuracy on mirrored images, as a share of that on the images, from which mirroring is taken to
             keep labels.
         min_skill: Cohen's kappa of the labels given and those that models see which have not learned from the sample, a
-            lower bound, below which no label is cleared and none is under attack by a held-out model. It is .56 where a
-            poisoned label was found (300 signs, 15 % BadNets; .79 if clean); .30 where it was missed and a clean one
-            named (600 of CIFAR-10, 15 %); -.21 where nothing can be known (the same signs as random halves, one named).
+            lower bound, below which no label is cleared and none is under attack by a held-out model. It is .56 and .44
+            where the poisoned label alone was named (300 signs with 15 % BadNets; 1,500 photographs at 32 pixels, 150
+            patched), .30 where it was missed and a clean one named (600 of CIFAR-10, 15 %), and -.21 where nothing can
+            be known and one was named all the same (the same signs as random halves).
         min_label_skill: share of a label's samples in which held-out models see it, a lower bound, minus that of all
             others, below which this label is not cleared.
     """
