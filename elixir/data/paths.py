@@ -34,8 +34,7 @@ def recorded(place: str | Path) -> str:
 
     A place below the current folder is relative to it, any other absolute one its last part alone; digests beside it
     tell what was there. What is no absolute path (a relative one, the name of a model or dataset) stays as it is, and
-    so does text for people such as `Source.location`; a URL loses what may
-    give access.
+    so does text for people such as `Source.location`; a URL loses what may give access.
     """
     if "://" in str(place):
         return without_secrets(str(place))
