@@ -137,7 +137,7 @@ def _open_path(path: Path, given: _Given) -> Source:
     choice = given.choice
     if path.is_dir():
         if _is_saved(path):
-            return open_saved(path, choice)
+            return open_saved(path, choice, given.follow_links)
         found, shards = find_parquet(path, given.follow_links), find_shards(path)
         if found and shards:
             patterns = " or ".join(f"{glob.escape(str(path))}/*{suffix}" for suffix in (PARQUET, TAR))

@@ -426,3 +426,15 @@ def test_parquet_written_by_0_2_comes_back_row_by_row(tmp_path: Path) -> None:
     back = open_table(tmp_path / "back")
     assert back.classes == ["stop", "yield"]
     assert all_rows(back) == rows
+
+
+def test_a_saved_dataset_of_links_is_read_when_asked_for(tmp_path: Path) -> None:
+    table().save_to_disk(str(tmp_path / "blobs"))
+    (tmp_path / "snapshot").mkdir()
+    for file in (tmp_path / "blobs").iterdir():
+        (tmp_path / "snapshot" / file.name).symlink_to(file)
+    source = open_table(tmp_path / "snapshot", follow_links=True)
+    emit(source, "hf", tmp_path / "dst", change_some(1))
+    assert not any(path.is_symlink() for path in (tmp_path / "dst").rglob("*"))
+    restore(tmp_path / "dst", tmp_path / "back")
+    assert all_rows(open_table(tmp_path / "back")) == all_rows(open_table(tmp_path / "blobs"))

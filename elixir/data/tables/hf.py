@@ -100,9 +100,9 @@ def open_dataset(src: datasets.Dataset | datasets.DatasetDict, choice: Choice) -
     return TableSource.of(DatasetRows(src, split), "hf", f"Dataset of {len(src)} rows", choice, split)
 
 
-def open_saved(folder: Path, choice: Choice) -> TableSource:
+def open_saved(folder: Path, choice: Choice, follow_links: bool = False) -> TableSource:
     """A folder written by `Dataset.save_to_disk` or `DatasetDict.save_to_disk`."""
-    _refuse_links(folder)
+    _refuse_links(folder, follow_links)
     split, siblings, part = "train", None, folder
     if (listing := folder / "dataset_dict.json").exists():
         splits = plain_names(read_json(listing, _SAVE_AGAIN).get("splits"), escape(str(listing)))
@@ -187,15 +187,18 @@ def saved_rows(folder: Path, split: str) -> ArrowRows:
     return rows
 
 
-def _refuse_links(folder: Path) -> None:
-    """Those that lead out of the dataset, and those to folders, which may go round in circles."""
+def _refuse_links(folder: Path, follow: bool) -> None:
+    """Those to folders, which may go round in circles, and, unless they are to be followed, those out of the dataset."""
     root = Path(os.path.realpath(folder))
     for path in root.rglob("*"):
         if path.is_symlink():
             target = Path(os.path.realpath(path))
-            if target.is_dir() or not target.is_relative_to(root):
-                what = "to a folder" if target.is_relative_to(root) else "that leaves the dataset"
-                raise ElixirError(f"{escape(str(path))} is a link {what}; put what it points at in its place")
+            if target.is_dir():
+                raise ElixirError(f"{escape(str(path))} is a link to a folder; put what it points at in its place")
+            if not follow and not target.is_relative_to(root):
+                raise ElixirError(
+                    f"{escape(str(path))} is a link that leaves the dataset; add --follow-links to read it"
+                )
 
 
 def plain_names(names: Any, place: str) -> list[str]:
