@@ -188,7 +188,7 @@ def saved_rows(folder: Path, split: str) -> ArrowRows:
 
 
 def _refuse_links(folder: Path, follow: bool) -> None:
-    """Those to folders, which may go round in circles, and, unless they are to be followed, those out of the dataset."""
+    """Those to folders, which may go round in circles, and those out of the dataset unless they are followed."""
     root = Path(os.path.realpath(folder))
     for path in root.rglob("*"):
         if path.is_symlink():
