@@ -15,7 +15,7 @@ from elixir.data.io import RUN_FOLDER, read_json, writing
 from elixir.data.open import open_source
 from elixir.data.overlap import refuse_overlap
 from elixir.data.restore import restore
-from elixir.data.source import find_class
+from elixir.data.source import Source, find_class
 from elixir.data.workdir import locked
 from elixir.errors import ElixirError
 from elixir.evaluation.denoising import Denoising, compare_denoisers
@@ -196,7 +196,7 @@ def score(
     if truth is not None and (test is None or (dst / RUN_FOLDER).is_dir()):
         found = recovery(read_result(dst).table, read_truth(Path(truth)))
     if test is not None:
-        train, classes = open_source(dst, **_columns_of(dst)), None
+        train, classes = _open_result(dst), None
         if attack is not None and target is not None:
             target = train.classes[find_class(train, target)]
             made = find("attacks", attack).configure(settings or {})
@@ -329,7 +329,7 @@ def denoise(
     """
     loaded = find("purifiers", purifier)(prior, choose_device(device))
     perceptual = load_perceptual(None, choose_device("cpu"))
-    source = open_source(src, **table)
+    source = open_source(src, labelled=False, **table)
     return list(compare_denoisers(source, loaded, against, sigmas, count, seed, quiet, perceptual))
 
 
@@ -341,10 +341,13 @@ def _pipeline(pipeline: str | Path | Pipeline, settings: Mapping[str, object] | 
     return pipeline
 
 
-def _columns_of(dst: Path) -> SourceOptions:
-    """Columns and split of what `sanitize` has written."""
+def _open_result(dst: Path) -> Source:
+    """A dataset; one that `sanitize` has written with the columns, split and class folders that it was told then."""
     settings = dst / RUN_FOLDER / "run.json"
-    return output_options(read_json(settings, "sanitize again")) if settings.exists() else {}
+    if not settings.exists():
+        return open_source(dst)
+    config = read_json(settings, "sanitize again")
+    return open_source(f"folder:{dst}" if config.get("to", "folder") == "folder" else dst, **output_options(config))
 
 
 def _check_target(target: str | None, all_to_all: bool) -> None:

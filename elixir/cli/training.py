@@ -30,7 +30,7 @@ def prior(
     from elixir.training.denoiser import PriorTraining, train_prior_on
 
     settings = PriorTraining(steps=steps, seed=seed)
-    job = _job(src, size, weights, **options)
+    job = _job(src, size, weights, labelled=False, **options)
     train_prior_on(job, settings)
     if not job.quiet:
         out.print(f"prior written to {weights}")
@@ -62,7 +62,7 @@ def consistency(
     else:
         settings = Distillation(batch=batch, seed=seed)
     settings = replace(settings, steps=steps or settings.steps)
-    job = _job(src, size, weights, **options)
+    job = _job(src, size, weights, labelled=False, **options)
     loss = train_consistency_on(job, settings, initial, features)
     if not job.quiet:
         out.print(f"consistency model written to {weights}; loss in the last steps {loss:.4f}")
@@ -88,7 +88,7 @@ def impure(
 
     kind = ImpureTraining if stage == "pretrain" else FineTuning
     settings = kind(steps=steps or kind.steps, batch=batch, seed=seed)
-    job = _job(src, size, weights, **options)
+    job = _job(src, size, weights, labelled=False, **options)
     loss = train_impure_on(job, settings, initial, features)
     if not job.quiet:
         out.print(f"weights written to {weights}; loss in the last steps {loss:.4f}")
@@ -131,10 +131,16 @@ def classifier(
 
 
 def _job(
-    src: str, size: int, weights: Path, device: str = "auto", quiet: bool = False, **table: Unpack[SourceOptions]
+    src: str,
+    size: int,
+    weights: Path,
+    labelled: bool = True,
+    device: str = "auto",
+    quiet: bool = False,
+    **table: Unpack[SourceOptions],
 ) -> "TrainingJob":
     from elixir.data.open import open_source
     from elixir.models.device import choose_device
     from elixir.training.frame import TrainingJob
 
-    return TrainingJob(open_source(src, **table), size, weights, choose_device(device), quiet)
+    return TrainingJob(open_source(src, labelled=labelled, **table), size, weights, choose_device(device), quiet)

@@ -84,7 +84,9 @@ class PixelStore:
 def cache_pixels(
     source: Source, path: Path, size: int, advance: Callable[[int], None] = lambda steps: None
 ) -> tuple[PixelStore, np.ndarray]:
-    """Decode every sample once and write it at one size; samples that cannot be read or have no label are left out.
+    """Decode every sample once and write it at one size.
+
+    Samples that cannot be read are left out, and so are those without a label of a source that has classes.
 
     Returns the store, and the row in the source of each record, int64; `advance` is told of each sample that is done.
     """
@@ -92,7 +94,7 @@ def cache_pixels(
     rows: list[int] = []
     for row, sample in enumerate(source.samples):
         advance(1)
-        if sample.problem or sample.label < 0:
+        if sample.problem or (source.classes and sample.label < 0):
             continue
         try:
             image = resize(decode(source.read(row)).rgb, size)

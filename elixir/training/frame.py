@@ -31,11 +31,11 @@ class TrainingJob:
 
 @contextmanager
 def training_pixels(job: TrainingJob, progress: Progress) -> Iterator[tuple[PixelStore, np.ndarray]]:
-    """Cache the images of a source in `out` + '.pixels' until the training is done; those without a label are left out.
+    """Cache the images of a source (see `cache_pixels`) in `out` + '.pixels' until the training is done.
 
     Yields the store, and the row in the source of each of its images, int64.
 
-    Raises: ElixirError: there is no readable image with a label, or `out` cannot be written.
+    Raises: ElixirError: there is no readable image, with a label where there are classes, or `out` cannot be written.
     """
     check_output(job.out)
     cache = job.out.with_name(job.out.name + ".pixels")
@@ -43,7 +43,7 @@ def training_pixels(job: TrainingJob, progress: Progress) -> Iterator[tuple[Pixe
     with progress.task("reading", len(job.source.samples)) as advance:
         store, rows = cache_pixels(job.source, cache, job.size, advance)
     if not len(rows):
-        raise ElixirError(f"{job.source.location} holds no readable image with a label to train on")
+        raise ElixirError(f"{job.source.location} holds no readable image to train on, with a label if it has classes")
     with store:
         yield store, rows
     cache.unlink()

@@ -17,7 +17,7 @@ def test_distances_of_what_is_not_denoised(tmp_path: Path):
         path = tmp_path / "grey" / f"{index}.png"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(png(np.full((16, 16, 3), 127, np.uint8)))
-    source = open_source(tmp_path)
+    source = open_source(tmp_path, labelled=False)
     (found,) = compare_denoisers(
         source, Identity(), [], [0.1], 4, 0, quiet=True, perceptual=lambda a, b: (a - b).abs().amax((1, 2, 3))
     )

@@ -8,7 +8,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from small_world import png
 
-from elixir.data.open import open_source
+from elixir.data.files.folder import FolderSource, open_folder
 from elixir.evaluation.quality import repair_quality, trigger_quality
 
 
@@ -23,6 +23,10 @@ def worlds(tmp_path: Path) -> dict[str, Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(png(image + np.uint8(change)))
     return {name: tmp_path / name for name in changes}
+
+
+def opened(worlds: dict[str, Path], name: str) -> FolderSource:
+    return open_folder(worlds[name], trusted=True)
 
 
 TRUTH = pa.table(
@@ -42,7 +46,7 @@ MANIFEST = pa.table(
 
 
 def test_repair(worlds: dict[str, Path]):
-    before, poisoned, clean = (open_source(worlds[name]) for name in ("before", "poisoned", "clean"))
+    before, poisoned, clean = (opened(worlds, name) for name in ("before", "poisoned", "clean"))
     repair = repair_quality(before, poisoned, clean, MANIFEST, TRUTH)
     assert repair["repaired"] == repair["collateral"] == 1
     assert repair["trigger_residual"] == pytest.approx(1 / 3)
@@ -56,14 +60,14 @@ def test_residuals_have_a_mean_and_a_median(worlds: dict[str, Path]):
             (worlds[name] / "a" / f"{number}.png").write_bytes(png(np.full((16, 16, 3), 50 + added, np.uint8)))
         truth.append({"id": f"a/{number}.png", "output": f"a/{number}.png", "truth": "poisoned"})
         manifest.append({"id": f"a/{number}.png", "action": "purified", "output": f"a/{number}.png"})
-    before, poisoned, clean = (open_source(worlds[name]) for name in ("before", "poisoned", "clean"))
+    before, poisoned, clean = (opened(worlds, name) for name in ("before", "poisoned", "clean"))
     repair = repair_quality(before, poisoned, clean, pa.Table.from_pylist(manifest), pa.Table.from_pylist(truth))
     assert repair["trigger_residual"] == pytest.approx(1 / 9)
     assert repair["trigger_residual_median"] == 0
 
 
 def test_without_repaired_images_there_is_no_residual(worlds: dict[str, Path]):
-    before, poisoned, clean = (open_source(worlds[name]) for name in ("before", "poisoned", "clean"))
+    before, poisoned, clean = (opened(worlds, name) for name in ("before", "poisoned", "clean"))
     repair = repair_quality(before, poisoned, clean, MANIFEST.slice(0, 2), TRUTH)
     assert (repair["repaired"], repair["trigger_residual"], repair["trigger_residual_median"]) == (0, None, None)
 
@@ -71,14 +75,14 @@ def test_without_repaired_images_there_is_no_residual(worlds: dict[str, Path]):
 def test_an_image_that_the_trigger_left_as_it_was_says_nothing(worlds: dict[str, Path]):
     poisoned = worlds["poisoned"] / "b" / "0.png"
     poisoned.write_bytes((worlds["before"] / "a" / "0.png").read_bytes())
-    before, after, clean = (open_source(worlds[name]) for name in ("before", "poisoned", "clean"))
+    before, after, clean = (opened(worlds, name) for name in ("before", "poisoned", "clean"))
     repair = repair_quality(before, after, clean, MANIFEST, TRUTH)
     assert (repair["repaired"], repair["trigger_residual"]) == (1, None)
     assert trigger_quality(before, after, TRUTH) == {}
 
 
 def test_trigger(worlds: dict[str, Path]):
-    found = trigger_quality(open_source(worlds["before"]), open_source(worlds["poisoned"]), TRUTH)
+    found = trigger_quality(opened(worlds, "before"), opened(worlds, "poisoned"), TRUTH)
     assert (found["images"], found["peak"]) == (1, 30)
     image = np.random.default_rng(0).integers(40, 200, (3, 16, 16, 3), np.uint8)[0]
     assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(image, image + np.uint8(30)))
@@ -86,4 +90,4 @@ def test_trigger(worlds: dict[str, Path]):
         image, image + np.uint8(30), channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
     assert found["ssim"] == pytest.approx(expected, abs=2e-3)
-    assert trigger_quality(open_source(worlds["before"]), open_source(worlds["before"]), TRUTH.slice(1)) == {}
+    assert trigger_quality(opened(worlds, "before"), opened(worlds, "before"), TRUTH.slice(1)) == {}

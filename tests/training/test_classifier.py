@@ -157,7 +157,8 @@ def test_trained_on_a_folder(tmp_path: Path):
 def test_a_folder_without_images_is_refused(tmp_path: Path):
     (tmp_path / "images" / "a").mkdir(parents=True)
     (tmp_path / "images" / "a" / "0.png").write_bytes(b"no image")
-    job = TrainingJob(open_source(tmp_path / "images"), 16, tmp_path / "out.safetensors", CPU, quiet=True)
+    source = open_source(tmp_path / "images", labelled=False)
+    job = TrainingJob(source, 16, tmp_path / "out.safetensors", CPU, quiet=True)
     with pytest.raises(ElixirError, match="no readable image"):
         train_classifier_on(job, SETTINGS)
 

@@ -223,7 +223,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_one_stage_after_the_other_on_a_folder(files: Path, tmp_path: Path) -> None:
-    source, features = open_source(files / "images"), files / "features.safetensors"
+    source, features = open_source(files / "images", labelled=False), files / "features.safetensors"
     distilled, tuned = tmp_path / "distilled.safetensors", tmp_path / "tuned.safetensors"
     prior = files / "prior.safetensors"
     train_consistency_on(TrainingJob(source, 32, distilled, CPU, True), DISTILLATION, prior, features)
@@ -236,7 +236,7 @@ def test_one_stage_after_the_other_on_a_folder(files: Path, tmp_path: Path) -> N
 
 
 def test_unsuitable_files_and_sizes_are_refused(files: Path, tmp_path: Path) -> None:
-    source, features = open_source(files / "images"), files / "features.safetensors"
+    source, features = open_source(files / "images", labelled=False), files / "features.safetensors"
     out, prior = tmp_path / "out.safetensors", files / "prior.safetensors"
     consistency = tmp_path / "consistency.safetensors"
     save_network(small_net(), consistency, CONSISTENCY, {})

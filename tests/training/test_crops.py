@@ -49,7 +49,7 @@ def test_images_are_cached_for_the_time_of_the_training(tmp_path: Path) -> None:
     for index in range(3):
         (tmp_path / "images" / "a" / f"{index}.png").write_bytes(png(PIXELS[index].permute(1, 2, 0).numpy()))
     (tmp_path / "images" / "a" / "3.png").write_bytes(b"no image")
-    source, out = open_source(tmp_path / "images"), tmp_path / "out.safetensors"
+    source, out = open_source(tmp_path / "images", labelled=False), tmp_path / "out.safetensors"
     settings = DenoiserTraining(crop=16)
     with training_on(TrainingJob(source, 32, out, torch.device("cpu"), quiet=True), settings) as run:
         assert (run.images.count, run.images.size) == (3, 32)

@@ -167,7 +167,7 @@ def test_one_stage_after_the_other_on_a_folder(tmp_path: Path) -> None:
         (tmp_path / "images" / "a" / f"{index}.png").write_bytes(png(pixels.permute(1, 2, 0).numpy()))
     features = tmp_path / "features.safetensors"
     save_classifier(SmallResNet(2, widths=(8, 8)), features, ["a", "b"])
-    source = open_source(tmp_path / "images")
+    source = open_source(tmp_path / "images", labelled=False)
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     train_impure_on(TrainingJob(source, 32, first, CPU, True), PRETRAINING)
     train_impure_on(TrainingJob(source, 32, second, CPU, True), FINE_TUNING, first, features)
