@@ -39,6 +39,7 @@ def write_evidence_page(run: Run, result: Result, path: Path) -> None:
         counts=", ".join(f"{count} {action}" for action, count in sorted(result.counts.items())),
         classes=result.described_classes(),
         findings=result.findings(),
+        notes=result.notes,
         losses=result.losses() if result.unreadable_files else "",
         attacked=[_attacked(run, label, result.table) for label in result.attacked],
         actions=ACTIONS,

@@ -67,7 +67,7 @@ def write(folder: Path, rows: list[ManifestRow]) -> tuple[str, Tags]:
     attacked = AttackedLabel(1, HOSTILE, 2, 0.8, "joint", "direct", {"trigger_transfer": 0.9})
     report = LabelReport(1, HOSTILE, len(rows), (LabelTest("joint", "direct", 2, 0.8, True),))
     table = read_manifest(folder / "manifest.parquet")
-    result = Result(folder, [attacked], [report], table, {}, {"source": HOSTILE})
+    result = Result(folder, [attacked], [report], table, {}, {"source": HOSTILE}, notes=[f"not looked at: {ID}"])
     write_evidence_page(run, result, folder / "report.html")
     text = (folder / "report.html").read_text()
     tags = Tags()
@@ -79,6 +79,7 @@ def test_hostile_names_are_text(tmp_path: Path):
     (tmp_path / "0.png").write_bytes(png(np.zeros((8, 8, 3), np.uint8)))
     text, tags = write(tmp_path, [row(0, "relabelled"), row(1, "quarantined"), row(2, "kept")])
     assert "\x1b" not in text
+    assert "<p>Note: not looked at: &lt;img src=x" in text
     layout = {"html", "meta", "title", "style", "h1", "h2", "h3", "p", "pre", "br", "img", "figure", "figcaption"}
     assert {tag for tag, _ in tags.seen} <= layout | {"table", "thead", "tbody", "tr", "th", "td"}
     images = [attributes for tag, attributes in tags.seen if tag == "img"]
