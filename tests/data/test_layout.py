@@ -55,8 +55,11 @@ def test_names_of_splits(name: str, split: str | None) -> None:
         (files("train"), f"are splits and have no class folders in them; {LISTS}"),
         (
             split_tree("PetImages"),
-            r"the folder \S*/src/PetImages with the classes; give `elixir sanitize \S*/PetImages -o",
+            r"src but those of \S*/PetImages; give `elixir sanitize \S*/PetImages -o",
         ),
+        ({**split_tree("data"), **files("docs", "thumbs")}, r"src but those of \S*/src/data; give"),
+        (split_tree("images", "masks"), r"for kinds of files, not for classes; give \S*/images or \S*/masks; where"),
+        ({**split_tree("labeled"), **files("unlabeled")}, SPLIT.format("labeled")),
         (split_tree("a/b/c"), r"give `elixir sanitize \S*/src/a/b/c -o DST`"),
         (
             split_tree("part1", "part2"),

@@ -18,7 +18,7 @@ SPLITS = {
     "train": ("train", "training", "trn", "tr", "trainset", "trainval"),
     "test": ("test", "testing", "tst", "te", "testset", "eval", "evaluation", "holdout", "heldout", "unseen"),
     "validation": ("val", "valid", "validation", "validate", "vali", "dev", "devel", "valset"),
-    "other": ("unlabeled", "unlabelled", "predict", "inference"),
+    "other": ("labeled", "labelled", "unlabeled", "unlabelled", "predict", "inference"),
 }
 """Words for splits by their canonical name, in lower case."""
 KINDS = re.compile(
@@ -28,6 +28,12 @@ KINDS = re.compile(
     re.IGNORECASE,
 )
 """Names of folders that tell what kind of files are in them."""
+ASIDE = re.compile(
+    r"(docs?|documentation|examples?|demos?|fig(ure)?s?|plots?|assets?|static|media|screenshots?|previews?|samples?"
+    r"|results?|outputs?|logs?|scripts?|src|code|notebooks?|te?mp|misc|backups?|old)",
+    re.IGNORECASE,
+)
+"""Names of folders that lie beside the data."""
 SHARED = 2  # sub-folders of the same names in most folders from which on these are not taken for classes
 
 _LIST = "give a CSV or JSONL file with their paths and labels"
@@ -153,20 +159,22 @@ class _Check:
 
     def _level(self, bearing: dict[str, Folder]) -> None:
         below, lower = self.where, bearing
-        while len(lower) == 1 and next(iter(lower.values())).passes_on:
-            ((name, child),) = lower.items()
+        while len(data := _of_data(lower)) == 1 and next(iter(data.values())).passes_on:
+            ((name, child),) = data.items()
             below, lower = f"{below}/{escape(name)}", child.bearing
         if lower is bearing:
             return
         _Check(below, "").folders(lower)
         remedy = f"give `elixir sanitize {shlex.quote(below)} -o DST`"
-        what = f"{self.where} holds nothing but the folder {printable(below)} with the classes"
+        what = f"the classes are not the folders of {self.where} but those of {printable(below)}"
         raise self._refusal(what, remedy, NoClassFolders)
 
     def _kinds(self, bearing: dict[str, Folder]) -> None:
         if all(KINDS.fullmatch(name) for name in bearing):
             what = f"the folders of {self.where} ({_listed(bearing)}) are for kinds of files, not for classes"
-            raise self._refusal(what, f"put the images into one folder per class, or {_LIST}", NoClassFolders)
+            below = [f"{self.where}/{_shown(name)}" for name, child in bearing.items() if child.passes_on]
+            remedy = f"give {' or '.join(below)}" if below else f"put the images into one folder per class, or {_LIST}"
+            raise self._refusal(what, remedy, NoClassFolders)
 
     def _shared(self, bearing: dict[str, Folder]) -> None:
         counts = Counter(name for child in bearing.values() for name in child.bearing)
@@ -190,6 +198,13 @@ class _Check:
 def _separated(name: str) -> str:
     """In lower case, with a border where camel case has one."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+def _of_data(bearing: dict[str, Folder]) -> dict[str, Folder]:
+    """The only folder, or those of several whose names do not tell that they lie beside the data."""
+    if len(bearing) == 1:
+        return bearing
+    return {name: child for name, child in bearing.items() if not (ASIDE.fullmatch(name) or KINDS.fullmatch(name))}
 
 
 def _shown(name: str) -> str:
