@@ -102,6 +102,11 @@ def test_classes(tmp_path: Path, tree: dict[str, bytes], classes: list[str]) -> 
     assert open_source(make_tree(tmp_path / "src", tree)).classes == classes
 
 
+def test_classes_with_the_names_of_splits_are_told(tmp_path: Path) -> None:
+    source = open_source(make_tree(tmp_path / "src", files("bus", "car", "train")))
+    assert source.notes == ["read as a class, though it may be a split by its name: train"]
+
+
 def test_what_lies_beside_the_classes_is_told(tmp_path: Path) -> None:
     tree = {**files("cat", "dog"), "banner.jpg": PNG, "notes.txt": b"text", ".hidden.png": PNG}
     source = open_source(make_tree(tmp_path / "src", tree))

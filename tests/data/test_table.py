@@ -937,3 +937,10 @@ def test_images_that_are_only_named_are_not_written_over(tmp_path: Path) -> None
     stored = open_source(table())  # names within its own bytes
     refuse_overlap(stored, tmp_path / "p")
     refuse_overlap(stored, Path())  # its location is no path
+
+
+def test_a_column_of_splits_is_told(tmp_path: Path) -> None:
+    rows = table().add_column("split", ["train", "test"] * 3 + ["train"])  # pyright: ignore[reportCallIssue]
+    rows.to_parquet(str(tmp_path / "rows.parquet"))
+    notes = open_source(tmp_path / "rows.parquet").notes
+    assert notes == ["column 'split' may tell splits; all rows are read, whatever it says"]

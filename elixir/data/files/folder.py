@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from elixir.data.files.image_list import ImageList
-from elixir.data.files.layout import check_classes, find_split
+from elixir.data.files.layout import check_classes, find_split, split_of
 from elixir.data.files.tree import Tree, is_junk, looks_like_image, walk
 from elixir.data.image import extension
 from elixir.data.io import RUN_FOLDER, copy, reading_again, reason, replacing, writing
@@ -111,6 +111,8 @@ class FolderSource(FileSource):
         self.samples.sort(key=lambda sample: (sample.label, sample.id))
         self.others = sorted([*self.others, *map(escape, outside)])
         self._tell_unseen([*outside, *tree.others], base)
+        if odd := [name for name in self.classes if split_of(name)]:
+            self.notes.append(f"read as a class, though it may be a split by its name: {', '.join(odd[:5])}")
         if all("/" in sample.name for sample in self.samples if sample.label >= 0):
             few = ", ".join(self.classes[:3]) + (", …" if len(self.classes) > 3 else "")
             self.notes.append(f"the classes are the upper folders ({few}); the folders in them are not told apart")

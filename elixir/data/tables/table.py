@@ -25,6 +25,8 @@ from elixir.data.tables.labels import ROWS_A_CLASS, Labels, NoLabels, class_of, 
 from elixir.data.tables.schema import changed_columns, unified
 from elixir.errors import ElixirError, UnreadableSample, explaining
 
+SPLIT_NAMES = frozenset(("split", "subset", "partition"))
+"""Columns that may tell the splits of a table."""
 BATCH_ROWS = 100  # rows that are written together
 BATCH_BYTES = 16 << 20  # bytes of rows after which fewer are
 
@@ -112,6 +114,8 @@ class TableSource:
         self.notes = [*ignored_description(self.rows.schema), *labels.notes]
         for name in unseen_columns(self.rows.schema, self.image):
             self.notes.append(f"column {name!r} holds encoded data too, which is not looked at")
+        for name in sorted(SPLIT_NAMES & {*self.rows.schema.names} - {self.label}):
+            self.notes.append(f"column {name!r} may tell splits; all rows are read, whatever it says")
 
     @classmethod
     def of(
