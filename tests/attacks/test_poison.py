@@ -20,7 +20,6 @@ from elixir.attacks.blended import Blended
 from elixir.attacks.input_aware import InputAware
 from elixir.attacks.ssba import SSBA
 from elixir.attacks.wanet import WaNet
-from elixir.data.files.folder import open_folder
 from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.evaluation.truth import attack_of, last_attack, read_truth
@@ -269,7 +268,7 @@ def test_other_kinds_of_images(tmp_path):
     Image.new("RGB", (50, 40), "red").save(folder / "photo.jpg")
     Image.new("RGB", (1, 1), "red").save(folder / "tiny.png")
     done = BadNets(pattern="white").poison_dataset(
-        open_folder(tmp_path / "src", trusted=True), tmp_path / "out", "stop", rate=1
+        open_source("folder:" + str(tmp_path / "src")), tmp_path / "out", "stop", rate=1
     )
     written = {path.name: pixels(path) for path in (done.out / "stop").iterdir()}
     assert set(written) == {"grey.png", "alpha.png", "photo.png", "tiny.png"}

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elixir.data.files.folder import FolderSource, open_folder
+from elixir.data.files.folder import FolderSource
 from elixir.data.files.tree import walk
 from elixir.data.open import open_source
 from elixir.data.restore import restore
@@ -73,9 +73,9 @@ def test_all_kept_is_the_identical_tree(files, tmp_path: Path) -> None:
 def test_folder_comes_back_byte_for_byte(files, seed, kind, tmp_path: Path) -> None:
     src = make_tree(fresh(tmp_path / "src"), files)
     dst = fresh(tmp_path / "dst")
-    outputs = [output for output in emit(open_folder(src, trusted=True), kind, dst, change_some(seed)) if output]
+    outputs = [output for output in emit(open_source(f"folder:{src}"), kind, dst, change_some(seed)) if output]
     assert len(set(outputs)) == len(outputs)
-    assert restore(dst, fresh(tmp_path / "back")) == len(open_folder(src, trusted=True).samples)
+    assert restore(dst, fresh(tmp_path / "back")) == len(open_source(f"folder:{src}").samples)
     assert read_tree(tmp_path / "back") == read_tree(src)
 
 
@@ -84,7 +84,7 @@ def test_links_come_back(tmp_path: Path) -> None:
     (root / "cat/inside.png").symlink_to("a.png")
     (root / "cat/out.png").symlink_to("/dev/null")
     (root / "cat/self").symlink_to(".")
-    emit(open_folder(root, trusted=True), "folder", tmp_path / "dst")
+    emit(open_source(f"folder:{root}"), "folder", tmp_path / "dst")
     restore(tmp_path / "dst", tmp_path / "back")
     assert (tmp_path / "back/cat/inside.png").read_bytes() == SOME_IMAGES[0]
     assert (tmp_path / "back/cat/out.png").readlink() == Path("/dev/null")

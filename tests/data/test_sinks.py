@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import ExifTags, Image
 
-from elixir.data.files.folder import open_folder
 from elixir.data.image import decode, encode
 from elixir.data.open import open_sink, open_source
 from elixir.data.restore import restore
@@ -119,7 +118,7 @@ def test_unreadable_samples_are_kept_aside(tmp_path: Path) -> None:
     (root / "cat/out.png").symlink_to(tmp_path / "secret.png")
     (root / "cat/loop.png").symlink_to("loop.png")
     os.mkfifo(root / "cat/pipe.png")
-    emit(open_folder(root, trusted=True), "folder", tmp_path / "dst")
+    emit(open_source(f"folder:{root}"), "folder", tmp_path / "dst")
     assert read_tree(tmp_path / "dst") == {"cat": None, "cat/a.png": PNG}
     aside = tmp_path / "dst/.elixir/quarantine/cat"
     assert (aside / "zero.png").read_bytes() == b""
@@ -130,7 +129,7 @@ def test_unreadable_samples_are_kept_aside(tmp_path: Path) -> None:
 
 def test_what_cannot_be_copied_is_listed(tmp_path: Path) -> None:
     root = make_tree(tmp_path / "src", {"cat/a.png": PNG, "cat/gone.png": PNG, "notes.txt": b"text"})
-    source = open_folder(root, trusted=True)
+    source = open_source(f"folder:{root}")
     (root / "cat/gone.png").unlink()
     (root / "notes.txt").unlink()
     sink = open_sink("folder", tmp_path / "dst", source)
@@ -152,7 +151,7 @@ def test_a_file_system_without_permissions(tree: Path, tmp_path: Path, monkeypat
 
 def test_sample_that_vanishes_is_not_lost_in_silence(tmp_path: Path) -> None:
     root = make_tree(tmp_path / "src", {"cat/a.png": PNG})
-    source = open_folder(root, trusted=True)
+    source = open_source(f"folder:{root}")
     (root / "cat/a.png").unlink()
     for kind in ("folder", "hf"):
         with pytest.raises(ElixirError, match=r"^cat/a\.png cannot be read any more: no such file"):
@@ -463,7 +462,7 @@ def odd_pictures() -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", ["folder", "hf", "parquet"])
 def test_changed_samples_keep_what_is_not_colour(tmp_path: Path, kind) -> None:
     """As they are written, and as they are read back from the output."""
-    source = open_folder(make_tree(tmp_path / "src", odd_pictures()), trusted=True)
+    source = open_source("folder:" + str(make_tree(tmp_path / "src", odd_pictures())))
 
     def decide(source: Source, index: int) -> Decision:
         picture = decode(source.read(index))
@@ -471,7 +470,7 @@ def test_changed_samples_keep_what_is_not_colour(tmp_path: Path, kind) -> None:
 
     emit(source, kind, tmp_path / "dst", decide)
     dst = tmp_path / "dst"
-    written = open_folder(dst, trusted=True) if kind == "folder" else open_source(dst)
+    written = open_source(f"folder:{dst}") if kind == "folder" else open_source(dst)
     assert len(written.samples) == len(source.samples) == 6
     odd = set()
     for index, sample in enumerate(source.samples):

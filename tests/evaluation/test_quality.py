@@ -8,7 +8,8 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from small_world import png
 
-from elixir.data.files.folder import FolderSource, open_folder
+from elixir.data.open import open_source
+from elixir.data.source import Source
 from elixir.evaluation.quality import repair_quality, trigger_quality
 
 
@@ -25,8 +26,8 @@ def worlds(tmp_path: Path) -> dict[str, Path]:
     return {name: tmp_path / name for name in changes}
 
 
-def opened(worlds: dict[str, Path], name: str) -> FolderSource:
-    return open_folder(worlds[name], trusted=True)
+def opened(worlds: dict[str, Path], name: str) -> Source:
+    return open_source(f"folder:{worlds[name]}")
 
 
 TRUTH = pa.table(

@@ -127,23 +127,15 @@ class FolderSource(FileSource):
                 self.notes.append(f"images outside of the {where}, copied and not judged: {len(found)} ({some})")
 
 
-def open_folder(
-    root: Path, split: str | None = None, follow_links: bool = False, trusted: bool = False
-) -> FolderSource:
+def class_folders(tree: Tree, split: str | None = None, trusted: bool = False) -> FolderSource:
     """A class-per-folder tree, or one split of a tree of splits.
 
     Args:
         split: its folder at the root, by name or by what its name tells ("train" for "Training").
-        follow_links: see `tree.walk`.
         trusted: whether the folders are classes whatever they are called.
 
-    Raises: ElixirError: the folders are no classes (see `layout.check_classes`), or cannot be read.
+    Raises: ElixirError: the folders are no classes (see `layout.check_classes`), or links that are not followed.
     """
-    return class_folders(walk(root, follow_links), split, trusted)
-
-
-def class_folders(tree: Tree, split: str | None = None, trusted: bool = False) -> FolderSource:
-    """See `open_folder`; `layout.NoClassFolders` is raised where another reader may understand the tree."""
     _refuse_links(tree)
     base = find_split(tree, split) if split else None
     if not trusted:
