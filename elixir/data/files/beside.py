@@ -12,7 +12,7 @@ from elixir.data.files.folder import FileSource
 from elixir.data.files.image_list import NO_FILE, Files, ImageList, as_text, without_ending
 from elixir.data.files.layout import split_of
 from elixir.data.files.lists import Row
-from elixir.data.files.tree import is_junk, looks_like_image
+from elixir.data.files.tree import in_junk, looks_like_image
 from elixir.data.io import RUN_FOLDER, replacing
 from elixir.data.paths import escape, printable, unescape
 from elixir.errors import ElixirError
@@ -129,7 +129,7 @@ class Beside:
         *folders, name = path.split("/")
         split = self.source.split and split_of(unescape(self.source.split))
         told = {split_of(part) for part in (*folders, without_ending(name))} - {None}
-        return any(map(is_junk, (*folders, name))) or bool(split and told and split not in told)
+        return in_junk(path) or bool(split and told and split not in told)
 
     def _names(self, path: str, mentions: "_Mentions") -> bool:
         file = self.source.root / unescape(path)

@@ -9,7 +9,7 @@ import numpy as np
 
 from elixir.data.files.image_list import ImageList
 from elixir.data.files.layout import check_classes, find_split, split_of
-from elixir.data.files.tree import Tree, is_junk, looks_like_image, walk
+from elixir.data.files.tree import Tree, in_junk, is_junk, looks_like_image, walk
 from elixir.data.image import extension
 from elixir.data.io import RUN_FOLDER, copy, reading_again, reason, replacing, writing
 from elixir.data.paths import Names, escape, file_name, png_name, shortened, unescape
@@ -118,7 +118,7 @@ class FolderSource(FileSource):
             self.notes.append(f"the classes are the upper folders ({few}); the folders in them are not told apart")
 
     def _tell_unseen(self, paths: Iterable[str], base: str) -> None:
-        seen = [path for path in paths if looks_like_image(path) and not any(map(is_junk, path.split("/")))]
+        seen = [path for path in paths if looks_like_image(path) and not in_junk(path)]
         elsewhere = sorted(path for path in seen if not path.startswith(base))
         outside = sorted(path for path in seen if path.startswith(base))
         for where, found in ((f"split {self.split}", elsewhere), ("class folders", outside)):

@@ -19,7 +19,7 @@ from elixir.data.files.image_list import (
 )
 from elixir.data.files.layout import NoClassFolders, find_split, split_of
 from elixir.data.files.lists import is_list_name, read_list
-from elixir.data.files.tree import Tree, is_junk, looks_like_image, walk
+from elixir.data.files.tree import Tree, in_junk, looks_like_image, walk
 from elixir.data.io import RUN_FOLDER, copy, reading_again, replacing
 from elixir.data.paths import Names, escape, file_name, png_name, printable, unescape
 from elixir.data.sink import Decision, Sink
@@ -127,7 +127,7 @@ class ListSource(FileSource):
                 outside.append(path)
         others = {*tree.others, *outside} - named
         self.others = sorted(map(escape, others))
-        seen = [path for path in outside if looks_like_image(path) and not any(map(is_junk, path.split("/")))]
+        seen = [path for path in outside if looks_like_image(path) and not in_junk(path)]
         if seen:
             some = ", ".join(printable(escape(path)) for path in seen[:SHOWN]) + (", …" if len(seen) > SHOWN else "")
             what = f"images that {listed.file.place} does not name, copied and not judged"
@@ -252,7 +252,7 @@ def _list_places(tree: Tree) -> list[str]:
     return [
         path
         for path in sorted(tree.others)
-        if is_list_name(path) and not any(map(is_junk, path.split("/"))) and without_ending(path) not in images
+        if is_list_name(path) and not in_junk(path) and without_ending(path) not in images
     ]
 
 

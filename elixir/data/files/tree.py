@@ -39,6 +39,11 @@ def is_junk(name: str) -> bool:
     return name.startswith(".") or name.lower() in JUNK
 
 
+def in_junk(path: str) -> bool:
+    """Whether a path is that of such a file or folder, or leads through one."""
+    return any(map(is_junk, path.split("/")))
+
+
 @dataclass
 class Tree:
     """A folder, as `walk` has found it; paths are relative to `root` and as the system gives them, in no order.

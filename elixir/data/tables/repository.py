@@ -5,7 +5,7 @@ import shlex
 from glob import escape as plain
 from pathlib import Path, PurePosixPath
 
-from elixir.data.files.tree import Tree, is_junk, walk
+from elixir.data.files.tree import Tree, in_junk, is_junk, walk
 from elixir.data.paths import escape
 from elixir.data.tables.card import CARD, Card
 from elixir.data.tables.parquet import SPLIT, ParquetFiles
@@ -51,7 +51,7 @@ def _has_parquet(folder: Path) -> bool:
 
 
 def _is_parquet(path: str) -> bool:
-    return path.lower().endswith(".parquet") and not any(map(is_junk, path.split("/")))
+    return path.lower().endswith(".parquet") and not in_junk(path)
 
 
 def _refuse_unseen(tree: Tree) -> None:
@@ -65,7 +65,7 @@ def _refuse_unseen(tree: Tree) -> None:
 
 def _refuse_images(tree: Tree, folder: Path, files: list[str]) -> None:
     """Raise an ElixirError if there are images in folders, which may be classes."""
-    images = [path for path in tree.images if "/" in path and not any(map(is_junk, path.split("/")))]
+    images = [path for path in tree.images if "/" in path and not in_junk(path)]
     folders = sorted({path.split("/")[0] for path in images if path not in files})
     if folders:
         parents = {str(folder / PurePosixPath(path).parent) for path in files}
@@ -120,7 +120,7 @@ def _add_others(found: ParquetFiles, tree: Tree) -> None:
     """Take what lies beside the parquet files as far as it can be copied, and note what nobody looks at."""
     read = {str(file.relative_to(found.root)) for files in found.splits.values() for file in files}
     skipped = sorted(path for path in tree.folders if is_junk(path.split("/")[-1]))
-    inside = {path for path in (*tree.images, *tree.others) if any(map(is_junk, path.split("/")[:-1]))}
+    inside = {path for path in (*tree.images, *tree.others) if in_junk(path.rpartition("/")[0])}
     for path in sorted({*tree.images, *tree.others} - read - inside):
         if problem := tree.images.get(path):
             found.notes.append(f"not in the output: {escape(path)}, {problem}")
