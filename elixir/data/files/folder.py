@@ -21,7 +21,7 @@ LARGEST_FILE = 1 << 30  # bytes; more is not read into memory
 
 
 class FileSource:
-    """Image files below a folder. Here all of them, without labels; `FolderSource` and others know the labels.
+    """Image files below a folder; which of them are samples, and their labels, `FolderSource` and others know.
 
     Attributes:
         root: absolute, links resolved.
@@ -47,8 +47,6 @@ class FileSource:
         self.folders = sorted(map(escape, tree.folders))
         self.others = sorted(map(escape, tree.others))
         self.samples: list[Sample] = []
-        for path, problem in sorted(tree.images.items()):
-            self.samples.append(Sample(escape(path), -1, escape(path), problem))
 
     def path(self, index: int) -> Path:
         return self.root / unescape(self.samples[index].id)
@@ -98,7 +96,6 @@ class FolderSource(FileSource):
         self.classes = [escape(name) for name in names]
         self.class_folders = [escape(base + name) for name in names]
         labels = {name: label for label, name in enumerate(names)}
-        self.samples = []
         outside: list[str] = []
         for path, problem in tree.images.items():
             folder, slash, name = path.removeprefix(base).partition("/")
@@ -148,7 +145,10 @@ def class_folders(tree: Tree, split: str | None = None, trusted: bool = False) -
 
 def open_images(root: Path, follow_links: bool = False) -> FileSource:
     """All images below a folder, without labels. Raises: ElixirError: there are none, or it cannot be read."""
-    source = FileSource(walk(root, follow_links))
+    tree = walk(root, follow_links)
+    source = FileSource(tree)
+    for path, problem in sorted(tree.images.items()):
+        source.samples.append(Sample(escape(path), -1, escape(path), problem))
     if not source.samples:
         raise ElixirError(f"{source.location} has no images in it; is it the right folder?")
     return source

@@ -58,7 +58,6 @@ class ListSource(FileSource):
         self._refuse_none(listed, rows)
         listed.find_dependent(labels)
         problems = {path: problem for path, problem in tree.images.items() if problem}
-        self.samples = []
         for path, row in rows.items():
             problem = listed.meaning.problems[row] or problems.get(path)
             self.samples.append(Sample(escape(path), labels[row], escape(path), problem))
