@@ -43,6 +43,7 @@ FAST = {
     "training.backbone": "none",
     "training.widths": [32, 64],
     "training.batch": 64,
+    "training.smallest_batch": 64,
     "repair.sigmas": [0.1, 0.2],
 }
 

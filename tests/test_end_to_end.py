@@ -13,13 +13,6 @@ from elixir.registry import find
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # minutes on two free cores, many more on a busy machine
 
-QUICK = {
-    "reference.least_steps": 100,
-    "crossfit.least_steps": 60,
-    "clean_model.least_steps": 100,
-    "flag.least_steps": 40,
-}
-
 
 @pytest.fixture
 def signs(tmp_path: Path) -> Path:
@@ -34,7 +27,7 @@ def test_poisoned_signs_come_back_clean(signs: Path, tmp_path: Path):
     attack = find("attacks", "badnets")()
     source = open_source(signs)
     done = attack.poison_dataset(source, tmp_path / "poisoned", "stop", rate=0.1, seed=0)
-    result = sanitize(done.out, tmp_path / "clean", settings=QUICK)
+    result = sanitize(done.out, tmp_path / "clean")
     assert [label.name for label in result.attacked] == ["stop"]
     score = recovery(result.table, read_truth(done.truth))
     assert score.tpr >= 0.99
@@ -48,7 +41,7 @@ def test_poisoned_signs_come_back_clean(signs: Path, tmp_path: Path):
 
 
 def test_clean_signs_stay_as_they_are(signs: Path, tmp_path: Path):
-    result = scan(signs, tmp_path / "findings", settings=QUICK)
+    result = scan(signs, tmp_path / "findings")
     assert result.attacked == []
     assert result.counts == {"kept": 850}
     assert "no label under attack" in result.summary()

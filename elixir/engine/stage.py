@@ -62,7 +62,7 @@ class TrainingStage(ReduceStage):
     """
 
     epochs: Count = 3
-    least_steps: Steps = 150
+    least_steps: Steps = 200
 
     def training(self, run: Run, seed: int = 0, **own: Any) -> ClassifierTraining:
         """Settings of a training: the run's, this stage's, a seed on top of the run's, and others by name."""

@@ -20,7 +20,7 @@ from elixir.models.classifier import SmallResNet, classify, load_small_classifie
 from elixir.progress import Progress
 from elixir.training.classifier import ClassifierTraining, train_classifier
 
-FRESH = ClassifierTraining(epochs=4, least_steps=100)
+FRESH = ClassifierTraining(epochs=4, least_steps=200)
 SIZE = 32
 """Side in pixels."""
 

@@ -33,7 +33,7 @@ class CrossfitStage(TrainingStage):
     provides = ("heldout_logp", "heldout_erased_logp", "heldout_label", "accuracy")
     effort = 22
     epochs: Count = 3
-    least_steps: Steps = 100
+    least_steps: Steps = 150
     folds: Annotated[int, Range(least=2)] = 2
 
     def reduce(self, run: Run) -> Columns:

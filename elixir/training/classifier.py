@@ -15,7 +15,7 @@ from elixir.models.classifier import WIDTHS, SmallResNet, save_classifier
 from elixir.models.features import load_backbone
 from elixir.progress import Progress
 from elixir.randomness import generator
-from elixir.settings import Positive, Range, Settings, Share, Steps
+from elixir.settings import Count, Positive, Range, Settings, Share, Steps
 from elixir.training.frame import Checkpoint, TrainingJob, checkpoint_of, fingerprint, optimizer_step, training_pixels
 
 ReadPixels = Callable[[np.ndarray], Tensor]
@@ -30,7 +30,10 @@ class ClassifierTraining(Settings):
         least_steps: of the optimizer, so that a small set is learned as well.
         fitted: share of (augmented) training images predicted right in one pass at which the training stops early;
             above 1 it never does.
-        batch: images a step.
+        batch: images a step at most.
+        smallest_batch: images a step at least, of what `batch` allows.
+        batches: of a pass at least, where that leaves them `smallest_batch` images: a small set learns more from many
+            small steps than from as many images in few large ones.
         learning_rate: of AdamW at its peak; it rises over the first `warmup` of all steps and then falls to zero.
         warmup: share of the steps.
         weight_decay: of AdamW.
@@ -51,6 +54,8 @@ class ClassifierTraining(Settings):
     least_steps: Steps = 300
     fitted: Positive = 0.9995
     batch: Annotated[int, Range(least=2)] = 128
+    smallest_batch: Annotated[int, Range(least=2)] = 32
+    batches: Count = 50
     learning_rate: Annotated[float, Range(above=0, most=1)] = 2e-3
     warmup: Share = 0.15
     weight_decay: Annotated[float, Range(least=0, most=1)] = 0.05
@@ -79,7 +84,11 @@ class ClassifierTraining(Settings):
 
     def steps(self, count: int) -> int:
         """Steps of one pass over `count` images."""
-        return -(-count // self.batch)
+        return -(-count // self.batch_of(count))
+
+    def batch_of(self, count: int) -> int:
+        """Images of a step of a training on `count` images."""
+        return min(self.batch, max(self.smallest_batch, count // self.batches))
 
     def rate_at(self, progress: float) -> float:
         """Learning rate after a share of the training: linear warm-up, then linear decay to zero."""
@@ -122,7 +131,7 @@ def train_classifier(
     epoch, done = counters.get("epoch", 0), bool(counters.get("done", 0))
     counts = np.bincount(labels, minlength=classes).clip(1)
     class_weight = torch.from_numpy((counts.mean() / counts) ** settings.balance).float().to(device)
-    steps, epochs = settings.steps(len(rows)), settings.passes(len(rows))
+    batch, steps, epochs = settings.batch_of(len(rows)), settings.steps(len(rows)), settings.passes(len(rows))
     right = torch.zeros((), dtype=torch.int64, device=device)  # read once a pass: to read it is to wait
 
     def loss_of(x: Tensor, y: Tensor) -> Tensor:
@@ -136,7 +145,7 @@ def train_classifier(
         order = rng.permutation(len(rows))
         right.zero_()
         for step in range(steps):
-            chosen = order[step * settings.batch : (step + 1) * settings.batch]
+            chosen = order[step * batch : (step + 1) * batch]
             if len(chosen) < 2:
                 continue  # batch normalisation has no variance of one image
             x = augment(read(rows[chosen]), settings, rng).to(device, non_blocking=True).float() / 255

@@ -40,7 +40,7 @@ def test_it_is_trained_as_the_run_says(tmp_path: Path):
     run, models = trained(tmp_path, np.arange(30) % 5 == 1, 0.5)
     run.training.batch = 32
     settings = CleanModelStage().training(run, 7, epochs=3)
-    assert (settings.batch, settings.epochs, settings.least_steps, settings.seed) == (32, 3, 150, 7)
+    assert (settings.batch, settings.epochs, settings.least_steps, settings.seed) == (32, 3, 200, 7)
     assert models.trained["clean"].settings.batch == 128
 
 

@@ -78,9 +78,17 @@ def test_it_learns_and_stops_early(tmp_path: Path):
     assert (classify(net, images, CPU)[0].argmax(1).numpy() == labels).mean() == 1
 
 
-def test_small_sets_are_passed_more_often():
-    assert ClassifierTraining(epochs=5, least_steps=600, batch=64).passes(640) == 60
-    assert ClassifierTraining(epochs=5, least_steps=600, batch=64).passes(64_000) == 5
+@pytest.mark.parametrize(
+    ("count", "batch", "passes"),
+    [(3, 32, 600), (640, 32, 30), (1600, 32, 12), (2500, 50, 12), (3200, 64, 12), (64_000, 64, 5)],
+)
+def test_small_sets_are_passed_more_often_in_smaller_batches(count: int, batch: int, passes: int):
+    settings = ClassifierTraining(epochs=5, least_steps=600, batch=64)
+    assert (settings.batch_of(count), settings.passes(count)) == (batch, passes)
+
+
+def test_no_step_has_more_images_than_the_largest_batch():
+    assert ClassifierTraining(batch=8).batch_of(100_000) == ClassifierTraining(batch=8).batch_of(10) == 8
 
 
 @pytest.mark.slow
