@@ -1,7 +1,10 @@
 """Encoded image bytes to pixels and back: hostile bytes in, 8-bit RGB out."""
 
 import re
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -53,6 +56,36 @@ class Picture:
     profile: bytes | None
 
 
+class _SilentPillow:
+    """While any thread is inside, Pillow's warnings are ignored: about large images and broken metadata, handled here.
+
+    Filters of warnings belong to the whole process. The first to enter sets this one, and the last to leave puts back
+    what was there. Where other code may change filters in turn, the thread that it runs in enters around all others.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._filters = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\b")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._filters.__exit__(None, None, None)
+
+
+silent_pillow = _SilentPillow()
+
+
 def decode(data: bytes, max_pixels: int = 50_000_000) -> Picture:
     """Decode the first frame of an encoded image (PNG, JPEG, WebP, BMP, PPM, TIFF, GIF), whatever its file name says.
 
@@ -63,18 +96,30 @@ def decode(data: bytes, max_pixels: int = 50_000_000) -> Picture:
     Raises: UnreadableSample: the bytes are empty, truncated, too large or no image of these formats, or an image of
     more than 8 bit whose values leave its scale open, such as 12 bit in 16, or of which too few levels would be left.
     """
+    with _opened(data, max_pixels) as image:
+        deep = any(_SIXTEEN.search(str(tile[3])) for tile in image.tile)
+        image.load()
+        return _picture(image, deep)
+
+
+def shape(data: bytes, max_pixels: int = 50_000_000) -> tuple[int, int]:
+    """Height and width by the header alone. Raises: UnreadableSample: it is broken, or tells more than `max_pixels`."""
+    with _opened(data, max_pixels) as image:
+        return image.height, image.width
+
+
+@contextmanager
+def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """An image of which the header is read; what goes wrong with the enclosed work on it is an UnreadableSample."""
     if not data:
         raise UnreadableSample("empty file")
-    with warnings.catch_warnings():  # Pillow warns about large images and broken metadata, both handled here
-        warnings.simplefilter("ignore")
+    with silent_pillow:
         try:
             with Image.open(BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise UnreadableSample(f"{width} x {height} pixels are more than the limit of {max_pixels:,}")
-                deep = any(_SIXTEEN.search(str(tile[3])) for tile in image.tile)
-                image.load()
-                return _picture(image, deep)
+                yield image
         except UnreadableSample:
             raise
         except Image.DecompressionBombError:
@@ -132,11 +177,12 @@ def _picture(image: Image.Image, deep: bool) -> Picture:
     if image.mode == "F" or image.mode.startswith("I"):
         intensity, deep = _intensity(image)
         return Picture(np.repeat(intensity[..., None], 3, axis=2), None, grey, deep, orientation, profile)
-    pixels = np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    pixels = np.array(image if image.mode == mode else image.convert(mode))
     if deep and pixels[..., :3].max() < TWELVE_BITS >> 8:
         what = f"image of 16 bit a channel with values below {TWELVE_BITS}"
         raise UnreadableSample(f"{what}: convert it to 8 bit, or stretch it to the full range of 16, 0 to 65535")
-    alpha = np.ascontiguousarray(pixels[..., 3]) if image.has_transparency_data else None
+    alpha = np.ascontiguousarray(pixels[..., 3]) if mode == "RGBA" else None
     return Picture(np.ascontiguousarray(pixels[..., :3]), alpha, grey, False, orientation, profile)
 
 
