@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elixir.data.image import decode, resize
+from elixir.data.image import decode_small
 from elixir.data.io import writing
 from elixir.data.parallel import cores, in_order
 from elixir.data.source import Source
@@ -118,9 +118,10 @@ def cache_pixels(
     def decoded(item: tuple[int, bytes]) -> tuple[int, np.ndarray] | None:
         row, data = item
         try:
-            return row, resize(decode(data).rgb, size).transpose(2, 0, 1)
+            image, _ = decode_small(data, size)
         except UnreadableSample:
             return None
+        return row, image.transpose(2, 0, 1)
 
     for start in range(0, len(source.samples), AT_ONCE):
         part = range(start, min(start + AT_ONCE, len(source.samples)))

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from elixir.data.columns import Columns
-from elixir.data.image import decode, resize, shape
+from elixir.data.image import decode_small, shape
 from elixir.data.parallel import in_order
 from elixir.engine.run import Run
 from elixir.engine.stage import MapStage
@@ -89,12 +89,11 @@ class IndexStage(MapStage):
             try:
                 if label < 0:
                     raise UnreadableSample("has no label")
-                rgb = decode(data, self.max_pixels).rgb
+                rgb, shapes[place] = decode_small(data, size, self.max_pixels)
             except UnreadableSample as error:
                 problems[place] = error.reason
             else:
-                shapes[place] = rgb.shape[:2]
-                pixels[place] = resize(rgb, size).transpose(2, 0, 1)
+                pixels[place] = rgb.transpose(2, 0, 1)
 
         in_order(examine, read(), run.workers)
         run.source_pixels.write(indices, pixels)

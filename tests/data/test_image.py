@@ -4,6 +4,7 @@ import re
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from elixir.data.image import FEWEST_LEVELS, LONGEST_PROFILE, decode, encode, extension, resize, shape
+from elixir.data.image import FEWEST_LEVELS, LONGEST_PROFILE, decode, decode_small, encode, extension, resize, shape
 from elixir.errors import UnreadableSample
 
 from .conftest import image_bytes, warning_jpeg
@@ -457,3 +458,32 @@ def test_many_threads_decode_as_one_does() -> None:
         assert str(outcomes[several.index(data)]).startswith(reason)
     assert (warnings.filters, list(warnings.filters), warnings.showwarning) == before
     assert warnings.filters is before[0]
+
+
+def in_every_mode() -> Iterator[bytes]:
+    """Every mode in each format that has it, palettes and RGB with a transparent colour, and what cannot be read."""
+    image = Image.fromarray(np.random.default_rng(5).integers(0, 256, (16, 12, 3), dtype=np.uint8))
+    modes = [image.convert(mode) for mode in ("RGB", "RGBA", "L", "LA", "1", "P", "CMYK", "YCbCr", "I", "F")]
+    for each in [*modes, Image.fromarray(np.asarray(image)[..., 0].astype(np.uint16) * 257)]:
+        for kind in ("PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF", "GIF"):
+            with suppress(OSError, ValueError):
+                yield save(each, kind)
+    yield save(image, "PNG", transparency=(1, 2, 3))
+    yield save(image, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0")
+    yield png_of_sixteen_bit(np.asarray(image).astype(np.uint16) * 257)
+    yield png_of_sixteen_bit(np.asarray(image).astype(np.uint16))
+    yield from (warning_jpeg(), *BROKEN)
+
+
+@pytest.mark.parametrize("size", [4, 12, 16, 40])
+def test_a_small_image_is_the_large_one_made_small(size: int) -> None:
+    for data in in_every_mode():
+        try:
+            picture = decode(data)
+        except UnreadableSample as error:
+            with pytest.raises(UnreadableSample, match=re.escape(error.reason)):
+                decode_small(data, size)
+            continue
+        small, height_width = decode_small(data, size)
+        np.testing.assert_array_equal(small, resize(picture.rgb, size))
+        assert height_width == picture.rgb.shape[:2]
