@@ -468,7 +468,7 @@ def in_every_mode() -> Iterator[bytes]:
         for kind in ("PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF", "GIF"):
             with suppress(OSError, ValueError):
                 yield save(each, kind)
-    yield save(image, "PNG", transparency=(1, 2, 3))
+    yield save(image, "PNG", transparency=image.getpixel((3, 3)))
     yield save(image, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0")
     yield png_of_sixteen_bit(np.asarray(image).astype(np.uint16) * 257)
     yield png_of_sixteen_bit(np.asarray(image).astype(np.uint16))

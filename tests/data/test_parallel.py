@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from elixir.data.image import decode
+from elixir.data.image import decode, silent_pillow
 from elixir.data.parallel import AHEAD, GROUP, cores, in_order
 from elixir.errors import ElixirError
 
@@ -148,6 +148,32 @@ def test_warnings_of_pillow_are_ignored_and_those_of_others_are_not(workers: int
         in_order(decode, items(), workers)
         assert warnings.filters == before
     assert [str(warning.message) for warning in seen] == ["of the user's dataset"]
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_filters_may_change_while_a_worker_decodes(workers: int) -> None:
+    """The calling thread changes them after a worker has begun, and puts them back after it has ended."""
+    begun, changed, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        yield from range(GROUP)
+        assert begun.wait(10)
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            changed.set()
+            assert ended.wait(10)
+        yield GROUP
+
+    def work(item: int) -> None:
+        if item == 0:
+            with silent_pillow:
+                begun.set()
+                assert changed.wait(10)
+            ended.set()
+
+    before = list(warnings.filters)
+    in_order(work, items(), workers)
+    assert warnings.filters == before
 
 
 def test_cores() -> None:
