@@ -42,6 +42,7 @@ class RunOptions(WorkOptions, total=False):
         shard_size: bytes of a parquet file of the output, or text such as "500MB"; by default as many files as in the
             input.
         batch_size: samples in flight, 256 by default; has no influence on the result.
+        workers: threads that decode images, one for each core by default; likewise.
         resume: go on with an interrupted run of the same settings.
         overwrite: replace what is at the destination, and forget an interrupted run.
     """
@@ -51,5 +52,6 @@ class RunOptions(WorkOptions, total=False):
     seed: int
     shard_size: int | str | None
     batch_size: int
+    workers: int | None
     resume: bool
     overwrite: bool

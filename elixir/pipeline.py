@@ -16,6 +16,7 @@ import elixir
 from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
 from elixir.data.open import open_sink, open_source
 from elixir.data.overlap import refuse_overlap
+from elixir.data.parallel import cores
 from elixir.data.paths import printable, recorded
 from elixir.data.source import Kind, Source, describe_classes
 from elixir.data.tables.parquet import shard_bytes
@@ -169,6 +170,7 @@ class Pipeline:
         seed: int = 0,
         shard_size: int | str | None = None,
         batch_size: int = 256,
+        workers: int | None = None,
         policy: str = "relabel",
         resume: bool = False,
         overwrite: bool = False,
@@ -190,8 +192,10 @@ class Pipeline:
         """
         if policy not in POLICIES:
             raise ElixirError(f"policy {policy!r} is none of {', '.join(POLICIES)}")
-        if not 0 <= seed < 2**32 or batch_size < 1:
-            raise ElixirError(f"seed {seed} must lie in 0..{2**32 - 1}, and batch size {batch_size} be at least 1")
+        workers = cores() if workers is None else workers
+        if not 0 <= seed < 2**32 or batch_size < 1 or workers < 1:
+            least = f"and batch size {batch_size} and workers {workers} be at least 1"
+            raise ElixirError(f"seed {seed} must lie in 0..{2**32 - 1}, {least}")
         kind = None if to is None else _kind(to)
         self.check()
         if dst is None:
@@ -231,6 +235,7 @@ class Pipeline:
                 seed=seed,
                 device=chosen,
                 batch_size=batch_size,
+                workers=workers,
                 reference=own,
                 policy=policy,
                 to=kind,

@@ -101,10 +101,10 @@ def test_result_is_complete(run: Result):
 
 
 @pytest.mark.slow
-def test_neither_the_batch_size_nor_what_is_overwritten_changes_a_byte(run: Result, shapes: Path, tmp_path: Path):
+def test_batch_size_workers_and_what_is_overwritten_change_no_byte(run: Result, shapes: Path, tmp_path: Path):
     (tmp_path / "clean").mkdir()
     (tmp_path / "clean" / "old").write_text("old")
-    sanitize(shapes, tmp_path / "clean", settings=FAST, batch_size=16, overwrite=True)
+    sanitize(shapes, tmp_path / "clean", settings=FAST, batch_size=16, workers=5, overwrite=True)
     assert without_clock(tmp_path / "clean") == without_clock(place(run))
 
 

@@ -628,6 +628,7 @@ def test_unusable_options(shapes: Path, tmp_path: Path):
     refused(shapes, tmp_path / "out", "seed -1 must lie in", seed=-1)
     refused(shapes, tmp_path / "out", "seed 4294967296 must lie in", seed=2**32)
     refused(shapes, tmp_path / "out", "batch size 0", batch_size=0)
+    refused(shapes, tmp_path / "out", "workers 0", workers=0)
     refused(shapes, tmp_path / "out", "'many' is no size of a file", to="parquet", shard_size="many")
     refused(shapes, tmp_path / "out", "--shard-size is for parquet output", shard_size="5MB")
     refused(shapes, tmp_path / "out", "--shard-size is for parquet output", to="hf", shard_size=5)

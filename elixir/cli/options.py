@@ -59,6 +59,10 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides every draw and training.")]
 ShardSize = Annotated[str | None, typer.Option(metavar="SIZE", help="Size of parquet files in DST, such as 500MB.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Samples in flight; has no influence on results.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads that decode images; no influence on results.", show_default="one a core"),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the destination; forget an interrupted run.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
@@ -78,6 +82,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "seed": (Seed, 0),
     "shard_size": (ShardSize, None),
     "batch_size": (BatchSize, 256),
+    "workers": (Workers, None),
     "resume": (Resume, False),
     "overwrite": (Overwrite, False),
 }

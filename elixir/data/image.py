@@ -1,12 +1,15 @@
 """Encoded image bytes to pixels and back: hostile bytes in, 8-bit RGB out."""
 
 import re
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
 from elixir.errors import UnreadableSample
 
@@ -53,6 +56,36 @@ class Picture:
     profile: bytes | None
 
 
+class _SilentPillow:
+    """While any thread is inside, Pillow's warnings are ignored: about large images and broken metadata, handled here.
+
+    Filters of warnings belong to the whole process. The first to enter sets this one, and the last to leave puts back
+    what was there. Where other code may change filters in turn, the thread that it runs in enters around all others.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._filters = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\b")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._filters.__exit__(None, None, None)
+
+
+silent_pillow = _SilentPillow()
+
+
 def decode(data: bytes, max_pixels: int = 50_000_000) -> Picture:
     """Decode the first frame of an encoded image (PNG, JPEG, WebP, BMP, PPM, TIFF, GIF), whatever its file name says.
 
@@ -63,18 +96,43 @@ def decode(data: bytes, max_pixels: int = 50_000_000) -> Picture:
     Raises: UnreadableSample: the bytes are empty, truncated, too large or no image of these formats, or an image of
     more than 8 bit whose values leave its scale open, such as 12 bit in 16, or of which too few levels would be left.
     """
+    with _opened(data, max_pixels) as image:
+        return _picture(image, _load(image))
+
+
+def decode_small(data: bytes, size: int, max_pixels: int = 50_000_000) -> tuple[np.ndarray, tuple[int, int]]:
+    """An image at one size, uint8 (size, size, 3): `resize(decode(data).rgb, size)`, and its own height and width.
+
+    RGB of 8 bit is not copied at its own size, which would take a tenth of the time, and other threads wait meanwhile.
+
+    Raises: UnreadableSample: as `decode` does.
+    """
+    with _opened(data, max_pixels) as image:
+        deep = _load(image)
+        if image.mode == "RGB" and not deep:
+            return np.array(_scaled(image, size)), (image.height, image.width)
+        rgb = _picture(image, deep).rgb
+    return resize(rgb, size), rgb.shape[:2]
+
+
+def shape(data: bytes, max_pixels: int = 50_000_000) -> tuple[int, int]:
+    """Height and width by the header alone. Raises: UnreadableSample: it is broken, or tells more than `max_pixels`."""
+    with _opened(data, max_pixels) as image:
+        return image.height, image.width
+
+
+@contextmanager
+def _opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+    """An image of which the header is read; what goes wrong with the enclosed work on it is an UnreadableSample."""
     if not data:
         raise UnreadableSample("empty file")
-    with warnings.catch_warnings():  # Pillow warns about large images and broken metadata, both handled here
-        warnings.simplefilter("ignore")
+    with silent_pillow:
         try:
             with Image.open(BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise UnreadableSample(f"{width} x {height} pixels are more than the limit of {max_pixels:,}")
-                deep = any(_SIXTEEN.search(str(tile[3])) for tile in image.tile)
-                image.load()
-                return _picture(image, deep)
+                yield image
         except UnreadableSample:
             raise
         except Image.DecompressionBombError:
@@ -117,12 +175,23 @@ def resize(rgb: np.ndarray, size: int) -> np.ndarray:
     """Scale uint8 (h, w, 3) to (size, size, 3), bicubic and antialiased, whatever the aspect ratio; always a copy."""
     if rgb.shape[:2] == (size, size):
         return rgb.copy()
-    return np.array(Image.fromarray(np.ascontiguousarray(rgb)).resize((size, size), Image.Resampling.BICUBIC))
+    return np.array(_scaled(Image.fromarray(np.ascontiguousarray(rgb)), size))
 
 
 def extension(data: bytes) -> str:
     """File name extension by content, e.g. ".png"; ".bin" when the first bytes are those of no supported format."""
     return next((suffix for signature, suffix in _SIGNATURES if signature.match(data)), ".bin")
+
+
+def _scaled(image: Image.Image, size: int) -> Image.Image:
+    return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def _load(image: ImageFile.ImageFile) -> bool:
+    """Decode the pixels; whether channels have 16 bit that are cut to their high byte."""
+    deep = any(_SIXTEEN.search(str(tile[3])) for tile in image.tile)
+    image.load()
+    return deep
 
 
 def _picture(image: Image.Image, deep: bool) -> Picture:
@@ -132,11 +201,12 @@ def _picture(image: Image.Image, deep: bool) -> Picture:
     if image.mode == "F" or image.mode.startswith("I"):
         intensity, deep = _intensity(image)
         return Picture(np.repeat(intensity[..., None], 3, axis=2), None, grey, deep, orientation, profile)
-    pixels = np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    pixels = np.array(image if image.mode == mode else image.convert(mode))
     if deep and pixels[..., :3].max() < TWELVE_BITS >> 8:
         what = f"image of 16 bit a channel with values below {TWELVE_BITS}"
         raise UnreadableSample(f"{what}: convert it to 8 bit, or stretch it to the full range of 16, 0 to 65535")
-    alpha = np.ascontiguousarray(pixels[..., 3]) if image.has_transparency_data else None
+    alpha = np.ascontiguousarray(pixels[..., 3]) if mode == "RGBA" else None
     return Picture(np.ascontiguousarray(pixels[..., :3]), alpha, grey, False, orientation, profile)
 
 

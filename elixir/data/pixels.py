@@ -6,18 +6,21 @@ import mmap
 import os
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from elixir.data.image import decode, resize
+from elixir.data.image import decode_small
 from elixir.data.io import writing
+from elixir.data.parallel import cores, in_order
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
 
 BLOCK = 2**26
+AT_ONCE = 256  # samples that are decoded before they are written
 
 
 def blocks(records: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
@@ -82,24 +85,49 @@ class PixelStore:
 
 
 def cache_pixels(
-    source: Source, path: Path, size: int, advance: Callable[[int], None] = lambda steps: None
+    source: Source,
+    path: Path,
+    size: int,
+    advance: Callable[[int], None] = lambda steps: None,
+    workers: int | None = None,
 ) -> tuple[PixelStore, np.ndarray]:
     """Decode every sample once and write it at one size.
 
     Samples that cannot be read are left out, and so are those without a label of a source that has classes.
 
-    Returns the store, and the row in the source of each record, int64; `advance` is told of each sample that is done.
+    Args:
+        source: the samples.
+        path: of the store.
+        size: height and width of its records in pixels.
+        advance: is told how many samples more are done.
+        workers: threads that decode; one for each core by default.
+
+    Returns the store, and the row in the source of each record, int64.
     """
     store = PixelStore(path, size)
     rows: list[int] = []
-    for row, sample in enumerate(source.samples):
-        advance(1)
-        if sample.problem or (source.classes and sample.label < 0):
-            continue
+
+    def read(part: range) -> Iterator[tuple[int, bytes]]:
+        for row in part:
+            sample = source.samples[row]
+            if sample.problem or (source.classes and sample.label < 0):
+                continue
+            with suppress(UnreadableSample):
+                yield row, source.read(row)
+
+    def decoded(item: tuple[int, bytes]) -> tuple[int, np.ndarray] | None:
+        row, data = item
         try:
-            image = resize(decode(source.read(row)).rgb, size)
+            image, _ = decode_small(data, size)
         except UnreadableSample:
-            continue
-        store.write(np.array([len(rows)]), image.transpose(2, 0, 1)[None])
-        rows.append(row)
+            return None
+        return row, image.transpose(2, 0, 1)
+
+    for start in range(0, len(source.samples), AT_ONCE):
+        part = range(start, min(start + AT_ONCE, len(source.samples)))
+        done = [each for each in in_order(decoded, read(part), workers or cores()) if each]
+        if done:
+            store.write(np.arange(len(rows), len(rows) + len(done)), np.stack([image for _, image in done]))
+        rows += [row for row, _ in done]
+        advance(len(part))
     return store, np.array(rows, np.int64)

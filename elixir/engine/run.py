@@ -17,6 +17,7 @@ from torch import Tensor
 from elixir.data.columns import Columns, column_names, read_columns, write_columns
 from elixir.data.image import Picture, decode
 from elixir.data.io import reading_again, replace_text
+from elixir.data.parallel import cores
 from elixir.data.pixels import PixelStore
 from elixir.data.source import Kind, Source
 from elixir.detection.thresholds import Thresholds
@@ -65,6 +66,7 @@ class Run:
         seed: decides every draw and every training.
         device: where the networks run.
         batch_size: samples that a map stage takes at once; has no influence on any result.
+        workers: threads that decode; likewise.
         reference: the user's own classifier, or None to train one.
         policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
         to: kind of the output.
@@ -85,6 +87,7 @@ class Run:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     batch_size: int = 256
+    workers: int = field(default_factory=cores)
     reference: Classifier | None = None
     policy: str = "relabel"
     to: Kind = "folder"

@@ -1,13 +1,15 @@
 """First stage: decode and hash every sample; what cannot be read is noted and set aside, never fatal."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 
 from elixir.data.columns import Columns
-from elixir.data.image import decode, resize
+from elixir.data.image import decode_small, shape
+from elixir.data.parallel import in_order
 from elixir.engine.run import Run
 from elixir.engine.stage import MapStage
 from elixir.errors import ElixirError, UnreadableSample
@@ -55,7 +57,7 @@ class IndexStage(MapStage):
         sides: list[float] = []
         for row in rows[:: max(1, len(rows) // self.sampled)]:
             try:
-                height, width = decode(run.source.read(int(row)), self.max_pixels).rgb.shape[:2]
+                height, width = shape(run.source.read(int(row)), self.max_pixels)
                 sides.append((height * width) ** 0.5)
             except UnreadableSample:
                 continue
@@ -67,20 +69,32 @@ class IndexStage(MapStage):
         pixels = np.zeros((len(indices), 3, size, size), np.uint8)
         problems = np.full(len(indices), "", object)
         digests = np.full(len(indices), "", object)
-        shape = np.zeros((len(indices), 2), np.int32)
-        for place, row in enumerate(indices.tolist()):
-            sample = run.source.samples[row]
+        shapes = np.zeros((len(indices), 2), np.int32)
+
+        def read() -> Iterator[tuple[int, int, bytes]]:
+            for place, row in enumerate(indices.tolist()):
+                sample = run.source.samples[row]
+                try:
+                    if sample.problem:
+                        raise UnreadableSample(sample.problem)
+                    data = run.source.read(row)
+                except UnreadableSample as error:
+                    problems[place] = error.reason
+                else:
+                    yield place, sample.label, data
+
+        def examine(item: tuple[int, int, bytes]) -> None:
+            place, label, data = item
+            digests[place] = hashlib.sha256(data).hexdigest()
             try:
-                if sample.problem:
-                    raise UnreadableSample(sample.problem)
-                data = run.source.read(row)
-                digests[place] = hashlib.sha256(data).hexdigest()
-                if sample.label < 0:
+                if label < 0:
                     raise UnreadableSample("has no label")
-                rgb = decode(data, self.max_pixels).rgb
-                shape[place] = rgb.shape[:2]
-                pixels[place] = resize(rgb, size).transpose(2, 0, 1)
+                rgb, shapes[place] = decode_small(data, size, self.max_pixels)
             except UnreadableSample as error:
                 problems[place] = error.reason
+            else:
+                pixels[place] = rgb.transpose(2, 0, 1)
+
+        in_order(examine, read(), run.workers)
         run.source_pixels.write(indices, pixels)
-        return dict(zip(SOURCE_COLUMNS, (problems == "", problems, digests, shape), strict=True))
+        return dict(zip(SOURCE_COLUMNS, (problems == "", problems, digests, shapes), strict=True))

@@ -31,6 +31,13 @@ def image_bytes(seed: int, kind: str = "PNG", size: tuple[int, int] = (6, 5)) ->
     return buffer.getvalue()
 
 
+def warning_jpeg() -> bytes:
+    """An image with broken metadata, about which Pillow warns."""
+    buffer = BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0")
+    return buffer.getvalue()
+
+
 def make_tree(root: Path, files: dict[str, bytes]) -> Path:
     for name, data in files.items():
         path = root / name

@@ -2,7 +2,10 @@
 
 import re
 import struct
+import warnings
 import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
 
@@ -12,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from elixir.data.image import FEWEST_LEVELS, LONGEST_PROFILE, decode, encode, extension, resize
+from elixir.data.image import FEWEST_LEVELS, LONGEST_PROFILE, decode, decode_small, encode, extension, resize, shape
 from elixir.errors import UnreadableSample
+
+from .conftest import image_bytes, warning_jpeg
 
 RGB = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 GREY = RGB[..., 0]
@@ -412,3 +417,73 @@ def test_extension_by_content(kind: str, suffix: str) -> None:
 @pytest.mark.parametrize("text", [b"", b"BMW and other makers of cars", b"P3 is a label", b"GIF"])
 def test_text_has_no_image_extension(text: bytes) -> None:
     assert extension(text) == ".bin"
+
+
+BROKEN = {
+    b"": "empty file",
+    b"no image": "not an image of a supported format",
+    png_header(10**5, 10**5): "more pixels than the limit of 50,000,000",
+    png_header(10**4, 9000): "10000 x 9000 pixels are more than the limit of 50,000,000",  # Pillow warns of it
+    image_bytes(0)[:50]: "cannot be decoded",
+}
+
+
+def test_the_shape_is_in_the_header() -> None:
+    for kind in ("PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF", "GIF"):
+        assert shape(save(Image.fromarray(RGB), kind)) == (9, 7)
+    assert shape(image_bytes(0)[:50]) == (6, 5)
+    for data in (b"", b"no image", png_header(10**5, 10**5), png_header(10**4, 9000)):
+        with pytest.raises(UnreadableSample, match=BROKEN[data]):
+            shape(data)
+
+
+def test_many_threads_decode_as_one_does() -> None:
+    """Beside each other good images, broken ones, and such that Pillow warns of: warnings are errors in these tests."""
+    with pytest.warns(UserWarning, match="Corrupt EXIF data"), Image.open(BytesIO(warning_jpeg())) as image:
+        image.getexif()
+    good = [image_bytes(seed, kind) for seed, kind in enumerate(["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"])]
+
+    def outcome(data: bytes) -> bytes | str:
+        try:
+            return decode(data).rgb.tobytes()
+        except UnreadableSample as error:
+            return error.reason
+
+    several = 40 * [*good, warning_jpeg(), *BROKEN]
+    before = warnings.filters, list(warnings.filters), warnings.showwarning
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(outcome, several))
+    assert outcomes == [outcome(data) for data in several]
+    for data, reason in BROKEN.items():
+        assert str(outcomes[several.index(data)]).startswith(reason)
+    assert (warnings.filters, list(warnings.filters), warnings.showwarning) == before
+    assert warnings.filters is before[0]
+
+
+def in_every_mode() -> Iterator[bytes]:
+    """Every mode in each format that has it, palettes and RGB with a transparent colour, and what cannot be read."""
+    image = Image.fromarray(np.random.default_rng(5).integers(0, 256, (16, 12, 3), dtype=np.uint8))
+    modes = [image.convert(mode) for mode in ("RGB", "RGBA", "L", "LA", "1", "P", "CMYK", "YCbCr", "I", "F")]
+    for each in [*modes, Image.fromarray(np.asarray(image)[..., 0].astype(np.uint16) * 257)]:
+        for kind in ("PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF", "GIF"):
+            with suppress(OSError, ValueError):
+                yield save(each, kind)
+    yield save(image, "PNG", transparency=image.getpixel((3, 3)))
+    yield save(image, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0")
+    yield png_of_sixteen_bit(np.asarray(image).astype(np.uint16) * 257)
+    yield png_of_sixteen_bit(np.asarray(image).astype(np.uint16))
+    yield from (warning_jpeg(), *BROKEN)
+
+
+@pytest.mark.parametrize("size", [4, 12, 16, 40])
+def test_a_small_image_is_the_large_one_made_small(size: int) -> None:
+    for data in in_every_mode():
+        try:
+            picture = decode(data)
+        except UnreadableSample as error:
+            with pytest.raises(UnreadableSample, match=re.escape(error.reason)):
+                decode_small(data, size)
+            continue
+        small, height_width = decode_small(data, size)
+        np.testing.assert_array_equal(small, resize(picture.rgb, size))
+        assert height_width == picture.rgb.shape[:2]

@@ -9,8 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elixir.data.pixels import PixelStore
+from elixir.data import pixels
+from elixir.data.image import decode, resize
+from elixir.data.open import open_source
+from elixir.data.pixels import PixelStore, cache_pixels
 from elixir.errors import ElixirError
+
+from .conftest import image_bytes, make_tree
 
 
 @pytest.fixture
@@ -88,3 +93,25 @@ def test_a_store_that_is_not_needed_any_more_is_closed(tmp_path, images) -> None
     gc.collect()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(number)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_images_of_a_source_in_its_order(tmp_path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels, "AT_ONCE", 7)
+    files = {f"cat/{number:02}.png": image_bytes(number, size=(8 + number % 3, 9)) for number in range(40)}
+    broken = {**dict.fromkeys(map("cat/{:02}.png".format, range(7, 14)), b""), "cat/29.png": b"no image"}
+    source = open_source(make_tree(tmp_path / "src", files | broken | {"dog/0.png": image_bytes(99)}))
+    steps: list[int] = []
+    store, rows = cache_pixels(source, tmp_path / "pixels", 6, steps.append, workers)
+    assert rows.tolist() == [row for row in range(41) if not 7 <= row < 14 and row != 29]
+    assert sum(steps) == 41
+    with store:
+        for record, row in enumerate(rows.tolist()):
+            expected = resize(decode(source.read(row)).rgb, 6).transpose(2, 0, 1)
+            np.testing.assert_array_equal(store.read(np.array([record]))[0].numpy(), expected)
+
+
+def test_a_source_without_an_image_that_can_be_read(tmp_path) -> None:
+    source = open_source(make_tree(tmp_path / "src", {"cat/0.png": b"", "dog/0.png": b"no image"}))
+    store, rows = cache_pixels(source, tmp_path / "pixels", 6)
+    assert (len(store), rows.tolist(), rows.dtype) == (0, [], np.int64)
