@@ -29,6 +29,7 @@ from elixir.errors import ElixirError, nearest
 from elixir.models.device import choose_device
 from elixir.models.external import load_classifier
 from elixir.models.weights import sha256_of
+from elixir.pages.card import CARD, dataset_card
 from elixir.pages.evidence import write_evidence_page
 from elixir.progress import Progress
 from elixir.recipe import read_recipe
@@ -325,4 +326,6 @@ def _write_evidence(run: Run, config: dict[str, Any], work: WorkDir) -> None:
     replace_text(evidence / "timings.json", json.dumps(costs, indent=2))
     result = read_result(work.output, work.dst)
     replace_text(evidence / "summary.txt", result.summary(times=False))
+    if (evidence / "restore.json").exists():  # not after a scan
+        replace_text(evidence / CARD, dataset_card(result))
     write_evidence_page(run, result, evidence / "report.html")

@@ -1,4 +1,8 @@
-"""What people have decided about samples, as a CSV file that the report exports and `elixir decide` reads."""
+"""What people have decided about samples, as a CSV file that the report exports and `elixir decide` reads.
+
+Ids are the text of strangers, and a spreadsheet takes a cell that begins with one of `FORMULA` for a formula. Such
+cells, and those that begin with an apostrophe, are written behind an apostrophe, which is taken away again.
+"""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -37,14 +41,22 @@ class HumanDecision:
 
 COLUMNS = tuple(field.name for field in fields(HumanDecision))
 NEEDED = ("id", "decision")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def read_decisions(path: Path, classes: Sequence[str]) -> list[HumanDecision]:
     """The decisions of a CSV file with a header of names in `COLUMNS`, in any order; `id` and `decision` are needed.
 
-    Raises: ElixirError: it is no such file, or a line has no id, an id a second time, an unknown decision, or a label
-    that is not in `classes`; the line is named.
+    Other columns, and lines without a decision, are passed over. A `.json` file is what Label Studio has exported, see
+    `read_label_studio`.
+
+    Raises: ElixirError: it is no such file, or a line has no id, an id a second time, an unknown decision, a label
+    without a decision, or one that is not in `classes`; the line is named.
     """
+    if path.suffix.lower() == ".json":
+        from elixir.data.exchange.label_studio import read_label_studio  # which makes such decisions
+
+        return read_label_studio(path, classes)
     shown = escape(str(path))
     try:
         with path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
@@ -52,7 +64,8 @@ def read_decisions(path: Path, classes: Sequence[str]) -> list[HumanDecision]:
             missing = [name for name in NEEDED if name not in (rows.fieldnames or ())]
             if missing:
                 raise ElixirError(f"{shown} has no column {missing[0]!r}; the first line names {', '.join(COLUMNS)}")
-            decisions = [_decision(row, f"{shown}, line {rows.line_num}", classes) for row in rows]
+            told = (_decision(row, f"{shown}, line {rows.line_num}", classes) for row in rows)
+            decisions = [decision for decision in told if decision]
     except OSError as error:
         raise ElixirError(f"{shown} cannot be read: {error.strerror}; give a CSV file of decisions") from error
     except csv.Error as error:
@@ -76,9 +89,19 @@ def write_decisions(path: Path, decisions: Iterable[HumanDecision]) -> None:
         replacing(path, path.with_name(path.name + ".partial")) as partial,
         partial.open("w", encoding="utf-8", newline="", errors="surrogateescape") as file,
     ):
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(vars(decision) for decision in decisions)
+        writer.writerows({name: cell(text) for name, text in vars(decision).items()} for decision in decisions)
+
+
+def cell(text: str) -> str:
+    """Any text as a cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith((*FORMULA, "'")) else text
+
+
+def _text(cell: str) -> str:
+    """What a cell says; an apostrophe that nobody had to write is part of it."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith((*FORMULA, "'")) else cell
 
 
 def checked(decision: HumanDecision, where: str, classes: Sequence[str]) -> HumanDecision:
@@ -94,8 +117,12 @@ def checked(decision: HumanDecision, where: str, classes: Sequence[str]) -> Huma
     return decision
 
 
-def _decision(row: dict[str, str | None], where: str, classes: Sequence[str]) -> HumanDecision:
-    values = {name: row.get(name) or "" for name in COLUMNS}
+def _decision(row: dict[str, str | None], where: str, classes: Sequence[str]) -> HumanDecision | None:
+    values = {name: _text(row.get(name) or "") for name in COLUMNS}
+    if not values["decision"]:
+        if values["label"]:
+            raise ElixirError(f"{where} has a label but no decision; write relabel beside it, or take it away")
+        return None
     if values["decision"] != "relabel":
         values["label"] = ""
     return checked(HumanDecision(**values), where, classes)  # type: ignore[arg-type]

@@ -40,6 +40,7 @@ class OutputImages:
         self._dst = dst
         columns = ("id", "output", "original", "sha256_in", "sha256_out")
         self._id, self._output, self._original, self._in, self._out = (manifest[name].to_pylist() for name in columns)
+        self._decodable = manifest["height"].to_numpy() > 0
         if not any(self._output) and not any(self._original):
             raise ElixirError(f"{escape(str(dst))} holds no images, as a scan writes none; sanitize first")
         facts = read_json(dst / RUN_FOLDER / "restore.json", "give the output folder of a finished run")
@@ -50,9 +51,9 @@ class OutputImages:
         self._rows: dict[str, NumberedRows] = {}
 
     def before(self, row: int) -> bytes | None:
-        """The encoded image in the input; None if it could not be read. Raises: ElixirError: it is not there."""
+        """The encoded image in the input; None if it could not be decoded. Raises: ElixirError: it is not there."""
         digest = self._in[row]
-        if not digest:
+        if not digest or not self._decodable[row]:
             return None
         unchanged = self._out[row] == digest
         data = self._read_output(self._output[row], digest) if unchanged else self._kept(row, digest)

@@ -118,8 +118,9 @@ def sanitized(source: Source, kind: Kind, dst: Path, decide: Decide = keep) -> l
             digest = "" if sample.problem else hashlib.sha256(source.read(index)).hexdigest()
         except UnreadableSample:
             digest = ""
+        readable = bool(digest) and keep(source, index).action == "kept"
         output = sink.write(index, decision)
-        flagged = bool(digest) and index % 2 == 0
+        flagged = readable and index % 2 == 0
         rows.append(
             ManifestRow(
                 id=sample.id,
@@ -128,12 +129,12 @@ def sanitized(source: Source, kind: Kind, dst: Path, decide: Decide = keep) -> l
                 new_label=decision.label if decision.written else -1,
                 output=output,
                 action=decision.action,
-                reason="poisoned" if digest and decision.action != "kept" else "",
+                reason="poisoned" if readable and decision.action != "kept" else "",
                 sha256_in=digest,
                 sha256_out=(hashlib.sha256(decision.data).hexdigest() if decision.data else digest) if output else "",
-                height=6 if digest else 0,
-                width=5 if digest else 0,
-                poison_score=(index + 1) / (len(source.samples) + 1) if digest else float("nan"),
+                height=6 if readable else 0,
+                width=5 if readable else 0,
+                poison_score=(index + 1) / (len(source.samples) + 1) if readable else float("nan"),
                 flagged=flagged,
                 confidence=1 / (index + 1) if flagged else float("nan"),
                 seed=0,
