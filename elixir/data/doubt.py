@@ -2,7 +2,6 @@
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 SURE = 0.8  # confidence of the clean model from which on a new label is not doubtful
 NEAR = 0.1  # share of the least poison score flagged in a label, from which on others of it were nearly flagged
@@ -27,11 +26,11 @@ def doubtful_first(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     label, flagged = (table[name].to_numpy() for name in ("label", "flagged"))
     score = np.nan_to_num(table["poison_score"].to_numpy())
     confidence = np.nan_to_num(table["confidence"].to_numpy(), nan=1.0)
-    kept = pc.equal(table["action"], "kept").to_numpy()
-    uncertain = pc.starts_with(table["reason"], "poisoned, ").to_numpy() & (table["new_label"].to_numpy() < 0)
+    kept = _texts(table, "action") == "kept"
+    uncertain = np.char.startswith(_texts(table, "reason"), "poisoned, ") & (table["new_label"].to_numpy() < 0)
     is_open = table["height"].to_numpy() > 0
     if "decision" in table.column_names:
-        is_open &= pc.equal(table["decision"], "").to_numpy()
+        is_open &= _texts(table, "decision") == ""
     least = np.full(label.max(initial=0) + 1, np.inf)  # score flagged in each label
     np.minimum.at(least, label[flagged], score[flagged])
     near = ~flagged & (label >= 0) & (score >= NEAR * least[label])
@@ -39,3 +38,7 @@ def doubtful_first(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     group = np.select([is_open & condition for condition in conditions] + [flagged], range(5), 5)
     within = np.select([np.isin(group, (0, 2, 4)), np.isin(group, (1, 3))], [confidence, -score], 0.0)
     return np.lexsort((within, group)), group < len(conditions)
+
+
+def _texts(table: pa.Table, name: str) -> np.ndarray:
+    return np.array(table[name].to_pylist(), str)

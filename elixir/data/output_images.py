@@ -66,7 +66,7 @@ class OutputImages:
             return None
         return self._checked(row, self._read_output(self._output[row], digest), digest)
 
-    def _kept(self, row: int, digest: str) -> bytes | None:
+    def _kept(self, row: int, digest: str) -> bytes:
         """What the backup holds; see `elixir.data.backup`."""
         place = self._original[row]
         file = inside(self._dst, unescape(place))
@@ -79,8 +79,8 @@ class OutputImages:
             self._rows[place] = NumberedRows(file)
         return image_of(self._rows[place].row(row), self._column)
 
-    def _checked(self, row: int, data: bytes | None, digest: str) -> bytes:
-        if data is None or hashlib.sha256(data).hexdigest() != digest:
+    def _checked(self, row: int, data: bytes, digest: str) -> bytes:
+        if hashlib.sha256(data).hexdigest() != digest:
             raise ElixirError(f"the image of {self._id[row]} is not what it was; {CHANGED}")
         return data
 
@@ -162,10 +162,13 @@ def output_rows(dst: Path, facts: dict[str, Any]) -> OutputRows:
     return OutputRows(saved_rows(inside(dst, places[0]), stems[0]))
 
 
-def image_of(row: pa.Table, column: str) -> bytes | None:
+def image_of(row: pa.Table, column: str) -> bytes:
     """The encoded image of a row: a struct with bytes, or bytes."""
     value = row.column(column)[0].as_py()
-    return value.get("bytes") if isinstance(value, dict) else value
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if data is None:
+        raise ElixirError(f"a row lacks its image in the column {column!r}; {CHANGED}")
+    return data
 
 
 def read_file(file: Path) -> bytes:

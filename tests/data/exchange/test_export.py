@@ -65,7 +65,7 @@ def test_a_hugging_face_dataset(tmp_path: Path, kind: str, only) -> None:
     assert loaded.features["label"] == loaded.features["new_label"] == datasets.ClassLabel(names=class_names(manifest))
     assert loaded.features["poison_score"].dtype == "float32"
     images = OutputImages(dst, manifest)
-    raw = loaded.cast_column("image", datasets.Image(decode=False)).cast_column(
+    raw: Any = loaded.cast_column("image", datasets.Image(decode=False)).cast_column(
         "new_image", datasets.Image(decode=False)
     )
     for row, facts, told in zip(rows, manifest.take(rows).to_pylist(), raw, strict=True):
@@ -78,8 +78,8 @@ def test_a_hugging_face_dataset(tmp_path: Path, kind: str, only) -> None:
         assert [told["label"], told["new_label"]] == labels
         assert (told["poison_score"] is None) == (facts["height"] == 0)
         assert told["poison_score"] is None or told["poison_score"] == pytest.approx(facts["poison_score"], abs=1e-6)
-    readable = [row for row in loaded if row["image"] is not None]
-    assert {row["image"].size for row in readable} == {(5, 6)}
+    pictures: Any = loaded["image"]
+    assert {picture.size for picture in pictures if picture is not None} == {(5, 6)}
 
 
 def tiffs(tmp_path: Path) -> Path:
