@@ -11,6 +11,7 @@ from typing import Any, Unpack
 
 from elixir.certification.certify import Settings as CertificationSettings
 from elixir.certification.certify import certify_dataset
+from elixir.data.exchange.export import export
 from elixir.data.io import RUN_FOLDER, read_json, writing
 from elixir.data.open import open_source
 from elixir.data.overlap import refuse_overlap
@@ -28,6 +29,7 @@ from elixir.models.device import choose_device
 from elixir.models.features import load_perceptual
 from elixir.models.weights import sha256_of
 from elixir.options import RunOptions, SourceOptions
+from elixir.pages.card import dataset_card
 from elixir.pipeline import Pipeline
 from elixir.purify import PurifiedImages, purify_images
 from elixir.registry import find
@@ -35,7 +37,20 @@ from elixir.result import Result, output_options, read_result
 from elixir.robustness.measure import Settings as RobustnessSettings
 from elixir.robustness.measure import measure_robustness
 
-__all__ = ["certify", "denoise", "evaluate", "poison", "purify", "restore", "robustness", "sanitize", "scan", "score"]
+__all__ = [
+    "card",
+    "certify",
+    "denoise",
+    "evaluate",
+    "export",
+    "poison",
+    "purify",
+    "restore",
+    "robustness",
+    "sanitize",
+    "scan",
+    "score",
+]
 
 AttackSettings = Mapping[str, object]  # parameters of an attack, by name
 
@@ -84,6 +99,11 @@ def scan(
         return chosen.run(src, dst, **options)
     with tempfile.TemporaryDirectory(prefix="elixir-scan-") as folder:
         return replace(chosen.run(src, Path(folder) / "scan", **options), path=None)
+
+
+def card(dst: str | Path) -> str:
+    """What `sanitize` has changed, as a section in Markdown for the card of the dataset; also in `.elixir/card.md`."""
+    return dataset_card(read_result(Path(dst)))
 
 
 def purify(

@@ -30,6 +30,7 @@ from elixir.errors import ElixirError, nearest
 from elixir.models.device import choose_device
 from elixir.models.external import load_classifier
 from elixir.models.weights import sha256_of
+from elixir.pages.card import CARD, dataset_card
 from elixir.pages.evidence import write_evidence_page
 from elixir.progress import Progress
 from elixir.recipe import read_recipe
@@ -321,12 +322,15 @@ def _write_evidence(run: Run, config: dict[str, Any], work: WorkDir) -> None:
     work.sign(config)
     evidence = work.output / RUN_FOLDER
     (evidence / "models").mkdir(exist_ok=True)
-    for model in run.models.handed_out():
-        shutil.copyfile(model, evidence / "models" / model.name)
+    triggers = [run.triggers_file] if run.triggers_file.exists() else []
+    for weights in (*run.models.handed_out(), *triggers):
+        shutil.copyfile(weights, evidence / "models" / weights.name)
     replace_text(evidence / "findings.json", json.dumps(run.facts, indent=2))
     write_label_reports(evidence / "labels.parquet", label_reports(run.facts))
     costs = {name: asdict(cost) for name, cost in run.meter.costs.items()}
     replace_text(evidence / "timings.json", json.dumps(costs, indent=2))
     result = read_result(work.output, work.dst)
     replace_text(evidence / "summary.txt", result.summary(times=False))
+    if (evidence / "restore.json").exists():  # not after a scan
+        replace_text(evidence / CARD, dataset_card(result))
     write_evidence_page(run, result, evidence / "report.html")

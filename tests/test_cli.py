@@ -334,7 +334,7 @@ def test_help_and_readme_know_every_command():
     top = get_command(cli.app).commands  # type: ignore[attr-defined]
     groups = {(): top, **{(name,): group.commands for name, group in top.items() if hasattr(group, "commands")}}
     commands = [(*group, name) for group, members in groups.items() for name in members if (name,) not in groups]
-    assert len(commands) == 20
+    assert len(commands) == 21
     for command in commands:
         output = CliRunner().invoke(cli.app, [*command[:-1], "--help"]).output
         assert re.search(rf"^\W*{command[-1]}\s", output, re.MULTILINE), command
@@ -384,3 +384,21 @@ def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr("elixir.registry.names", interrupted)
     assert elixir(monkeypatch, "attacks") == 130
     assert "the same command goes on from here" in capsys.readouterr().err
+
+
+def test_export_writes_tasks_and_prints_the_card(tmp_path: Path, monkeypatch, capsys) -> None:
+    run = Path(__file__).parent / "data" / "fixtures" / "v02" / "folder"
+    assert (
+        elixir(monkeypatch, "export", run, "--to", "label-studio", "-o", tmp_path / "tasks", "--only", "changed") == 0
+    )
+    assert capsys.readouterr().out == f"5 samples exported to {tmp_path / 'tasks'}\n"
+    assert len(json.loads((tmp_path / "tasks/tasks.json").read_text())) == 5
+    assert elixir(monkeypatch, "export", run, "--to", "csv", "-o", tmp_path / "d.csv", "--quiet") == 0
+    assert (capsys.readouterr().out, (tmp_path / "d.csv").read_text("utf-8-sig").count("poisoned, ")) == ("", 1)
+    assert elixir(monkeypatch, "export", run, "--to", "card") == 0
+    card = capsys.readouterr().out
+    assert card.startswith("## Cleaned with Elixir\n")
+    assert elixir(monkeypatch, "export", run, "--to", "card", "-o", tmp_path / "card.md") == 0
+    assert (tmp_path / "card.md").read_text() == card
+    assert elixir(monkeypatch, "export", run, "--to", "hf") == 1
+    assert "--to hf needs a place to write to; name it with -o" in capsys.readouterr().err

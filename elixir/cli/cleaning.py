@@ -10,7 +10,9 @@ import typer
 import elixir
 from elixir.cli import options as opt
 from elixir.cli.options import command, out, parse_settings, print_json
+from elixir.data.io import replace_text
 from elixir.data.paths import printable
+from elixir.errors import ElixirError
 from elixir.options import RunOptions, WorkOptions
 
 if TYPE_CHECKING:
@@ -65,6 +67,32 @@ def restore(
     count = elixir.api.restore(dst, original)
     if not quiet:
         out.print(f"{count} samples restored to {original}")
+
+
+@command(app, "elixir export clean/ --to label-studio -o to-label/")
+def export(
+    dst: Annotated[Path, typer.Argument(metavar="DST", help="What `elixir sanitize` has written.")],
+    to: Annotated[str, typer.Option(help="label-studio, fiftyone, csv, hf, or card: a section for a README.md.")],
+    place: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="OUT", help="Folder to make, or file; a card is printed without it."),
+    ] = None,
+    only: Annotated[str, typer.Option(help="doubtful, changed or all samples.")] = "doubtful",
+    quiet: opt.Quiet = False,
+) -> None:
+    """Hand the samples that a person should look at to another program; `elixir decide` takes decisions back."""
+    if to == "card":
+        text = elixir.api.card(dst)
+        if place is None:
+            out.print(text, end="")
+        else:
+            replace_text(place, text)
+        return
+    if place is None:
+        raise ElixirError(f"--to {to} needs a place to write to; name it with -o")
+    count = elixir.api.export(dst, place, to, only)  # type: ignore[arg-type]
+    if not quiet:
+        out.print(f"{count} samples exported to {place}")
 
 
 @command(app, "elixir purify uploads/ -o purified/ --purifier prior --sigma .1")

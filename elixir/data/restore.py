@@ -5,30 +5,24 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import accumulate, repeat
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from elixir.data.backup import COLUMNS, IMAGE, ORIGINALS, OUTPUT, PIECES, QUARANTINE, REST, SKIPPED, kept_in
 from elixir.data.io import RUN_FOLDER, copy, read_json, read_table, real_path, writing
 from elixir.data.manifest import current_names
+from elixir.data.output_images import CHANGED, FILES, NumberedRows, image_reader, inside, output_rows
 from elixir.data.paths import escape, unescape
-from elixir.data.shards.index import read_groups
-from elixir.data.shards.label_fields import TEXT_FIELD
 from elixir.data.shards.tar import copy_bytes
-from elixir.data.tables.hf import ArrowWriter, saved_rows, write_siblings
-from elixir.data.tables.parquet import ParquetRows, writers_by_row
-from elixir.data.tables.table import Rows, RowWriter, conform, with_image
+from elixir.data.tables.hf import ArrowWriter, write_siblings
+from elixir.data.tables.parquet import writers_by_row
+from elixir.data.tables.table import RowWriter, conform, with_image
 from elixir.data.workdir import WorkDir
 from elixir.errors import ElixirError
-
-FILES = ("folder", "list")
-"""Kinds of which the samples are files."""
 
 _MANIFEST = ("id", "action", "output", "sha256_in")
 
@@ -64,7 +58,7 @@ def restore(dst: Path, out: Path) -> int:
             work.publish()
         except (LookupError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
             file = escape(str(run / "restore.json"))
-            raise ElixirError(f"{file} cannot be understood: {type(error).__name__}: {error}; {_CHANGED}") from error
+            raise ElixirError(f"{file} cannot be understood: {type(error).__name__}: {error}; {CHANGED}") from error
         finally:
             work.discard()
     return count
@@ -89,22 +83,7 @@ class _Builder:
     def copy_unchecked(self, source: Path, path: str) -> None:
         """Copy a file that no digest tells, which must lie in the output, to a path in `out`."""
         _check_within(self.dst, source)
-        self.copy(source, _inside(self.out, path))
-
-    def file(self, output: str) -> bytes:
-        """What a file of the output holds."""
-        try:
-            return _inside(self.dst, unescape(output)).read_bytes()
-        except OSError as error:
-            raise ElixirError(f"{self.dst / output} cannot be read: {error.strerror}; {_CHANGED}") from error
-
-    def image_reader(self, column: str) -> Callable[[str], bytes]:
-        """Gives the image of an untouched sample by its place in the output; `column` is that of a table."""
-        if self.facts["sink"] in FILES:
-            return self.file
-        if self.facts["sink"] == "webdataset":
-            return _OutputShards({stem: _inside(self.dst, place) for stem, place in self.facts["outputs"]}).image
-        return partial(_output_rows(self.dst, self.facts).image, column=column)
+        self.copy(source, inside(self.out, path))
 
 
 class _Folder(_Builder):
@@ -112,17 +91,17 @@ class _Folder(_Builder):
 
     def build(self) -> int:
         for path in self.facts["folders"]:
-            _inside(self.out, unescape(path)).mkdir(parents=True, exist_ok=True)
-        image = None if self.facts["sink"] in FILES else self.image_reader("image")
+            inside(self.out, unescape(path)).mkdir(parents=True, exist_ok=True)
+        image = None if self.facts["sink"] in FILES else image_reader(self.dst, self.facts, "image")
         unreadable = set(self.facts["unreadable_files"])
         links: dict[Path, Path] = {}
         count = 0
         for sample, action, output, digest in self.samples():
-            target = _inside(self.out, unescape(sample))
+            target = inside(self.out, unescape(sample))
             folder = self.dst if action == "kept" else self.dst / RUN_FOLDER / kept_in(action)
-            kept = _inside(folder, unescape(output if action == "kept" else sample))
+            kept = inside(folder, unescape(output if action == "kept" else sample))
             if action == "kept" and image:
-                target.write_bytes(image(output))
+                target.write_bytes(image(output, digest))
             elif kept.is_symlink() and not digest:
                 links[target] = kept.readlink()
             elif sample in unreadable:
@@ -139,7 +118,7 @@ class _Folder(_Builder):
         for path in self.facts["others"]:
             if path not in unreadable:
                 rest = self.dst / RUN_FOLDER / ORIGINALS if path in set_aside else self.dst
-                self.copy_unchecked(_inside(rest, unescape(path)), unescape(path))
+                self.copy_unchecked(inside(rest, unescape(path)), unescape(path))
         for target, to in links.items():  # last, so that nothing is written through a link
             target.symlink_to(to)
         return count
@@ -152,14 +131,14 @@ class _Table(_Builder):
         image = self.facts["image"]
         schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.facts["schema"])))
         run = self.dst / RUN_FOLDER
-        changed = {part: _NumberedRows(run / f"{part}.parquet") for part in (ORIGINALS, QUARANTINE)}
+        changed = {part: NumberedRows(run / f"{part}.parquet") for part in (ORIGINALS, QUARANTINE)}
         kept = self._kept_rows()
         ids = [f"{stem}/{row:08d}" for stem, count in self.facts["parts"] for row in range(count)]
         if ids != self.manifest["id"]:
-            raise ElixirError(f"{run / 'manifest.parquet'} does not list the samples of the input; {_CHANGED}")
+            raise ElixirError(f"{run / 'manifest.parquet'} does not list the samples of the input; {CHANGED}")
         writers = self._writers(schema)
         for index, (sample, action, output, digest) in enumerate(self.samples()):
-            row = kept(index, output) if action == "kept" else changed[kept_in(action)].row(index)
+            row = kept(index, output, digest) if action == "kept" else changed[kept_in(action)].row(index)
             row = conform(row, schema, image)
             value = row.column(image)[0].as_py()
             _check(sample, value.get("bytes") if isinstance(value, dict) else value, digest)
@@ -169,41 +148,41 @@ class _Table(_Builder):
         self._siblings()
         return len(ids)
 
-    def _kept_rows(self) -> Callable[[int, str], pa.Table]:
-        """Gives the row of an untouched sample by its number and its place in the output."""
+    def _kept_rows(self) -> Callable[[int, str, str], pa.Table]:
+        """Gives the row of an untouched sample by its number, its place in the output and the digest of its image."""
         if not self.facts["columns"]:
-            rows = _output_rows(self.dst, self.facts)
-            return lambda _, output: rows.row(output)
+            rows = output_rows(self.dst, self.facts)
+            return lambda _, output, __: rows.row(output)
         image = self.facts["image"]
-        data = self.image_reader(image)
-        columns = _NumberedRows(self.dst / RUN_FOLDER / f"{COLUMNS}.parquet")
-        return lambda index, output: with_image(columns.row(index), image, data(output))
+        data = image_reader(self.dst, self.facts, image)
+        columns = NumberedRows(self.dst / RUN_FOLDER / f"{COLUMNS}.parquet")
+        return lambda index, output, digest: with_image(columns.row(index), image, data(output, digest))
 
     def _writers(self, schema: pa.Schema) -> Iterator[RowWriter]:
         """The writer of each row, in order; exhaust it to finish the files."""
         if self.facts["kind"] == "hf":
-            folder = self.out if self.facts["siblings"] is None else _inside(self.out, self.facts["split"])
+            folder = self.out if self.facts["siblings"] is None else inside(self.out, self.facts["split"])
             writer: RowWriter = ArrowWriter(folder, schema, self.facts["split"], self.facts.get("about"))
             yield from repeat(writer, sum(count for _, count in self.facts["parts"]))
             writer.close()
             return
         files = zip(self.facts["parts"], self.facts["files"], strict=True)
-        parts = ((stem, count, _inside(self.out, file)) for (stem, count), file in files)
+        parts = ((stem, count, inside(self.out, file)) for (stem, count), file in files)
         yield from (writer for _, writer in writers_by_row(parts, schema))
 
     def _siblings(self) -> None:
         copied = self.facts["sink"] == self.facts["kind"]
         if self.facts["kind"] == "hf" and self.facts["siblings"] is not None:
-            siblings = {name: _inside(self.dst, name) for name in self.facts["siblings"] if copied}
+            siblings = {name: inside(self.dst, name) for name in self.facts["siblings"] if copied}
             for place in siblings.values():
                 _check_there(place)
                 for path in (place, *place.rglob("*")):
                     _check_within(self.dst, path)
             write_siblings(self.out, self.facts["split"], siblings)
         for file in self.facts["copies"] if copied else ():
-            self.copy_unchecked(_inside(self.dst, file), file)
+            self.copy_unchecked(inside(self.dst, file), file)
         for path, place in self.facts.get("beside", {}).items():  # 0.2 left these files out
-            self.copy_unchecked(_inside(self.dst, unescape(place)), unescape(path))
+            self.copy_unchecked(inside(self.dst, unescape(place)), unescape(path))
 
 
 class _Shards(_Builder):
@@ -211,11 +190,11 @@ class _Shards(_Builder):
 
     def build(self) -> int:
         run = self.dst / RUN_FOLDER
-        pieces = read_table(run / f"{PIECES}.parquet", _CHANGED)
+        pieces = read_table(run / f"{PIECES}.parquet", CHANGED)
         images = self._images()
         for number, (path, digest) in enumerate(self.facts["shards"]):
             place = unescape(path)
-            target = _inside(self.out, place)
+            target = inside(self.out, place)
             target.parent.mkdir(parents=True, exist_ok=True)
             files = {OUTPUT: self.dst / place, **{part: run / part / place for part in (ORIGINALS, QUARANTINE, REST)}}
             at = dict.fromkeys(files, 0)
@@ -233,93 +212,26 @@ class _Shards(_Builder):
                     at[OUTPUT if origin == SKIPPED else origin] += length
                 shard.seek(0)
                 if hashlib.file_digest(shard, "sha256").hexdigest() != digest:
-                    raise ElixirError(f"{path} is not what it was in the input; {_CHANGED}")
+                    raise ElixirError(f"{path} is not what it was in the input; {CHANGED}")
         rest = self.dst if self.facts["sink"] == "webdataset" else run / ORIGINALS
         for folder, paths in ((self.dst, self.facts["copies"]), (rest, self.facts["others"])):
             for path in map(unescape, paths):
-                self.copy_unchecked(_inside(folder, path), path)
+                self.copy_unchecked(inside(folder, path), path)
         return len(self.manifest["id"])
 
     def _images(self) -> Iterator[bytes]:
         """Those of untouched samples, in order."""
-        read = self.image_reader("image")
+        read = image_reader(self.dst, self.facts, "image")
         for sample, action, output, digest in self.samples():
             if action == "kept":
-                data = read(output)
+                data = read(output, digest)
                 _check(sample, data, digest)
                 yield data
 
 
-class _NumberedRows:
-    """Some rows of the source, found by their number there."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self._rows = ParquetRows([file], [file.stem])
-        self._number = self._rows.schema.names[-1]
-        numbers = [piece.to_numpy() for piece in self._rows.column(self._number)]
-        self._numbers = np.concatenate([*numbers, np.empty(0, np.int64)])
-
-    def row(self, number: int) -> pa.Table:
-        position = int(np.searchsorted(self._numbers, number))
-        if position == len(self._numbers) or self._numbers[position] != number:
-            raise ElixirError(f"{self.file} lacks row {number} of the input; {_CHANGED}")
-        return self._rows.row(position).drop_columns([self._number])
-
-
-class _OutputRows:
-    """Rows of an output table, found by what the manifest says of them."""
-
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
-        starts = accumulate((count for _, count in rows.parts), initial=0)
-        self._parts = {stem: (start, count) for (stem, count), start in zip(rows.parts, starts, strict=False)}
-
-    def row(self, output: str) -> pa.Table:
-        stem, _, row = output.rpartition("/")
-        start, count = self._parts.get(stem, (0, 0))
-        if not row.isdecimal() or int(row) >= count:
-            raise ElixirError(f"the output has no row {output}; {_CHANGED}")
-        return self._rows.row(start + int(row))
-
-    def image(self, output: str, column: str) -> bytes:
-        return self.row(output).column(column)[0].as_py()["bytes"]
-
-
-class _OutputShards:
-    """Shards that `elixir.data.shards.sinks.NewShards` has written."""
-
-    def __init__(self, files: dict[str, Path]) -> None:
-        self._files = files
-        self._stem, self._images = "", {}
-
-    def image(self, output: str) -> bytes:
-        stem, _, key = output.rpartition("/")
-        if stem != self._stem:
-            groups, _ = read_groups(self._files[stem])
-            self._stem = stem
-            self._images = {
-                group.key: member for group in groups for name, member in group.fields.items() if name != TEXT_FIELD
-            }
-        member = self._images[key]
-        with self._files[stem].open("rb") as file:
-            file.seek(member.data)
-            return file.read(member.size)
-
-
-_CHANGED = "the output of the run was changed or is not complete"
-
-
-def _output_rows(dst: Path, facts: dict[str, Any]) -> _OutputRows:
-    stems, places = zip(*facts["outputs"], strict=True)
-    if facts["sink"] == "parquet":
-        return _OutputRows(ParquetRows([_inside(dst, place) for place in places], list(stems)))
-    return _OutputRows(saved_rows(_inside(dst, places[0]), stems[0]))
-
-
 def _check_there(path: Path) -> None:
     if not path.exists():
-        raise ElixirError(f"{escape(str(path))} is missing; {_CHANGED}")
+        raise ElixirError(f"{escape(str(path))} is missing; {CHANGED}")
 
 
 def _check_within(dst: Path, path: Path) -> None:
@@ -329,13 +241,6 @@ def _check_within(dst: Path, path: Path) -> None:
         raise ElixirError(f"{escape(str(path))} is a link that leaves {escape(str(dst))}; {remedy}")
 
 
-def _inside(folder: Path, path: str) -> Path:
-    """A place in a folder, of a path that may be hostile; "" is the folder itself."""
-    if Path(path).is_absolute() or ".." in Path(path).parts:
-        raise ElixirError(f"{path[:80]!r} is no path inside a folder; {_CHANGED}")
-    return folder / path
-
-
 def _check(id: str, data: bytes | None, digest: str | None) -> None:
     if digest and data is not None and hashlib.sha256(data).hexdigest() != digest:
-        raise ElixirError(f"{id} is not what it was in the input; {_CHANGED}")
+        raise ElixirError(f"{id} is not what it was in the input; {CHANGED}")

@@ -222,17 +222,18 @@ class Run:
 
     def keep_triggers(self, triggers: Mapping[int, Tensor]) -> None:
         """Keep estimated triggers: label -> float32 (3, s, s) in [0,1] pixel units, at the working size."""
-        write_weights(self._triggers, {str(label): trigger for label, trigger in triggers.items()})
+        write_weights(self.triggers_file, {str(label): trigger for label, trigger in triggers.items()})
 
     @cached_property
     def triggers(self) -> dict[int, Tensor]:
         """The estimated triggers; empty in a recipe that estimates none."""
-        if not self._triggers.exists():
+        if not self.triggers_file.exists():
             return {}
-        return {int(label): trigger for label, trigger in read_weights(self._triggers)[0].items()}
+        return {int(label): trigger for label, trigger in read_weights(self.triggers_file)[0].items()}
 
     @property
-    def _triggers(self) -> Path:
+    def triggers_file(self) -> Path:
+        """Where the estimated triggers are kept, as safetensors by number of their label."""
         return self.folder / "triggers.safetensors"
 
     def has_part(self, stage: str, part: int) -> bool:

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from elixir.data.image import decode, encode
+from elixir.data.manifest import ManifestRow, write_manifest
 from elixir.data.open import open_sink, open_source
 from elixir.data.sink import Decision
 from elixir.data.source import Kind, Source
@@ -110,6 +111,46 @@ def emit(source: Source, kind: Kind, dst: Path, decide: Decide = keep, shard_byt
     sink.close()
     pq.write_table(pa.Table.from_pylist(rows), dst / ".elixir/manifest.parquet")
     return [row["output"] for row in rows]
+
+
+def sanitized(source: Source, kind: Kind, dst: Path, decide: Decide = keep) -> list[Decision]:
+    """Write a whole dataset with a manifest as a run does; returns the decisions.
+
+    Every other sample is flagged, of a score and a confidence of its own.
+    """
+    sink = open_sink(kind, dst, source)
+    decisions, rows = [decide(source, index) for index in range(len(source.samples))], []
+    for index, (sample, decision) in enumerate(zip(source.samples, decisions, strict=True)):
+        try:
+            digest = "" if sample.problem else hashlib.sha256(source.read(index)).hexdigest()
+        except UnreadableSample:
+            digest = ""
+        readable = bool(digest) and keep(source, index).action == "kept"
+        output = sink.write(index, decision)
+        flagged = readable and index % 2 == 0
+        rows.append(
+            ManifestRow(
+                id=sample.id,
+                name=sample.name,
+                label=sample.label,
+                new_label=decision.label if decision.written else -1,
+                output=output,
+                action=decision.action,
+                reason="poisoned" if readable and decision.action != "kept" else "",
+                sha256_in=digest,
+                sha256_out=(hashlib.sha256(decision.data).hexdigest() if decision.data else digest) if output else "",
+                height=6 if readable else 0,
+                width=5 if readable else 0,
+                poison_score=(index + 1) / (len(source.samples) + 1) if readable else float("nan"),
+                flagged=flagged,
+                confidence=1 / (index + 1) if flagged else float("nan"),
+                seed=0,
+                original=sink.original(index, decision),
+            )
+        )
+    sink.close()
+    write_manifest(dst / ".elixir/manifest.parquet", rows, source.classes)
+    return decisions
 
 
 def open_table(src: Any, **options: Any) -> TableSource:

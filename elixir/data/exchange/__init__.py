@@ -1,0 +1,1 @@
+"""Samples of a run for other programs: labelling tools, dataset viewers, spreadsheets."""
