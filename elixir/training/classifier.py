@@ -1,4 +1,4 @@
-"""Training of the small classifier: deterministic by seed, resumable by epoch."""
+"""Training of classifiers: deterministic by seed, resumable by epoch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.errors import ElixirError
-from elixir.models.classifier import WIDTHS, SmallResNet, save_classifier
-from elixir.models.features import load_backbone
+from elixir.models.backbone import load_backbone
+from elixir.models.classifier import WIDTHS, SmallResNet, TrainableClassifier, save_classifier
 from elixir.progress import Progress
 from elixir.randomness import generator
 from elixir.settings import Positive, Range, Settings, Share, Steps
@@ -95,8 +95,8 @@ def train_classifier(
     checkpoint: Path,
     on_epoch: Callable[[int, float], None] = lambda epoch, accuracy: None,
     device: torch.device | None = None,
-    start: SmallResNet | None = None,
-) -> SmallResNet:
+    start: TrainableClassifier | None = None,
+) -> TrainableClassifier:
     """Train a classifier, in evaluation mode at the end; goes on from `checkpoint` where there is one, and removes it.
 
     Args:
@@ -114,7 +114,8 @@ def train_classifier(
     start = start or load_backbone(settings.backbone)
     net = SmallResNet(classes, widths=settings.widths) if start is None else start.with_classes(classes)
     net = net.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, settings.learning_rate, weight_decay=settings.weight_decay)
     some = read(rows[[0, len(rows) // 2, -1]]).contiguous().numpy()
     identity = fingerprint(net, (settings, classes), rows.tobytes(), labels.tobytes(), some.tobytes())
     state = Checkpoint(checkpoint, {"net": net}, optimizer, identity)
@@ -134,6 +135,7 @@ def train_classifier(
     while epoch < epochs and not done:
         rng = generator(settings.seed, "epoch", epoch)
         order = rng.permutation(len(rows))
+        torch.manual_seed(int(generator(settings.seed, "dropout", epoch).integers(2**63)))
         right.zero_()
         for step in range(steps):
             chosen = order[step * settings.batch : (step + 1) * settings.batch]

@@ -9,8 +9,9 @@ import torch
 from elixir.engine.cost import Meter
 from elixir.engine.models import Models
 from elixir.errors import ElixirError
-from elixir.models.classifier import Classifier, SmallResNet, load_small_classifier, save_classifier
-from elixir.models.features import FEATURES
+from elixir.models.backbone import FEATURES
+from elixir.models.classifier import Classifier, SmallResNet, save_classifier
+from elixir.models.trained import load_trained
 from elixir.models.weights import read_weights
 from elixir.progress import Progress
 from elixir.training.classifier import ClassifierTraining
@@ -34,7 +35,7 @@ def train(models: Models, name: str, backbone: str, epochs: int = 0, **options) 
     models.train(name, lambda rows: IMAGES[rows], EVERY, LABELS, settings, **options)
     path = models._path(name)
     assert {tensor.dtype for tensor in read_weights(path)[0].values()} == {torch.float16, torch.int64}
-    return load_small_classifier(path)
+    return load_trained(path)
 
 
 def same_body(one: SmallResNet, other: SmallResNet) -> bool:
@@ -45,7 +46,7 @@ def same_body(one: SmallResNet, other: SmallResNet) -> bool:
 
 def test_a_training_starts_from_the_shipped_features(models: Models):
     net = train(models, "reference", "features")
-    assert same_body(net, load_small_classifier(FEATURES))
+    assert same_body(net, load_trained(FEATURES))
     assert net.head.out_features == 2
 
 

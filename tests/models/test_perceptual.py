@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, save_classifier
-from elixir.models.features import PerceptualDistance, load_perceptual
+from elixir.models.perceptual import PerceptualDistance, load_perceptual
 
 X = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 Y = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from elixir.data.open import open_source
 from elixir.errors import ElixirError
-from elixir.models.classifier import KIND, SmallResNet, classify, fused, load_small_classifier, save_classifier
-from elixir.models.features import FEATURES
+from elixir.models.backbone import FEATURES
+from elixir.models.classifier import KIND, SmallResNet, classify, save_classifier
+from elixir.models.trained import load_trained
 from elixir.models.weights import read_weights
 from elixir.training.classifier import ClassifierTraining, augment, train_classifier, train_classifier_on
 from elixir.training.frame import TrainingJob
@@ -129,7 +130,7 @@ def test_folding_keeps_the_function(tmp_path: Path):
     net = train(tmp_path, SETTINGS)
     x = torch.rand(4, 3, 16, 16)
     with torch.inference_mode():
-        torch.testing.assert_close(fused(net)(x)[0], net(x)[0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(net.fused()(x)[0], net(x)[0], atol=1e-4, rtol=1e-4)
 
 
 def folder(root: Path) -> Path:
@@ -150,7 +151,7 @@ def test_trained_on_a_folder(tmp_path: Path):
     assert json.loads(metadata[KIND])["labels"] == ["b", "g", "r"]
     assert {t.dtype for t in tensors.values()} == {torch.float16, torch.int64}
     images, labels = data()
-    found = classify(load_small_classifier(out), images, CPU)[0].argmax(1).numpy()
+    found = classify(load_trained(out), images, CPU)[0].argmax(1).numpy()
     assert (found == 2 - labels).mean() > 0.9
 
 
@@ -168,10 +169,10 @@ def test_saved_and_loaded(tmp_path: Path):
     save_classifier(net, tmp_path / "a.safetensors", ["x", "y", "z"])
     save_classifier(net, tmp_path / "b.safetensors", ["x", "y", "z"])
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-    assert same(load_small_classifier(tmp_path / "a.safetensors"), net)
+    assert same(load_trained(tmp_path / "a.safetensors"), net)
     (tmp_path / "c.safetensors").write_bytes((tmp_path / "a.safetensors").read_bytes()[:1000])
     with pytest.raises(ElixirError, match="truncated"):
-        load_small_classifier(tmp_path / "c.safetensors")
+        load_trained(tmp_path / "c.safetensors")
 
 
 def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path):
@@ -230,7 +231,7 @@ def test_starts_from_the_backbone_where_no_weights_are_given(tmp_path: Path) -> 
     own = SmallResNet(5, widths=(4, 6))
     save_classifier(own, tmp_path / "own.safetensors", list("abcde"))
     for found, expected in (
-        (start_of("features"), load_small_classifier(FEATURES)),
+        (start_of("features"), load_trained(FEATURES)),
         (start_of(str(tmp_path / "own.safetensors")), own),
     ):
         assert found.head.out_features == 3
