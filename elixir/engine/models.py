@@ -9,12 +9,7 @@ from torch import Tensor
 
 from elixir.engine.cost import Meter, gflop_per_image
 from elixir.errors import ElixirError
-from elixir.models.classifier import (
-    Classifier,
-    classify,
-    label_gradient,
-    save_classifier,
-)
+from elixir.models.classifier import Classifier, classify, label_gradient, save_classifier
 from elixir.models.of_torchscript import scripts_in
 from elixir.models.trained import load_trained
 from elixir.progress import Progress

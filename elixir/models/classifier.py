@@ -56,9 +56,11 @@ class TrainableClassifier(Classifier):
     """A classifier that is trained, kept in a file (see `save_classifier`) and started from.
 
     Attributes:
+        body: all that a training may start from.
         head: the last layer, which reads the features.
     """
 
+    body: nn.Module
     head: nn.Linear
 
     def with_classes(self, classes: int) -> Self:
@@ -86,12 +88,14 @@ class SmallResNet(TrainableClassifier):
         widths: channels at half, quarter, ... resolution; the last is the feature dimension.
     """
 
+    body: nn.Sequential
+
     def __init__(self, classes: int, channels: int = 3, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
         blocks: list[nn.Module] = [conv(4 * channels, widths[0]), Residual(widths[0])]
         for fine, coarse in pairwise(widths):
             blocks += conv(fine, coarse, stride=2), Residual(coarse)
-        self.body = nn.Sequential(*blocks)
+        self.body = nn.Sequential(*blocks)  # pyright: ignore[reportIncompatibleVariableOverride]
         self.head = nn.Linear(widths[-1], classes)
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:

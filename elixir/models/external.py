@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,7 +11,6 @@ from elixir.models.classifier import Classifier
 from elixir.models.foreign import Foreign, expect_classes
 from elixir.models.formats import open_foreign
 from elixir.models.preprocessing import Prepare
-from elixir.models.torchscript import frozen
 from elixir.models.trained import is_trained, load_trained
 
 LEAST_PROBABILITY = 1e-12  # probabilities below it count as this one before their logarithm is taken
@@ -63,8 +61,6 @@ def load_classifier(spec: str, classes: int, device: torch.device, names: Sequen
         expect_classes(classes, own.head.out_features, spec)
         return own
     foreign = open_foreign(spec, device, classes)
-    if isinstance(foreign.net, torch.jit.ScriptModule):
-        foreign = replace(foreign, net=frozen(foreign.net))
     return _external(foreign, classes, device, names)
 
 

@@ -10,9 +10,13 @@ TOLERANCE = 1e-4
 
 
 def as_logits(output: Any) -> Tensor:
-    """Logits (n, k) out of what a network returns: a tensor, a tuple starting with it, or an object with `logits`."""
+    """Logits (n, k) out of what a network returns: a tensor, a tuple starting with it, or an object with `logits`.
+
+    Those of several places, (n, k, h, w) or (n, places, k), are averaged.
+    """
     output = getattr(output, "logits", output)
-    return (output[0] if isinstance(output, tuple | list) else output).flatten(1)
+    output = output[0] if isinstance(output, tuple | list) else output
+    return pooled(output, channels_first=output.ndim == 4)
 
 
 def pooled(features: Tensor, *, channels_first: bool) -> Tensor:
@@ -60,8 +64,12 @@ class WithFeatures(nn.Module):
     @torch.no_grad()
     def _find_head(self, probe: Tensor) -> None:
         called: list[tuple[nn.Module, Tensor]] = []
+
+        def record(module: nn.Module, _: object, output: Tensor) -> None:
+            called.append((module, output))
+
         hooks = [
-            module.register_forward_hook(lambda module, _, output: called.append((module, output)))
+            module.register_forward_hook(record)
             for module in self.net.modules()
             if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
         ]

@@ -62,10 +62,10 @@ class Foreign:
         net = self.net.to(device).eval()
         shape = (2, self.channels, self.side, self.side)
         probe = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)
-        wrap = ScriptWithFeatures if isinstance(net, torch.jit.ScriptModule) else WithFeatures
-        kinds = (RuntimeError, TypeError, ValueError, AttributeError)
+        kinds = (RuntimeError, TypeError, ValueError, AttributeError, LookupError)
         with explaining(kinds, f"{self.spec!r} does not map images to logits"), torch.inference_mode():
-            wrapped = wrap(net, probe)
+            script = isinstance(net, torch.jit.ScriptModule)
+            wrapped = ScriptWithFeatures(net, probe) if script else WithFeatures(net, probe)
             return wrapped, *wrapped(probe)
 
 

@@ -1,6 +1,6 @@
 """Networks of timm, by name, with its pretrained weights or those of a file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,16 @@ def _with_weights(name: str, config: dict[str, Any], file: Path, classes: int | 
     import timm
 
     tensors, _ = read_weights(file)
-    stem, head = (tensors.get(f"{config[part]}.weight") for part in ("first_conv", "classifier"))
+    stem, head = (tensors.get(f"{_first(config[part])}.weight") for part in ("first_conv", "classifier"))
     if head is not None:
         expect_classes(classes, len(head), str(file))
-        classes = len(head)
-    net = timm.create_model(name, num_classes=classes, in_chans=3 if stem is None else stem.shape[1])
+    count = (classes or 0) if head is None else len(head)
+    net = timm.create_model(name, num_classes=count, in_chans=3 if stem is None else stem.shape[1])
     with explaining(RuntimeError, f"{str(file)!r} does not fit the timm model {name!r}"):
         net.load_state_dict(tensors)
     return net
+
+
+def _first(layer: str | Sequence[str] | None) -> str:
+    """The name of a layer, or of the first of several that are alike; empty if there is none."""
+    return layer if isinstance(layer, str) else [*(layer or []), ""][0]

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.jit._fuser import optimized_execution
 
 from elixir.errors import ElixirError
 from elixir.models.features import as_logits, comes_from, pooled
@@ -29,38 +30,34 @@ def load_script(path: Path, device: torch.device) -> torch.jit.ScriptModule:
         ) from error
 
 
-def frozen(script: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
-    """The script with its weights and its evaluation mode as constants; itself if it cannot be frozen."""
-    with warnings.catch_warnings(), suppress(RuntimeError):
-        warnings.simplefilter("ignore")
-        return torch.jit.freeze(script, optimize_numerics=False)
-    return script
-
-
 class ScriptWithFeatures(nn.Module):
     """As `WithFeatures`, for a script: the head's input is made a second output of its graph."""
 
     def __init__(self, script: torch.jit.ScriptModule, probe: Tensor) -> None:
         super().__init__()
         self.script = script
+        self.has_head, self.ends_with_head = False, False
+        self._channels_first, self._run = False, None
         with torch.no_grad():
             classes = as_logits(script(probe)).shape[1]
-        graph = script.inlined_graph.copy()
-        heads = [node for node in graph.nodes() if _is_head(node, script, classes)]
-        self.has_head, self.ends_with_head = bool(heads), False
-        self._channels_first, self._run = False, None
+            with suppress(RuntimeError):  # of a graph that cannot be changed so
+                self._find_head(probe, classes)
+
+    def _find_head(self, probe: Tensor, classes: int) -> None:
+        graph = _without_choices(self.script)
+        heads = [node for node in graph.nodes() if _is_head(node, self.script, classes)]
         if heads:
-            self._channels_first = heads[-1].kind() in CONVOLUTIONS
-            self._run = _function(graph, [heads[-1].inputsAt(0), heads[-1].output()])
-            with torch.no_grad():
-                output, _, made = self._run(script, probe)
+            run = _function(graph, [heads[-1].inputsAt(0), heads[-1].output()])
+            output, _, made = run(self.script, probe)
+            self._channels_first, self._run, self.has_head = heads[-1].kind() in CONVOLUTIONS, run, True
             self.ends_with_head = comes_from(self._pooled(made), as_logits(output))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self._run is None:
-            logits = as_logits(self.script(x))
-            return logits, logits
-        output, features, _ = self._run(self.script, x)
+        with optimized_execution(False):  # else later calls may be other code, with other rounding
+            if self._run is None:
+                logits = as_logits(self.script(x))
+                return logits, logits
+            output, features, _ = self._run(self.script, x)
         return as_logits(output), self._pooled(features)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -77,6 +74,19 @@ class ScriptWithFeatures(nn.Module):
 
     def _pooled(self, features: Tensor) -> Tensor:
         return pooled(features, channels_first=self._channels_first)
+
+
+def _without_choices(script: torch.jit.ScriptModule) -> Any:
+    """A copy of the graph of a script, without the branches that its settings, such as a flag, rule out."""
+    graph: Any = script.inlined_graph.copy()
+    changing = {"training", *(node.s("name") for node in graph.findAllNodes("prim::SetAttr"))}
+    for node in graph.findAllNodes("prim::GetAttr"):
+        value = _value(node.output(), script)
+        if node.s("name") not in changing and isinstance(value, bool | int | float | str):
+            with graph.insert_point_guard(node):
+                node.output().replaceAllUsesWith(graph.insertConstant(value))
+    torch._C._jit_pass_constant_propagation(graph)
+    return graph
 
 
 def _function(graph: Any, values: list[Any]) -> Any:
@@ -105,7 +115,7 @@ def _value(value: Any, script: nn.Module) -> object:
         value = value.node().inputsAt(0)
     if not names:
         return value.toIValue()
-    found: Any = script
+    found: Any = script if value.node().kind() == "prim::Param" else None
     for name in names:
-        found = getattr(found, name)
+        found = getattr(found, name, None)
     return found

@@ -31,15 +31,19 @@ class ClassifierTraining(Settings):
         fitted: share of (augmented) training images predicted right in one pass at which the training stops early;
             above 1 it never does.
         batch: images a step.
-        learning_rate: of AdamW at its peak; it rises over the first `warmup` of all steps and then falls to zero.
+        learning_rate: of AdamW at its peak; it rises over the first `warmup` of all steps and then falls to zero. The
+            default is for small convolutional networks; transformers want less: a small one learned best at 1e-3, and
+            large pretrained ones are usually tuned at 1e-4 or below.
         warmup: share of the steps.
         weight_decay: of AdamW.
         shift: largest random translation, as a fraction of the image side; a pixel at least, unless it is 0.
         flip: mirror half of the images.
         balance: 0 weighs every sample alike, 1 every class alike; in between, a class counts as size^(1 - balance).
         seed: decides initial weights, order and augmentation.
-        backbone: where the weights start: "features" (shipped), "none" (random ones), or a file that
-            `elixir train classifier` has written.
+        backbone: where the weights start: "features" (shipped), "none" (random ones), a file that
+            `elixir train classifier` has written, or the body of another network: "timm:NAME" (pretrained),
+            "timm:NAME@FILE.safetensors", a transformers folder or hub name, a TorchScript file. It sees the images as
+            large as index.size makes them, unless it takes one size alone.
         widths: channels at half, quarter, ... resolution of a network with random weights.
     """
 
@@ -114,8 +118,7 @@ def train_classifier(
     start = start or load_backbone(settings.backbone)
     net = SmallResNet(classes, widths=settings.widths) if start is None else start.with_classes(classes)
     net = net.to(device).to(memory_format=torch.channels_last)
-    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     some = read(rows[[0, len(rows) // 2, -1]]).contiguous().numpy()
     identity = fingerprint(net, (settings, classes), rows.tobytes(), labels.tobytes(), some.tobytes())
     state = Checkpoint(checkpoint, {"net": net}, optimizer, identity)

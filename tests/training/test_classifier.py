@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.models.backbone import FEATURES
-from elixir.models.classifier import KIND, SmallResNet, classify, save_classifier
+from elixir.models.classifier import KIND, SmallResNet, TrainableClassifier, classify, save_classifier
 from elixir.models.trained import load_trained
 from elixir.models.weights import read_weights
 from elixir.training.classifier import ClassifierTraining, augment, train_classifier, train_classifier_on
@@ -34,14 +34,14 @@ def data(count: int = 96, size: int = 16) -> tuple[torch.Tensor, np.ndarray]:
     return torch.from_numpy(images.astype(np.uint8)), labels.astype(np.int64)
 
 
-def train(tmp_path: Path, settings: ClassifierTraining, **options) -> SmallResNet:
+def train(tmp_path: Path, settings: ClassifierTraining, **options) -> TrainableClassifier:
     images, labels = data()
     return train_classifier(
         lambda rows: images[rows], np.arange(96), labels, 3, settings, tmp_path / "checkpoint", **options
     )
 
 
-def same(a: SmallResNet, b: SmallResNet) -> bool:
+def same(a: TrainableClassifier, b: TrainableClassifier) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
@@ -197,7 +197,7 @@ NOISE_LABELS = np.arange(24) % 3
 
 def finetune(
     folder: Path, epochs: int, start: SmallResNet, on_epoch: Callable[[int, float], None] = lambda epoch, right: None
-) -> SmallResNet:
+) -> TrainableClassifier:
     settings = ClassifierTraining(epochs, least_steps=0, fitted=2, batch=12, learning_rate=4e-4)
     rows = np.arange(24)
     return train_classifier(
@@ -224,7 +224,7 @@ def test_starts_from_the_given_weights_but_for_the_head(tmp_path: Path, start: S
 def test_starts_from_the_backbone_where_no_weights_are_given(tmp_path: Path) -> None:
     images, labels = data(6)
 
-    def start_of(backbone: str) -> SmallResNet:
+    def start_of(backbone: str) -> TrainableClassifier:
         settings = replace(SETTINGS, epochs=0, least_steps=0, backbone=backbone, widths=(8, 12))
         return train_classifier(lambda rows: images[rows], np.arange(6), labels, 3, settings, tmp_path / "checkpoint")
 
