@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from elixir.attacks.base import Ids, Images, Levels
 from elixir.attacks.trained import TrainedAttack, TrainingData, coloured_as, restored, shifted, surrogate, tensors
-from elixir.models.classifier import SmallResNet, fused
+from elixir.models.classifier import SmallResNet
 from elixir.settings import Range, Steps
 
 LEFT = np.array([[1, -1, -1], [-1, 1, -1], [1, -1, 1]])
@@ -51,7 +51,7 @@ class LabelConsistent(TrainedAttack):
             return F.cross_entropy(net(shifted(images, rng))[0], labels)
 
         self.train(net, loss, data, "surrogate")
-        return {**tensors(fused(net)), "target": torch.tensor(data.target)}
+        return {**tensors(net.fused()), "target": torch.tensor(data.target)}
 
     def poisoned(self, images: Images, ids: Ids) -> Images:
         return self.triggered(self.perturbed(images, ids), ids)
@@ -63,7 +63,7 @@ class LabelConsistent(TrainedAttack):
         """The images with the perturbation alone, at most `eps` from what they were."""
         weights = dict(self.learned())
         target = weights.pop("target")[None]
-        net = restored(lambda: fused(surrogate(len(weights["head.weight"]))), weights)
+        net = restored(lambda: surrogate(len(weights["head.weight"])).fused(), weights)
         adversarial = self.added(images.copy(), ids, lambda x, _: self.perturbation(net, x, target))
         return np.clip(adversarial, images - self.eps, images + self.eps)
 

@@ -26,7 +26,7 @@ from elixir.evaluation.results import Row, read_rows, write_page
 from elixir.evaluation.trial import Experiment
 from elixir.evaluation.truth import Recovery, attack_of, attacked_classes, read_truth, recovery
 from elixir.models.device import choose_device
-from elixir.models.features import load_perceptual
+from elixir.models.perceptual import load_perceptual
 from elixir.models.weights import sha256_of
 from elixir.options import RunOptions, SourceOptions
 from elixir.pages.card import dataset_card

@@ -21,7 +21,8 @@ from elixir.data.tables.table import Choice, fingerprint
 from elixir.detection.decide import LabelReport, label_reports
 from elixir.engine.cost import Cost
 from elixir.errors import ElixirError
-from elixir.models.classifier import SmallResNet, load_small_classifier
+from elixir.models.classifier import Classifier
+from elixir.models.trained import load_trained
 from elixir.options import SourceOptions
 
 NOTHING_JUDGED = (
@@ -111,11 +112,11 @@ class Result:
         return sum(cost.gflop for cost in self.costs.values()) / max(1, self.table.num_rows)
 
     @property
-    def model(self) -> SmallResNet:
+    def model(self) -> Classifier:
         """The clean model, trained without the flagged samples; an ElixirError if this run has left none."""
         models = self._place / RUN_FOLDER / "models"
         of_02 = models / "benign.safetensors"
-        return load_small_classifier(of_02 if of_02.exists() else models / "clean.safetensors")
+        return load_trained(of_02 if of_02.exists() else models / "clean.safetensors")
 
     @property
     def _place(self) -> Path:

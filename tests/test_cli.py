@@ -120,6 +120,8 @@ def test_one_class_only(spots: Path, monkeypatch, capsys):
         (["sanitize", "{src}", "-o", "{out}", "--set", "probe.sigmas=1"], "no setting 'sigmas'; did you mean 'sigma'"),
         (["sanitize", "{src}", "-o", "{out}", "--set", "probe"], "STAGE.KEY=VALUE"),
         (["sanitize", "{src}", "-o", "{out}", "--pipeline", "datelixir"], "did you mean 'dataelixir'"),
+        (["sanitize", "{src}", "-o", "{out}", "--backbone", "timm:resnet_18"], "'resnet_18' is no file or folder"),
+        (["scan", "{src}", "-o", "{out}", "--backbone", "{empty}"], "has no safetensors file"),
         (["scan", "{empty}/nothing"], "does not exist"),
         (["restore", "{src}", "-o", "{out}"], "manifest"),
         (["poison", "{src}", "-o", "{out}", "--attack", "badnet", "--target", "bar"], "did you mean 'badnets'"),

@@ -191,7 +191,7 @@ def test_settings_reach_their_stage():
         ({"probe.strong_sigma": 1.5}, "above 0 and at most 1"),
         ({"probe.tiles": 0}, "at least 1"),
         ({"training.backbone": 3}, "wrong type"),
-        ({"training.backbone": "featurs"}, "there is no weight file 'featurs'"),
+        ({"training.backbone": "featurs"}, "'featurs' is no file or folder, no timm model"),
         ({"training.widths": [8, 12]}, 'set training.backbone to "none" as well'),
         ({"index.size": 3}, "from 16 to 512"),
         ({"index.size": 35}, "multiple of 4"),

@@ -27,6 +27,7 @@ def sanitize(
     dst: opt.Folder,
     pipeline: opt.Recipe = "dataelixir",
     settings: opt.Settings = None,
+    backbone: opt.Backbone = None,
     policy: Annotated[str, typer.Option(help="Poisoned samples: relabel, drop or quarantine.")] = "relabel",
     to: Annotated[str | None, typer.Option(help="folder, list, hf, parquet or webdataset; as SRC by default.")] = None,
     as_json: opt.Json = False,
@@ -35,7 +36,7 @@ def sanitize(
     """Write a clean copy of SRC to DST, with the evidence in DST/.elixir."""
     options["quiet"] = as_json or options.get("quiet", False)
     result = elixir.api.sanitize(
-        src, dst, pipeline=pipeline, settings=parse_settings(settings), policy=policy, to=to, **options
+        src, dst, pipeline=pipeline, settings=_settings(settings, backbone), policy=policy, to=to, **options
     )
     _render(result, as_json, options["quiet"])
 
@@ -48,12 +49,13 @@ def scan(
     ] = None,
     pipeline: opt.Recipe = "dataelixir",
     settings: opt.Settings = None,
+    backbone: opt.Backbone = None,
     as_json: opt.Json = False,
     **options: Unpack[RunOptions],
 ) -> None:
     """Look for poisoned samples in SRC and write no dataset."""
     options["quiet"] = as_json or options.get("quiet", False)
-    result = elixir.api.scan(src, dst, pipeline=pipeline, settings=parse_settings(settings), **options)
+    result = elixir.api.scan(src, dst, pipeline=pipeline, settings=_settings(settings, backbone), **options)
     _render(result, as_json, options["quiet"])
 
 
@@ -137,3 +139,8 @@ def _render(result: Result, as_json: bool, quiet: bool) -> None:
         print_json(result.as_dict())
     elif not quiet:
         out.print(result.summary(), end="")
+
+
+def _settings(pairs: list[str] | None, backbone: str | None) -> dict[str, object]:
+    """What --set and --backbone give."""
+    return parse_settings(pairs) | ({} if backbone is None else {"training.backbone": backbone})

@@ -46,6 +46,14 @@ Reference = Annotated[
         metavar="MODEL", help="Your own classifier: TorchScript or .safetensors file, timm name, transformers folder."
     ),
 ]
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Where classifiers start: features, none, timm:NAME, transformers folder or name, TorchScript file.",
+        show_default="features",
+    ),
+]
 Prior = Annotated[str | None, typer.Option(metavar="MODEL", help="Weights of the purifier: file, folder or hub name.")]
 Image = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="Column or field of the images, if it cannot be told.")

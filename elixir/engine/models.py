@@ -9,14 +9,9 @@ from torch import Tensor
 
 from elixir.engine.cost import Meter, gflop_per_image
 from elixir.errors import ElixirError
-from elixir.models.classifier import (
-    Classifier,
-    classify,
-    fused,
-    label_gradient,
-    load_small_classifier,
-    save_classifier,
-)
+from elixir.models.classifier import Classifier, classify, label_gradient, save_classifier
+from elixir.models.of_torchscript import scripts_in
+from elixir.models.trained import load_trained
 from elixir.progress import Progress
 from elixir.training.classifier import ClassifierTraining, ReadPixels, train_classifier
 
@@ -82,7 +77,7 @@ class Models:
             raise ElixirError(f"no image is left to train the {name} model on; are most of the labels under attack?")
         path.parent.mkdir(parents=True, exist_ok=True)
         classes = list(classes or self.classes)
-        start = None if initial is None else load_small_classifier(self._path(initial))
+        start = None if initial is None else load_trained(self._path(initial))
         checkpoint = path.with_suffix(".checkpoint")
         passes = 0
         with self._meter.network() as cost, self._progress.task(name, settings.passes(len(indices))) as advance:
@@ -101,7 +96,7 @@ class Models:
 
     def copy(self, name: str, to: str) -> None:
         """Keep a classifier under another name as well."""
-        save_classifier(load_small_classifier(self._path(name)), self._path(to), self.classes)
+        save_classifier(load_trained(self._path(name)), self._path(to), self.classes)
 
     def classify(self, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Log-probabilities (n, k) and features (n, d), float32, by the classifier of that name.
@@ -123,12 +118,16 @@ class Models:
 
     def _load(self, name: str) -> Classifier:
         if name not in self._loaded:
-            self._loaded[name] = fused(load_small_classifier(self._path(name))).requires_grad_(False).to(self._device)
+            self._loaded[name] = load_trained(self._path(name)).fused().requires_grad_(False).to(self._device)
         return self._loaded[name]
 
     def handed_out(self) -> list[Path]:
-        """Files of what a user of the result may want: the reference and the clean model, where they were trained."""
-        return [path for name in (REFERENCE, CLEAN) if (path := self._path(name)).exists()]
+        """Files of what a user of the result may want: the reference and the clean model, where they were trained.
+
+        With them the TorchScript file that they start from, if they do, without which they cannot be read.
+        """
+        kept = [path for name in (REFERENCE, CLEAN) if (path := self._path(name)).exists()]
+        return [*kept, *scripts_in(self._folder)] if kept else []
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.safetensors"

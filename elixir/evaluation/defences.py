@@ -18,7 +18,7 @@ from elixir.data.source import Source, Subset
 from elixir.errors import ElixirError
 from elixir.evaluation.outcome import SIZE, classified
 from elixir.evaluation.truth import unpoisoned
-from elixir.models.classifier import load_small_classifier
+from elixir.models.trained import load_trained
 from elixir.pipeline import Pipeline
 from elixir.randomness import generator, numpy_seeded
 
@@ -186,7 +186,7 @@ def _classifier(labels: np.ndarray) -> Any:
 
 def _features(case: Case) -> tuple[np.ndarray, np.ndarray]:
     """Features of the classifier's last hidden layer, float64 (n, d), and labels int64 (n,)."""
-    net = load_small_classifier(case.model).to(case.device)
+    net = load_trained(case.model).to(case.device)
     store, rows = cache_pixels(case.source, case.folder / "pixels.u8", SIZE)
     if len(rows) < len(case.truth):
         raise ElixirError(f"{case.source.location} has samples that cannot be read; baselines need a sound dataset")

@@ -16,7 +16,8 @@ from elixir.data.pixels import PixelStore, cache_pixels
 from elixir.data.source import Source
 from elixir.data.workdir import locked
 from elixir.errors import ElixirError
-from elixir.models.classifier import SmallResNet, classify, load_small_classifier, save_classifier
+from elixir.models.classifier import Classifier, classify, save_classifier
+from elixir.models.trained import load_trained
 from elixir.progress import Progress
 from elixir.training.classifier import ClassifierTraining, train_classifier
 
@@ -138,7 +139,7 @@ def _trained(
     path: Path,
     progress: Progress,
     device: torch.device,
-) -> SmallResNet:
+) -> Classifier:
     with locked(path.with_suffix(".lock"), wait=True):
         if not path.exists():
             checkpoint = path.with_suffix(".checkpoint")
@@ -147,15 +148,15 @@ def _trained(
                     store.read, rows, labels[rows], len(classes), settings, checkpoint, lambda *_: advance(1), device
                 )
             save_classifier(net, path, classes)
-    return load_small_classifier(path).to(device)
+    return load_trained(path).to(device)
 
 
-def classified(net: SmallResNet, store: PixelStore, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def classified(net: Classifier, store: PixelStore, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Log-probabilities (count, k) and features (count, d) of the first records of a store, float32."""
     batches = np.split(np.arange(count), range(AT_ONCE, count, AT_ONCE))
     logp, features = zip(*(classify(net, store.read(rows), device) for rows in batches), strict=True)
     return torch.cat(logp), torch.cat(features)
 
 
-def _predict(net: SmallResNet, store: PixelStore, count: int, device: torch.device) -> np.ndarray:
+def _predict(net: Classifier, store: PixelStore, count: int, device: torch.device) -> np.ndarray:
     return classified(net, store, count, device)[0].argmax(1).numpy()

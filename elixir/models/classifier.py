@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from elixir.errors import ElixirError
 from elixir.models.device import fast_dtype, training_dtype
 from elixir.models.schedules import DATA_MEAN, DATA_STD
-from elixir.models.weights import load_network, save_network
+from elixir.models.weights import save_network
 
 KIND = "elixir.classifier"
 WIDTHS = (96, 192)
@@ -52,26 +52,51 @@ class Residual(nn.Module):
         return x + self.body(x)
 
 
-class SmallResNet(Classifier):
+class TrainableClassifier(Classifier):
+    """A classifier that is trained, kept in a file (see `save_classifier`) and started from.
+
+    Attributes:
+        body: all that a training may start from.
+        head: the last layer, which reads the features.
+    """
+
+    body: nn.Module
+    head: nn.Linear
+
+    def with_classes(self, classes: int) -> Self:
+        """A copy for so many classes, with a random head."""
+        copy = deepcopy(self)
+        copy.head = nn.Linear(self.head.in_features, classes)
+        return copy
+
+    def fused(self) -> Self:
+        """In evaluation mode, the same function in less time: a copy, or itself if there is nothing to gain."""
+        return self.eval()
+
+    def record(self) -> dict[str, Any]:
+        """What a file of the weights must tell besides, as plain values."""
+        return {}
+
+    def write_beside(self, folder: Path) -> None:
+        """Write what a file of the weights in this folder cannot be read without."""
+
+
+class SmallResNet(TrainableClassifier):
     """A residual block at each scale, on 2x2 pixels folded into channels (after Page's ResNet-9).
 
     Args:
         widths: channels at half, quarter, ... resolution; the last is the feature dimension.
     """
 
+    body: nn.Sequential
+
     def __init__(self, classes: int, channels: int = 3, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
         blocks: list[nn.Module] = [conv(4 * channels, widths[0]), Residual(widths[0])]
         for fine, coarse in pairwise(widths):
             blocks += conv(fine, coarse, stride=2), Residual(coarse)
-        self.body = nn.Sequential(*blocks)
+        self.body = nn.Sequential(*blocks)  # pyright: ignore[reportIncompatibleVariableOverride]
         self.head = nn.Linear(widths[-1], classes)
-
-    def with_classes(self, classes: int) -> SmallResNet:
-        """A copy for so many classes, with a random head."""
-        copy = deepcopy(self)
-        copy.head = nn.Linear(self.head.in_features, classes)
-        return copy
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """The output of every block of the body, two at each resolution, for (n, c, h, w)."""
@@ -89,38 +114,22 @@ class SmallResNet(Classifier):
         features = last.mean((2, 3)) + last.amax((2, 3))
         return self.head(features).float(), features.float()
 
-
-def fused(net: SmallResNet) -> SmallResNet:
-    """A copy in evaluation mode with batch normalisation folded into the convolutions: same function, less time."""
-    copy = deepcopy(net).eval()
-    for block in copy.modules():
-        if isinstance(block, nn.Sequential) and len(block) > 1 and isinstance(block[1], nn.BatchNorm2d):
-            block[0] = fuse_conv_bn_eval(block[0], block[1])  # type: ignore[arg-type]
-            block[1] = nn.Identity()
-    return copy.to(memory_format=torch.channels_last)
-
-
-def save_classifier(net: SmallResNet, path: Path, labels: list[str], dtype: torch.dtype = torch.float32) -> None:
-    """Write a classifier with its label names; see `save_network`."""
-    save_network(net, path, KIND, {"labels": labels}, dtype)
+    def fused(self) -> Self:
+        """A copy whose batch normalisation is folded into the convolutions."""
+        copy = deepcopy(self).eval()
+        for block in copy.modules():
+            if isinstance(block, nn.Sequential) and len(block) > 1 and isinstance(block[1], nn.BatchNorm2d):
+                block[0] = fuse_conv_bn_eval(block[0], block[1])  # type: ignore[arg-type]
+                block[1] = nn.Identity()
+        return copy.to(memory_format=torch.channels_last)
 
 
-def load_small_classifier(path: Path, names: Sequence[str] | None = None) -> SmallResNet:
-    """A classifier written by `save_classifier`, in evaluation mode; see `load_network`.
-
-    If `names`, the class names of a dataset, are the classifier's own in another order, its logits get this order.
-    """
-
-    def build(tensors: dict[str, Tensor], record: dict[str, Any]) -> SmallResNet:
-        blocks = len({name.split(".")[1] for name in tensors if name.startswith("body.")})
-        widths = tuple(len(tensors[f"body.{index}.0.weight"]) for index in range(0, blocks, 2))
-        labels = record["labels"]
-        if names is not None and sorted(names) == sorted(labels):
-            order = [labels.index(name) for name in names]
-            tensors |= {name: tensors[name][order] for name in ("head.weight", "head.bias")}
-        return SmallResNet(len(tensors["head.weight"]), tensors["body.0.0.weight"].shape[1] // 4, widths)
-
-    return load_network(path, (KIND,), build).to(memory_format=torch.channels_last).eval()
+def save_classifier(
+    net: TrainableClassifier, path: Path, labels: list[str], dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a classifier with its label names; see `save_network`. `elixir.models.trained.load_trained` reads it."""
+    net.write_beside(path.parent)
+    save_network(net, path, KIND, {"labels": labels, **net.record()}, dtype)
 
 
 @torch.inference_mode()

@@ -1,19 +1,22 @@
 """TorchScript files: loading, and features read from the graph, since hooks do not run inside a script."""
 
 import warnings
+from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.jit._fuser import optimized_execution
 
 from elixir.errors import ElixirError
-from elixir.models.features import as_logits, pooled, warn_of_missing_head
+from elixir.models.features import as_logits, comes_from, pooled
 
 CONVOLUTIONS = ("aten::conv2d", "aten::_convolution")
 
 
-def load_script(path: Path, device: torch.device) -> nn.Module:
+def load_script(path: Path, device: torch.device) -> torch.jit.ScriptModule:
     """Load a TorchScript file in evaluation mode. Raises ElixirError for anything else, such as a pickle."""
     try:
         with warnings.catch_warnings():
@@ -28,49 +31,91 @@ def load_script(path: Path, device: torch.device) -> nn.Module:
 
 
 class ScriptWithFeatures(nn.Module):
-    """As `WithFeatures`, for a script: the last linear layer's input is made a second output of its graph."""
+    """As `WithFeatures`, for a script: the head's input is made a second output of its graph."""
 
-    def __init__(self, script: nn.Module, probe: Tensor) -> None:
+    def __init__(self, script: torch.jit.ScriptModule, probe: Tensor) -> None:
         super().__init__()
+        self.script = script
+        self.has_head, self.ends_with_head = False, False
+        self._channels_first, self._run = False, None
         with torch.no_grad():
             classes = as_logits(script(probe)).shape[1]
-        self._run = None
-        try:
-            self._run, self._channels_first = _expose_features(script, classes)
-        except (RuntimeError, LookupError):
-            warn_of_missing_head("the TorchScript file")
-            self.script = script
+            with suppress(RuntimeError):  # of a graph that cannot be changed so
+                self._find_head(probe, classes)
+
+    def _find_head(self, probe: Tensor, classes: int) -> None:
+        graph = _without_choices(self.script)
+        heads = [node for node in graph.nodes() if _is_head(node, self.script, classes)]
+        if heads:
+            run = _function(graph, [heads[-1].inputsAt(0), heads[-1].output()])
+            output, _, made = run(self.script, probe)
+            self._channels_first, self._run, self.has_head = heads[-1].kind() in CONVOLUTIONS, run, True
+            self.ends_with_head = comes_from(self._pooled(made), as_logits(output))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self._run is None:
-            logits = as_logits(self.script(x))
-            return logits, logits
-        output, features = self._run(x)
-        return as_logits(output), pooled(features, channels_first=self._channels_first)
+        with optimized_execution(False):  # else later calls may be other code, with other rounding
+            if self._run is None:
+                logits = as_logits(self.script(x))
+                return logits, logits
+            output, features, _ = self._run(self.script, x)
+        return as_logits(output), self._pooled(features)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy that shares the function, which cannot be copied; its weights are leaves of autograd as these are."""
+        copy = self.__new__(type(self))
+        super(ScriptWithFeatures, copy).__init__()
+        with torch.no_grad():
+            copy.script = deepcopy(self.script, memo)
+        for new, old in zip(copy.script.parameters(), self.script.parameters(), strict=True):
+            new.requires_grad = old.requires_grad
+        copy.has_head, copy.ends_with_head = self.has_head, self.ends_with_head
+        copy._channels_first, copy._run = self._channels_first, self._run
+        return copy.train(self.training)
+
+    def _pooled(self, features: Tensor) -> Tensor:
+        return pooled(features, channels_first=self._channels_first)
 
 
-def _expose_features(script: nn.Module, classes: int) -> tuple[Any, bool]:
-    """The script as a function that returns (output, input of the last linear or 1x1 layer with `classes` outputs).
+def _without_choices(script: torch.jit.ScriptModule) -> Any:
+    """A copy of the graph of a script, without the branches that its settings, such as a flag, rule out."""
+    graph: Any = script.inlined_graph.copy()
+    changing = {"training", *(node.s("name") for node in graph.findAllNodes("prim::SetAttr"))}
+    for node in graph.findAllNodes("prim::GetAttr"):
+        value = _value(node.output(), script)
+        if node.s("name") not in changing and isinstance(value, bool | int | float | str):
+            with graph.insert_point_guard(node):
+                node.output().replaceAllUsesWith(graph.insertConstant(value))
+    torch._C._jit_pass_constant_propagation(graph)
+    return graph
 
-    Raises: LookupError: no such layer is on the way that every input takes. RuntimeError: the script is no one graph.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        graph = torch.jit.freeze(script, optimize_numerics=False).graph.copy()  # pyright: ignore[reportArgumentType]
-    heads = [node for node in graph.nodes() if _is_head(node, classes)]
-    if not heads:
-        raise LookupError(classes)
-    pair = graph.create("prim::TupleConstruct", [next(graph.outputs()), heads[-1].inputsAt(0)], 1)
-    pair.output().setType(torch._C.TupleType([value.type() for value in pair.inputs()]))
-    graph.appendNode(pair)
+
+def _function(graph: Any, values: list[Any]) -> Any:
+    """The function (script, images) -> (output, values) of the graph of a script."""
+    outputs = graph.create("prim::TupleConstruct", [next(graph.outputs()), *values], 1)
+    outputs.output().setType(torch._C.TupleType([value.type() for value in outputs.inputs()]))
+    graph.appendNode(outputs)
     graph.eraseOutput(0)
-    graph.registerOutput(pair.output())
-    graph.eraseInput(0)  # the module itself, whose weights freezing has made constants
-    return torch._C._create_function_from_graph("forward", graph), heads[-1].kind() in CONVOLUTIONS
+    graph.registerOutput(outputs.output())
+    return torch._C._create_function_from_graph("forward", graph)
 
 
-def _is_head(node: Any, classes: int) -> bool:
+def _is_head(node: Any, script: nn.Module, classes: int) -> bool:
+    """Whether a node is a linear or 1x1 layer with so many outputs."""
     if node.kind() != "aten::linear" and node.kind() not in CONVOLUTIONS:
         return False
-    weight = node.inputsAt(1).toIValue()
+    weight = _value(node.inputsAt(1), script)
     return isinstance(weight, Tensor) and len(weight) == classes and weight[0].numel() == weight.shape[1]
+
+
+def _value(value: Any, script: nn.Module) -> object:
+    """What a value of the graph is if it is a constant or an attribute of the script; None for any other."""
+    names: list[str] = []
+    while value.node().kind() == "prim::GetAttr":
+        names.insert(0, value.node().s("name"))
+        value = value.node().inputsAt(0)
+    if not names:
+        return value.toIValue()
+    found: Any = script if value.node().kind() == "prim::Param" else None
+    for name in names:
+        found = getattr(found, name, None)
+    return found

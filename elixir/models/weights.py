@@ -69,13 +69,18 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def save_network(
     net: nn.Module, path: Path, kind: str, record: Mapping[str, object], dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write the weights of a network on any device, floating-point ones as `dtype`, through a temporary name.
+    """Write the weights of a network on any device through a temporary name, those that fit into `dtype` as this.
 
     `kind` ("elixir.prior", "elixir.consistency", "elixir.impure" or "elixir.classifier") is the key of the metadata,
     and `record` its plain values, as JSON.
     """
-    tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in net.state_dict().items()}
+    tensors = {name: t.to(dtype) if _fits(t, dtype) else t for name, t in net.state_dict().items()}
     write_weights(path, tensors, {kind: json.dumps(dict(record))})
+
+
+def _fits(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a tensor is of floating-point numbers, none of which overflows in `dtype`."""
+    return tensor.is_floating_point() and bool((tensor.abs() <= torch.finfo(dtype).max).all())
 
 
 def load_network(path: Path, kinds: tuple[str, ...], build: Callable[[dict[str, Tensor], dict[str, Any]], Net]) -> Net:

@@ -1,4 +1,4 @@
-"""Training of the small classifier: deterministic by seed, resumable by epoch."""
+"""Training of classifiers: deterministic by seed, resumable by epoch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.errors import ElixirError
-from elixir.models.classifier import WIDTHS, SmallResNet, save_classifier
-from elixir.models.features import load_backbone
+from elixir.models.backbone import load_backbone
+from elixir.models.classifier import WIDTHS, SmallResNet, TrainableClassifier, save_classifier
 from elixir.progress import Progress
 from elixir.randomness import generator
 from elixir.settings import Count, Positive, Range, Settings, Share, Steps
@@ -34,15 +34,19 @@ class ClassifierTraining(Settings):
         smallest_batch: images a step at least, of what `batch` allows.
         batches: of a pass at least, where that leaves them `smallest_batch` images: a small set learns more from many
             small steps than from as many images in few large ones.
-        learning_rate: of AdamW at its peak; it rises over the first `warmup` of all steps and then falls to zero.
+        learning_rate: of AdamW at its peak; it rises over the first `warmup` of all steps and then falls to zero. The
+            default is for small convolutional networks; transformers want less: a small one learned best at 1e-3, and
+            large pretrained ones are usually tuned at 1e-4 or below.
         warmup: share of the steps.
         weight_decay: of AdamW.
         shift: largest random translation, as a fraction of the image side; a pixel at least, unless it is 0.
         flip: mirror half of the images.
         balance: 0 weighs every sample alike, 1 every class alike; in between, a class counts as size^(1 - balance).
         seed: decides initial weights, order and augmentation.
-        backbone: where the weights start: "features" (shipped), "none" (random ones), or a file that
-            `elixir train classifier` has written.
+        backbone: where the weights start: "features" (shipped), "none" (random ones), a file that
+            `elixir train classifier` has written, or the body of another network: "timm:NAME" (pretrained),
+            "timm:NAME@FILE.safetensors", a transformers folder or hub name, a TorchScript file. It sees the images as
+            large as index.size makes them, unless it takes one size alone.
         widths: channels at half, quarter, ... resolution of a network with random weights.
     """
 
@@ -104,8 +108,8 @@ def train_classifier(
     checkpoint: Path,
     on_epoch: Callable[[int, float], None] = lambda epoch, accuracy: None,
     device: torch.device | None = None,
-    start: SmallResNet | None = None,
-) -> SmallResNet:
+    start: TrainableClassifier | None = None,
+) -> TrainableClassifier:
     """Train a classifier, in evaluation mode at the end; goes on from `checkpoint` where there is one, and removes it.
 
     Args:
@@ -143,6 +147,7 @@ def train_classifier(
     while epoch < epochs and not done:
         rng = generator(settings.seed, "epoch", epoch)
         order = rng.permutation(len(rows))
+        torch.manual_seed(int(generator(settings.seed, "dropout", epoch).integers(2**63)))
         right.zero_()
         for step in range(steps):
             chosen = order[step * batch : (step + 1) * batch]

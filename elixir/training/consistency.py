@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from elixir.errors import ElixirError
+from elixir.models.backbone import FEATURES
 from elixir.models.denoiser import CONSISTENCY, EPSILON, PRIOR, DenoiserNet, load_denoiser
 from elixir.models.device import training_dtype
-from elixir.models.features import FEATURES, PerceptualDistance, load_perceptual
+from elixir.models.perceptual import PerceptualDistance, load_perceptual
 from elixir.models.schedules import RHO, karras_grid
 from elixir.models.weights import SHIPPED, sha256_of
 from elixir.training.denoiser import DenoiserTraining, TrainingRun, noised, train_denoiser, training_on

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.errors import ElixirError
+from elixir.models.backbone import FEATURES
 from elixir.models.classifier import Classifier
-from elixir.models.features import FEATURES, PerceptualDistance, load_perceptual
 from elixir.models.impure import ARCHITECTURES, KIND, MASKED, ImpureNet, load_impure
+from elixir.models.perceptual import PerceptualDistance, load_perceptual
 from elixir.models.weights import sha256_of
 from elixir.training.denoiser import DenoiserTraining, TrainingRun, log_uniform, noised, train_denoiser, training_on
 from elixir.training.frame import TrainingJob

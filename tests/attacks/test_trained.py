@@ -21,7 +21,6 @@ from elixir.attacks.label_consistent import LabelConsistent, corners
 from elixir.attacks.ssba import SSBA, Decoder, Encoder, similarity
 from elixir.attacks.trained import Painter, TrainedAttack, TrainingData, restored, surrogate, tensors
 from elixir.errors import ElixirError
-from elixir.models.classifier import fused
 from elixir.progress import Progress
 
 pytestmark = pytest.mark.slow
@@ -166,7 +165,7 @@ def test_label_consistent_perturbation_raises_the_loss_of_the_target():
     attack = learned("label_consistent")
     assert isinstance(attack, LabelConsistent)
     weights = {name: tensor for name, tensor in attack.weights.items() if name != "target"}
-    net = restored(lambda: fused(surrogate(3)), weights)
+    net = restored(lambda: surrogate(3).fused(), weights)
     own = IMAGES[LABELS == 2]
     noise = np.random.default_rng(0).choice([-8, 8], own.shape)
     loss = [

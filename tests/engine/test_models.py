@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from foreign_networks import build, export
 
 from elixir.engine.cost import Meter
 from elixir.engine.models import Models
 from elixir.errors import ElixirError
-from elixir.models.classifier import Classifier, SmallResNet, load_small_classifier, save_classifier
-from elixir.models.features import FEATURES
-from elixir.models.weights import read_weights
+from elixir.models.backbone import FEATURES
+from elixir.models.classifier import Classifier, SmallResNet, TrainableClassifier, save_classifier
+from elixir.models.trained import load_trained
+from elixir.models.weights import read_weights, sha256_of
 from elixir.progress import Progress
 from elixir.training.classifier import ClassifierTraining
 
@@ -28,16 +30,16 @@ def models(tmp_path: Path) -> Models:
     return Models(tmp_path / "models", ["a", "b"], CPU, meter, Progress(quiet=True))
 
 
-def train(models: Models, name: str, backbone: str, epochs: int = 0, **options) -> SmallResNet:
+def train(models: Models, name: str, backbone: str, epochs: int = 0, **options) -> TrainableClassifier:
     """Train for so many epochs, by default none, so that a network is kept as it starts."""
     settings = ClassifierTraining(epochs=epochs, least_steps=0, backbone=backbone, widths=(8, 12), batch=4)
     models.train(name, lambda rows: IMAGES[rows], EVERY, LABELS, settings, **options)
     path = models._path(name)
     assert {tensor.dtype for tensor in read_weights(path)[0].values()} == {torch.float16, torch.int64}
-    return load_small_classifier(path)
+    return load_trained(path)
 
 
-def same_body(one: SmallResNet, other: SmallResNet) -> bool:
+def same_body(one: TrainableClassifier, other: TrainableClassifier) -> bool:
     """Whether two bodies are the same in half precision, in which they are kept."""
     pairs = zip(one.body.state_dict().values(), other.body.state_dict().values(), strict=True)
     return all(a.shape == b.shape and torch.equal(a.half(), b.half()) for a, b in pairs)
@@ -45,7 +47,7 @@ def same_body(one: SmallResNet, other: SmallResNet) -> bool:
 
 def test_a_training_starts_from_the_shipped_features(models: Models):
     net = train(models, "reference", "features")
-    assert same_body(net, load_small_classifier(FEATURES))
+    assert same_body(net, load_trained(FEATURES))
     assert net.head.out_features == 2
 
 
@@ -73,6 +75,20 @@ def test_it_starts_from_a_kept_classifier_rather_than_from_the_backbone(models: 
     again = train(models, "clean", "features", initial="reference")
     assert not torch.equal(again.head.weight, reference.head.weight)
     assert [path.name for path in models.handed_out()] == ["reference.safetensors", "clean.safetensors"]
+
+
+def test_a_torchscript_file_is_kept_once_and_handed_out_with_what_starts_from_it(models: Models, tmp_path: Path):
+    script = export(build(), tmp_path / "net.pt")
+    assert models.handed_out() == []
+    for name, initial in (("reference", None), ("recognizer", "reference"), ("clean", None)):
+        net = train(models, name, str(script), epochs=2, initial=initial)
+        assert net.head.out_features == 2
+    kept = models.handed_out()
+    assert [path.name for path in kept] == ["reference.safetensors", "clean.safetensors", f"{sha256_of(script)}.pt"]
+    assert kept[-1].read_bytes() == script.read_bytes()
+    models.copy("clean", "copied")
+    for one, other in zip(models.classify("clean", IMAGES), models.classify("copied", IMAGES), strict=True):
+        assert np.array_equal(one, other)
 
 
 def test_a_network_without_a_gradient_is_explained(tmp_path: Path):

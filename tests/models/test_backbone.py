@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from elixir.errors import ElixirError
-from elixir.models.classifier import SmallResNet, load_small_classifier, save_classifier
-from elixir.models.features import FEATURES, load_backbone
+from elixir.models.backbone import FEATURES, load_backbone
+from elixir.models.classifier import SmallResNet, save_classifier
+from elixir.models.trained import load_trained
 from elixir.models.weights import write_weights
 
 
@@ -16,7 +17,7 @@ def test_none_is_random_weights():
 
 
 def test_the_shipped_features_have_been_learned():
-    net, shipped = load_backbone("features"), load_small_classifier(FEATURES)
+    net, shipped = load_backbone("features"), load_trained(FEATURES)
     assert net is not None
     for one, other in zip(net.state_dict().values(), shipped.state_dict().values(), strict=True):
         assert torch.equal(one, other)
@@ -36,8 +37,10 @@ def test_a_file_of_ones_own(tmp_path: Path):
 
 
 def test_a_wrong_file_is_named(tmp_path: Path):
-    with pytest.raises(ElixirError, match="there is no weight file 'featurs'"):
+    with pytest.raises(ElixirError, match="'featurs' is no file or folder, no timm model and no hub name"):
         load_backbone("featurs")
+    with pytest.raises(ElixirError, match=r"there is no weight file 'none\.safetensors'"):
+        load_backbone("none.safetensors")
     (tmp_path / "text.safetensors").write_text("no weights")
     with pytest.raises(ElixirError, match=r"text\.safetensors"):
         load_backbone(str(tmp_path / "text.safetensors"))

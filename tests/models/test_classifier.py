@@ -11,12 +11,11 @@ from elixir.models.classifier import (
     CPU_BATCH,
     SmallResNet,
     classify,
-    fused,
     label_gradient,
-    load_small_classifier,
     predict,
     save_classifier,
 )
+from elixir.models.trained import load_trained
 
 CPU = torch.device("cpu")
 
@@ -39,11 +38,11 @@ def test_any_number_of_scales(tmp_path: Path):
         (12, 2, 2),
     ]
     save_classifier(net, tmp_path / "net.safetensors", list("abcde"))
-    torch.testing.assert_close(load_small_classifier(tmp_path / "net.safetensors")(x)[0], net(x)[0])
+    torch.testing.assert_close(load_trained(tmp_path / "net.safetensors")(x)[0], net(x)[0])
 
 
 def test_classification_does_not_depend_on_the_batch():
-    net = fused(SmallResNet(5).eval())
+    net = SmallResNet(5).eval().fused()
     images = torch.randint(0, 256, (70, 3, 32, 32), dtype=torch.uint8)
     logp, features = classify(net, images, CPU)
     for rows in (slice(0, 1), slice(3, 20), slice(60, 70)):
@@ -58,8 +57,8 @@ def test_logits_follow_the_order_of_the_dataset(tmp_path: Path):
     save_classifier(net, path, ["stop", "yield", "50"])
     x = torch.rand(2, 3, 16, 16)
     expected = net(x)[0]
-    assert torch.allclose(load_small_classifier(path, ["50", "stop", "yield"])(x)[0], expected[:, [2, 0, 1]], atol=1e-5)
-    assert torch.allclose(load_small_classifier(path, ["00", "01", "02"])(x)[0], expected, atol=1e-5)
+    assert torch.allclose(load_trained(path, ["50", "stop", "yield"])(x)[0], expected[:, [2, 0, 1]], atol=1e-5)
+    assert torch.allclose(load_trained(path, ["00", "01", "02"])(x)[0], expected, atol=1e-5)
 
 
 def test_labels_are_those_of_the_log_probabilities():
@@ -156,7 +155,7 @@ def test_no_gradient_is_left_anywhere(plain: SmallResNet):
     assert outside.abs().sum() > 0
     assert not images.requires_grad
     assert all(parameter.grad is None for parameter in plain.parameters())
-    quiet = label_gradient(fused(plain).requires_grad_(False), images, labels, CPU)  # as a run keeps its classifiers
+    quiet = label_gradient(plain.fused().requires_grad_(False), images, labels, CPU)  # as a run keeps its classifiers
     torch.testing.assert_close(quiet, outside, atol=1e-5, rtol=1e-3)
 
 

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from foreign_networks import save_timm
 from torch.nn import functional as F
 
 from elixir.errors import ElixirError
+from elixir.models.backbone import load_backbone
 from elixir.models.classifier import SmallResNet, save_classifier
-from elixir.models.features import PerceptualDistance, load_perceptual
+from elixir.models.perceptual import PerceptualDistance, load_perceptual
 
 X = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 Y = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -69,5 +71,11 @@ def test_weights_are_fixed_and_read_from_a_file(tmp_path: Path) -> None:
     distance = load_perceptual(tmp_path / "features.safetensors", torch.device("cpu"))
     assert torch.equal(distance(X, Y), PerceptualDistance(classifier())(X, Y))
     assert not any(parameter.requires_grad for parameter in distance.parameters())
+    save_timm(tmp_path / "timm.safetensors")
+    other = load_backbone(f"timm:test_resnet@{tmp_path / 'timm.safetensors'}")
+    assert other is not None
+    save_classifier(other, tmp_path / "other.safetensors", ["a"])
+    with pytest.raises(ElixirError, match=r"other\.safetensors' has another backbone"):
+        load_perceptual(tmp_path / "other.safetensors", torch.device("cpu"))
     with pytest.raises(ElixirError, match="no weight file"):
         load_perceptual(tmp_path / "missing.safetensors", torch.device("cpu"))

@@ -4,10 +4,12 @@ import hashlib
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from elixir.errors import ElixirError
 from elixir.models import weights
-from elixir.models.weights import check_output, sha256_of
+from elixir.models.weights import check_output, read_weights, save_network, sha256_of
 
 
 def test_a_model_is_known_by_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +25,16 @@ def test_a_model_is_known_by_its_bytes(tmp_path: Path, monkeypatch: pytest.Monke
     assert sha256_of(str(tmp_path)) == hashlib.sha256(b"firstsecondthird").hexdigest()
     assert sha256_of("timm:resnet18") is None
     assert sha256_of("google/ddpm-cifar10-32") is None
+
+
+def test_numbers_that_overflow_in_a_short_format_are_kept_as_they_are(tmp_path: Path) -> None:
+    net = nn.BatchNorm1d(2)
+    net.running_var = torch.tensor([1e6, 1.0])
+    save_network(net, tmp_path / "net.safetensors", "elixir.test", {}, torch.float16)
+    tensors, _ = read_weights(tmp_path / "net.safetensors")
+    assert torch.equal(tensors["running_var"], net.running_var)
+    assert tensors["running_mean"].dtype == torch.float16
+    assert tensors["num_batches_tracked"].dtype == torch.int64
 
 
 @pytest.mark.parametrize("name", ["weights.pt", "missing/weights.safetensors", "folder.safetensors"])

@@ -11,7 +11,7 @@ from small_world import images
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet
 from elixir.models.denoiser import EPSILON, PRIOR, DenoiserNet
-from elixir.models.features import PerceptualDistance
+from elixir.models.perceptual import PerceptualDistance
 from elixir.models.weights import save_network
 from elixir.pipeline import Pipeline
 from elixir.purifiers.base import Purifier

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from elixir.data.open import open_source
 from elixir.errors import ElixirError
-from elixir.models.classifier import KIND, SmallResNet, classify, fused, load_small_classifier, save_classifier
-from elixir.models.features import FEATURES
+from elixir.models.backbone import FEATURES
+from elixir.models.classifier import KIND, SmallResNet, TrainableClassifier, classify, save_classifier
+from elixir.models.trained import load_trained
 from elixir.models.weights import read_weights
 from elixir.training.classifier import ClassifierTraining, augment, train_classifier, train_classifier_on
 from elixir.training.frame import TrainingJob
@@ -33,14 +34,14 @@ def data(count: int = 96, size: int = 16) -> tuple[torch.Tensor, np.ndarray]:
     return torch.from_numpy(images.astype(np.uint8)), labels.astype(np.int64)
 
 
-def train(tmp_path: Path, settings: ClassifierTraining, **options) -> SmallResNet:
+def train(tmp_path: Path, settings: ClassifierTraining, **options) -> TrainableClassifier:
     images, labels = data()
     return train_classifier(
         lambda rows: images[rows], np.arange(96), labels, 3, settings, tmp_path / "checkpoint", **options
     )
 
 
-def same(a: SmallResNet, b: SmallResNet) -> bool:
+def same(a: TrainableClassifier, b: TrainableClassifier) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
@@ -137,7 +138,7 @@ def test_folding_keeps_the_function(tmp_path: Path):
     net = train(tmp_path, SETTINGS)
     x = torch.rand(4, 3, 16, 16)
     with torch.inference_mode():
-        torch.testing.assert_close(fused(net)(x)[0], net(x)[0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(net.fused()(x)[0], net(x)[0], atol=1e-4, rtol=1e-4)
 
 
 def folder(root: Path) -> Path:
@@ -158,7 +159,7 @@ def test_trained_on_a_folder(tmp_path: Path):
     assert json.loads(metadata[KIND])["labels"] == ["b", "g", "r"]
     assert {t.dtype for t in tensors.values()} == {torch.float16, torch.int64}
     images, labels = data()
-    found = classify(load_small_classifier(out), images, CPU)[0].argmax(1).numpy()
+    found = classify(load_trained(out), images, CPU)[0].argmax(1).numpy()
     assert (found == 2 - labels).mean() > 0.9
 
 
@@ -176,10 +177,10 @@ def test_saved_and_loaded(tmp_path: Path):
     save_classifier(net, tmp_path / "a.safetensors", ["x", "y", "z"])
     save_classifier(net, tmp_path / "b.safetensors", ["x", "y", "z"])
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-    assert same(load_small_classifier(tmp_path / "a.safetensors"), net)
+    assert same(load_trained(tmp_path / "a.safetensors"), net)
     (tmp_path / "c.safetensors").write_bytes((tmp_path / "a.safetensors").read_bytes()[:1000])
     with pytest.raises(ElixirError, match="truncated"):
-        load_small_classifier(tmp_path / "c.safetensors")
+        load_trained(tmp_path / "c.safetensors")
 
 
 def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path):
@@ -204,7 +205,7 @@ NOISE_LABELS = np.arange(24) % 3
 
 def finetune(
     folder: Path, epochs: int, start: SmallResNet, on_epoch: Callable[[int, float], None] = lambda epoch, right: None
-) -> SmallResNet:
+) -> TrainableClassifier:
     settings = ClassifierTraining(epochs, least_steps=0, fitted=2, batch=12, learning_rate=4e-4)
     rows = np.arange(24)
     return train_classifier(
@@ -231,14 +232,14 @@ def test_starts_from_the_given_weights_but_for_the_head(tmp_path: Path, start: S
 def test_starts_from_the_backbone_where_no_weights_are_given(tmp_path: Path) -> None:
     images, labels = data(6)
 
-    def start_of(backbone: str) -> SmallResNet:
+    def start_of(backbone: str) -> TrainableClassifier:
         settings = replace(SETTINGS, epochs=0, least_steps=0, backbone=backbone, widths=(8, 12))
         return train_classifier(lambda rows: images[rows], np.arange(6), labels, 3, settings, tmp_path / "checkpoint")
 
     own = SmallResNet(5, widths=(4, 6))
     save_classifier(own, tmp_path / "own.safetensors", list("abcde"))
     for found, expected in (
-        (start_of("features"), load_small_classifier(FEATURES)),
+        (start_of("features"), load_trained(FEATURES)),
         (start_of(str(tmp_path / "own.safetensors")), own),
     ):
         assert found.head.out_features == 3

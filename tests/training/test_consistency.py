@@ -22,7 +22,7 @@ from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, save_classifier
 from elixir.models.denoiser import CONSISTENCY, EPSILON, PRIOR, DenoiserNet, load_denoiser
-from elixir.models.features import PerceptualDistance
+from elixir.models.perceptual import PerceptualDistance
 from elixir.models.schedules import karras_grid
 from elixir.models.weights import read_weights, save_network
 from elixir.training.consistency import (

@@ -19,8 +19,8 @@ from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.models import impure
 from elixir.models.classifier import SmallResNet, save_classifier
-from elixir.models.features import PerceptualDistance
 from elixir.models.impure import KIND, MASKED, Architecture, Attenuation, ImpureNet, load_impure
+from elixir.models.perceptual import PerceptualDistance
 from elixir.models.weights import read_weights, sha256_of
 from elixir.training.crops import TrainingImages
 from elixir.training.denoiser import OnStep, TrainingRun
