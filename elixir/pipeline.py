@@ -29,7 +29,8 @@ from elixir.errors import ElixirError, nearest
 from elixir.models.device import choose_device
 from elixir.models.external import load_classifier
 from elixir.models.weights import sha256_of
-from elixir.pages.evidence import write_evidence_page
+from elixir.pages.report import write_report
+from elixir.pages.thumbnails import RunPictures
 from elixir.progress import Progress
 from elixir.recipe import read_recipe
 from elixir.registry import find
@@ -325,4 +326,4 @@ def _write_evidence(run: Run, config: dict[str, Any], work: WorkDir) -> None:
     replace_text(evidence / "timings.json", json.dumps(costs, indent=2))
     result = read_result(work.output, work.dst)
     replace_text(evidence / "summary.txt", result.summary(times=False))
-    write_evidence_page(run, result, evidence / "report.html")
+    write_report(result, work.output, RunPictures(run), run.triggers)
