@@ -101,7 +101,7 @@ def sentence(result: Result) -> str:
         "purified": "freed of the trigger under the same label",
         "quarantined": "set aside",
         "dropped": "dropped",
-        "kept": "left as they were",
+        "kept": "left untouched",
     }
     tense = "{n:,} {was} {what}" if _writes_dataset(result) else "{n:,} would be {what}"
     counts = Counter(result.counts)

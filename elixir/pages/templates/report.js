@@ -376,6 +376,11 @@ function onKey(event) {
   if (KEYS[event.key]() !== false) event.preventDefault();
 }
 
+/** A choice changes; text is typed, and that a field is left changes nothing. */
+function onFilter(event) {
+  if ((event.type === "change") === (event.target.tagName === "SELECT")) filter();
+}
+
 function onGalleryClick(event) {
   const node = event.target.closest(".card");
   if (!node) return;
@@ -395,7 +400,7 @@ function start() {
   fillFilter("label", rows.label, className);
   fillFilter("newLabel", rows.newLabel, (label) => (label < 0 ? "not in the output" : className(label)));
   fillFilter("action", rows.action, (action) => data.actions[action]);
-  by("filters").addEventListener("input", filter);
+  for (const type of ["input", "change"]) by("filters").addEventListener(type, onFilter);
   by("filters").addEventListener("submit", (event) => event.preventDefault());
   by("filters").addEventListener("reset", () => setTimeout(filter));
   by("previous").addEventListener("click", () => turn(-1));
@@ -410,6 +415,11 @@ function start() {
   if (decidable) {
     recall();
     by("bulk").addEventListener("click", onBulkClick);
+    by("relabel-to").addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      event.preventDefault(); // to open the list
+      by("relabel").close("relabel");
+    });
     by("undo").addEventListener("click", undo);
     by("export").addEventListener("click", save);
     by("by").addEventListener("input", changed);
