@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from markupsafe import Markup
 
 from elixir.data.manifest import class_names
@@ -16,8 +15,6 @@ from elixir.result import Result
 CHANGES = ("relabelled", "purified")
 NEAREST = 24  # samples of an attacked label that are shown though they are not flagged
 GAIN = 4  # how many times as strong differences are shown
-
-Values = dict[str, np.ndarray]
 
 
 def thresholds(config: dict[str, Any]) -> dict[str, float]:
@@ -35,7 +32,7 @@ def shown_rows(result: Result) -> np.ndarray:
     """
     table = result.table
     score, flagged, label = (table[name].to_numpy() for name in ("poison_score", "flagged", "label"))
-    chosen = pc.not_equal(table["action"], "kept").to_numpy() | flagged
+    chosen = (np.array(table["action"].to_pylist(), object) != "kept") | flagged
     chosen |= np.array(decided(table, "decision"), object).astype(bool)
     for attacked in result.attacked:
         others = np.flatnonzero((label == attacked.label) & ~chosen & ~np.isnan(score))

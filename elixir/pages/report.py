@@ -136,14 +136,17 @@ def _scores(result: Result) -> np.ndarray:
 
 def _attacked(label: AttackedLabel, triggers: Mapping[int, Tensor]) -> dict[str, Any]:
     trigger = triggers.get(label.label)
-    if trigger is not None:
-        amplified = (128 + GAIN * 255 * trigger.permute(1, 2, 0).numpy()).round().clip(0, 255).astype(np.uint8)
-        picture = data_url(png(fitted(Image.fromarray(amplified), SIDE)))
     return {
         **vars(label),
         "facts": ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in label.evidence.items()),
-        "trigger": None if trigger is None else picture,
+        "trigger": None if trigger is None else _amplified(trigger),
     }
+
+
+def _amplified(trigger: Tensor) -> str:
+    """URL of a picture of an estimated trigger, grey where it is nothing."""
+    levels = (128 + GAIN * 255 * trigger.permute(1, 2, 0).numpy()).round().clip(0, 255).astype(np.uint8)
+    return data_url(png(fitted(Image.fromarray(levels), SIDE)))
 
 
 def _labels(result: Result) -> list[dict[str, Any]]:

@@ -386,10 +386,10 @@ def test_opens_fast(report: Report, tmp_path: Path, count: int):
     """
     rows = [replace(row, **({} if n < 500 else {"height": 0, "width": 0})) for n, row in enumerate(rows_of(count))]
     write_made_report(result_of(tmp_path / "my data's", rows))
+    duration = "return performance.getEntriesByType('navigation')[0].duration"  # 0 before the end
     milliseconds = []
     for _ in range(3):
         report.open()
-        duration = "return performance.getEntriesByType('navigation')[0].duration"  # 0 before the end
         milliseconds.append(WebDriverWait(report.driver, 20).until(lambda driver: driver.execute_script(duration)))
         assert len(report.cards()) == PAGE
     assert min(milliseconds) < 2000

@@ -86,10 +86,10 @@ def test_pictures_of_all_sizes_fit_and_stand_upright(tmp_path: Path):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6  # to be turned clockwise
     turned = io.BytesIO()
-    Image.fromarray(np.repeat(np.uint8([[[0]], [[250]]]), 3, axis=2).repeat(100, 0).repeat(200, 1)).save(
+    Image.fromarray(np.repeat(np.array([[[0]], [[250]]], np.uint8), 3, axis=2).repeat(100, 0).repeat(200, 1)).save(
         turned, "PNG", exif=exif
     )
-    small = png(np.uint8([[[0] * 3, [255] * 3]]).repeat(2, 0))
+    small = png(np.array([[[0] * 3, [255] * 3]], np.uint8).repeat(2, 0))
     files = Files((wide, None), (turned.getvalue(), None), (small, None))
     shapes = np.array([[50, 400], [200, 200], [2, 2]])
     sheets = write_sheets(np.arange(3), np.zeros(3, bool), shapes, files, tmp_path / "report")
