@@ -282,6 +282,8 @@ def test_export(report: Report):
     folder = str(report.path.parent.parent).replace("'", "'\"'\"'")
     assert report.find("#command").text == f"elixir decide '{folder}' --decisions decisions.csv"
     assert not report.find("#formulas").is_displayed()
+    report.click("#undo")
+    assert not report.find("#command").is_displayed()  # it would apply another file than there is
 
 
 @pytest.mark.parametrize("report", [[relabelled(id) for id in HOSTILE]], indirect=True)

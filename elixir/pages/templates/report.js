@@ -234,6 +234,7 @@ function undo() {
 function changed() {
   for (const node of by("gallery").children) mark(node);
   summarize();
+  by("apply").hidden = true; // what was exported is no longer all
   clearTimeout(changed.timer);
   changed.timer = setTimeout(store, 300);
 }
