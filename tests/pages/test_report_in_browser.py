@@ -262,7 +262,7 @@ def test_all_that_the_filters_show_and_undo(report: Report):
     assert report.find("#decided").text == "100 decisions: 90 relabel, 10 drop"
     report.click("#undo")
     report.click("#undo")
-    assert report.find("#decided").text == "1 decisions: 1 keep"
+    assert report.find("#decided").text == "1 decision: 1 keep"
     report.click("#filters [type=reset]")
     report.click("#bulk [data-decision='']")
     assert not report.find("#export").is_enabled()

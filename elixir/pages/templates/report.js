@@ -243,7 +243,8 @@ function summarize() {
   const counts = { keep: 0, relabel: 0, drop: 0 };
   for (const { decision } of decided.values()) counts[decision]++;
   const parts = Object.entries(counts).filter(([, n]) => n).map(([word, n]) => `${n} ${word}`);
-  by("decided").textContent = decided.size ? `${decided.size} decisions: ${parts.join(", ")}` : "No decisions yet";
+  const total = decided.size === 1 ? "1 decision" : `${decided.size} decisions`;
+  by("decided").textContent = decided.size ? `${total}: ${parts.join(", ")}` : "No decisions yet";
   by("undo").disabled = !steps.length;
   by("export").disabled = !decided.size;
 }
