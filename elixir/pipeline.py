@@ -31,7 +31,8 @@ from elixir.models.device import choose_device
 from elixir.models.external import load_classifier
 from elixir.models.weights import sha256_of
 from elixir.pages.card import CARD, dataset_card
-from elixir.pages.evidence import write_evidence_page
+from elixir.pages.report import write_report
+from elixir.pages.thumbnails import RunPictures
 from elixir.progress import Progress
 from elixir.recipe import read_recipe
 from elixir.registry import find
@@ -333,4 +334,4 @@ def _write_evidence(run: Run, config: dict[str, Any], work: WorkDir) -> None:
     replace_text(evidence / "summary.txt", result.summary(times=False))
     if (evidence / "restore.json").exists():  # not after a scan
         replace_text(evidence / CARD, dataset_card(result))
-    write_evidence_page(run, result, evidence / "report.html")
+    write_report(result, work.output, RunPictures(run), run.triggers)

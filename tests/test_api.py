@@ -97,7 +97,13 @@ def test_result_is_complete(run: Result):
     assert {row["class"] for row in told if row["attacked"]} == {"spot"}
     assert {row["class"] for row in told} == {report.name for report in run.labels} == {"bar", "post", "spot"}
     assert all(row["poison_score"] > 0 for row in run.table.to_pylist() if row["flagged"])
-    assert "spot is under attack" in (place(run) / ".elixir" / "report.html").read_text()
+    page = (place(run) / ".elixir" / "report.html").read_text()
+    assert "spot is under attack" in page
+    shown = json.loads(page.split('id="data">')[1].split("</script>")[0])["rows"]
+    changed = {row["id"] for row in run.table.to_pylist() if row["action"] in ("relabelled", "purified")}
+    pictures = dict(zip(shown["id"], shown["pictures"], strict=True))
+    assert {id for id, count in pictures.items() if count == 2} == changed
+    assert set(pictures.values()) == {1, 2}
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""HTML pages: single files without scripts or outside resources."""
+"""HTML pages that ask no network for anything."""
 
 from typing import Any
 

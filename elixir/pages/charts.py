@@ -1,0 +1,224 @@
+"""What the charts of the report show; the templates draw them. Positions along x are in per cent, along y in pixels."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from elixir.data.paths import printable
+from elixir.detection.decide import LabelReport
+
+LEVELS = (0, 1, -1, 2, -2, 3, -3)  # dots of one place are moved up and down by so many steps
+STEP, MARGIN, LINE = 7, 30, 18  # pixels: between dots, around them, between lines of text
+NAMED = 5  # attacked labels with their names in a strip plot
+BINS = 100
+BAR = 120  # pixels: height of the histogram
+NODES = 12  # labels on each side of the flow
+NODE, GAP, BANDS = 18, 5, 150  # pixels: smallest node, between nodes, what all bands have together beyond these
+LONGEST = 28  # characters of a label in a chart
+NOT_WRITTEN = "not in the output"
+
+_TESTS = {
+    "direct": ("Direct score: what a detector's group of the label has in common", "min_score"),
+    "holdout": ("Mislabeled fraction by a model that has not seen the group", "min_mislabeled_fraction"),
+    "discrepancy": ("Discrepancy between labels before and after purification", ""),
+}
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A label in a strip plot."""
+
+    name: str
+    score: float
+    y: float
+    state: str
+    """ "attacked", "judged" or "unknown"."""
+
+    @property
+    def x(self) -> float:
+        return round(100 * self.score, 1)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The scores of all labels in one kind of test, in [0,1], with the threshold if there is one.
+
+    Attributes:
+        named: dots with their names above, and the line of each: labels under attack, and the highest other.
+    """
+
+    heading: str
+    threshold: float | None
+    dots: list[Dot]
+    named: list[tuple[int, Dot]]
+    labels: int
+
+    @property
+    def top(self) -> int:
+        return LINE * (len(self.named) + 1)
+
+    @property
+    def height(self) -> int:
+        return self.top + 2 * MARGIN
+
+
+def strips(reports: Sequence[LabelReport], thresholds: dict[str, float]) -> list[Strip]:
+    """A strip plot for each kind of test that was made: the best score of every label."""
+    return [
+        strip
+        for kind, (heading, threshold) in _TESTS.items()
+        if (strip := _strip(reports, kind, heading, thresholds.get(threshold)))
+    ]
+
+
+def _strip(reports: Sequence[LabelReport], kind: str, heading: str, threshold: float | None) -> Strip | None:
+    best = [(max((t.score for t in report.tests if t.kind == kind), default=None), report) for report in reports]
+    tested = sorted(((s, r) for s, r in best if s is not None), key=lambda pair: (-pair[0], pair[1].label))
+    if not tested:
+        return None
+    dots: list[Dot] = []
+    taken: Counter[int] = Counter()
+    drawn: set[tuple[float, float, str]] = set()
+    for score, report in tested:
+        state = "attacked" if report.decided_by else "unknown" if report.not_judged else "judged"
+        place = round(100 * score)
+        y = STEP * LEVELS[taken[place] % len(LEVELS)]
+        taken[place] += 1
+        dot = Dot(_short(report.name), min(max(score, 0.0), 1.0), y, state)
+        if (dot.x, y, state) not in drawn:  # of thousands of labels most would hide each other
+            drawn.add((dot.x, y, state))
+            dots.append(dot)
+    attacked = [dot for dot in dots if dot.state == "attacked"][:NAMED]
+    named = attacked + [dot for dot in dots if dot.state != "attacked"][:1]
+    return Strip(heading, threshold, dots, list(enumerate(named)), len(tested))
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Samples with a poison score in [x, x + 1) per cent."""
+
+    x: int
+    count: int
+    height: float
+    flagged: bool
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Poison scores of the samples of attacked labels, in logarithmic bars; ticks are counts with their heights."""
+
+    bars: list[Bar]
+    ticks: list[tuple[int, float]]
+    cut: float | None
+    above: int
+    samples: int
+
+
+def histogram(score: np.ndarray, cut: float | None) -> Histogram | None:
+    """Of scores in [0,1]; None where there are none."""
+    score = score[~np.isnan(score)]
+    if not len(score):
+        return None
+    counts = np.bincount((score * BINS).astype(int).clip(0, BINS - 1), minlength=BINS).tolist()
+    top = math.log10(1 + max(counts))
+    bars = [
+        Bar(x, n, round(BAR * math.log10(1 + n) / top, 1), cut is not None and x / BINS >= cut)
+        for x, n in enumerate(counts)
+        if n
+    ]
+    ticks = [(10**k, round(BAR * math.log10(1 + 10**k) / top, 1)) for k in range(int(math.log10(max(counts))) + 1)]
+    return Histogram(bars, ticks, cut, 0 if cut is None else int((score > cut).sum()), len(score))
+
+
+@dataclass(frozen=True)
+class Node:
+    """A label at one side of the flow, with its samples."""
+
+    name: str
+    count: int
+    y: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Where the changed samples of each label go; bands are outlines from x = 0 to 100."""
+
+    left: list[Node]
+    right: list[Node]
+    bands: list[tuple[str, str]]
+    height: float
+    samples: int
+
+
+def flow(table: pa.Table) -> Flow | None:
+    """The samples of a manifest that are not kept, from given to new label; None where there are none."""
+    groups = table.group_by(["class", "new_class", "action"]).aggregate([([], "count_all")]).to_pylist()
+    pairs: Counter[tuple[str, str]] = Counter()
+    for group in groups:
+        if group["action"] != "kept":
+            new = _short(group["new_class"]) if group["new_class"] else NOT_WRITTEN
+            pairs[_short(group["class"]) if group["class"] else "no label", new] += group["count_all"]
+    if not pairs:
+        return None
+    given, new = (_most({pair[side]: None for pair in pairs}, pairs, side) for side in (0, 1))
+    merged: Counter[tuple[str, str]] = Counter()
+    for (old, to), count in pairs.items():
+        merged[given.get(old, "other labels"), new.get(to, "other labels")] += count
+    total = merged.total()
+    sides = [_nodes(merged, side, total) for side in (0, 1)]
+    height = max(nodes[-1].y + nodes[-1].height for nodes in sides)
+    left, right = ([_moved(node, (height - nodes[-1].y - nodes[-1].height) / 2) for node in nodes] for nodes in sides)
+    return Flow(left, right, _bands(merged, left, right), height, total)
+
+
+def _most(names: Iterable[str], pairs: Counter[tuple[str, str]], side: int) -> dict[str, str]:
+    """The names with the most samples, as many as are shown."""
+    counts = Counter(dict.fromkeys(names, 0))
+    for pair, count in pairs.items():
+        counts[pair[side]] += count
+    ranked = sorted(counts, key=lambda name: (-counts[name], name))
+    shown = ranked if len(ranked) <= NODES else ranked[: NODES - 1]
+    return {name: name for name in shown}
+
+
+def _nodes(pairs: Counter[tuple[str, str]], side: int, total: int) -> list[Node]:
+    counts: Counter[str] = Counter()
+    for pair, count in pairs.items():
+        counts[pair[side]] += count
+    nodes: list[Node] = []
+    y = 0.0
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        nodes.append(Node(name, counts[name], y, NODE + BANDS * counts[name] / total))
+        y += nodes[-1].height + GAP
+    return nodes
+
+
+def _moved(node: Node, by: float) -> Node:
+    return Node(node.name, node.count, round(node.y + by, 1), round(node.height, 1))
+
+
+def _bands(pairs: Counter[tuple[str, str]], left: list[Node], right: list[Node]) -> list[tuple[str, str]]:
+    """What is said of each band, and its outline."""
+    starts, ends = ({node.name: node.y for node in nodes} for nodes in (left, right))
+    bands = []
+    for a in left:
+        for b in right:
+            if count := pairs[a.name, b.name]:
+                y, z = starts[a.name], ends[b.name]
+                starts[a.name] = low = y + a.height * count / a.count
+                ends[b.name] = end = z + b.height * count / b.count
+                outline = (
+                    f"M0 {y:.1f}C50 {y:.1f} 50 {z:.1f} 100 {z:.1f}V{end:.1f}C50 {end:.1f} 50 {low:.1f} 0 {low:.1f}Z"
+                )
+                bands.append((f"{count:,} from {a.name} to {b.name}", outline))
+    return bands
+
+
+def _short(name: str) -> str:
+    shown = printable(name)
+    return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
