@@ -17,8 +17,8 @@ def doubtful_first(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     | 3 | changed or taken out, though the clean model is not `SURE` of the label | least confident |
     | 4 | nearly flagged: a score of at least `NEAR` times the least one flagged in its label | highest poison score |
 
-    Behind them come all other flagged samples, the least confident first, and then the rest, as in the input. Nothing
-    is doubtful that could not be read, or that a person has decided about.
+    Behind them come all other flagged samples, the least confident first, and then the rest, the highest poison score
+    first. Nothing is doubtful that could not be read, or that a person has decided about.
 
     Args:
         table: see `elixir.data.manifest.read_manifest`; no `decision` column counts as no decisions.
@@ -36,7 +36,7 @@ def doubtful_first(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     near = ~flagged & (label >= 0) & (score >= NEAR * least[label])
     conditions = [flagged & uncertain, flagged & kept, flagged & (confidence < SURE), near]
     group = np.select([is_open & condition for condition in conditions] + [flagged], range(5), 5)
-    within = np.select([np.isin(group, (0, 2, 4)), np.isin(group, (1, 3))], [confidence, -score], 0.0)
+    within = np.where(np.isin(group, (0, 2, 4)), confidence, -score)
     return np.lexsort((within, group)), group < len(conditions)
 
 

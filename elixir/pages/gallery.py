@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 from markupsafe import Markup
 
+from elixir.data.doubt import doubtful_first
 from elixir.data.manifest import class_names
-from elixir.detection.thresholds import Thresholds
 from elixir.pages.thumbnails import ACROSS, DOWN, ContactSheets
 from elixir.result import Result
 
@@ -17,48 +17,21 @@ NEAREST = 24  # samples of an attacked label that are shown though they are not 
 GAIN = 4  # how many times as strong differences are shown
 
 
-def thresholds(config: dict[str, Any]) -> dict[str, float]:
-    """Those by which a run with these settings has decided about its samples; a stage that is left out decides none."""
-    values = vars(Thresholds()) | config.get("thresholds", {})
-    of_stages = {"flag": "flag_threshold", "relabel": "min_label_confidence"}
-    return {name: values[name] for stage, name in of_stages.items() if stage in config.get("stages", ())}
-
-
 def shown_rows(result: Result) -> np.ndarray:
-    """Rows of the manifest in the gallery, doubtful ones first, int64 (n,).
+    """Rows of the manifest in the gallery, doubtful ones first, int64 (n,); see `elixir.data.doubt`.
 
-    These are all samples that were changed or set aside, those that were flagged and kept, those that somebody has
-    decided about, and of each attacked label the `NEAREST` others with the highest poison scores.
+    These are all samples that are doubtful, were changed or set aside, or were flagged and kept, those that somebody
+    has decided about, and of each attacked label the `NEAREST` others with the highest poison scores.
     """
     table = result.table
+    order, chosen = doubtful_first(table)
     score, flagged, label = (table[name].to_numpy() for name in ("poison_score", "flagged", "label"))
-    chosen = (np.array(table["action"].to_pylist(), object) != "kept") | flagged
+    chosen |= flagged | (np.array(table["action"].to_pylist(), object) != "kept")
     chosen |= np.array(decided(table, "decision"), object).astype(bool)
     for attacked in result.attacked:
         others = np.flatnonzero((label == attacked.label) & ~chosen & ~np.isnan(score))
         chosen[others[np.argsort(-score[others], kind="stable")][:NEAREST]] = True
-    rows = np.flatnonzero(chosen)
-    margin = margins(score[rows], table["confidence"].to_numpy()[rows], flagged[rows], thresholds(result.config))
-    return rows[np.argsort(margin, kind="stable")]
-
-
-def margins(score: np.ndarray, confidence: np.ndarray, flagged: np.ndarray, limits: dict[str, float]) -> np.ndarray:
-    """How clear it is what becomes of each sample, float (n,) in [0,1].
-
-    It is the distance to the nearest threshold that decides about the sample, that of the poison score or, if flagged,
-    that of the confidence, as a share of the room on its side: 0 at the threshold, 1 at 0 or 1. Samples of which
-    nothing is known, such as unreadable ones, have 1.
-    """
-    nothing = np.full(len(score), np.nan)
-    of_score = _distance(score, limits["flag_threshold"]) if "flag_threshold" in limits else nothing
-    of_confidence = (
-        _distance(confidence, limits["min_label_confidence"]) if "min_label_confidence" in limits else nothing
-    )
-    return np.nan_to_num(np.fmin(of_score, np.where(flagged, of_confidence, np.nan)), nan=1.0)
-
-
-def _distance(value: np.ndarray, threshold: float) -> np.ndarray:
-    return np.abs(value - threshold) / np.where(value < threshold, threshold, 1 - threshold)
+    return order[chosen[order]]
 
 
 def decided(table: pa.Table, column: str) -> list[str]:

@@ -22,7 +22,7 @@ from elixir.detection.decide import LabelReport
 from elixir.detection.thresholds import Thresholds
 from elixir.pages import render
 from elixir.pages.charts import flow, histogram, strips
-from elixir.pages.gallery import CHANGES, GAIN, NEAREST, gallery_data, script_json, shown_rows, thresholds
+from elixir.pages.gallery import CHANGES, GAIN, NEAREST, gallery_data, script_json, shown_rows
 from elixir.pages.thumbnails import SIDE, Pictures, data_url, fitted, png, write_sheets
 from elixir.result import AttackedLabel, Result
 
@@ -49,7 +49,7 @@ def write_report(result: Result, folder: Path, pictures: Pictures, triggers: Map
     shapes = np.stack([shown["height"].to_numpy(), shown["width"].to_numpy()], axis=1)
     changed = np.isin(np.array(shown["action"].to_pylist(), object), CHANGES)
     sheets = write_sheets(rows, changed, shapes, pictures, place / "report")
-    limits = thresholds(result.config)
+    thresholds = _thresholds(result.config)
     labels = _labels(result)
     style, script = (
         files("elixir.pages").joinpath("templates", f"report.{kind}").read_text() for kind in ("css", "js")
@@ -68,9 +68,11 @@ def write_report(result: Result, folder: Path, pictures: Pictures, triggers: Map
         attacked=[_attacked(label, triggers) for label in result.attacked],
         side=SIDE,
         gain=GAIN,
-        strips=strips(result.labels, vars(Thresholds()) | result.config.get("thresholds", {})),
+        strips=strips(result.labels, thresholds),
         flow=flow(result.table),
-        histogram=histogram(_scores(result), limits.get("flag_threshold")),
+        histogram=histogram(
+            _scores(result), thresholds["flag_threshold"] if "flag" in result.config.get("stages", ()) else None
+        ),
         nearest=NEAREST,
         samples=len(rows),
         data=script_json(gallery_data(result, rows, sheets)),
@@ -112,6 +114,15 @@ def sentence(result: Result) -> str:
     ]
     listing = ", ".join(parts[:-1]) + (" and " if parts[:-1] else "") + "".join(parts[-1:])
     return f"{found}: of {result.table.num_rows:,} samples {listing}."
+
+
+def _thresholds(config: Mapping[str, Any]) -> dict[str, float]:
+    return vars(Thresholds()) | config.get("thresholds", {})
+
+
+def _flag_threshold(config: Mapping[str, Any]) -> float | None:
+    """Poison score above which a run with these settings has flagged samples; None if it has not by that."""
+    return _thresholds(config)["flag_threshold"] if "flag" in config.get("stages", ()) else None
 
 
 def _writes_dataset(result: Result) -> bool:

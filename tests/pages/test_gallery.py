@@ -6,39 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from report_world import KEPT, confirmed, kept, relabelled, result_of, set_aside, unreadable
 
-from elixir.pages.gallery import NEAREST, gallery_data, margins, script_json, shown_rows, thresholds
+from elixir.pages.gallery import NEAREST, gallery_data, script_json, shown_rows
 from elixir.pages.thumbnails import ContactSheets
 
-LIMITS = {"flag_threshold": 0.2, "min_label_confidence": 0.5}
 HOSTILE = ["</script><!--<script>", "\u202egnp.exe", 'a"b,c\n\r', "=cmd()", "\u2028", "\x00"]
-
-
-@pytest.mark.parametrize(
-    ("score", "confidence", "flagged", "margin"),
-    [
-        (0.2, np.nan, False, 0.0),
-        (0.1, np.nan, False, 0.5),  # half of the room below the threshold
-        (0.0, 0.5, False, 1.0),  # nobody has asked for the confidence of what is not flagged
-        (0.6, 0.99, True, 0.5),
-        (1.0, 0.75, True, 0.5),
-        (1.0, 0.4, True, 0.2),
-        (np.nan, np.nan, False, 1.0),
-    ],
-)
-def test_margins(score: float, confidence: float, flagged: bool, margin: float):
-    found = margins(np.array([score]), np.array([confidence]), np.array([flagged]), LIMITS)
-    assert found == pytest.approx([margin])
-
-
-def test_a_threshold_counts_only_if_its_stage_has_run():
-    config = {"thresholds": {"flag_threshold": 0.2}, "stages": {"flag": {}, "write": {}}}
-    assert thresholds(config) == {"flag_threshold": 0.2}
-    assert thresholds({"stages": {"relabel": {}}}) == {"min_label_confidence": 0.5}
-    nothing = np.full(2, 0.5)
-    assert margins(nothing, nothing, np.ones(2, bool), {}).tolist() == [1, 1]
 
 
 def test_doubtful_samples_come_first(tmp_path: Path):
@@ -53,7 +26,7 @@ def test_doubtful_samples_come_first(tmp_path: Path):
     ]
     result = result_of(tmp_path, rows)
     ids = result.table["id"].take(shown_rows(result)).to_pylist()
-    assert ids == ["near", "undecided", "confirmed", "far", "sure", "broken"]
+    assert ids == ["undecided", "confirmed", "sure", "near", "far", "broken"]
 
 
 def test_of_samples_that_are_not_flagged_the_nearest_are_shown(tmp_path: Path):

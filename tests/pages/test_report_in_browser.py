@@ -137,15 +137,13 @@ def driver(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterato
 
 def rows_of(count: int) -> list[ManifestRow]:
     """Samples "0000.png" ... in the order of the report: one in ten set aside, the others relabelled in turns."""
-    margin = [0.02 + 0.4 * number / count for number in range(count)]
-    return [
-        set_aside(f"{number:04d}.png", confidence=0.5 - margin[number] / 2)
-        if number % 10 == 0
-        else relabelled(
-            f"{number:04d}.png", 1 + number % 2, score=0.5 + margin[number], confidence=0.5 + margin[number] / 2
-        )
-        for number in range(count)
-    ]
+    rows: list[ManifestRow] = []
+    for number in range(count):
+        name, confidence = f"{number:04d}.png", 0.5 + 0.2 * number / count
+        aside = replace(set_aside(name, confidence=confidence), reason="poisoned")
+        changed = relabelled(name, 1 + number % 2, 0.52 + 0.4 * number / count, confidence)
+        rows.append(changed if number % 10 else aside)
+    return rows
 
 
 @pytest.fixture
@@ -281,7 +279,6 @@ def test_export(report: Report):
     assert all(datetime.fromisoformat(d.at).tzinfo for d in decisions)
     folder = str(report.path.parent.parent).replace("'", "'\"'\"'")
     assert report.find("#command").text == f"elixir decide '{folder}' --decisions decisions.csv"
-    assert not report.find("#formulas").is_displayed()
     report.click("#undo")
     assert not report.find("#command").is_displayed()  # it would apply another file than there is
 
@@ -294,7 +291,7 @@ def test_hostile_names_are_shown_and_come_back(report: Report):
     assert report.names()[2] == r"\u{202e}gnp.exe"
     report.click("#bulk [data-decision=drop]")
     assert [decision.id for decision in report.export()] == HOSTILE
-    assert report.find("#formulas").is_displayed()
+    assert "\"'=cmd" in (report.downloads / "decisions.csv").read_text()
     sizes = "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
     assert len(set(report.driver.execute_script(sizes))) == 1
 
@@ -320,10 +317,10 @@ def test_decisions_outlive_the_page_until_they_are_applied(report: Report, tmp_p
     write_made_report(replace(result, table=table))
     report.driver.refresh()
     assert report.pressed() == {"0000.png": "Keep"}
+    report.choose("decision", "decided")
     told = [node.text for node in report.driver.find_elements(By.CSS_SELECTOR, ".earlier")]
     assert told[0] == f"decided: relabel as owl, by {HOSTILE[0]}, 2026-11-30"
     assert len(told) == 2
-    report.choose("decision", "decided")
     assert report.names() == ["0000.png", "0001.png", "0002.png"]
 
 
@@ -366,7 +363,7 @@ def test_samples_without_a_second_picture(report: Report):
         "a": 0,
     }
     assert "quarantined: empty file" in report.cards()[2].text
-    assert "kept: not flagged, poison score 0.009" in report.cards()[0].text
+    assert "kept: not flagged, poison score 0.009" in report.cards()[1].text
 
 
 def test_an_injected_script_does_not_run(report: Report):

@@ -311,20 +311,22 @@ function recall() {
 
 /* Export */
 
-function quoted(text) {
-  return `"${text.replaceAll('"', '""')}"`;
+/** A cell of the file; an apostrophe, which the reader takes away, keeps a spreadsheet from seeing a formula in it. */
+function cell(text) {
+  const guarded = /^[=+\-@\t\r']/.test(text) ? `'${text}` : text;
+  return `"${guarded.replaceAll('"', '""')}"`;
 }
 
-/** The file that `elixir decide` reads. Ids are as they are, whatever a spreadsheet would make of them. */
+/** The file that `elixir decide` reads: see elixir/data/decisions.py. */
 function csv() {
   const lines = [...decided.keys()]
     .sort((a, b) => a - b)
     .map((place) => {
       const { decision, label, at } = decided.get(place);
       const name = label < 0 ? "" : data.classes[label];
-      return [rows.id[place], decision, name, by("by").value, at, ""].map(quoted).join(",");
+      return [rows.id[place], decision, name, by("by").value, at, ""].map(cell).join(",");
     });
-  return ["id,decision,label,by,at,note", ...lines, ""].join("\n");
+  return ["id,decision,label,by,at,note", ...lines, ""].join("\r\n");
 }
 
 function save() {
@@ -332,7 +334,6 @@ function save() {
   element("a", { href: url, download: "decisions.csv" }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
   by("command").textContent = `elixir decide ${folder()} --decisions decisions.csv`;
-  by("formulas").hidden = ![...decided.keys()].some((place) => /^[=+\-@\t\r]/.test(rows.id[place]));
   by("apply").hidden = false;
 }
 
