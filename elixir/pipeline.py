@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +13,8 @@ from typing import Any, get_args
 import torch
 
 import elixir
+from elixir.data.carried import starting_decisions
+from elixir.data.decisions import HumanDecision, digest, given_decisions
 from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
 from elixir.data.open import open_sink, open_source
 from elixir.data.overlap import refuse_overlap
@@ -29,7 +31,7 @@ from elixir.errors import ElixirError, nearest
 from elixir.models.device import choose_device
 from elixir.models.external import load_classifier
 from elixir.models.weights import sha256_of
-from elixir.pages.evidence import write_evidence_page
+from elixir.pages.evidence import RunPictures, write_evidence_page
 from elixir.progress import Progress
 from elixir.recipe import read_recipe
 from elixir.registry import find
@@ -170,6 +172,7 @@ class Pipeline:
         shard_size: int | str | None = None,
         batch_size: int = 256,
         policy: str = "relabel",
+        decisions: str | Path | Iterable[HumanDecision] = (),
         resume: bool = False,
         overwrite: bool = False,
         quiet: bool = True,
@@ -183,6 +186,8 @@ class Pipeline:
             dst: folder to make; must not exist or be empty, unless `overwrite`.
             to: "folder", "list", "hf", "parquet" or "webdataset"; the kind of `src` by default.
             policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
+            decisions: of people, or a file of them; those about an earlier output at `dst` hold too, where the samples
+                are the same.
 
         All other options are those of `elixir.options.RunOptions`.
 
@@ -213,7 +218,11 @@ class Pipeline:
         config = self.describe() | _given(source, chosen, seed, policy, kind, reference, prior)
         config["shard_bytes"] = shards
         places = _told_by_contents(config)
+        given = given_decisions(decisions, source.classes)
         with work.alone():
+            decided = starting_decisions(dst, source, given)
+            if decided:
+                config["decisions"] = digest(decided.values())
             if resume and work.finished(config, {"device", *places}):
                 work.discard()
                 return read_result(dst)
@@ -237,6 +246,7 @@ class Pipeline:
                 shard_bytes=shards,
                 thresholds=self.thresholds,
                 training=self.training,
+                decisions=decided,
                 progress=progress,
             )
             try:
@@ -325,4 +335,4 @@ def _write_evidence(run: Run, config: dict[str, Any], work: WorkDir) -> None:
     replace_text(evidence / "timings.json", json.dumps(costs, indent=2))
     result = read_result(work.output, work.dst)
     replace_text(evidence / "summary.txt", result.summary(times=False))
-    write_evidence_page(run, result, evidence / "report.html")
+    write_evidence_page(result, RunPictures(run), run.triggers, evidence / "report.html")

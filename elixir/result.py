@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
+from torch import Tensor
 
 from elixir.data.io import RUN_FOLDER, read_json, write_table
 from elixir.data.manifest import class_names, current_findings, current_names, read_manifest
@@ -22,6 +23,7 @@ from elixir.detection.decide import LabelReport, label_reports
 from elixir.engine.cost import Cost
 from elixir.errors import ElixirError
 from elixir.models.classifier import SmallResNet, load_small_classifier
+from elixir.models.weights import read_weights
 from elixir.options import SourceOptions
 
 NOTHING_JUDGED = (
@@ -116,6 +118,12 @@ class Result:
         models = self._place / RUN_FOLDER / "models"
         of_02 = models / "benign.safetensors"
         return load_small_classifier(of_02 if of_02.exists() else models / "clean.safetensors")
+
+    @property
+    def triggers(self) -> dict[int, Tensor]:
+        """The estimated trigger of labels under attack, float32 (3, s, s) in [0,1] pixel units; none after a scan."""
+        file = self._place / RUN_FOLDER / "models" / "triggers.safetensors"
+        return {int(label): trigger for label, trigger in read_weights(file)[0].items()} if file.exists() else {}
 
     @property
     def _place(self) -> Path:

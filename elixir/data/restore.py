@@ -14,21 +14,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elixir.data.backup import COLUMNS, IMAGE, ORIGINALS, OUTPUT, PIECES, QUARANTINE, REST, SKIPPED, kept_in
+from elixir.data.backup import COLUMNS, FILES, IMAGE, ORIGINALS, OUTPUT, PIECES, QUARANTINE, REST, SKIPPED, kept_in
 from elixir.data.io import RUN_FOLDER, copy, read_json, read_table, real_path, writing
 from elixir.data.manifest import current_names
 from elixir.data.paths import escape, unescape
 from elixir.data.shards.index import read_groups
 from elixir.data.shards.label_fields import TEXT_FIELD
 from elixir.data.shards.tar import copy_bytes
+from elixir.data.shards.webdataset import open_webdataset
 from elixir.data.tables.hf import ArrowWriter, saved_rows, write_siblings
 from elixir.data.tables.parquet import ParquetRows, writers_by_row
-from elixir.data.tables.table import Rows, RowWriter, conform, with_image
+from elixir.data.tables.table import Choice, Rows, RowWriter, conform, with_image
 from elixir.data.workdir import WorkDir
 from elixir.errors import ElixirError
-
-FILES = ("folder", "list")
-"""Kinds of which the samples are files."""
 
 _MANIFEST = ("id", "action", "output", "sha256_in")
 
@@ -70,6 +68,22 @@ def restore(dst: Path, out: Path) -> int:
     return count
 
 
+def picture_reader(dst: Path, facts: dict[str, Any]) -> Callable[[str], bytes]:
+    """Gives the encoded image of a sample in an output by its place there, as `Sink.write` tells it.
+
+    Args:
+        dst: the output.
+        facts: what its `restore.json` says.
+    """
+    if facts["sink"] in FILES:
+        return partial(_file, dst)
+    if facts["sink"] == "webdataset":
+        if facts["kind"] == "webdataset":
+            return _edited_shards(dst, facts)
+        return _OutputShards({stem: _inside(dst, place) for stem, place in facts["outputs"]}).image
+    return partial(_output_rows(dst, facts).image, column=facts["image"] if "schema" in facts else "image")
+
+
 @dataclass
 class _Builder:
     """Builds the input in `out` from the output `dst`."""
@@ -91,21 +105,6 @@ class _Builder:
         _check_within(self.dst, source)
         self.copy(source, _inside(self.out, path))
 
-    def file(self, output: str) -> bytes:
-        """What a file of the output holds."""
-        try:
-            return _inside(self.dst, unescape(output)).read_bytes()
-        except OSError as error:
-            raise ElixirError(f"{self.dst / output} cannot be read: {error.strerror}; {_CHANGED}") from error
-
-    def image_reader(self, column: str) -> Callable[[str], bytes]:
-        """Gives the image of an untouched sample by its place in the output; `column` is that of a table."""
-        if self.facts["sink"] in FILES:
-            return self.file
-        if self.facts["sink"] == "webdataset":
-            return _OutputShards({stem: _inside(self.dst, place) for stem, place in self.facts["outputs"]}).image
-        return partial(_output_rows(self.dst, self.facts).image, column=column)
-
 
 class _Folder(_Builder):
     """A class-per-folder tree, or images and a list of them."""
@@ -113,7 +112,7 @@ class _Folder(_Builder):
     def build(self) -> int:
         for path in self.facts["folders"]:
             _inside(self.out, unescape(path)).mkdir(parents=True, exist_ok=True)
-        image = None if self.facts["sink"] in FILES else self.image_reader("image")
+        image = None if self.facts["sink"] in FILES else picture_reader(self.dst, self.facts)
         unreadable = set(self.facts["unreadable_files"])
         links: dict[Path, Path] = {}
         count = 0
@@ -175,7 +174,7 @@ class _Table(_Builder):
             rows = _output_rows(self.dst, self.facts)
             return lambda _, output: rows.row(output)
         image = self.facts["image"]
-        data = self.image_reader(image)
+        data = picture_reader(self.dst, self.facts)
         columns = _NumberedRows(self.dst / RUN_FOLDER / f"{COLUMNS}.parquet")
         return lambda index, output: with_image(columns.row(index), image, data(output))
 
@@ -242,7 +241,7 @@ class _Shards(_Builder):
 
     def _images(self) -> Iterator[bytes]:
         """Those of untouched samples, in order."""
-        read = self.image_reader("image")
+        read = picture_reader(self.dst, self.facts)
         for sample, action, output, digest in self.samples():
             if action == "kept":
                 data = read(output)
@@ -283,7 +282,8 @@ class _OutputRows:
         return self._rows.row(start + int(row))
 
     def image(self, output: str, column: str) -> bytes:
-        return self.row(output).column(column)[0].as_py()["bytes"]
+        value = self.row(output).column(column)[0].as_py()
+        return value["bytes"] if isinstance(value, dict) else value
 
 
 class _OutputShards:
@@ -305,6 +305,22 @@ class _OutputShards:
         with self._files[stem].open("rb") as file:
             file.seek(member.data)
             return file.read(member.size)
+
+
+def _edited_shards(dst: Path, facts: dict[str, Any]) -> Callable[[str], bytes]:
+    """Gives the images in shards that have the members of the input, by the ids of their samples."""
+    files = [_inside(dst, unescape(place)) for _, place in facts["outputs"]]
+    source = open_webdataset(files, Choice(facts["fields"]["image"], facts["fields"]["label"]), str(dst))
+    numbers = {sample.id: number for number, sample in enumerate(source.samples)}
+    return lambda output: source.read(numbers[output])
+
+
+def _file(dst: Path, output: str) -> bytes:
+    """What a file of the output holds."""
+    try:
+        return _inside(dst, unescape(output)).read_bytes()
+    except OSError as error:
+        raise ElixirError(f"{dst / output} cannot be read: {error.strerror}; {_CHANGED}") from error
 
 
 _CHANGED = "the output of the run was changed or is not complete"

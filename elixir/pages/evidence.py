@@ -3,12 +3,14 @@
 import io
 import json
 from base64 import b64encode
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
+from torch import Tensor
 
 from elixir.data.image import decode
 from elixir.data.io import replace_text
@@ -27,8 +29,38 @@ SIDE = 96  # of a thumbnail, in pixels
 GAIN = 4  # how many times as strong the estimated trigger is shown
 
 
-def write_evidence_page(run: Run, result: Result, path: Path) -> None:
-    """Write one HTML file about a run whose last stage has finished; the same bytes for the same run."""
+class Pictures(Protocol):
+    """The images of samples, by row of the manifest; asked only for those with a height."""
+
+    def before(self, row: int) -> bytes:
+        """Encoded image in the input."""
+        ...
+
+    def after(self, row: int) -> bytes | None:
+        """Encoded image in the output of a sample that was relabelled or purified; None if it has no other pixels."""
+        ...
+
+
+class RunPictures:
+    """The images of a run whose last stage has finished."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def before(self, row: int) -> bytes:
+        return self._run.read_source(row)
+
+    def after(self, row: int) -> bytes | None:
+        repaired = self._run.repaired_path(int(np.searchsorted(self._run.rows, row)))
+        return repaired.read_bytes() if repaired.exists() else None
+
+
+def write_evidence_page(result: Result, pictures: Pictures, triggers: Mapping[int, Tensor], path: Path) -> None:
+    """Write one HTML file about a result; the same bytes for the same result.
+
+    Args:
+        triggers: of labels, float32 (3, s, s) in [0,1] pixel units.
+    """
     labels = _labels(result)
     page = render(
         "evidence.html.j2",
@@ -41,7 +73,7 @@ def write_evidence_page(run: Run, result: Result, path: Path) -> None:
         findings=result.findings(),
         notes=result.notes,
         losses=result.losses() if result.unreadable_files else "",
-        attacked=[_attacked(run, label, result.table) for label in result.attacked],
+        attacked=[_attacked(pictures, triggers, label, result.table) for label in result.attacked],
         actions=ACTIONS,
         labels=labels[:LABELS],
         more_labels=len(labels[LABELS:]),
@@ -50,8 +82,10 @@ def write_evidence_page(run: Run, result: Result, path: Path) -> None:
     replace_text(path, page)
 
 
-def _attacked(run: Run, attacked: AttackedLabel, table: pa.Table) -> dict[str, Any]:
-    trigger = run.triggers.get(attacked.label)
+def _attacked(
+    pictures: Pictures, triggers: Mapping[int, Tensor], attacked: AttackedLabel, table: pa.Table
+) -> dict[str, Any]:
+    trigger = triggers.get(attacked.label)
     if trigger is not None:
         trigger = (128 + GAIN * 255 * trigger.permute(1, 2, 0).numpy()).round().clip(0, 255).astype(np.uint8)
     score, actions = table.column("poison_score").to_numpy(), np.array(table.column("action").to_pylist())
@@ -61,7 +95,7 @@ def _attacked(run: Run, attacked: AttackedLabel, table: pa.Table) -> dict[str, A
         rows = np.flatnonzero(readable & np.isin(actions, kinds))
         shown = rows[np.argsort(-score[rows], kind="stable")][:most]
         samples = [
-            values | {"pictures": _pictures(run, row, values["action"])}
+            values | {"pictures": _thumbnails(pictures, row, values)}
             for row, values in zip(shown.tolist(), table.take(shown).to_pylist(), strict=True)
         ]
         if samples:
@@ -74,14 +108,10 @@ def _attacked(run: Run, attacked: AttackedLabel, table: pa.Table) -> dict[str, A
     }
 
 
-def _pictures(run: Run, row: int, action: str) -> list[str]:
-    """Thumbnails of a sample: as it was and, if it was changed, as it is."""
-    index = int(np.searchsorted(run.rows, row))
-    pictures = [_thumbnail(run.picture(index).rgb)]
-    repaired = run.repaired_path(index)
-    if action in CHANGES and repaired.exists():
-        pictures.append(_thumbnail(decode(repaired.read_bytes(), run.facts["max_pixels"]).rgb))
-    return pictures
+def _thumbnails(pictures: Pictures, row: int, values: dict[str, Any]) -> list[str]:
+    """Those of a sample: as it was and, if it was changed, as it is."""
+    images = (pictures.before(row), pictures.after(row) if values["action"] in CHANGES else None)
+    return [_thumbnail(decode(data, values["height"] * values["width"]).rgb) for data in images if data]
 
 
 def _labels(result: Result) -> list[dict[str, Any]]:
