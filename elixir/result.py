@@ -305,7 +305,7 @@ def _image(path: Path) -> dict[str, Any]:
 
 def output_options(config: Mapping[str, Any]) -> SourceOptions:
     """Columns or fields, and split, by which the output of a run with these settings is opened."""
-    shape = {"folder": "files", "list": "files", "webdataset": "shards"}
+    shape = {"folder": "class folders", "list": "list", "webdataset": "shards"}
     old = "folder" if config.get("label") is None else "hf"  # of 0.2, which did not say it
     of, to = (shape.get(kind, "table") for kind in (config.get("kind", old), config.get("to", "folder")))
     if of != to:

@@ -124,7 +124,7 @@ class _Rewriting:
 
     def _keep_other_files(self) -> None:
         """Copy what is at the destination and is not of the run, such as a repository."""
-        known = {*self.facts["files"], *self.facts.get("others", ()), *self.facts.get("beside", {}).values()}
+        known = {*self.facts["written"], *self.facts.get("others", ()), *self.facts.get("beside", {}).values()}
         if self.facts["sink"] in FILES:
             known.update(self.result.table["output"].to_pylist())
         for path in _files_below(self.dst):

@@ -96,7 +96,7 @@ class SinkWithBackup:
         self._sink.close()
         self._backup.close(self._set_aside())
         facts = {"sink": self._sink.kind, "outputs": self._sink.outputs, "unreadable_files": self.unreadable_files}
-        facts |= {"notes": self._about_input, "files": [] if self._sink.kind in FILES else self._files()}
+        facts |= {"notes": self._about_input, "written": [] if self._sink.kind in FILES else self._files()}
         replace_text(self._folder / RUN_FOLDER / "restore.json", json.dumps(facts | self._backup.facts(), indent=1))
 
     def _files(self) -> list[str]:
