@@ -520,6 +520,11 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "decisions.csv, line 3: the dataset has no class 'cow'" in capsys.readouterr().err
     (tmp_path / "decisions.csv").write_text("id,decision,label\ncat/b.png,keep,\ndog/a.png,relabel,cat\n")
     assert elixir(monkeypatch, "decide", dst, "--decisions", tmp_path / "decisions.csv", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["actions"] == {"kept": 3, "relabelled": 2, "purified": 1, "quarantined": 1}
+    assert json.loads(capsys.readouterr().out)["actions"] == {
+        "kept": 3,
+        "relabelled": 2,
+        "purified": 1,
+        "quarantined": 1,
+    }
     for wrong in ((), ("--keep", "cat/a.png", "--decisions", "x.csv"), ("--relabel", "cat/a.png")):
         assert elixir(monkeypatch, "decide", dst, *wrong) == 1

@@ -13,7 +13,6 @@ import torch
 from jinja2 import UndefinedError
 from small_world import png
 
-from elixir.data.image import decode
 from elixir.data.manifest import ManifestRow, read_manifest, write_manifest
 from elixir.detection.decide import LabelReport, LabelTest
 from elixir.pages import render
@@ -57,18 +56,16 @@ def row(index: int, action: str, height: int = 8, confidence: float = float("nan
 
 def write(folder: Path, rows: list[ManifestRow]) -> tuple[str, Tags]:
     write_manifest(folder / "manifest.parquet", rows, ["good", HOSTILE])
-    run: Any = SimpleNamespace(
-        rows=np.arange(len(rows)),
-        picture=lambda index: decode(png(np.full((8, 8, 3), 40 * index % 256, np.uint8))),
-        facts={"max_pixels": 10**6},
-        triggers={1: torch.zeros(3, 8, 8)},
-        repaired_path=lambda index: folder / f"{index}.png",
+    repaired = {row: file.read_bytes() for row in range(len(rows)) if (file := folder / f"{row}.png").exists()}
+    pictures: Any = SimpleNamespace(
+        before=lambda row: png(np.full((8, 8, 3), 40 * row % 256, np.uint8)),
+        after=repaired.get,
     )
     attacked = AttackedLabel(1, HOSTILE, 2, 0.8, "joint", "direct", {"trigger_transfer": 0.9})
     report = LabelReport(1, HOSTILE, len(rows), (LabelTest("joint", "direct", 2, 0.8, True),))
     table = read_manifest(folder / "manifest.parquet")
     result = Result(folder, [attacked], [report], table, {}, {"source": HOSTILE}, notes=[f"not looked at: {ID}"])
-    write_evidence_page(run, result, folder / "report.html")
+    write_evidence_page(result, pictures, {1: torch.zeros(3, 8, 8)}, folder / "report.html")
     text = (folder / "report.html").read_text()
     tags = Tags()
     tags.feed(text)

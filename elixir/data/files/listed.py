@@ -305,7 +305,7 @@ def open_list(file: Path, choice: Choice, follow_links: bool = False) -> ListSou
     return open_list_at(above, place, choice, follow_links)
 
 
-def open_list_at(root: Path, place: str, choice: Choice, follow_links: bool) -> ListSource:
+def open_list_at(root: Path, place: str, choice: Choice, follow_links: bool = False) -> ListSource:
     """A list at a path in the folder `root`, and the images below this that it names; see `open_list`."""
     tree = walk(root, follow_links)
     files = Files(tree.images, (path for path in tree.others if path != place))
