@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
 
+from elixir.data.backup import FILES
 from elixir.data.io import RUN_FOLDER, read_json, write_table
 from elixir.data.manifest import class_names, current_findings, current_names, read_manifest
 from elixir.data.paths import printable, unescape
@@ -140,7 +141,7 @@ class Result:
         labels = datasets.Dataset.from_dict(
             {"label": written.column("new_label").to_pylist()}, features=datasets.Features({"label": label})
         )
-        if self.config["to"] == "folder":
+        if self.config["to"] in FILES:
             files = [_image(self._place.absolute() / unescape(path)) for path in written.column("output").to_pylist()]
             images = datasets.Dataset.from_dict({"image": files}, datasets.Features({"image": datasets.Image()}))
         else:
@@ -205,6 +206,8 @@ class Result:
         lines = [f"{self.table.num_rows} samples from {printable(self.config['source'])}", self.described_classes()]
         lines += self.findings()
         lines.append(", ".join(f"{counts[action]} {action}" for action in sorted(counts)))
+        if decided := pc.sum(pc.not_equal(self.table["decision"], "")).as_py():
+            lines.append(f"decided by people: {decided}")
         unreadable = [
             (id, reason)
             for id, action, reason in zip(

@@ -26,8 +26,8 @@ from elixir.errors import ElixirError
 from elixir.pages.evidence import write_evidence_page
 from elixir.result import Result, read_result
 
-CARRIED_OVER = ("labels.parquet", "timings.json")
-"""What the run has found out and no decision changes, beside its findings and models."""
+CARRIED_OVER = ("labels.parquet", "timings.json", "models")
+"""What the run has found out and no decision changes, beside its findings."""
 
 
 def decide(dst: str | Path, decisions: str | Path | Iterable[HumanDecision], by: str | None = None) -> Result:
@@ -116,9 +116,9 @@ class _Rewriting:
     def _carry_over(self, notes: list[str]) -> None:
         before = self.dst / RUN_FOLDER
         with writing(self.evidence):
-            for name in CARRIED_OVER:
-                shutil.copyfile(before / name, self.evidence / name)
-            shutil.copytree(before / "models", self.evidence / "models")
+            for place in filter(Path.exists, (before / name for name in CARRIED_OVER)):
+                copy_all = shutil.copytree if place.is_dir() else shutil.copyfile
+                copy_all(place, self.evidence / place.name)
         findings = read_json(before / "findings.json", "give what `elixir sanitize` has written")
         replace_text(self.evidence / "findings.json", json.dumps(findings | {"notes": notes}, indent=2))
 

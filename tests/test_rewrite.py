@@ -222,6 +222,7 @@ def test_what_the_run_has_found_is_carried_over_and_the_pages_are_written_anew(t
     assert json.loads(after[".elixir/run.json"] or b"") == config | {"decisions": ANY}
     assert b"1 dropped, 2 kept, 2 quarantined, 2 relabelled" not in (before[".elixir/summary.txt"] or b"")
     assert b"1 dropped" in (after[".elixir/summary.txt"] or b"")
+    assert b"\ndecided by people: 1\n" in (after[".elixir/summary.txt"] or b"")
     assert b"1 dropped" in (after[".elixir/report.html"] or b"")
     assert json.loads(after[".elixir/findings.json"] or b"") == json.loads(before[".elixir/findings.json"] or b"")
 

@@ -14,6 +14,7 @@ from jinja2 import UndefinedError
 from small_world import png
 
 from elixir.data.manifest import ManifestRow, read_manifest, write_manifest
+from elixir.data.sink import Action
 from elixir.detection.decide import LabelReport, LabelTest
 from elixir.pages import render
 from elixir.pages.evidence import write_evidence_page
@@ -32,7 +33,7 @@ class Tags(HTMLParser):
         self.seen.append((tag, dict(attrs)))
 
 
-def row(index: int, action: str, height: int = 8, confidence: float = float("nan")) -> ManifestRow:
+def row(index: int, action: Action, height: int = 8, confidence: float = float("nan")) -> ManifestRow:
     new = 0 if action == "relabelled" else 1
     return ManifestRow(
         f"{HOSTILE}/\x1b{index}.png",
