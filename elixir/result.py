@@ -206,7 +206,7 @@ class Result:
         lines = [f"{self.table.num_rows} samples from {printable(self.config['source'])}", self.described_classes()]
         lines += self.findings()
         lines.append(", ".join(f"{counts[action]} {action}" for action in sorted(counts)))
-        if decided := pc.sum(pc.not_equal(self.table["decision"], "")).as_py():
+        if decided := self.table.filter(pc.field("decision") != "").num_rows:
             lines.append(f"decided by people: {decided}")
         unreadable = [
             (id, reason)

@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import ANY
 
 import datasets
+import numpy as np
 import pytest
 from data.conftest import image_bytes, make_tree, read_tree, table
 from small_world import elixir, place
@@ -438,6 +439,27 @@ def test_a_changed_output_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ElixirError, match=r"cat/b\.png is not what it was in the input"):
         decide(dst, [keep("cat/a.png")])
     assert everything(dst) == before
+
+
+@pytest.mark.parametrize("kind", ["object", "arrays", "any name", "pattern"])
+def test_sources_that_are_no_folder(tmp_path: Path, kind: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    shutil.copy(parquet(tmp_path / "src") / "train-1.parquet", tmp_path / "data.bin")
+    sources = {
+        "object": table(7),
+        "arrays": (pixels, np.arange(6) % 2),
+        "any name": f"parquet:{tmp_path}/data.bin",
+        "pattern": f"{tmp_path}/src/train-*.parquet",
+    }
+    result = judged().run(sources[kind], tmp_path / "dst")
+    first, second, third, *_ = [row["id"] for row in result.table.to_pylist() if row["height"]]
+    again = decide(tmp_path / "dst", [keep(first), drop(second), relabel(third, list(result.classes)[1])])
+    assert [row["action"] == "dropped" for row in again.table.to_pylist() if row["height"]][:3] == [False, True, False]
+    assert again.notes == result.notes
+    before = readable(open_source(sources[kind]))
+    restore(tmp_path / "dst", tmp_path / "back")
+    back = tmp_path / "back"
+    assert readable(open_source(f"parquet:{back}/data.bin" if kind == "any name" else back)) == before
 
 
 def test_a_split_and_a_list_alone(tmp_path: Path) -> None:
