@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     __version__: str
     from elixir import api as api
-    from elixir.api import restore, sanitize, scan
+    from elixir.api import HumanDecision, decide, restore, sanitize, scan
     from elixir.errors import ElixirError
     from elixir.pipeline import Pipeline
     from elixir.result import Result
 
-__all__ = ["ElixirError", "Pipeline", "Result", "restore", "sanitize", "scan"]
+__all__ = ["ElixirError", "HumanDecision", "Pipeline", "Result", "decide", "restore", "sanitize", "scan"]
 
 _HOMES = {
     "ElixirError": "elixir.errors",
     "Pipeline": "elixir.pipeline",
     "Result": "elixir.result",
-    **dict.fromkeys(("restore", "sanitize", "scan"), "elixir.api"),
+    **dict.fromkeys(("HumanDecision", "decide", "restore", "sanitize", "scan"), "elixir.api"),
 }
 
 

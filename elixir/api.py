@@ -4,13 +4,14 @@ All raise an ElixirError where something is unusable; nothing has been written t
 """
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from elixir.certification.certify import Settings as CertificationSettings
 from elixir.certification.certify import certify_dataset
+from elixir.data.decisions import HumanDecision
 from elixir.data.exchange.export import export
 from elixir.data.io import RUN_FOLDER, read_json, writing
 from elixir.data.open import open_source
@@ -34,12 +35,15 @@ from elixir.pipeline import Pipeline
 from elixir.purify import PurifiedImages, purify_images
 from elixir.registry import find
 from elixir.result import Result, output_options, read_result
+from elixir.rewrite import decide
 from elixir.robustness.measure import Settings as RobustnessSettings
 from elixir.robustness.measure import measure_robustness
 
 __all__ = [
+    "HumanDecision",
     "card",
     "certify",
+    "decide",
     "denoise",
     "evaluate",
     "export",
@@ -63,6 +67,7 @@ def sanitize(
     settings: Mapping[str, object] | None = None,
     policy: str = "relabel",
     to: str | None = None,
+    decisions: str | Path | Iterable[HumanDecision] = (),
     **options: Unpack[RunOptions],
 ) -> Result:
     """Find poisoned samples, repair them and write the cleaned dataset to `dst`.
@@ -75,12 +80,14 @@ def sanitize(
         settings: "stage.key" or "thresholds.key" -> value, over the recipe's own; not together with a `Pipeline`.
         policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
         to: "folder", "list", "hf", "parquet" or "webdataset"; the kind of `src` by default.
+        decisions: of people about samples, or a file of them (see `decide`); those about an earlier output at `dst`
+            hold too.
 
     Example:
         result = sanitize("poisoned/", "clean/")
         result.attacked, result.counts, result.dataset(), result.model
     """
-    return _pipeline(pipeline, settings).run(src, dst, policy=policy, to=to, **options)
+    return _pipeline(pipeline, settings).run(src, dst, policy=policy, to=to, decisions=decisions, **options)
 
 
 def scan(

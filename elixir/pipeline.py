@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +13,8 @@ from typing import Any, get_args
 import torch
 
 import elixir
+from elixir.data.carried import starting_decisions
+from elixir.data.decisions import HumanDecision, digest, given_decisions
 from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
 from elixir.data.open import open_sink, open_source
 from elixir.data.overlap import refuse_overlap
@@ -174,6 +176,7 @@ class Pipeline:
         batch_size: int = 256,
         workers: int | None = None,
         policy: str = "relabel",
+        decisions: str | Path | Iterable[HumanDecision] = (),
         resume: bool = False,
         overwrite: bool = False,
         quiet: bool = True,
@@ -187,6 +190,8 @@ class Pipeline:
             dst: folder to make; must not exist or be empty, unless `overwrite`.
             to: "folder", "list", "hf", "parquet" or "webdataset"; the kind of `src` by default.
             policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
+            decisions: of people, or a file of them; those about an earlier output at `dst` hold too, where the samples
+                are the same.
 
         All other options are those of `elixir.options.RunOptions`.
 
@@ -219,7 +224,11 @@ class Pipeline:
         config = self.describe() | _given(source, chosen, seed, policy, kind, reference, prior)
         config["shard_bytes"] = shards
         places = _told_by_contents(config)
+        given = given_decisions(decisions, source.classes)
         with work.alone():
+            decided = starting_decisions(dst, source, given)
+            if decided:
+                config["decisions"] = digest(decided.values())
             if resume and work.finished(config, {"device", *places}):
                 work.discard()
                 return read_result(dst)
@@ -244,6 +253,7 @@ class Pipeline:
                 shard_bytes=shards,
                 thresholds=self.thresholds,
                 training=self.training,
+                decisions=decided,
                 progress=progress,
             )
             try:
@@ -332,6 +342,6 @@ def _write_evidence(run: Run, config: dict[str, Any], work: WorkDir) -> None:
     replace_text(evidence / "timings.json", json.dumps(costs, indent=2))
     result = read_result(work.output, work.dst)
     replace_text(evidence / "summary.txt", result.summary(times=False))
-    if (evidence / "restore.json").exists():  # not after a scan
+    if not result.is_scan:
         replace_text(evidence / CARD, dataset_card(result))
     write_report(result, work.output, RunPictures(run), run.triggers)

@@ -11,7 +11,9 @@ from typing import Any, Literal, cast
 import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
+from torch import Tensor
 
+from elixir.data.backup import FILES
 from elixir.data.io import RUN_FOLDER, read_json, write_table
 from elixir.data.manifest import class_names, current_findings, current_names, read_manifest
 from elixir.data.paths import printable, unescape
@@ -23,6 +25,7 @@ from elixir.engine.cost import Cost
 from elixir.errors import ElixirError
 from elixir.models.classifier import Classifier
 from elixir.models.trained import load_trained
+from elixir.models.weights import read_weights
 from elixir.options import SourceOptions
 
 NOTHING_JUDGED = (
@@ -102,6 +105,11 @@ class Result:
         return "none" if self.labels and not self.not_judged else "not judged"
 
     @property
+    def is_scan(self) -> bool:
+        """Whether the run has written no dataset, only what it has found."""
+        return not self.config.get("stages", {}).get("write", {}).get("dataset", True)
+
+    @property
     def nfe_per_sample(self) -> float:
         """Function evaluations of the purifier's network, averaged over the samples."""
         return sum(cost.nfe for cost in self.costs.values()) / max(1, self.table.num_rows)
@@ -119,6 +127,12 @@ class Result:
         return load_trained(of_02 if of_02.exists() else models / "clean.safetensors")
 
     @property
+    def triggers(self) -> dict[int, Tensor]:
+        """The estimated trigger of labels under attack, float32 (3, s, s) in [0,1] pixel units; none after a scan."""
+        file = self._place / RUN_FOLDER / "models" / "triggers.safetensors"
+        return {int(label): trigger for label, trigger in read_weights(file)[0].items()} if file.exists() else {}
+
+    @property
     def _place(self) -> Path:
         if self.path is None:
             raise ElixirError("this scan has kept no files; give it a folder (dst) to keep them in")
@@ -133,7 +147,7 @@ class Result:
         labels = datasets.Dataset.from_dict(
             {"label": written.column("new_label").to_pylist()}, features=datasets.Features({"label": label})
         )
-        if self.config["to"] == "folder":
+        if self.config["to"] in FILES:
             files = [_image(self._place.absolute() / unescape(path)) for path in written.column("output").to_pylist()]
             images = datasets.Dataset.from_dict({"image": files}, datasets.Features({"image": datasets.Image()}))
         else:
@@ -198,6 +212,8 @@ class Result:
         lines = [f"{self.table.num_rows} samples from {printable(self.config['source'])}", self.described_classes()]
         lines += self.findings()
         lines.append(", ".join(f"{counts[action]} {action}" for action in sorted(counts)))
+        if decided := self.table.filter(pc.field("decision") != "").num_rows:
+            lines.append(f"decided by people: {decided}")
         unreadable = [
             (id, reason)
             for id, action, reason in zip(
@@ -298,7 +314,7 @@ def _image(path: Path) -> dict[str, Any]:
 
 def output_options(config: Mapping[str, Any]) -> SourceOptions:
     """Columns or fields, and split, by which the output of a run with these settings is opened."""
-    shape = {"folder": "files", "list": "files", "webdataset": "shards"}
+    shape = {"folder": "class folders", "list": "list", "webdataset": "shards"}
     old = "folder" if config.get("label") is None else "hf"  # of 0.2, which did not say it
     of, to = (shape.get(kind, "table") for kind in (config.get("kind", old), config.get("to", "folder")))
     if of != to:

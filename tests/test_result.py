@@ -149,6 +149,17 @@ def test_dataset_of_a_folder(tmp_path: Path, names: list[str], classes: list[str
     assert len(found) == len(names) - 1
 
 
+def test_dataset_of_a_list(tmp_path: Path) -> None:
+    rows = "".join(f"{number}.png,{'cat' if number % 2 else 'dog'}\n" for number in range(5))
+    make_tree(
+        tmp_path / "src",
+        images(*(f"{number}.png" for number in range(5))) | {"list.csv": b"file,label\n" + rows.encode()},
+    )
+    assert agrees(clean(tmp_path / "src", tmp_path / "dst"), ["cat", "dog"])["label"][:] == [0, 0, 0, 1]
+    result = clean(tmp_path / "src", tmp_path / "folders", to="folder")
+    assert len(open_source(f"folder:{tmp_path}/folders", **output_options(result.config)).samples) == 4
+
+
 @pytest.mark.parametrize("to", ["folder", "parquet", "webdataset"])
 def test_dataset_of_shards(tmp_path: Path, to: str) -> None:
     (tmp_path / "src").mkdir()

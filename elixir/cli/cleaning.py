@@ -30,13 +30,23 @@ def sanitize(
     backbone: opt.Backbone = None,
     policy: Annotated[str, typer.Option(help="Poisoned samples: relabel, drop or quarantine.")] = "relabel",
     to: Annotated[str | None, typer.Option(help="folder, list, hf, parquet or webdataset; as SRC by default.")] = None,
+    decisions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Decisions of people, as `elixir decide` takes them.")
+    ] = None,
     as_json: opt.Json = False,
     **options: Unpack[RunOptions],
 ) -> None:
     """Write a clean copy of SRC to DST, with the evidence in DST/.elixir."""
     options["quiet"] = as_json or options.get("quiet", False)
     result = elixir.api.sanitize(
-        src, dst, pipeline=pipeline, settings=_settings(settings, backbone), policy=policy, to=to, **options
+        src,
+        dst,
+        pipeline=pipeline,
+        settings=_settings(settings, backbone),
+        policy=policy,
+        to=to,
+        decisions=decisions or (),
+        **options,
     )
     _render(result, as_json, options["quiet"])
 
@@ -57,6 +67,30 @@ def scan(
     options["quiet"] = as_json or options.get("quiet", False)
     result = elixir.api.scan(src, dst, pipeline=pipeline, settings=_settings(settings, backbone), **options)
     _render(result, as_json, options["quiet"])
+
+
+@command(app, "elixir decide clean/ --decisions decisions.csv")
+def decide(
+    dst: Annotated[Path, typer.Argument(metavar="DST", help="What `elixir sanitize` has written.")],
+    decisions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV file of decisions, as report.html exports it.")
+    ] = None,
+    keep: Annotated[list[str] | None, typer.Option(metavar="ID", help="Leave a sample as it was in the input.")] = None,
+    relabel: Annotated[list[str] | None, typer.Option(metavar="ID=LABEL", help="Give a sample another label.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(metavar="ID", help="Take a sample out.")] = None,
+    by: Annotated[str | None, typer.Option(metavar="NAME", help="Who decides; the user by default.")] = None,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Write DST again after what people have decided about samples; all options for samples may be repeated."""
+    given = [
+        *(elixir.api.HumanDecision(id, "keep") for id in keep or ()),
+        *(elixir.api.HumanDecision(id, "relabel", label) for id, label in map(_id_and_label, relabel or ())),
+        *(elixir.api.HumanDecision(id, "drop") for id in drop or ()),
+    ]
+    if bool(given) == bool(decisions):
+        raise ElixirError("give --decisions FILE, or some of --keep ID, --relabel ID=LABEL and --drop ID")
+    _render(elixir.api.decide(dst, decisions or given, by), as_json, as_json or quiet)
 
 
 @command(app, "elixir restore clean/ -o photos-again/")
@@ -132,6 +166,13 @@ def demo(
     from elixir.demo import demo as run
 
     run(folder, seed, quiet, out.print)
+
+
+def _id_and_label(pair: str) -> tuple[str, str]:
+    id, equals, label = pair.rpartition("=")
+    if not equals:
+        raise ElixirError(f"--relabel {printable(pair)!r} should look like ID=LABEL")
+    return id, label
 
 
 def _render(result: Result, as_json: bool, quiet: bool) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from elixir.data.files.beside import Beside
 from elixir.data.files.folder import FileSource
+from elixir.data.files.listed import ListSource
 from elixir.data.io import RUN_FOLDER, copy, replace_text, write_table, writing
 from elixir.data.paths import escape, unescape
 from elixir.data.shards.tar import END, copy_bytes
@@ -26,6 +27,8 @@ from elixir.errors import ElixirError
 
 ORIGINALS, QUARANTINE, COLUMNS = "originals", "quarantine", "columns"
 PIECES, REST = "pieces", "rest"
+FILES = ("folder", "list")
+"""Kinds of which the samples are files."""
 OUTPUT, SKIPPED, IMAGE = "output", "skipped", "image"
 """Where a piece of a WebDataset shard is, if not in a file of the backup (see `ShardBackup`)."""
 
@@ -71,9 +74,11 @@ class SinkWithBackup:
             raise TypeError(f"{type(source).__name__} was not made by open_source")
         self.unreadable_files = self._backup.unreadable
         self.notes = sink.notes
+        self._about_input = list(source.notes)
         left_out = [] if sink.keeps_splits else list(getattr(source, "siblings", None) or ())
         if left_out:
             self.notes.append(f"not in the output: the splits {', '.join(left_out)}; --to hf keeps them too")
+            self._about_input.append(self.notes[-1])
 
     def write(self, index: int, decision: Decision) -> str:
         """Write one sample and keep the original of a changed one; "" if it is not in the output, see `Sink.write`."""
@@ -91,7 +96,14 @@ class SinkWithBackup:
         self._sink.close()
         self._backup.close(self._set_aside())
         facts = {"sink": self._sink.kind, "outputs": self._sink.outputs, "unreadable_files": self.unreadable_files}
+        facts |= {"notes": self._about_input, "written": [] if self._sink.kind in FILES else self._files()}
         replace_text(self._folder / RUN_FOLDER / "restore.json", json.dumps(facts | self._backup.facts(), indent=1))
+
+    def _files(self) -> list[str]:
+        """Escaped paths of all files of the output."""
+        top = self._folder
+        found = (Path(place, name).relative_to(top) for place, _, names in os.walk(top) for name in names)
+        return sorted(escape(str(path)) for path in found if path.parts[0] != RUN_FOLDER)
 
     def _set_aside(self) -> list[str]:
         """Those files beside the samples that are not in the output as they were."""
@@ -158,6 +170,7 @@ class FileBackup:
             "folders": source.folders,
             "others": source.others,
             "set_aside": self.set_aside,
+            "list": source.listed.place if isinstance(source, ListSource) and source.alone else None,
         }
 
 
@@ -204,7 +217,8 @@ class RowBackup:
 
     def facts(self) -> dict[str, Any]:
         source = self.source
-        chosen, *copies = files_by_split(source).values() or [{}]
+        splits = {split: [str(path) for path in files] for split, files in files_by_split(source).items()}
+        chosen, *copies = splits.values() or [[]]
         return {
             "kind": source.kind,
             "schema": base64.b64encode(source.rows.schema.serialize()).decode(),
@@ -213,8 +227,9 @@ class RowBackup:
             "split": source.split,
             "siblings": None if source.siblings is None else list(source.siblings),
             "parts": source.rows.parts,
-            "files": [str(path) for path in chosen],
-            "copies": [str(path) for files in copies for path in files],
+            "splits": splits,
+            "files": chosen,
+            "copies": [path for files in copies for path in files],
             "columns": self.columns,
             "beside": self._beside,
         }
@@ -280,7 +295,9 @@ class ShardBackup:
         places = [escape(str(place)) for place in self.source.places]
         copies = [escape(str(path)) for path in self.source.copies] if self._spliced else []
         shards = list(zip(places, self._digests, strict=True))
-        return {"kind": self.source.kind, "shards": shards, "copies": copies, "others": self.source.others}
+        fields = {"image": self.source.image, "label": self.source.label}
+        others = {"copies": copies, "others": self.source.others}
+        return {"kind": self.source.kind, "shards": shards, "fields": fields, **others}
 
     def _open(self, number: int) -> BufferedReader:
         """A shard, where it was left; those before it are finished."""

@@ -21,16 +21,14 @@ def doubtful_first(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     first. Nothing is doubtful that could not be read, or that a person has decided about.
 
     Args:
-        table: see `elixir.data.manifest.read_manifest`; no `decision` column counts as no decisions.
+        table: see `elixir.data.manifest.read_manifest`.
     """
     label, flagged = (table[name].to_numpy() for name in ("label", "flagged"))
     score = np.nan_to_num(table["poison_score"].to_numpy())
     confidence = np.nan_to_num(table["confidence"].to_numpy(), nan=1.0)
     kept = _texts(table, "action") == "kept"
     uncertain = np.char.startswith(_texts(table, "reason"), "poisoned, ") & (table["new_label"].to_numpy() < 0)
-    is_open = table["height"].to_numpy() > 0
-    if "decision" in table.column_names:
-        is_open &= _texts(table, "decision") == ""
+    is_open = (table["height"].to_numpy() > 0) & (_texts(table, "decision") == "")
     least = np.full(label.max(initial=0) + 1, np.inf)  # score flagged in each label
     np.minimum.at(least, label[flagged], score[flagged])
     near = ~flagged & (label >= 0) & (score >= NEAR * least[label])

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from elixir.data.io import read_table, replacing
+from elixir.data.sink import Action, is_written
 
 ROWS_AT_ONCE = 4096
 
@@ -37,6 +38,8 @@ class ManifestRow:
         confidence: probability by the clean model of the label that it reads in a flagged sample, in [0,1]; NaN for
             others.
         original: path of the kept original, "" when the sample is untouched or could not be read.
+        decision: what somebody has decided about the sample, over what Elixir has: keep, relabel or drop; "" if nobody.
+        decided_by, decided_at: who and when, see `elixir.data.decisions.HumanDecision`.
     """
 
     id: str
@@ -44,7 +47,7 @@ class ManifestRow:
     label: int
     new_label: int
     output: str
-    action: str
+    action: Action
     reason: str
     sha256_in: str
     sha256_out: str
@@ -55,6 +58,19 @@ class ManifestRow:
     confidence: float
     seed: int
     original: str
+    decision: str = ""
+    decided_by: str = ""
+    decided_at: str = ""
+
+    @property
+    def written(self) -> bool:
+        """Whether the sample is in the output."""
+        return is_written(self.action)
+
+    @property
+    def usable(self) -> bool:
+        """Whether the sample could be read and has a label; only then it can be in the output."""
+        return self.height > 0
 
 
 RENAMED = {"suspicion": "poison_score", "uncopied": "unreadable_files", "calls": "nfe"}
@@ -76,9 +92,11 @@ RENAMED_WORDS = {
 }
 """Likewise the detectors in its findings, and what their scores rest on."""
 
-_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float32(), bool: pa.bool_()}
+_TYPES = {str: pa.string(), Action: pa.string(), int: pa.int64(), float: pa.float32(), bool: pa.bool_()}
 _FIELDS = [pa.field(name, _TYPES[kind]) for name, kind in ManifestRow.__annotations__.items()]
-SCHEMA = pa.schema([*_FIELDS, pa.field("class", pa.string()), pa.field("new_class", pa.string())])
+_CLASSES = [pa.field("class", pa.string()), pa.field("new_class", pa.string())]
+_DECIDED = ("decision", "decided_by", "decided_at")
+SCHEMA = pa.schema([*_FIELDS[: -len(_DECIDED)], *_CLASSES, *_FIELDS[-len(_DECIDED) :]])
 
 
 def write_manifest(path: Path, rows: Iterable[ManifestRow], classes: list[str]) -> None:
@@ -102,8 +120,18 @@ def read_manifest(path: Path) -> pa.Table:
     if "flagged" not in renamed.column_names:  # 0.2 gave a reason to each of them, and else to unreadable ones only
         told = zip(renamed["reason"].to_pylist(), renamed["height"].to_pylist(), strict=True)
         flagged = [bool(reason) and height > 0 for reason, height in told]
-        renamed = renamed.append_column("flagged", [flagged]).select(SCHEMA.names)
-    return renamed.replace_schema_metadata(table.schema.metadata)
+        renamed = renamed.append_column("flagged", [flagged])
+    for name in _DECIDED:
+        if name not in renamed.column_names:  # nobody could decide
+            renamed = renamed.append_column(name, pa.repeat("", renamed.num_rows))
+    return renamed.select(SCHEMA.names).replace_schema_metadata(table.schema.metadata)
+
+
+def manifest_rows(manifest: pa.Table) -> Iterator[ManifestRow]:
+    """The rows of a manifest."""
+    names = [field.name for field in _FIELDS]
+    for batch in manifest.select(names).to_batches(ROWS_AT_ONCE):
+        yield from (ManifestRow(**row) for row in batch.to_pylist())
 
 
 def current_names(facts: dict[str, Any]) -> dict[str, Any]:

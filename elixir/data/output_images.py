@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from elixir.data.backup import FILES
 from elixir.data.io import RUN_FOLDER, read_json
 from elixir.data.manifest import current_names
 from elixir.data.paths import escape, unescape
@@ -18,8 +19,6 @@ from elixir.data.tables.parquet import ParquetRows
 from elixir.data.tables.table import Rows
 from elixir.errors import ElixirError
 
-FILES = ("folder", "list")
-"""Kinds of which the samples are files."""
 CHANGED = "the output of the run was changed or is not complete"
 
 ImageReader = Callable[[str, str], bytes]

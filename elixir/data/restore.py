@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elixir.data.backup import COLUMNS, IMAGE, ORIGINALS, OUTPUT, PIECES, QUARANTINE, REST, SKIPPED, kept_in
+from elixir.data.backup import COLUMNS, FILES, IMAGE, ORIGINALS, OUTPUT, PIECES, QUARANTINE, REST, SKIPPED, kept_in
 from elixir.data.io import RUN_FOLDER, copy, read_json, read_table, real_path, writing
 from elixir.data.manifest import current_names
-from elixir.data.output_images import CHANGED, FILES, NumberedRows, image_reader, inside, output_rows
+from elixir.data.output_images import CHANGED, NumberedRows, image_reader, inside, output_rows
 from elixir.data.paths import escape, unescape
 from elixir.data.shards.tar import copy_bytes
 from elixir.data.tables.hf import ArrowWriter, write_siblings

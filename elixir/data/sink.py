@@ -23,7 +23,12 @@ class Decision:
     @property
     def written(self) -> bool:
         """Whether the sample is in the output."""
-        return self.action not in ("dropped", "quarantined")
+        return is_written(self.action)
+
+
+def is_written(action: str) -> bool:
+    """Whether a sample that this has become of is in the output."""
+    return action not in ("dropped", "quarantined")
 
 
 class Sink:

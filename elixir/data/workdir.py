@@ -19,6 +19,8 @@ RECORD = "run.json"
 class WorkDir:
     """The hidden folder `path` beside an absolute destination; in it grows `output`, which becomes the destination.
 
+    What that replaces is `replaced` for a moment, and comes back if the work is interrupted right then.
+
     Within `alone`: `discard` what is left if the output is `finished` (a run was killed within the last step); else
     `prepare`, `begin` (from here on an interruption leaves a run to go on with), make the output, `sign`, `publish`.
     `overwritable`: whether messages propose to replace what is there.
@@ -28,6 +30,7 @@ class WorkDir:
         self.dst = dst
         self.path = dst.with_name(shortened(f".{dst.name}", ".elixir-partial"))
         self.output = self.path / "output"
+        self._replaced = self.path / "replaced"
         self._record = self.path / RECORD
         self._shown = escape(str(dst))
         self._overwritable = overwritable
@@ -45,6 +48,7 @@ class WorkDir:
             why = f"cannot write beside {self._shown}: {error.strerror}"
             raise ElixirError(f"{why}; choose a place that you may write to") from error
         with locked(lock):
+            self._put_back()
             yield
 
     def finished(self, settings: Mapping[str, Any], but: Collection[str] = ()) -> bool:
@@ -80,6 +84,12 @@ class WorkDir:
             known = read_json(self._record, self._start_again)
             refuse_other_settings(known, settings, other, f"repeat them with --resume, or {self._start_again}", but)
 
+    def refuse_interrupted(self) -> None:
+        """Raise an ElixirError if there is an interrupted run to go on with."""
+        if self._record.exists():
+            found = f"an interrupted run for {self._shown} was found"
+            raise ElixirError(f"{found}; repeat its command with --resume, or remove {escape(str(self.path))}")
+
     def begin(self, settings: Mapping[str, Any]) -> None:
         """Make the folder and keep the settings in it."""
         _keep_settings(self.path, settings)
@@ -96,7 +106,7 @@ class WorkDir:
         with writing(self.dst):
             if occupied(self.dst):
                 let_move(self.dst)
-                os.replace(self.dst, self.path / "replaced")
+                os.replace(self.dst, self._replaced)
             elif self.dst.exists():
                 self.dst.rmdir()
             os.replace(self.output, self.dst)
@@ -105,9 +115,15 @@ class WorkDir:
     def discard(self) -> None:
         """Remove the folder; its settings first, so that nobody goes on with what an interruption leaves of it."""
         with writing(self.path):
+            self._put_back()
             if self.path.exists():
                 self._record.unlink(missing_ok=True)
                 remove_folder(self.path)
+
+    def _put_back(self) -> None:
+        """Give what was at the destination its name again, if `publish` was interrupted when nothing was there."""
+        if self._replaced.exists() and not self.dst.exists():
+            os.replace(self._replaced, self.dst)
 
 
 def _keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from elixir.data.columns import Columns, column_names, read_columns, write_columns
+from elixir.data.decisions import HumanDecision
 from elixir.data.image import Picture, decode
 from elixir.data.io import reading_again, replace_text
 from elixir.data.parallel import cores
@@ -73,6 +74,7 @@ class Run:
         shard_bytes: size of its files, where it is parquet; None for as many as in the source.
         thresholds: of detection.
         training: what all trainings have in common.
+        decisions: of people, by id of the sample.
         progress: where to show it.
 
     Attributes:
@@ -94,6 +96,7 @@ class Run:
     shard_bytes: int | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
     training: ClassifierTraining = field(default_factory=ClassifierTraining)
+    decisions: Mapping[str, HumanDecision] = field(default_factory=dict)
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
     facts: dict[str, Any] = field(default_factory=dict)
 

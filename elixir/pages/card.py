@@ -18,11 +18,11 @@ def dataset_card(result: Result) -> str:
     Raises: ElixirError: the run was a scan, which changes nothing.
     """
     config, table = result.config, result.table
-    if not any(result.table["output"].to_pylist()):
+    if result.is_scan:
         raise ElixirError(
             "a scan has changed nothing that a card could tell of; give what `elixir sanitize` has written"
         )
-    decisions = sum(map(bool, table["decision"].to_pylist())) if "decision" in table.column_names else 0
+    decisions = sum(map(bool, table["decision"].to_pylist()))
     version = literal(config["version"])
     counts = ", ".join(f"{count} {action}" for action, count in sorted(result.counts.items()))
     policy = "" if config.get("policy") is None else f", policy {literal(config['policy'])}"

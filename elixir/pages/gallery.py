@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from markupsafe import Markup
 
 from elixir.data.doubt import doubtful_first
@@ -27,16 +26,11 @@ def shown_rows(result: Result) -> np.ndarray:
     order, chosen = doubtful_first(table)
     score, flagged, label = (table[name].to_numpy() for name in ("poison_score", "flagged", "label"))
     chosen |= flagged | (np.array(table["action"].to_pylist(), object) != "kept")
-    chosen |= np.array(decided(table, "decision"), object).astype(bool)
+    chosen |= np.array(table["decision"].to_pylist(), object).astype(bool)
     for attacked in result.attacked:
         others = np.flatnonzero((label == attacked.label) & ~chosen & ~np.isnan(score))
         chosen[others[np.argsort(-score[others], kind="stable")][:NEAREST]] = True
     return order[chosen[order]]
-
-
-def decided(table: pa.Table, column: str) -> list[str]:
-    """What people have decided about each sample, by whom or when; "" everywhere in a manifest that does not say."""
-    return table[column].to_pylist() if column in table.column_names else [""] * table.num_rows
 
 
 def gallery_data(result: Result, rows: np.ndarray, sheets: ContactSheets) -> dict[str, Any]:
@@ -69,7 +63,7 @@ def gallery_data(result: Result, rows: np.ndarray, sheets: ContactSheets) -> dic
         "decided": {
             place: [decision, columns["new_class"][place], by, at]
             for place, (decision, by, at) in enumerate(
-                zip(*(decided(table, name) for name in ("decision", "decided_by", "decided_at")), strict=True)
+                zip(*(columns[name] for name in ("decision", "decided_by", "decided_at")), strict=True)
             )
             if decision
         },

@@ -76,7 +76,7 @@ def write_report(result: Result, folder: Path, pictures: Pictures, triggers: Map
         nearest=NEAREST,
         samples=len(rows),
         data=script_json(gallery_data(result, rows, sheets)),
-        decidable=_writes_dataset(result),
+        decidable=not result.is_scan,
         folder=_for_a_shell(recorded(result.path or folder)),
         actions=ACTIONS,
         labels=labels[:LABELS],
@@ -105,7 +105,7 @@ def sentence(result: Result) -> str:
         "dropped": "dropped",
         "kept": "left untouched",
     }
-    tense = "{n:,} {was} {what}" if _writes_dataset(result) else "{n:,} would be {what}"
+    tense = "{n:,} would be {what}" if result.is_scan else "{n:,} {was} {what}"
     counts = Counter(result.counts)
     parts = [
         tense.format(n=counts[action], was="was" if counts[action] == 1 else "were", what=what)
@@ -123,10 +123,6 @@ def _thresholds(config: Mapping[str, Any]) -> dict[str, float]:
 def _flag_threshold(config: Mapping[str, Any]) -> float | None:
     """Poison score above which a run with these settings has flagged samples; None if it has not by that."""
     return _thresholds(config)["flag_threshold"] if "flag" in config.get("stages", ()) else None
-
-
-def _writes_dataset(result: Result) -> bool:
-    return bool(result.config.get("stages", {}).get("write", {}).get("dataset", True))
 
 
 def _for_a_shell(path: str) -> str:

@@ -1,6 +1,5 @@
 """Last stage: the cleaned dataset, and a manifest with a row for every input sample."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +10,8 @@ from elixir.data.columns import Columns
 from elixir.data.io import remove_folder
 from elixir.data.manifest import ManifestRow, write_manifest
 from elixir.data.open import open_sink
-from elixir.data.sink import Decision
+from elixir.data.sample_writer import CHANGES, SampleWriter
+from elixir.data.sink import Action, is_written
 from elixir.detection.decide import label_reports
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
@@ -57,54 +57,57 @@ class WriteStage(ReduceStage):
         """One row after the other; writes its sample on the way."""
         columns = {name: run[name] for name in self._columns}
         not_judged = {report.label: report.not_judged for report in label_reports(run.facts) if report.not_judged}
+        writer = SampleWriter(run.output, run.classes, sink, run.decisions)
         index_of = np.full(len(run.source.samples), -1)
         index_of[run.rows] = np.arange(len(run))
         for row, sample in enumerate(run.source.samples):
             index, digest = int(index_of[row]), str(columns["source_sha256"][row])
             usable = index >= 0
+            repaired = None
             if usable:
-                decision, reason = _decision(run, columns, index)
-                if decision.action == "kept" and not reason and sample.label in not_judged:
+                action, label, reason = _decision(run, columns, index)
+                if "repaired" in columns and action in CHANGES:
+                    repaired = run.repaired_path(index).read_bytes()
+                if action == "kept" and not reason and sample.label in not_judged:
                     reason = f"not judged: {not_judged[sample.label]}"
             else:
-                decision, reason = Decision("quarantined", sample.label), str(columns["source_problem"][row])
+                action, label, reason = "quarantined", sample.label, str(columns["source_problem"][row])
             height, width = columns["source_shape"][row].tolist()
-            output = sink.write(row, decision) if sink else ""
-            original = sink.original(row, decision) if sink else ""
-            if sink and digest:
-                run.read_source(row)  # last, so that what has been written is what was looked at
-            written = hashlib.sha256(decision.data).hexdigest() if decision.data else digest
-            yield ManifestRow(
+            proposed = ManifestRow(
                 id=sample.id,
                 name=sample.name,
                 label=sample.label,
-                new_label=decision.label if decision.written else -1,
-                output=output,
-                action=decision.action,
+                new_label=label if is_written(action) else -1,
+                output="",
+                action=action,
                 reason=reason,
                 sha256_in=digest,
-                sha256_out=written if sink and decision.written else "",
+                sha256_out="",
                 height=height,
                 width=width,
                 poison_score=float(columns["poison_score"][index]) if usable else float("nan"),
                 flagged=usable and bool(columns["flagged"][index]),
                 confidence=float(columns["confidence"][index]) if usable else float("nan"),
                 seed=run.seed,
-                original=original,
+                original="",
             )
+            written = writer.write(row, proposed, repaired)
+            if sink and digest:
+                run.read_source(row)  # last, so that what has been written is what was looked at
+            yield written
 
 
-def _decision(run: Run, columns: Columns, index: int) -> tuple[Decision, str]:
-    """What earlier stages have decided about a sample, with its repaired image if there is one, and why."""
+def _decision(run: Run, columns: Columns, index: int) -> tuple[Action, int, str]:
+    """What earlier stages have decided about a sample: its action and label, and why."""
     given, action, reason = int(run.labels[index]), columns["action"][index], str(columns["reason"][index])
-    if action not in ("relabelled", "purified"):
-        return Decision(action or "kept", given), reason
+    if action not in CHANGES:
+        return action or "kept", given, reason
     label = int(columns["new_label"][index])
     if "repaired" not in columns:
-        return Decision(action, label), reason
+        return action, label, reason
     if not columns["repaired"][index]:
-        return Decision("quarantined", given), "poisoned, and the trigger could not be taken out"
+        return "quarantined", given, "poisoned, and the trigger could not be taken out"
     sigma = columns["repair_sigma"][index]
     if not np.isnan(sigma):
         reason += f"; purified at sigma {sigma:g}" if sigma else "; only the trigger is taken out"
-    return Decision(action, label, run.repaired_path(index).read_bytes()), reason
+    return action, label, reason

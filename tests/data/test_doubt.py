@@ -46,7 +46,8 @@ def test_doubtful_ones_come_first() -> None:
 
 
 def test_what_is_decided_or_could_not_be_read_is_not_doubtful() -> None:
-    decided = TABLE.append_column("decision", [["keep" if row == 3 else "" for row in range(len(TABLE))]])
+    decisions = [["keep" if row == 3 else "" for row in range(len(TABLE))]]
+    decided = TABLE.set_column(TABLE.schema.get_field_index("decision"), "decision", decisions)
     heights = [0 if row == 4 else 6 for row in range(len(TABLE))]
     at = decided.schema.get_field_index("height")
     order, doubtful = doubtful_first(decided.set_column(at, "height", [heights]))

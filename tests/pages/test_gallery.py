@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from report_world import KEPT, confirmed, kept, relabelled, result_of, set_aside, unreadable
 
 from elixir.pages.gallery import NEAREST, gallery_data, script_json, shown_rows
@@ -37,10 +36,8 @@ def test_of_samples_that_are_not_flagged_the_nearest_are_shown(tmp_path: Path):
 
 
 def test_samples_that_somebody_has_decided_about_are_shown(tmp_path: Path):
-    result = result_of(tmp_path, [kept("a"), kept("b")], attacked=False)
-    table = result.table.append_column("decision", pa.array(["", "keep"]))
-    table = table.append_column("decided_by", pa.array(["", "Ann"])).append_column("decided_at", pa.array(["", "now"]))
-    decided = replace(result, table=table)
+    told = replace(kept("b"), decision="keep", decided_by="Ann", decided_at="now")
+    decided = result_of(tmp_path, [kept("a"), told], attacked=False)
     rows = shown_rows(decided)
     assert rows.tolist() == [1]
     data = gallery_data(decided, rows, ContactSheets([], np.zeros((1, 2), bool)))

@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from PIL import Image
 from report_world import CLASSES, confirmed, kept, relabelled, result_of, set_aside, unreadable, write_made_report
@@ -309,12 +308,10 @@ def test_decisions_outlive_the_page_until_they_are_applied(report: Report, tmp_p
     report.press(Keys.ARROW_RIGHT, "k", Keys.ARROW_RIGHT, "r", Keys.ENTER)
     report.driver.refresh()
     assert report.pressed() == {"0000.png": "Keep", "0001.png": "→ owl"}
-    result = result_of(tmp_path / "my data's", rows_of(100))
-    applied = ["", "relabel", "drop", *[""] * 97]
-    table = result.table.append_column("decision", pa.array(applied))
-    table = table.append_column("decided_by", pa.array([HOSTILE[0] if word else "" for word in applied]))
-    table = table.append_column("decided_at", pa.array(["2026-11-30" if word else "" for word in applied]))
-    write_made_report(replace(result, table=table))
+    by = {"decided_by": HOSTILE[0], "decided_at": "2026-11-30"}
+    first, second, third, *others = rows_of(100)
+    applied = [replace(second, decision="relabel", **by), replace(third, decision="drop", **by)]
+    write_made_report(result_of(tmp_path / "my data's", [first, *applied, *others]))
     report.driver.refresh()
     assert report.pressed() == {"0000.png": "Keep"}
     report.choose("decision", "decided")

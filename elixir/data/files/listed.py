@@ -39,6 +39,7 @@ class ListSource(FileSource):
     Attributes:
         listed: the list.
         image, label: its columns.
+        alone: whether nothing but the list and its images is read.
     """
 
     kind: Kind = "list"
@@ -50,6 +51,7 @@ class ListSource(FileSource):
         """
         super().__init__(tree)
         self.listed = listed
+        self.alone = alone
         self.image, self.label = listed.path, listed.label
         self.split = split and escape(split)
         self.classes, values, labels = read_labels(listed)
@@ -294,16 +296,17 @@ def open_list(file: Path, choice: Choice, follow_links: bool = False) -> ListSou
     if choice.split:
         raise ElixirError(f"{escape(str(file))} is a list, which has no splits; leave out --split")
     try:
-        return _open_at(file.parent, file.name, choice, follow_links)
+        return open_list_at(file.parent, file.name, choice, follow_links)
     except ElixirError:
         above = Path(file.parent.resolve().parent)
         place = f"{file.parent.resolve().name}/{file.name}"
         if not _reaches(file, above):
             raise
-    return _open_at(above, place, choice, follow_links)
+    return open_list_at(above, place, choice, follow_links)
 
 
-def _open_at(root: Path, place: str, choice: Choice, follow_links: bool) -> ListSource:
+def open_list_at(root: Path, place: str, choice: Choice, follow_links: bool = False) -> ListSource:
+    """A list at a path in the folder `root`, and the images below this that it names; see `open_list`."""
     tree = walk(root, follow_links)
     files = Files(tree.images, (path for path in tree.others if path != place))
     listed = read_image_list(tree.root, place, files, choice.image, choice.label)
