@@ -13,6 +13,7 @@ from typing import Any, get_args
 import torch
 
 import elixir
+from elixir import schema
 from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
 from elixir.data.open import open_sink, open_source
 from elixir.data.overlap import refuse_overlap
@@ -319,7 +320,7 @@ def _write_evidence(run: Run, config: dict[str, Any], work: WorkDir) -> None:
     triggers = [run.triggers_file] if run.triggers_file.exists() else []
     for weights in (*run.models.handed_out(), *triggers):
         shutil.copyfile(weights, evidence / "models" / weights.name)
-    replace_text(evidence / "findings.json", json.dumps(run.facts, indent=2))
+    replace_text(evidence / "findings.json", json.dumps({"schema": schema.FINDINGS, **run.facts}, indent=2))
     write_label_reports(evidence / "labels.parquet", label_reports(run.facts))
     costs = {name: asdict(cost) for name, cost in run.meter.costs.items()}
     replace_text(evidence / "timings.json", json.dumps(costs, indent=2))

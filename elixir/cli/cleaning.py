@@ -9,7 +9,9 @@ import typer
 
 import elixir
 from elixir.cli import options as opt
-from elixir.cli.options import command, out, parse_settings, print_json
+from elixir.cli.exit_codes import ExitCode, FailOn, found
+from elixir.cli.options import command, out, parse_settings, print_json, refuse_place
+from elixir.data.io import replace_text
 from elixir.data.paths import printable
 from elixir.options import RunOptions, WorkOptions
 
@@ -28,14 +30,17 @@ def sanitize(
     policy: Annotated[str, typer.Option(help="Poisoned samples: relabel, drop or quarantine.")] = "relabel",
     to: Annotated[str | None, typer.Option(help="folder, list, hf, parquet or webdataset; as SRC by default.")] = None,
     as_json: opt.Json = False,
+    fail_on: opt.FailOn = None,
+    junit: opt.JUnit = None,
     **options: Unpack[RunOptions],
 ) -> None:
     """Write a clean copy of SRC to DST, with the evidence in DST/.elixir."""
     options["quiet"] = as_json or options.get("quiet", False)
+    refuse_place(junit, "--junit")
     result = elixir.api.sanitize(
         src, dst, pipeline=pipeline, settings=parse_settings(settings), policy=policy, to=to, **options
     )
-    _render(result, as_json, options["quiet"])
+    _report(result, as_json, options["quiet"], fail_on or [], junit)
 
 
 @command(app, "elixir scan photos/ --json")
@@ -47,12 +52,15 @@ def scan(
     pipeline: opt.Recipe = "dataelixir",
     settings: opt.Settings = None,
     as_json: opt.Json = False,
+    fail_on: opt.FailOn = None,
+    junit: opt.JUnit = None,
     **options: Unpack[RunOptions],
 ) -> None:
     """Look for poisoned samples in SRC and write no dataset."""
     options["quiet"] = as_json or options.get("quiet", False)
+    refuse_place(junit, "--junit")
     result = elixir.api.scan(src, dst, pipeline=pipeline, settings=parse_settings(settings), **options)
-    _render(result, as_json, options["quiet"])
+    _report(result, as_json, options["quiet"], fail_on or [], junit)
 
 
 @command(app, "elixir restore clean/ -o photos-again/")
@@ -104,8 +112,19 @@ def demo(
     run(folder, seed, quiet, out.print)
 
 
-def _render(result: Result, as_json: bool, quiet: bool) -> None:
+def _report(result: Result, as_json: bool, quiet: bool, fail_on: list[FailOn], junit: Path | None) -> None:
+    """Say what was found, in every form that is wanted, and exit as `fail_on` has it."""
+    from elixir.cli.junit import junit_xml
+    from elixir.cli.label_table import label_table
+
     if as_json:
         print_json(result.as_dict())
     elif not quiet:
         out.print(result.summary(), end="")
+        if out.is_terminal and result.counts.keys() - {"kept"}:
+            out.print(label_table(result), soft_wrap=False)
+    if junit:
+        replace_text(junit, junit_xml(result))
+    if reasons := found(result, fail_on):
+        typer.echo(f"elixir: found what --fail-on names: {', '.join(reasons)}", err=True)
+        raise typer.Exit(ExitCode.FOUND)
