@@ -197,7 +197,7 @@ class Pipeline:
         self.check()
         if dst is None:
             raise ElixirError("give a destination folder: sanitize never changes its input in place")
-        dst, seed = real_path(dst), int(seed)
+        dst, seed, chosen = real_path(dst), int(seed), choose_device(device)
         reference, prior = (None if model is None else str(model) for model in (reference, prior))
         source = open_source(src, image=image, label=label, split=split, follow_links=follow_links, quiet=quiet)
         progress = Progress(quiet)
@@ -210,7 +210,6 @@ class Pipeline:
         shards = None if shard_size is None else shard_bytes(shard_size)
         if shards and (kind != "parquet" or not self["write"].dataset):
             raise ElixirError("--shard-size is for parquet output; leave it out, or sanitize with --to parquet")
-        chosen = choose_device(device)
         config = self.describe() | _given(source, chosen, seed, policy, kind, reference, prior)
         config["shard_bytes"] = shards
         places = _told_by_contents(config)

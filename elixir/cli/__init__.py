@@ -1,11 +1,12 @@
 """The command line: parse, call the API, render."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -53,16 +54,21 @@ def _errors_for_people() -> Iterator[None]:
         _say(str(error))
         sys.exit(ExitCode.FAILED)
     except KeyboardInterrupt:
-        _say(f"interrupted; {GO_ON}")
-        sys.exit(ExitCode.INTERRUPTED)
+        _end_interrupted()
     except SystemExit as end:  # newer versions of typer turn an interruption into this, without a word
         if end.code == ExitCode.INTERRUPTED:
-            _say(f"interrupted; {GO_ON}")
+            _end_interrupted()
         raise
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         _say(f"{error.strerror or error}{where}; when that is mended, {GO_ON}")
         sys.exit(ExitCode.FAILED)
+
+
+def _end_interrupted() -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # who is in a hurry and asks again gets no traceback
+    _say(f"interrupted; {GO_ON}")
+    sys.exit(ExitCode.INTERRUPTED)
 
 
 def _say(message: str) -> None:

@@ -70,7 +70,8 @@ FailOn = Annotated[
     list[exit_codes.FailOn] | None,
     typer.Option(
         metavar="attack|change|not-judged",
-        help="Exit with 3 if a label is under attack, a sample changed, a label not judged; may be repeated."),
+        help="Exit with 3 if a label is under attack, a sample changed, a label not judged; may be repeated.",
+    ),
 ]
 JUnit = Annotated[
     Path | None, typer.Option("--junit", metavar="FILE.xml", help="Write JUnit XML for CI: a test case for each label.")
