@@ -29,6 +29,6 @@ def junit_xml(result: Result) -> str:
             ElementTree.SubElement(case, "failure", failure).text = evidence
         elif report.not_judged:
             ElementTree.SubElement(case, "skipped", {"message": f"not judged: {printable(report.not_judged)}"})
-    ElementTree.SubElement(suite, "system-out").text = result.summary()
+    ElementTree.SubElement(suite, "system-out").text = "\n".join(map(printable, result.summary().split("\n")))
     ElementTree.indent(root)
     return ElementTree.tostring(root, "utf-8", xml_declaration=True).decode() + "\n"
