@@ -13,6 +13,7 @@ from typing import Any, get_args
 import torch
 
 import elixir
+from elixir import schema
 from elixir.data.carried import starting_decisions
 from elixir.data.decisions import HumanDecision, digest, given_decisions
 from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
@@ -207,7 +208,7 @@ class Pipeline:
         self.check()
         if dst is None:
             raise ElixirError("give a destination folder: sanitize never changes its input in place")
-        dst, seed = real_path(dst), int(seed)
+        dst, seed, chosen = real_path(dst), int(seed), choose_device(device)
         reference, prior = (None if model is None else str(model) for model in (reference, prior))
         source = open_source(src, image=image, label=label, split=split, follow_links=follow_links, quiet=quiet)
         progress = Progress(quiet)
@@ -220,7 +221,6 @@ class Pipeline:
         shards = None if shard_size is None else shard_bytes(shard_size)
         if shards and (kind != "parquet" or not self["write"].dataset):
             raise ElixirError("--shard-size is for parquet output; leave it out, or sanitize with --to parquet")
-        chosen = choose_device(device)
         config = self.describe() | _given(source, chosen, seed, policy, kind, reference, prior)
         config["shard_bytes"] = shards
         places = _told_by_contents(config)
@@ -336,7 +336,7 @@ def _write_evidence(run: Run, config: dict[str, Any], work: WorkDir) -> None:
     triggers = [run.triggers_file] if run.triggers_file.exists() else []
     for weights in (*run.models.handed_out(), *triggers):
         shutil.copyfile(weights, evidence / "models" / weights.name)
-    replace_text(evidence / "findings.json", json.dumps(run.facts, indent=2))
+    replace_text(evidence / "findings.json", json.dumps({"schema": schema.FINDINGS, **run.facts}, indent=2))
     write_label_reports(evidence / "labels.parquet", label_reports(run.facts))
     costs = {name: asdict(cost) for name, cost in run.meter.costs.items()}
     replace_text(evidence / "timings.json", json.dumps(costs, indent=2))

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
 
+from elixir import schema
 from elixir.data.backup import FILES
 from elixir.data.io import RUN_FOLDER, read_json, write_table
 from elixir.data.manifest import class_names, current_findings, current_names, read_manifest
@@ -87,6 +88,14 @@ class Result:
         return dict(Counter(self.table.column("action").to_pylist()))
 
     @property
+    def counts_by_class(self) -> dict[str, Counter[str]]:
+        """Number of samples by action, of each class that has some; "" stands for no label."""
+        counts: dict[str, Counter[str]] = {}
+        for group in self.table.group_by(["class", "action"]).aggregate([([], "count_all")]).to_pylist():
+            counts.setdefault(group["class"], Counter())[group["action"]] = group["count_all"]
+        return counts
+
+    @property
     def classes(self) -> dict[str, int]:
         """Samples of the input by class; a class may have none."""
         count = Counter(self.table.column("label").to_pylist())
@@ -157,8 +166,9 @@ class Result:
         return datasets.concatenate_datasets([images, labels], axis=1)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON, as `elixir/schema/result.json` describes them."""
         return {
+            "schema": schema.RESULT,
             "path": None if self.path is None else str(self.path),
             "samples": self.table.num_rows,
             "classes": self.classes,

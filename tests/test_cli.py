@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -123,7 +124,13 @@ def test_one_class_only(spots: Path, monkeypatch, capsys):
         (["sanitize", "{src}", "-o", "{out}", "--backbone", "timm:resnet_18"], "'resnet_18' is no file or folder"),
         (["scan", "{src}", "-o", "{out}", "--backbone", "{empty}"], "has no safetensors file"),
         (["scan", "{empty}/nothing"], "does not exist"),
-        (["restore", "{src}", "-o", "{out}"], "manifest"),
+        (
+            ["restore", "{src}", "-o", "{out}"],
+            "manifest.parquet does not exist; give what `elixir sanitize` has written",
+        ),
+        (["scan", "{src}", "--device", "gpu"], "device 'gpu' is not known; give auto, cpu, cuda, cuda:1 or mps"),
+        (["scan", "{src}", "--junit", "{empty}"], "is a folder; name a file in it"),
+        (["scan", "{src}", "--junit", "{out}/junit.xml"], "is no folder; choose or make another"),
         (["poison", "{src}", "-o", "{out}", "--attack", "badnet", "--target", "bar"], "did you mean 'badnets'"),
         (["poison", "{src}", "-o", "{out}", "--attack", "badnets", "--target", "barr"], "did you mean 'bar'"),
         (["score", "{src}", "--test", "{src}", "--attack", "badnets", "--target", "barr"], "did you mean 'bar'"),
@@ -336,7 +343,7 @@ def test_help_and_readme_know_every_command():
     top = get_command(cli.app).commands  # type: ignore[attr-defined]
     groups = {(): top, **{(name,): group.commands for name, group in top.items() if hasattr(group, "commands")}}
     commands = [(*group, name) for group, members in groups.items() for name in members if (name,) not in groups]
-    assert len(commands) == 21
+    assert len(commands) == 23
     for command in commands:
         output = CliRunner().invoke(cli.app, [*command[:-1], "--help"]).output
         assert re.search(rf"^\W*{command[-1]}\s", output, re.MULTILINE), command
@@ -377,6 +384,22 @@ def test_settings_are_parsed_as_toml_or_text():
 
 def test_attacks_come_from_the_registry():
     assert find("attacks", "blended")().name == "blended"
+
+
+def test_an_interruption_that_is_repeated_ends_without_a_traceback():
+    script = """
+import atexit, os, signal
+from elixir import cli
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+def interrupted(**_):
+    raise KeyboardInterrupt
+cli.app = interrupted
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr.startswith("elixir: interrupted; ")
+    assert "Traceback" not in done.stderr
 
 
 def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

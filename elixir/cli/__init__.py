@@ -1,21 +1,27 @@
 """The command line: parse, call the API, render."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
 import elixir
 from elixir.cli import catalog, cleaning, experiments, measuring, reports, training
+from elixir.cli.exit_codes import ExitCode
 from elixir.data.paths import printable
 from elixir.errors import ElixirError
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 something is unusable, the message says what; 2 no such command or option; 3 done, and what "
+    "--fail-on names was found; 130 interrupted."
+)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, epilog=EXIT_CODES)
 for group in (cleaning, catalog, experiments, measuring):
     app.add_typer(group.app)
 app.add_typer(training.app, name="train")
@@ -46,18 +52,23 @@ def _errors_for_people() -> Iterator[None]:
         yield
     except ElixirError as error:
         _say(str(error))
-        sys.exit(1)
+        sys.exit(ExitCode.FAILED)
     except KeyboardInterrupt:
-        _say(f"interrupted; {GO_ON}")
-        sys.exit(130)
+        _end_interrupted()
     except SystemExit as end:  # newer versions of typer turn an interruption into this, without a word
-        if end.code == 130:
-            _say(f"interrupted; {GO_ON}")
+        if end.code == ExitCode.INTERRUPTED:
+            _end_interrupted()
         raise
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         _say(f"{error.strerror or error}{where}; when that is mended, {GO_ON}")
-        sys.exit(1)
+        sys.exit(ExitCode.FAILED)
+
+
+def _end_interrupted() -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # who is in a hurry and asks again gets no traceback
+    _say(f"interrupted; {GO_ON}")
+    sys.exit(ExitCode.INTERRUPTED)
 
 
 def _say(message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ import typer
 
 from elixir.cli import options as opt
 from elixir.cli.options import command, out
+from elixir.schema import SchemaName, read_schema
 
 if TYPE_CHECKING:
     from elixir.settings import Settings
@@ -41,6 +43,14 @@ def recipes(
         _show(stage, asdict(stage))  # type: ignore[call-overload]
     _show(pipeline.thresholds, vars(pipeline.thresholds))
     _show(pipeline.training, pipeline.training.shared())
+
+
+@command(app, "elixir schema result")
+def schema(
+    name: Annotated[SchemaName, typer.Argument(help="result: what --json prints; findings: .elixir/findings.json.")],
+) -> None:
+    """Print the JSON schema of what other programs may read."""
+    sys.stdout.write(read_schema(name))
 
 
 @command(app, "elixir attacks --gallery attacks.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
@@ -9,7 +10,8 @@ import typer
 
 import elixir
 from elixir.cli import options as opt
-from elixir.cli.options import command, out, parse_settings, print_json
+from elixir.cli.exit_codes import ExitCode, FailOn, found
+from elixir.cli.options import command, out, parse_settings, print_json, refuse_place
 from elixir.data.io import replace_text
 from elixir.data.paths import printable
 from elixir.errors import ElixirError
@@ -34,10 +36,13 @@ def sanitize(
         Path | None, typer.Option(metavar="FILE", help="Decisions of people, as `elixir decide` takes them.")
     ] = None,
     as_json: opt.Json = False,
+    fail_on: opt.FailOn = None,
+    junit: opt.JUnit = None,
     **options: Unpack[RunOptions],
 ) -> None:
     """Write a clean copy of SRC to DST, with the evidence in DST/.elixir."""
     options["quiet"] = as_json or options.get("quiet", False)
+    refuse_place(junit, "--junit")
     result = elixir.api.sanitize(
         src,
         dst,
@@ -48,7 +53,7 @@ def sanitize(
         decisions=decisions or (),
         **options,
     )
-    _render(result, as_json, options["quiet"])
+    _report(result, as_json, options["quiet"], fail_on or [], junit)
 
 
 @command(app, "elixir scan photos/ --json")
@@ -61,12 +66,15 @@ def scan(
     settings: opt.Settings = None,
     backbone: opt.Backbone = None,
     as_json: opt.Json = False,
+    fail_on: opt.FailOn = None,
+    junit: opt.JUnit = None,
     **options: Unpack[RunOptions],
 ) -> None:
     """Look for poisoned samples in SRC and write no dataset."""
     options["quiet"] = as_json or options.get("quiet", False)
+    refuse_place(junit, "--junit")
     result = elixir.api.scan(src, dst, pipeline=pipeline, settings=_settings(settings, backbone), **options)
-    _render(result, as_json, options["quiet"])
+    _report(result, as_json, options["quiet"], fail_on or [], junit)
 
 
 @command(app, "elixir decide clean/ --decisions decisions.csv")
@@ -90,7 +98,7 @@ def decide(
     ]
     if bool(given) == bool(decisions):
         raise ElixirError("give --decisions FILE, or some of --keep ID, --relabel ID=LABEL and --drop ID")
-    _render(elixir.api.decide(dst, decisions or given, by), as_json, as_json or quiet)
+    _report(elixir.api.decide(dst, decisions or given, by), as_json, as_json or quiet)
 
 
 @command(app, "elixir restore clean/ -o photos-again/")
@@ -175,11 +183,24 @@ def _id_and_label(pair: str) -> tuple[str, str]:
     return id, label
 
 
-def _render(result: Result, as_json: bool, quiet: bool) -> None:
+def _report(
+    result: Result, as_json: bool, quiet: bool, fail_on: Sequence[FailOn] = (), junit: Path | None = None
+) -> None:
+    """Say what was found, in every form that is wanted, and exit as `fail_on` has it."""
+    from elixir.cli.junit import junit_xml
+    from elixir.cli.label_table import label_table
+
     if as_json:
         print_json(result.as_dict())
     elif not quiet:
         out.print(result.summary(), end="")
+        if out.is_terminal and result.counts.keys() - {"kept"}:
+            out.print(label_table(result), soft_wrap=False)
+    if junit:
+        replace_text(junit, junit_xml(result))
+    if reasons := found(result, fail_on):
+        typer.echo(f"elixir: found what --fail-on names: {', '.join(reasons)}", err=True)
+        raise typer.Exit(ExitCode.FOUND)
 
 
 def _settings(pairs: list[str] | None, backbone: str | None) -> dict[str, object]:

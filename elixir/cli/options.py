@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import sys
 import tomllib
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 from rich.console import Console
 
+from elixir.cli import exit_codes
+from elixir.data.paths import escape
 from elixir.errors import ElixirError
 
 out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
@@ -75,6 +78,16 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupte
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the destination; forget an interrupted run.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+FailOn = Annotated[
+    list[exit_codes.FailOn] | None,
+    typer.Option(
+        metavar="attack|change|not-judged",
+        help="Exit with 3 if a label is under attack, a sample changed, a label not judged; may be repeated.",
+    ),
+]
+JUnit = Annotated[
+    Path | None, typer.Option("--junit", metavar="FILE.xml", help="Write JUnit XML for CI: a test case for each label.")
+]
 Target = Annotated[str | None, typer.Option(help="Class that the trigger is to stand for.")]
 AllToAll = Annotated[bool, typer.Option("--all-to-all", help="Instead of a target: every class becomes the next one.")]
 
@@ -138,6 +151,17 @@ def parse_settings(pairs: list[str] | None, form: str = STAGE_FORM) -> dict[str,
         except tomllib.TOMLDecodeError:
             settings[key.strip()] = value.strip()
     return settings
+
+
+def refuse_place(file: Path | None, option: str) -> None:
+    """Raise an ElixirError where a file that is going to be written at the very end cannot be."""
+    if file is None:
+        return
+    if file.is_dir():
+        raise ElixirError(f"{option} {escape(str(file))} is a folder; name a file in it")
+    if not os.access(file.parent, os.W_OK):
+        why = "may not be written to" if file.parent.is_dir() else "is no folder"
+        raise ElixirError(f"{option} {escape(str(file))}: {escape(str(file.parent))} {why}; choose or make another")
 
 
 def print_json(value: Any, indent: int | None = None) -> None:

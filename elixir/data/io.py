@@ -71,9 +71,19 @@ def replace_json(path: Path, content: Mapping[str, Any]) -> None:
     replace_text(path, json.dumps(content, indent=1) + "\n")
 
 
+@contextmanager
+def _reading(path: Path, remedy: str, *kinds: type[Exception]) -> Iterator[None]:
+    shown = escape(str(path))
+    with explaining(kinds, f"{shown} cannot be read", remedy):
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ElixirError(f"{shown} does not exist; {remedy}") from error
+
+
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
     """Read a JSON file that holds an object; what is wrong with it is an ElixirError that ends with `remedy`."""
-    with explaining((OSError, ValueError, RecursionError), f"{escape(str(path))} cannot be read", remedy):
+    with _reading(path, remedy, OSError, ValueError, RecursionError):
         content = json.loads(path.read_text("utf-8"))
     if not isinstance(content, dict):
         raise ElixirError(f"{escape(str(path))} is JSON but holds no facts; {remedy}")
@@ -82,7 +92,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 def read_table(path: Path, remedy: str, columns: list[str] | None = None) -> pa.Table:
     """Read a parquet file, or some columns of it; what is wrong with it is an ElixirError that ends with `remedy`."""
-    with explaining((OSError, pa.ArrowException), f"{escape(str(path))} cannot be read", remedy):
+    with _reading(path, remedy, OSError, pa.ArrowException):
         return pq.read_table(path, columns=columns, use_threads=False)
 
 

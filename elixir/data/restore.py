@@ -41,9 +41,9 @@ def restore(dst: Path, out: Path) -> int:
     Raises: ElixirError: `dst` is no such output, or was changed since; or `out` cannot be used, see `WorkDir`.
     """
     dst, out = real_path(dst), real_path(out)
-    run, remedy = dst / RUN_FOLDER, "give the output folder of a finished run"
+    run, remedy = dst / RUN_FOLDER, "give what `elixir sanitize` has written"
     manifest = read_table(run / "manifest.parquet", remedy, list(_MANIFEST)).to_pydict()
-    facts = current_names(read_json(run / "restore.json", remedy))
+    facts = current_names(read_json(run / "restore.json", f"if {escape(str(dst))} is of a scan, {remedy}"))
     if out.is_relative_to(dst):
         raise ElixirError(f"{escape(str(out))} is inside {escape(str(dst))}; restore to another place")
     work = WorkDir(out)

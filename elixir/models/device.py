@@ -13,7 +13,9 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ElixirError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+        known = name.partition(":")[0] in ("cpu", "cuda", "mps")  # of others torch tells a long list
+        why = f"cannot be used here: {str(error).splitlines()[0]}" if known else "is not known"
+        raise ElixirError(f"device {name!r} {why}; give auto, cpu, cuda, cuda:1 or mps") from error
     return device
 
 

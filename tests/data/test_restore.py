@@ -274,7 +274,7 @@ def test_paths_are_in_a_hugging_face_dataset(tmp_path: Path) -> None:
 
 
 def test_refusals(tree: Path, tmp_path: Path) -> None:
-    with pytest.raises(ElixirError, match="finished run"):
+    with pytest.raises(ElixirError, match="does not exist; give what `elixir sanitize` has written"):
         restore(tree, tmp_path / "back")
     dst = tmp_path / "dst"
     emit(open_source(tree), "folder", dst)
@@ -287,6 +287,9 @@ def test_refusals(tree: Path, tmp_path: Path) -> None:
         restore(dst, tmp_path / "back")
     (dst / "cat/a.png").unlink()
     with pytest.raises(ElixirError, match="is missing"):
+        restore(dst, tmp_path / "back")
+    (dst / ".elixir/restore.json").unlink()  # as a scan leaves it
+    with pytest.raises(ElixirError, match="of a scan, give what `elixir sanitize` has written"):
         restore(dst, tmp_path / "back")
     assert read_tree(tmp_path / "back") == {}
     assert not list(tmp_path.glob(".*"))
