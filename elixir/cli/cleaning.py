@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 import typer
 
 import elixir
 from elixir.cli import options as opt
-from elixir.cli.options import command, out, parse_settings, print_json
+from elixir.cli.options import SHARED, command, out, parse_settings, print_json
 from elixir.data.paths import printable
+from elixir.errors import ElixirError
 from elixir.options import RunOptions, WorkOptions
 
 if TYPE_CHECKING:
+    from elixir.new_data.outcome import NewData
     from elixir.result import Result
 
 app = typer.Typer()
+DEFAULT = "dataelixir"
+NEW_DATA_OPTIONS = ("image", "label", "split", "follow_links", "device", "overwrite", "quiet")
+"""What `scan --against` has of the options of a run."""
 
 
 @command(app, "elixir sanitize photos/ -o clean/")
@@ -44,14 +49,33 @@ def scan(
     dst: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Keep the findings in this folder.")
     ] = None,
-    pipeline: opt.Recipe = "dataelixir",
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="DST", help="Judge SRC in seconds by what a finished run, DST, has learned; no training."),
+    ] = None,
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="With --against: any folder of images; only triggers are looked for.")
+    ] = False,
+    false_alarms: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="With --against: share of clean images that a test may name (0.001)."),
+    ] = None,
+    pipeline: opt.Recipe = DEFAULT,
     settings: opt.Settings = None,
     as_json: opt.Json = False,
     **options: Unpack[RunOptions],
 ) -> None:
     """Look for poisoned samples in SRC and write no dataset."""
     options["quiet"] = as_json or options.get("quiet", False)
-    result = elixir.api.scan(src, dst, pipeline=pipeline, settings=parse_settings(settings), **options)
+    if against is None:
+        if unlabelled or false_alarms is not None:
+            raise ElixirError("--unlabelled and --false-alarms are about new images: name the finished run (--against)")
+        result = elixir.api.scan(src, dst, pipeline=pipeline, settings=parse_settings(settings), **options)
+    else:
+        _refuse_run_options(options, pipeline, settings)
+        rate = {} if false_alarms is None else {"false_alarms": false_alarms}
+        chosen: Any = {name: options[name] for name in NEW_DATA_OPTIONS if name in options}
+        result = elixir.api.scan_against(src, against, dst, labelled=not unlabelled, **rate, **chosen)
     _render(result, as_json, options["quiet"])
 
 
@@ -104,7 +128,16 @@ def demo(
     run(folder, seed, quiet, out.print)
 
 
-def _render(result: Result, as_json: bool, quiet: bool) -> None:
+def _refuse_run_options(options: RunOptions, pipeline: str, settings: list[str] | None) -> None:
+    """Raise an ElixirError for options of a run of its own, of which there is none with --against."""
+    given = [name for name, value in options.items() if name not in NEW_DATA_OPTIONS and value != SHARED[name][1]]
+    given += ["set"] * bool(settings) + ["pipeline"] * (pipeline != DEFAULT)
+    if given:
+        option = given[0].replace("_", "-")
+        raise ElixirError(f"--{option} is about a new run, but with --against the finished one decides: leave it out")
+
+
+def _render(result: Result | NewData, as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json(result.as_dict())
     elif not quiet:

@@ -23,6 +23,11 @@ from elixir.training.classifier import ClassifierTraining, ReadPixels, train_cla
 REFERENCE, CLEAN = "reference", "clean"
 
 
+def heldout_model(number: int) -> str:
+    """Name of the cross-fitted model that reads the samples of one fold, from 0 on."""
+    return f"crossfit-{number}"
+
+
 class Models:
     """The classifiers of one run.
 
@@ -127,8 +132,12 @@ class Models:
         return self._loaded[name]
 
     def handed_out(self) -> list[Path]:
-        """Files of what a user of the result may want: the reference and the clean model, where they were trained."""
-        return [path for name in (REFERENCE, CLEAN) if (path := self._path(name)).exists()]
+        """Files of what a user of the result may want, where they were trained.
+
+        They are the reference and the clean model, and the cross-fitted ones, which read new images without bias.
+        """
+        named = [path for name in (REFERENCE, CLEAN) if (path := self._path(name)).exists()]
+        return [*named, *sorted(self._folder.glob("crossfit-*.safetensors"))]
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.safetensors"

@@ -233,6 +233,11 @@ class Run:
         """Where the estimated triggers are kept, as safetensors by number of their label."""
         return self.folder / "triggers.safetensors"
 
+    @property
+    def calibration_file(self) -> Path:
+        """Where the stage `calibrate` keeps what new images are compared with (see `elixir.detection.calibration`)."""
+        return self.folder / "calibration.parquet"
+
     def has_part(self, stage: str, part: int) -> bool:
         """Whether columns of that part are written."""
         return (self._columns(stage) / f"{part:06d}.parquet").exists()

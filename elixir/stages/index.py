@@ -8,6 +8,7 @@ import numpy as np
 
 from elixir.data.columns import Columns
 from elixir.data.image import decode, resize
+from elixir.data.source import Source
 from elixir.engine.run import Run
 from elixir.engine.stage import MapStage
 from elixir.errors import ElixirError, UnreadableSample
@@ -63,24 +64,34 @@ class IndexStage(MapStage):
         return int(np.clip(8 * round(median / 8), self.smallest, self.largest))
 
     def process(self, run: Run, indices: np.ndarray) -> Columns:
-        size = int(run.facts["working_size"])
-        pixels = np.zeros((len(indices), 3, size, size), np.uint8)
-        problems = np.full(len(indices), "", object)
-        digests = np.full(len(indices), "", object)
-        shape = np.zeros((len(indices), 2), np.int32)
-        for place, row in enumerate(indices.tolist()):
-            sample = run.source.samples[row]
-            try:
-                if sample.problem:
-                    raise UnreadableSample(sample.problem)
-                data = run.source.read(row)
-                digests[place] = hashlib.sha256(data).hexdigest()
-                if sample.label < 0:
-                    raise UnreadableSample("has no label")
-                rgb = decode(data, self.max_pixels).rgb
-                shape[place] = rgb.shape[:2]
-                pixels[place] = resize(rgb, size).transpose(2, 0, 1)
-            except UnreadableSample as error:
-                problems[place] = error.reason
+        columns, pixels = read_samples(run.source, indices, int(run.facts["working_size"]), self.max_pixels)
         run.source_pixels.write(indices, pixels)
-        return dict(zip(SOURCE_COLUMNS, (problems == "", problems, digests, shape), strict=True))
+        return columns
+
+
+def read_samples(
+    source: Source, rows: np.ndarray, size: int, max_pixels: int, labelled: bool = True
+) -> tuple[Columns, np.ndarray]:
+    """Decode some samples of a source: `SOURCE_COLUMNS` about them, and their images, uint8 (n, 3, size, size).
+
+    What cannot be read is black; so is what has no label, if `labelled`.
+    """
+    pixels = np.zeros((len(rows), 3, size, size), np.uint8)
+    problems = np.full(len(rows), "", object)
+    digests = np.full(len(rows), "", object)
+    shape = np.zeros((len(rows), 2), np.int32)
+    for place, row in enumerate(rows.tolist()):
+        sample = source.samples[row]
+        try:
+            if sample.problem:
+                raise UnreadableSample(sample.problem)
+            data = source.read(row)
+            digests[place] = hashlib.sha256(data).hexdigest()
+            if labelled and sample.label < 0:
+                raise UnreadableSample("has no label")
+            rgb = decode(data, max_pixels).rgb
+            shape[place] = rgb.shape[:2]
+            pixels[place] = resize(rgb, size).transpose(2, 0, 1)
+        except UnreadableSample as error:
+            problems[place] = error.reason
+    return dict(zip(SOURCE_COLUMNS, (problems == "", problems, digests, shape), strict=True)), pixels
