@@ -95,6 +95,7 @@ class Recorder:
         self._before(Run, "__getitem__", lambda run, name: self.reads(name))
         self._before(Run, "write_part", lambda run, stage, part, indices, columns: self.provides(*columns))
         self._before(Run, "keep_triggers", lambda run, triggers: self.provides("triggers"))
+        self._before(Run, "keep_calibration", lambda run, columns: self.provides("calibration"))
         self._before(PixelStore, "read", lambda store, rows: self.reads(store.path.stem))
         self._before(PixelStore, "write", lambda store, rows, images: self.provides(store.path.stem))
         self._before(Models, "classify", lambda models, name, images: self.reads_model(name))

@@ -19,12 +19,11 @@ from elixir.data.workdir import WorkDir
 from elixir.errors import ElixirError
 from elixir.new_data.judge import Judge
 from elixir.new_data.known_run import KnownRun
-from elixir.new_data.outcome import NOT_JUDGED, Alarms, KnownTrigger, NewData
+from elixir.new_data.outcome import NO_LABELS, NOT_JUDGED, Alarms, KnownTrigger, NewData
 from elixir.progress import Progress
 from elixir.stages.index import read_samples
 
 READ_AT_ONCE = 256
-NO_LABELS = "the images were read without labels: only triggers were looked for"
 
 
 def judge_new_data(

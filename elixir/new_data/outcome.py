@@ -15,6 +15,7 @@ from elixir.statistics import binomial_lower
 
 CONFIDENCE = 0.95  # that more was found than clean images explain
 NOT_JUDGED = "not judged: "
+NO_LABELS = "the images were read without labels: only triggers were looked for"
 NOT_TOLD = "not told: whether there is a new attack or another trigger; for that scan old and new images as one set"
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from elixir.data.columns import Columns, write_columns
+from elixir.data.columns import Columns
 from elixir.data.pixels import blocks
 from elixir.detection.calibration import Calibration
 from elixir.detection.trigger import trigger_drop
@@ -41,5 +41,5 @@ class CalibrateStage(ReduceStage):
             heldout_fold=run["heldout_fold"],
             trigger_drop=drops,
         )
-        write_columns(run.calibration_file, calibration.columns())
+        run.keep_calibration(calibration.columns())
         return {}
