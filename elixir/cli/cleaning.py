@@ -74,7 +74,7 @@ def scan(
     else:
         _refuse_run_options(options, pipeline, settings)
         rate = {} if false_alarms is None else {"false_alarms": false_alarms}
-        chosen: Any = {name: options[name] for name in NEW_DATA_OPTIONS if name in options}
+        chosen: Any = {name: value for name, value in options.items() if name in NEW_DATA_OPTIONS}
         result = elixir.api.scan_against(src, against, dst, labelled=not unlabelled, **rate, **chosen)
     _render(result, as_json, options["quiet"])
 

@@ -58,6 +58,10 @@ class Calibration:
         known = self.trigger_drop[label][self.poisoned & (self.label == label)]
         return int((self.trigger_p(label, known) <= rate).sum()), len(known)
 
+    def benign_count(self, label: int) -> int:
+        """Samples with which those of a label are compared."""
+        return int((self.benign & (self.label == label)).sum())
+
     def label_p(self, label: int, logp: np.ndarray) -> np.ndarray:
         """P-values of images that show a label, (m,), from their log-probabilities by all held-out models, (m, k)."""
         benign = self.benign & (self.label == label)
@@ -66,4 +70,4 @@ class Calibration:
 
     def label_rate(self, label: int, wanted: float) -> float:
         """The false-alarm rate at which a label is denied, see `attainable_rate`."""
-        return attainable_rate(wanted, int((self.benign & (self.label == label)).sum()))
+        return attainable_rate(wanted, self.benign_count(label))

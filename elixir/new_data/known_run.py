@@ -19,6 +19,9 @@ from elixir.models.weights import read_weights
 from elixir.progress import Progress
 from elixir.result import read_result
 
+LEAST_BENIGN = 19
+"""Samples that can state a false-alarm rate of 5 %."""
+
 
 class KnownRun:
     """What a finished run has learned.
@@ -30,7 +33,7 @@ class KnownRun:
 
     Attributes:
         triggers: label -> estimate, float32 (3, s, s) in [0,1] pixel units.
-        not_judged: label -> why it was not judged then.
+        not_judged: label -> why it cannot be denied.
 
     Raises: ElixirError: `dst` is no such folder, or its run has not left what this takes.
     """
@@ -52,7 +55,9 @@ class KnownRun:
         for name in (CLEAN, *map(heldout_model, range(self._folds)), *([REFERENCE] if triggers else [])):
             self._file(f"{name}.safetensors")
         self.classes = class_names(result.table)
-        self.not_judged = {report.label: report.not_judged for report in result.not_judged}
+        few = [label for label in range(len(self.classes)) if self.calibration.benign_count(label) < LEAST_BENIGN]
+        self.not_judged = dict.fromkeys(few, f"that run has fewer than {LEAST_BENIGN} clean samples of its class")
+        self.not_judged |= {report.label: report.not_judged for report in result.not_judged}
         meter = Meter(work)
         meter.start("against")
         self._models = Models(learned, self.classes, device, meter, Progress(quiet=True))

@@ -123,6 +123,25 @@ def test_labels_that_the_run_did_not_judge_are_not_judged(copied: Path, new: Pat
     assert found.labels.judged == 92
 
 
+def test_a_label_is_not_denied_by_a_handful_of_samples(copied: Path, new: Path):
+    file = copied / ".elixir" / "models" / "calibration.parquet"
+    columns = read_columns([file], "")
+    columns["benign"][(columns["label"] == 0).nonzero()[0][18:]] = False
+    write_columns(file, columns)
+    found = scan_against(new, copied)
+    assert found.not_judged["that run has fewer than 19 clean samples of its class"] >= 38
+    assert found.labels.judged == 92
+
+
+def test_where_nothing_can_be_read_nothing_is_said(known: Path, tmp_path: Path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "broken.png").write_bytes(b"no image")
+    found = scan_against(tmp_path / "new", known, labelled=False)
+    assert found.triggers[0].alarms.judged == 0
+    assert found.outcome == "nothing known"
+    assert "trigger of spot: 0 of 0" in found.summary()
+
+
 def test_without_a_known_trigger_labels_are_all_that_is_judged(copied: Path, new: Path):
     learned = copied / ".elixir" / "models"
     write_weights(learned / "triggers.safetensors", {})
