@@ -261,7 +261,7 @@ class Confident(ReduceStage):
             "stage 'estimate_trigger' requires 'clean_model', which no earlier stage provides; "
             "add one that provides 'clean_model' before it: the stages of pipeline 'dataelixir'",
         ),
-        (without("relabel"), "stage 'repair' requires 'new_label', .* add one that provides 'new_label' before it"),
+        (without("relabel"), "stage 'calibrate' requires 'action', .* add one that provides 'action' before it"),
         (without("repair"), "stage 'write' requires 'repaired', .* add one that provides 'repaired' before it"),
         (lambda stages: [stages[0], *stages], "has the stage 'index' twice"),
         (
