@@ -14,6 +14,7 @@ from elixir.data.source import describe_classes
 from elixir.statistics import binomial_lower
 
 CONFIDENCE = 0.95  # that more was found than clean images explain
+SHOWN = 10  # images that the summary names
 NOT_JUDGED = "not judged: "
 NO_LABELS = "the images were read without labels: only triggers were looked for"
 NOT_TOLD = "not told: whether there is a new attack or another trigger; for that scan old and new images as one set"
@@ -41,7 +42,7 @@ class Alarms:
 
     def described(self) -> str:
         """For people."""
-        return f"{self.found} of {self.judged} (of as many clean ones {self.expected:.1f} at most, on average)"
+        return f"{self.found} of {self.judged} images (of as many clean ones {self.expected:.1f} at most, on average)"
 
 
 @dataclass(frozen=True)
@@ -126,11 +127,16 @@ class NewData:
         if any(label >= 0 for label in labels):
             lines.append(describe_classes(class_names(self.table), labels))
         for trigger in self.triggers:
-            recall = f"of the {trigger.known} poisoned ones of that run it finds {trigger.known_found}"
-            lines.append(f"trigger of {printable(trigger.name)}: {trigger.alarms.described()}; {recall}")
+            recall = f"in {trigger.known_found} of the {trigger.known} poisoned samples of that run"
+            lines.append(f"trigger of {printable(trigger.name)}: in {trigger.alarms.described()}, and {recall}")
         if not self.triggers:
             lines.append("triggers: none is known, as no label was under attack")
         lines.append(f"label denied: {self.labels.described()}" if self.labels.judged else "labels: none was judged")
+        named = [f"{printable(id)}: {printable(reason)}" for id, reason in self.flagged.items()]
+        lines += named[:SHOWN]
+        if len(named) > SHOWN:
+            everything = ".elixir/manifest.parquet" if self.path else "a folder (-o) or --json"
+            lines.append(f"... and {len(named) - SHOWN} more, listed in {everything}")
         lines += [f"not judged: {count} samples: {printable(reason)}" for reason, count in self.not_judged.items()]
         lines += [NOT_TOLD, *(f"note: {printable(note)}" for note in self.notes)]
         return "\n".join(lines) + "\n"
