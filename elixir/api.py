@@ -29,6 +29,8 @@ from elixir.evaluation.truth import Recovery, attack_of, attacked_classes, read_
 from elixir.models.device import choose_device
 from elixir.models.perceptual import load_perceptual
 from elixir.models.weights import sha256_of
+from elixir.new_data.against import judge_new_data
+from elixir.new_data.outcome import NewData
 from elixir.options import RunOptions, SourceOptions
 from elixir.pages.card import dataset_card
 from elixir.pipeline import Pipeline
@@ -53,6 +55,7 @@ __all__ = [
     "robustness",
     "sanitize",
     "scan",
+    "scan_against",
     "score",
 ]
 
@@ -106,6 +109,39 @@ def scan(
         return chosen.run(src, dst, **options)
     with tempfile.TemporaryDirectory(prefix="elixir-scan-") as folder:
         return replace(chosen.run(src, Path(folder) / "scan", **options), path=None)
+
+
+def scan_against(
+    src: Any,
+    against: str | Path,
+    dst: str | Path | None = None,
+    *,
+    labelled: bool = True,
+    false_alarms: float = 0.001,
+    device: str = "auto",
+    overwrite: bool = False,
+    quiet: bool = True,
+    **table: Unpack[SourceOptions],
+) -> NewData:
+    """Judge new images by the models and triggers of a finished run: which carry a known trigger or a denied label.
+
+    Nothing is trained, so a new attack is not found: for that, scan old and new images as one set.
+
+    Args:
+        src: any dataset, whose classes are those of the run by name.
+        against: what `sanitize` or `scan` has written.
+        dst: folder to make for the findings; without it they are only returned.
+        labelled: False makes any folder with images in it do; without labels only triggers are looked for.
+        false_alarms: share of clean images that each of the two tests may name. Where the run has too few samples to
+            state it (fewer than 1 / false_alarms - 1 that were not flagged, of the label for the second test), it is
+            the least that they can.
+
+    Example:
+        found = scan_against("new/", "clean/")
+        found.outcome, found.flagged, found.table
+    """
+    source = open_source(src, labelled=labelled, quiet=quiet, **table)
+    return judge_new_data(source, against, dst, false_alarms, choose_device(device), overwrite, quiet)
 
 
 def card(dst: str | Path) -> str:

@@ -333,9 +333,9 @@ def _write_evidence(run: Run, config: dict[str, Any], work: WorkDir) -> None:
     work.sign(config)
     evidence = work.output / RUN_FOLDER
     (evidence / "models").mkdir(exist_ok=True)
-    triggers = [run.triggers_file] if run.triggers_file.exists() else []
-    for weights in (*run.models.handed_out(), *triggers):
-        shutil.copyfile(weights, evidence / "models" / weights.name)
+    learned = [file for file in (run.triggers_file, run.calibration_file) if file.exists()]
+    for file in (*run.models.handed_out(), *learned):
+        shutil.copyfile(file, evidence / "models" / file.name)
     replace_text(evidence / "findings.json", json.dumps({"schema": schema.FINDINGS, **run.facts}, indent=2))
     write_label_reports(evidence / "labels.parquet", label_reports(run.facts))
     costs = {name: asdict(cost) for name, cost in run.meter.costs.items()}

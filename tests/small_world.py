@@ -75,9 +75,9 @@ def png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def make_shapes(root: Path, count: int = 60, poisoned: int = 24) -> Path:
+def make_shapes(root: Path, count: int = 60, poisoned: int = 24, seed: int = 0) -> Path:
     """Three classes of coloured bars; some of the first two lie in the third, with a checkered patch."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
 
     def image(kind: int) -> np.ndarray:
         pixels = rng.normal(110, 12, (SIZE, SIZE, 3))

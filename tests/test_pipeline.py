@@ -95,6 +95,7 @@ class Recorder:
         self._before(Run, "__getitem__", lambda run, name: self.reads(name))
         self._before(Run, "write_part", lambda run, stage, part, indices, columns: self.provides(*columns))
         self._before(Run, "keep_triggers", lambda run, triggers: self.provides("triggers"))
+        self._before(Run, "keep_calibration", lambda run, columns: self.provides("calibration"))
         self._before(PixelStore, "read", lambda store, rows: self.reads(store.path.stem))
         self._before(PixelStore, "write", lambda store, rows, images: self.provides(store.path.stem))
         self._before(Models, "classify", lambda models, name, images: self.reads_model(name))
@@ -260,7 +261,7 @@ class Confident(ReduceStage):
             "stage 'estimate_trigger' requires 'clean_model', which no earlier stage provides; "
             "add one that provides 'clean_model' before it: the stages of pipeline 'dataelixir'",
         ),
-        (without("relabel"), "stage 'repair' requires 'new_label', .* add one that provides 'new_label' before it"),
+        (without("relabel"), "stage 'calibrate' requires 'action', .* add one that provides 'action' before it"),
         (without("repair"), "stage 'write' requires 'repaired', .* add one that provides 'repaired' before it"),
         (lambda stages: [stages[0], *stages], "has the stage 'index' twice"),
         (

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 import typer
 
 import elixir
 from elixir.cli import options as opt
 from elixir.cli.exit_codes import ExitCode, FailOn, found
-from elixir.cli.options import command, out, parse_settings, print_json, refuse_place
+from elixir.cli.options import SHARED, command, out, parse_settings, print_json, refuse_place
 from elixir.data.io import replace_text
 from elixir.data.paths import printable
 from elixir.errors import ElixirError
 from elixir.options import RunOptions, WorkOptions
 
 if TYPE_CHECKING:
+    from elixir.new_data.outcome import NewData
     from elixir.result import Result
 
 app = typer.Typer()
+DEFAULT = "dataelixir"
+NEW_DATA_OPTIONS = ("image", "label", "split", "follow_links", "device", "overwrite", "quiet")
+"""What `scan --against` has of the options of a run."""
 
 
 @command(app, "elixir sanitize photos/ -o clean/")
@@ -62,7 +66,18 @@ def scan(
     dst: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Keep the findings in this folder.")
     ] = None,
-    pipeline: opt.Recipe = "dataelixir",
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="DST", help="Judge SRC in seconds by what a finished run, DST, has learned; no training."),
+    ] = None,
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="With --against: any folder of images; only triggers are looked for.")
+    ] = False,
+    false_alarms: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="With --against: share of clean images that a test may name (0.001)."),
+    ] = None,
+    pipeline: opt.Recipe = DEFAULT,
     settings: opt.Settings = None,
     backbone: opt.Backbone = None,
     as_json: opt.Json = False,
@@ -72,9 +87,20 @@ def scan(
 ) -> None:
     """Look for poisoned samples in SRC and write no dataset."""
     options["quiet"] = as_json or options.get("quiet", False)
-    refuse_place(junit, "--junit")
-    result = elixir.api.scan(src, dst, pipeline=pipeline, settings=_settings(settings, backbone), **options)
-    _report(result, as_json, options["quiet"], fail_on or [], junit)
+    if against is None:
+        if unlabelled or false_alarms is not None:
+            raise ElixirError("--unlabelled and --false-alarms are about new images: name the finished run (--against)")
+        refuse_place(junit, "--junit")
+        result = elixir.api.scan(src, dst, pipeline=pipeline, settings=_settings(settings, backbone), **options)
+        _report(result, as_json, options["quiet"], fail_on or [], junit)
+        return
+    own = {"pipeline": pipeline != DEFAULT, "set": settings, "backbone": backbone, "fail-on": fail_on, "junit": junit}
+    _refuse_run_options([name for name, given in own.items() if given], options)
+    rate = {} if false_alarms is None else {"false_alarms": false_alarms}
+    chosen: Any = {name: value for name, value in options.items() if name in NEW_DATA_OPTIONS}
+    _say(
+        elixir.api.scan_against(src, against, dst, labelled=not unlabelled, **rate, **chosen), as_json, options["quiet"]
+    )
 
 
 @command(app, "elixir decide clean/ --decisions decisions.csv")
@@ -183,6 +209,14 @@ def _id_and_label(pair: str) -> tuple[str, str]:
     return id, label
 
 
+def _refuse_run_options(given: list[str], options: RunOptions) -> None:
+    """Raise an ElixirError for options of a run of its own, of which there is none with --against."""
+    given += [name for name, value in options.items() if name not in NEW_DATA_OPTIONS and value != SHARED[name][1]]
+    if given:
+        option = given[0].replace("_", "-")
+        raise ElixirError(f"--{option} is about a new run, but with --against the finished one decides: leave it out")
+
+
 def _report(
     result: Result, as_json: bool, quiet: bool, fail_on: Sequence[FailOn] = (), junit: Path | None = None
 ) -> None:
@@ -190,17 +224,21 @@ def _report(
     from elixir.cli.junit import junit_xml
     from elixir.cli.label_table import label_table
 
-    if as_json:
-        print_json(result.as_dict())
-    elif not quiet:
-        out.print(result.summary(), end="")
-        if out.is_terminal and result.counts.keys() - {"kept"}:
-            out.print(label_table(result), soft_wrap=False)
+    _say(result, as_json, quiet)
+    if out.is_terminal and not (as_json or quiet) and result.counts.keys() - {"kept"}:
+        out.print(label_table(result), soft_wrap=False)
     if junit:
         replace_text(junit, junit_xml(result))
     if reasons := found(result, fail_on):
         typer.echo(f"elixir: found what --fail-on names: {', '.join(reasons)}", err=True)
         raise typer.Exit(ExitCode.FOUND)
+
+
+def _say(told: Result | NewData, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        print_json(told.as_dict())
+    elif not quiet:
+        out.print(told.summary(), end="")
 
 
 def _settings(pairs: list[str] | None, backbone: str | None) -> dict[str, object]:

@@ -6,7 +6,8 @@ from typing import Literal
 
 from elixir.data.source import Kind, Source
 
-Action = Literal["kept", "purified", "relabelled", "dropped", "quarantined"]
+Action = Literal["kept", "purified", "relabelled", "dropped", "quarantined", "none"]
+"""What becomes of a sample; "none" of images that are only judged (see `elixir.new_data`)."""
 
 
 @dataclass(frozen=True)

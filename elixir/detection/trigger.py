@@ -1,10 +1,12 @@
 """What a group of samples has in common besides its content: of a fixed trigger, the trigger."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.fft import dctn, idctn
+from scipy.special import logsumexp
 from torch import Tensor
 
 from elixir.data.pixels import blocks
@@ -79,6 +81,34 @@ def mean_excess(benign: Benign, indices: np.ndarray, label: int) -> Tensor:
     content = np.max([(_mean_spectrum(images, other) - mean) ** 2 for other in others], axis=0, initial=0.0)
     chance = benign.variance_inflation * variance * (1 / len(indices) + 1 / len(own))
     return _wiener(_mean_spectrum(images, indices) - mean, chance + content)
+
+
+def trigger_drop(
+    classify: Callable[[Tensor], np.ndarray], images: Tensor, triggers: Mapping[int, Tensor]
+) -> dict[int, np.ndarray]:
+    """How far the log-odds of each attacked label fall if its trigger is taken away from n images, float32 (n,) each.
+
+    A model that has learned the trigger lets go of the label where there was one. Where there was none it hardly cares,
+    whether it has learned from the image or not, and whether the image shows this label or is mistaken for it.
+
+    Args:
+        classify: from images, float in [0,1], to log-probabilities (n, k) by a model that has learned the triggers.
+        images: uint8 (n, 3, s, s).
+        triggers: label -> float32 (3, s, s) in [0,1] pixel units.
+    """
+    if not triggers:
+        return {}
+    x = images.float() / 255
+    raw = classify(x)
+    return {
+        label: _log_odds(raw, label) - _log_odds(classify((x - trigger).clamp(0, 1)), label)
+        for label, trigger in triggers.items()
+    }
+
+
+def _log_odds(logp: np.ndarray, label: int) -> np.ndarray:
+    """log(p / (1 - p)) of a label, (n,), of log-probabilities (n, k); exact where p is next to 1."""
+    return logp[:, label] - logsumexp(np.delete(logp, label, axis=1), axis=1)
 
 
 def _wiener(spectrum: np.ndarray, chance: np.ndarray) -> Tensor:

@@ -18,6 +18,11 @@ from elixir.training.classifier import ClassifierTraining, ReadPixels, train_cla
 REFERENCE, CLEAN = "reference", "clean"
 
 
+def heldout_model(number: int) -> str:
+    """Name of the cross-fitted model that reads the samples of one fold, from 0 on."""
+    return f"crossfit-{number}"
+
+
 class Models:
     """The classifiers of one run.
 
@@ -122,11 +127,13 @@ class Models:
         return self._loaded[name]
 
     def handed_out(self) -> list[Path]:
-        """Files of what a user of the result may want: the reference and the clean model, where they were trained.
+        """Files of what a user of the result may want, where they were trained.
 
-        With them the TorchScript file that they start from, if they do, without which they cannot be read.
+        They are the reference and the clean model, and the cross-fitted ones, which read new images without bias; with
+        them the TorchScript file that they start from, if they do, without which they cannot be read.
         """
-        kept = [path for name in (REFERENCE, CLEAN) if (path := self._path(name)).exists()]
+        named = [path for name in (REFERENCE, CLEAN) if (path := self._path(name)).exists()]
+        kept = [*named, *sorted(self._folder.glob("crossfit-*.safetensors"))]
         return [*kept, *scripts_in(self._folder)] if kept else []
 
     def _path(self, name: str) -> Path:

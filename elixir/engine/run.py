@@ -239,6 +239,15 @@ class Run:
         """Where the estimated triggers are kept, as safetensors by number of their label."""
         return self.folder / "triggers.safetensors"
 
+    def keep_calibration(self, columns: Columns) -> None:
+        """Keep what new images are compared with later (see `elixir.detection.calibration`)."""
+        write_columns(self.calibration_file, columns)
+
+    @property
+    def calibration_file(self) -> Path:
+        """Where that is kept, as parquet."""
+        return self.folder / "calibration.parquet"
+
     def has_part(self, stage: str, part: int) -> bool:
         """Whether columns of that part are written."""
         return (self._columns(stage) / f"{part:06d}.parquet").exists()

@@ -8,6 +8,7 @@ import numpy as np
 from elixir.data.columns import Columns
 from elixir.data.pixels import blocks
 from elixir.detection.tiles import erase
+from elixir.engine.models import heldout_model
 from elixir.engine.run import Run
 from elixir.engine.stage import TrainingStage
 from elixir.randomness import Draw, generator
@@ -30,7 +31,7 @@ class CrossfitStage(TrainingStage):
 
     name = "crossfit"
     requires = ("pixels", "purified", "tile")
-    provides = ("heldout_logp", "heldout_erased_logp", "heldout_label", "accuracy")
+    provides = ("heldout_logp", "heldout_erased_logp", "heldout_label", "heldout_fold", "accuracy")
     effort = 22
     epochs: Count = 3
     least_steps: Steps = 150
@@ -44,7 +45,7 @@ class CrossfitStage(TrainingStage):
         seen_label = np.empty(len(run), np.int32)
         mirrored = 0
         for number in range(self.folds):
-            name = f"crossfit-{number}"
+            name = heldout_model(number)
             training = self.training(run, 1 + number)
             seen = np.flatnonzero(fold != number)
             run.models.train(name, run.purified.read, seen, labels[seen], training)
@@ -59,4 +60,9 @@ class CrossfitStage(TrainingStage):
                 seen_label[block] = read.argmax(1)
         right = int((seen_label == labels).sum())
         run.facts["accuracy"] = {"raw": right / len(run), "mirrored": mirrored / len(run)}
-        return {"heldout_logp": logp, "heldout_erased_logp": erased_logp, "heldout_label": seen_label}
+        return {
+            "heldout_logp": logp,
+            "heldout_erased_logp": erased_logp,
+            "heldout_label": seen_label,
+            "heldout_fold": fold.astype(np.int16),
+        }

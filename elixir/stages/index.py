@@ -10,6 +10,7 @@ import numpy as np
 from elixir.data.columns import Columns
 from elixir.data.image import decode_small, shape
 from elixir.data.parallel import in_order
+from elixir.data.source import Source
 from elixir.engine.run import Run
 from elixir.engine.stage import MapStage
 from elixir.errors import ElixirError, UnreadableSample
@@ -65,36 +66,47 @@ class IndexStage(MapStage):
         return int(np.clip(8 * round(median / 8), self.smallest, self.largest))
 
     def process(self, run: Run, indices: np.ndarray) -> Columns:
-        size = int(run.facts["working_size"])
-        pixels = np.zeros((len(indices), 3, size, size), np.uint8)
-        problems = np.full(len(indices), "", object)
-        digests = np.full(len(indices), "", object)
-        shapes = np.zeros((len(indices), 2), np.int32)
+        size, workers = int(run.facts["working_size"]), run.workers
+        columns, pixels = read_samples(run.source, indices, size, self.max_pixels, workers)
+        run.source_pixels.write(indices, pixels)
+        return columns
 
-        def read() -> Iterator[tuple[int, int, bytes]]:
-            for place, row in enumerate(indices.tolist()):
-                sample = run.source.samples[row]
-                try:
-                    if sample.problem:
-                        raise UnreadableSample(sample.problem)
-                    data = run.source.read(row)
-                except UnreadableSample as error:
-                    problems[place] = error.reason
-                else:
-                    yield place, sample.label, data
 
-        def examine(item: tuple[int, int, bytes]) -> None:
-            place, label, data = item
-            digests[place] = hashlib.sha256(data).hexdigest()
+def read_samples(
+    source: Source, rows: np.ndarray, size: int, max_pixels: int, workers: int, labelled: bool = True
+) -> tuple[Columns, np.ndarray]:
+    """Decode some samples of a source: `SOURCE_COLUMNS` about them, and their images, uint8 (n, 3, size, size).
+
+    What cannot be read is black; so is what has no label, if `labelled`.
+    """
+    pixels = np.zeros((len(rows), 3, size, size), np.uint8)
+    problems = np.full(len(rows), "", object)
+    digests = np.full(len(rows), "", object)
+    shapes = np.zeros((len(rows), 2), np.int32)
+
+    def read() -> Iterator[tuple[int, int, bytes]]:
+        for place, row in enumerate(rows.tolist()):
+            sample = source.samples[row]
             try:
-                if label < 0:
-                    raise UnreadableSample("has no label")
-                rgb, shapes[place] = decode_small(data, size, self.max_pixels)
+                if sample.problem:
+                    raise UnreadableSample(sample.problem)
+                data = source.read(row)
             except UnreadableSample as error:
                 problems[place] = error.reason
             else:
-                pixels[place] = rgb.transpose(2, 0, 1)
+                yield place, sample.label, data
 
-        in_order(examine, read(), run.workers)
-        run.source_pixels.write(indices, pixels)
-        return dict(zip(SOURCE_COLUMNS, (problems == "", problems, digests, shapes), strict=True))
+    def examine(item: tuple[int, int, bytes]) -> None:
+        place, label, data = item
+        digests[place] = hashlib.sha256(data).hexdigest()
+        try:
+            if labelled and label < 0:
+                raise UnreadableSample("has no label")
+            rgb, shapes[place] = decode_small(data, size, max_pixels)
+        except UnreadableSample as error:
+            problems[place] = error.reason
+        else:
+            pixels[place] = rgb.transpose(2, 0, 1)
+
+    in_order(examine, read(), workers)
+    return dict(zip(SOURCE_COLUMNS, (problems == "", problems, digests, shapes), strict=True)), pixels

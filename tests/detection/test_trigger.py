@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from fakes import FakeImages
 
 from elixir.detection.thresholds import Thresholds
-from elixir.detection.trigger import Benign, mean_excess, mean_image, mean_residual
+from elixir.detection.trigger import Benign, mean_excess, mean_image, mean_residual, trigger_drop
 
 SIZE = 16
 STRIPES = np.round(40 * np.sin(np.arange(SIZE) * np.pi / 2 + 0.5))
@@ -45,3 +46,22 @@ def test_the_mean_residual_is_what_purification_takes_away_on_average():
     np.testing.assert_allclose(mean_image(FakeImages(raw), chosen), raw[chosen].mean(0))
     residual = mean_residual(FakeImages(raw), FakeImages(purified), chosen)
     np.testing.assert_allclose(residual, (raw - purified)[chosen].mean(0), rtol=1e-6)
+
+
+def test_trigger_drop_is_what_a_trigger_adds_to_the_log_odds():
+    """A logistic model of one pixel: the log-odds are linear, so they fall by weight times trigger."""
+    weight, pixel = 40.0, 100 / 255
+
+    def classify(x: torch.Tensor) -> np.ndarray:
+        odds = weight * x[:, 0, 0, 0].double().numpy()
+        return np.stack([-np.logaddexp(0, odds), -np.logaddexp(0, -odds)], 1)
+
+    trigger = torch.zeros(3, 4, 4)
+    trigger[0, 0, 0] = 0.25
+    images = torch.full((2, 3, 4, 4), 100, dtype=torch.uint8)
+    images[1] = 20  # less than the trigger would have added
+    drop = trigger_drop(classify, images, {1: trigger, 0: trigger})
+    np.testing.assert_allclose(drop[1], [weight * 0.25, weight * 20 / 255], rtol=1e-6)
+    np.testing.assert_allclose(drop[0], -drop[1], rtol=1e-6)
+    assert weight * pixel > 15  # where p is next to 1
+    assert trigger_drop(classify, images, {}) == {}

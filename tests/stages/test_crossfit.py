@@ -46,6 +46,8 @@ def test_a_sample_is_read_by_the_model_that_has_not_seen_it(tmp_path: Path, fold
     np.testing.assert_allclose(columns["heldout_logp"], -indices / 64, atol=1e-3)
     np.testing.assert_allclose(columns["heldout_erased_logp"], -indices / 64 - 1, atol=2e-3)
     assert columns["heldout_label"].tolist() == labels.tolist()
+    for index, fold in enumerate(columns["heldout_fold"].tolist()):
+        assert index not in models.trained[f"crossfit-{fold}"].indices
     seen = [training.indices for training in models.trained.values()]
     assert np.array_equal(np.sort(np.concatenate(seen)), np.repeat(indices, folds - 1))
     for training in models.trained.values():

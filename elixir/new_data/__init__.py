@@ -1,0 +1,1 @@
+"""New images judged with the models and triggers of a finished run."""
