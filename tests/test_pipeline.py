@@ -179,7 +179,7 @@ def test_settings_reach_their_stage():
         ({"prob.sigma": 0.1}, "did you mean 'probe'"),
         ({"sigma": 0.1}, "STAGE.KEY"),
         ({"thresholds": 0.1}, "thresholds.KEY"),
-        ({"training.batches": 8}, "training has no setting 'batches'; did you mean 'batch'"),
+        ({"training.rate": 8}, "training has no setting 'rate'"),
         ({"training.batch": 1}, "at least 2"),
         ({"training.epochs": 3}, "set STAGE.epochs"),
         ({"thresholds.min_scor": 0.1}, "thresholds has no setting 'min_scor'; did you mean 'min_score'"),

@@ -153,7 +153,7 @@ def test_the_log_gives_back_every_bit(tmp_path: Path):
         (["--sigma", "0"], "sigma must be greater than 0"),
         (["--sigma", ".1", "--sigma", "0.10"], "twice"),
         (["--alpha", "1"], "alpha is a probability"),
-        (["--device", "abacus"], "device 'abacus' cannot be used"),
+        (["--device", "abacus"], "device 'abacus' is not known"),
     ],
 )
 def test_mistakes_are_explained(

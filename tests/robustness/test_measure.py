@@ -212,7 +212,7 @@ def test_the_toolbox_may_be_missing(shapes: Path, tmp_path: Path, settings: Sett
         (["--purifier", "blur", "--purifier", "blur"], "a purifier is named twice"),
         (["--purifier", "jpeg=x.safetensors"], "'jpeg' has no weights"),
         (["--sigma", "0"], "sigma must lie in"),
-        (["--device", "abacus"], "device 'abacus' cannot be used"),
+        (["--device", "abacus"], "device 'abacus' is not known"),
     ],
 )
 def test_mistakes_are_explained(
