@@ -51,4 +51,5 @@ def test_a_run_finishes_and_its_model_is_read_without_the_backbone(shapes: Path,
     torch.testing.assert_close(again, logits[:, [2, 0, 1]])
     kept = {path.name for path in models.iterdir()}
     script = {f"{digest}.pt"} if format == "torchscript" else set()
-    assert kept == {"reference.safetensors", "clean.safetensors"} | script
+    trained = {f"{name}.safetensors" for name in ("reference", "clean", "crossfit-0", "crossfit-1")}
+    assert kept == trained | script | {"triggers.safetensors", "calibration.parquet"}

@@ -164,7 +164,7 @@ def test_a_poisoned_set_of_another_experiment_is_refused(tiny: Experiment):
         with pytest.raises(ElixirError, match=r"poisoned\.json belongs to another experiment"):
             other.run(BADNETS, "oracle")
     (tiny.folder / "work" / BADNETS.name / "poisoned.json").unlink()
-    with pytest.raises(ElixirError, match="cannot be read"):
+    with pytest.raises(ElixirError, match="does not exist"):
         tiny.run(BADNETS, "oracle")
 
 
