@@ -25,7 +25,7 @@ QUICK: dict[str, Any] = {
 
 
 def few_signs(folder: Path, src: Path = TRAIN, of_each: int = 60) -> Path:
-    """Write a folder for each of four kinds of traffic signs of a shipped sample, with so many PNG files in it: all frames of a few signs."""
+    """Write a folder of PNG files for each of `CLASSES` of a shipped sample: all frames of a few signs."""
     signs = open_source(src)
     for name in CLASSES:
         rows = [row for row, sample in enumerate(signs.samples) if signs.classes[sample.label] == name]
