@@ -13,7 +13,12 @@ def run(path: Path) -> nbformat.NotebookNode:
     """The notebook with what its cells show, but not what they warn of; a CellExecutionError for one that fails."""
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
-        notebook, timeout=600, kernel_name="python3", record_timing=False, resources={"metadata": {"path": path.parent}}
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": path.parent}},
     )
     done = client.execute()
     for cell in done.cells:
