@@ -15,7 +15,8 @@ import torch
 import elixir
 from elixir import schema
 from elixir.data.carried import starting_decisions
-from elixir.data.decisions import HumanDecision, digest, given_decisions
+from elixir.data.decision_files import given_decisions
+from elixir.data.decisions import HumanDecision, digest
 from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
 from elixir.data.open import open_sink, open_source
 from elixir.data.overlap import refuse_overlap

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from elixir.data.backup import FILES
 from elixir.data.carried import refuse_unknown, unusable
-from elixir.data.decisions import HumanDecision, decisions_in, digest, given_decisions, merged
+from elixir.data.decision_files import given_decisions
+from elixir.data.decisions import HumanDecision, decisions_in, digest, merged
 from elixir.data.io import RUN_FOLDER, copy, read_json, real_path, replace_text, writing
 from elixir.data.manifest import class_names, manifest_rows, write_manifest
 from elixir.data.open import open_sink
@@ -40,7 +41,7 @@ def decide(dst: str | Path, decisions: str | Path | Iterable[HumanDecision], by:
 
     Args:
         dst: what `sanitize` has written.
-        decisions: a CSV file (see `elixir.data.decisions.read_decisions`), or the decisions themselves.
+        decisions: a CSV file (see `elixir.data.decision_files.read_decisions`), or the decisions themselves.
         by: who has decided, where they do not say it; the user by default.
 
     Raises: ElixirError: `dst` holds no dataset or was changed since; or a decision is about no sample of it, about one

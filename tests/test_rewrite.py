@@ -22,7 +22,8 @@ from webdataset.writer import TarWriter
 from elixir import rewrite
 from elixir.api import decide, restore, sanitize, scan
 from elixir.data.backup import SinkWithBackup
-from elixir.data.decisions import HumanDecision, write_decisions
+from elixir.data.decision_files import write_decisions
+from elixir.data.decisions import HumanDecision
 from elixir.data.image import decode
 from elixir.data.open import open_source
 from elixir.data.paths import file_name

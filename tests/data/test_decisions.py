@@ -7,15 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from elixir.data.decisions import (
-    HumanDecision,
-    decisions_in,
-    digest,
-    given_decisions,
-    merged,
-    read_decisions,
-    write_decisions,
-)
+from elixir.data.decision_files import given_decisions, read_decisions, write_decisions
+from elixir.data.decisions import HumanDecision, decisions_in, digest, merged
 from elixir.errors import ElixirError
 
 CLASSES = ["cat", "dog, big", 'a "b"', "line\nbreak"]

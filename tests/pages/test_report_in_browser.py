@@ -18,7 +18,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from elixir.data.decisions import HumanDecision, read_decisions
+from elixir.data.decision_files import read_decisions
+from elixir.data.decisions import HumanDecision
 from elixir.data.manifest import ManifestRow
 
 BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))

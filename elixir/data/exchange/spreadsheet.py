@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from elixir.data.decisions import COLUMNS, cell
+from elixir.data.decision_files import COLUMNS, cell
 from elixir.data.exchange.samples import Exported
 from elixir.data.io import replacing
 

@@ -317,7 +317,7 @@ function cell(text) {
   return `"${guarded.replaceAll('"', '""')}"`;
 }
 
-/** The file that `elixir decide` reads: see elixir/data/decisions.py. */
+/** The file that `elixir decide` reads: see elixir/data/decision_files.py. */
 function csv() {
   const lines = [...decided.keys()]
     .sort((a, b) => a - b)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from elixir.data.decisions import COLUMNS, HumanDecision, read_decisions, write_decisions
+from elixir.data.decision_files import COLUMNS, read_decisions, write_decisions
+from elixir.data.decisions import HumanDecision
 from elixir.data.exchange.export import export
 from elixir.data.exchange.samples import Exported, chosen
 from elixir.data.exchange.spreadsheet import write_spreadsheet

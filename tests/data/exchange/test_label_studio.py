@@ -12,7 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from elixir.data.decisions import HumanDecision, read_decisions
+from elixir.data.decision_files import read_decisions
+from elixir.data.decisions import HumanDecision
 from elixir.data.exchange.label_studio import read_label_studio, write_label_studio
 from elixir.data.exchange.samples import Exported
 from elixir.errors import ElixirError
