@@ -18,7 +18,7 @@ def open_transformers(spec: str, classes: int | None = None) -> Foreign:
     """A classifier with its image processor by the path of its folder or its name on the hub.
 
     Args:
-        classes: that it must tell apart; None for any number.
+        classes: that it must tell apart, as a finished classifier; None for any number, and its head may be missing.
 
     Raises: ElixirError: transformers is not installed, or there is no such model, or it brings pickles or code.
     """
@@ -33,7 +33,13 @@ def open_transformers(spec: str, classes: int | None = None) -> Foreign:
         with silenced(logging):
             config: Any = AutoConfig.from_pretrained(folder, **own)
             expect_classes(classes, config.num_labels, spec)
-            net = AutoModelForImageClassification.from_pretrained(folder, use_safetensors=True, **own)
+            told: Any = AutoModelForImageClassification.from_pretrained(
+                folder, use_safetensors=True, output_loading_info=True, **own
+            )
+            net, loading = told
+            if classes is not None and loading["missing_keys"]:
+                what = f"{spec!r} has no weights for {min(loading['missing_keys'])}, so it is no finished classifier"
+                raise ElixirError(f"{what}: train it on these classes first, or give it as --backbone")
             preprocessing = _of_processor(AutoImageProcessor.from_pretrained(folder, **own))
     except ElixirError:
         raise

@@ -13,12 +13,14 @@ import safetensors.torch
 import timm
 import torch
 from foreign_networks import CLASSES, NoHead, build, export, save_vit
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import ResNetConfig, ResNetForImageClassification
 from transformers.models.deit.image_processing_deit import DeiTImageProcessor
 from transformers.models.vit.image_processing_vit import ViTImageProcessor
 
 from elixir.errors import ElixirError
+from elixir.models.backbone import load_backbone
 from elixir.models.classifier import SmallResNet, save_classifier
 from elixir.models.external import load_classifier
 
@@ -119,6 +121,14 @@ def test_transformers_folder(tmp_path: Path) -> None:
         assert torch.allclose(logits, expected.logits, atol=1e-5)
         assert torch.allclose(features, last, atol=1e-5)
         assert loaded(images(50))[0].shape == (4, CLASSES)
+
+
+def test_a_transformers_body_without_a_head_is_no_finished_classifier(tmp_path: Path) -> None:
+    weights = save_vit(tmp_path, list("abcde")).vit.state_dict(prefix="vit.")
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, tmp_path / "model.safetensors")
+    with pytest.raises(ElixirError, match=r"no weights for classifier\.bias.*give it as --backbone"):
+        load_classifier(str(tmp_path), CLASSES, CPU)
+    assert load_backbone(str(tmp_path)) is not None
 
 
 def test_code_in_a_transformers_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
