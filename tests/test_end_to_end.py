@@ -11,7 +11,7 @@ from elixir.data.open import TRAIN, open_source
 from elixir.evaluation.truth import read_truth, recovery
 from elixir.registry import find
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # minutes on two free cores, many more on a busy machine
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]  # minutes on two free cores, many more on a busy machine
 
 
 @pytest.fixture

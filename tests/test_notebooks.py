@@ -34,6 +34,7 @@ def test_it_is_kept_as_it_ran(path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2000)  # a minute or two on two free cores
 @notebooks
 def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
