@@ -34,8 +34,7 @@ from elixir.errors import ElixirError, nearest
 from elixir.models.device import choose_device
 from elixir.models.external import load_classifier
 from elixir.models.weights import sha256_of
-from elixir.pages.card import CARD, dataset_card
-from elixir.pages.report import write_report
+from elixir.pages.for_people import write_for_people
 from elixir.pages.thumbnails import RunPictures
 from elixir.progress import Progress
 from elixir.recipe import read_recipe
@@ -342,7 +341,4 @@ def _write_evidence(run: Run, config: dict[str, Any], work: WorkDir) -> None:
     costs = {name: asdict(cost) for name, cost in run.meter.costs.items()}
     replace_text(evidence / "timings.json", json.dumps(costs, indent=2))
     result = read_result(work.output, work.dst)
-    replace_text(evidence / "summary.txt", result.summary(times=False))
-    if not result.is_scan:
-        replace_text(evidence / CARD, dataset_card(result))
-    write_report(result, work.output, RunPictures(run), run.triggers)
+    write_for_people(result, work.output, RunPictures(run), run.triggers)

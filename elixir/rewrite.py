@@ -23,8 +23,7 @@ from elixir.data.sample_writer import SampleWriter, unused_picture
 from elixir.data.source import Source
 from elixir.data.workdir import WorkDir
 from elixir.errors import ElixirError
-from elixir.pages.card import CARD, dataset_card
-from elixir.pages.report import write_report
+from elixir.pages.for_people import write_for_people
 from elixir.result import Result, read_result
 
 CARRIED_OVER = ("labels.parquet", "timings.json", "models")
@@ -104,9 +103,7 @@ class _Rewriting:
         self._carry_over([*source.notes, *sink.notes])
         self.work.sign(config | {"decisions": digest(self.decisions.values())})
         written = read_result(self.work.output, self.dst)
-        replace_text(self.evidence / "summary.txt", written.summary(times=False))
-        replace_text(self.evidence / CARD, dataset_card(written))
-        write_report(written, self.work.output, pictures, self.result.triggers)
+        write_for_people(written, self.work.output, pictures, self.result.triggers)
 
     def _refuse_split_elsewhere(self) -> None:
         """Raise an ElixirError where the rebuilt input would lack splits that the output has."""

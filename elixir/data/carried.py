@@ -9,7 +9,7 @@ from elixir.data.image import decode
 from elixir.data.io import RUN_FOLDER
 from elixir.data.manifest import read_manifest
 from elixir.data.paths import printable
-from elixir.data.source import Source
+from elixir.data.source import Source, listed
 from elixir.errors import ElixirError, UnreadableSample
 
 NAMED = 5  # samples that a note or an error names
@@ -37,7 +37,7 @@ def starting_decisions(dst: Path, source: Source, given: Iterable[HumanDecision]
     holding = {id: one for id, one in before.items() if _holds(one, digests[id], source, rows.get(id))}
     if lapsed := [id for id in before if id not in holding]:
         what = f"{len(lapsed)} decisions about the output of before do not hold, as the samples have changed or gone"
-        source.notes.append(f"{what}: {named(lapsed)}")
+        source.notes.append(f"{what}: {listed(lapsed, NAMED)}")
     return merged(holding, given)
 
 
@@ -46,18 +46,15 @@ def refuse_unknown(decisions: Iterable[HumanDecision], known: Iterable[str]) -> 
     ids = set(known)
     if unknown := [decision.id for decision in decisions if decision.id not in ids]:
         remedy = "give the ids that the manifest has"
-        raise ElixirError(f"{len(unknown)} decisions are about samples that are not there: {named(unknown)}; {remedy}")
+        raise ElixirError(
+            f"{len(unknown)} decisions are about samples that are not there: {listed(unknown, NAMED)}; {remedy}"
+        )
 
 
 def unusable(id: str, problem: str) -> ElixirError:
     """The error for a sample that somebody wants in the output, and that cannot be there."""
     what = f"{printable(id)} was set aside ({printable(problem)}) and cannot be kept or relabelled"
     return ElixirError(f"{what}; leave it out of the decisions")
-
-
-def named(ids: list[str]) -> str:
-    """The first ids, for people."""
-    return ", ".join([*map(printable, ids[:NAMED]), *(["…"] if len(ids) > NAMED else [])])
 
 
 def _problem(source: Source, row: int) -> str:

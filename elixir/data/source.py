@@ -99,9 +99,9 @@ def describe_classes(names: Sequence[str], labels: Iterable[int]) -> str:
     return f"{len(names)} {'class' if len(names) == 1 else 'classes'}: {listed(names)} ({each}){unlabelled}"
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str], most: int = NAMES) -> str:
     """The first names, for people."""
-    return ", ".join([*map(printable, names[:NAMES]), *(["…"] if len(names) > NAMES else [])])
+    return ", ".join([*map(printable, names[:most]), *(["…"] if len(names) > most else [])])
 
 
 class Subset:

@@ -11,7 +11,6 @@ from elixir.data.manifest import class_names
 from elixir.pages.thumbnails import ACROSS, DOWN, ContactSheets
 from elixir.result import Result
 
-CHANGES = ("relabelled", "purified")
 NEAREST = 24  # samples of an attacked label that are shown though they are not flagged
 GAIN = 4  # how many times as strong differences are shown
 

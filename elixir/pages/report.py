@@ -17,12 +17,13 @@ from torch import Tensor
 
 from elixir.data.io import RUN_FOLDER, replace_text
 from elixir.data.paths import printable, recorded
+from elixir.data.sample_writer import CHANGES
 from elixir.data.source import listed
 from elixir.detection.decide import LabelReport
 from elixir.detection.thresholds import Thresholds
 from elixir.pages import render
 from elixir.pages.charts import flow, histogram, strips
-from elixir.pages.gallery import CHANGES, GAIN, NEAREST, gallery_data, script_json, shown_rows
+from elixir.pages.gallery import GAIN, NEAREST, gallery_data, script_json, shown_rows
 from elixir.pages.thumbnails import SIDE, Pictures, data_url, fitted, png, write_sheets
 from elixir.result import AttackedLabel, Result
 
@@ -158,17 +159,16 @@ def _amplified(trigger: Tensor) -> str:
 
 def _labels(result: Result) -> list[dict[str, Any]]:
     """Every label with its score and its samples by action, the highest score first."""
-    groups = result.table.group_by(["class", "action"]).aggregate([([], "count_all")]).to_pylist()
-    counts = {(group["class"], group["action"]): group["count_all"] for group in groups}
+    counts = result.counts_by_class
     scores = {report.name: report.direct_score for report in result.labels}
     found = {report.name: _found(report) for report in result.labels}
-    ranked = sorted({name for name, _ in counts}, key=lambda name: (-scores.get(name, 0.0), name))
+    ranked = sorted(counts, key=lambda name: (-scores.get(name, 0.0), name))
     return [
         {
             "name": name,
             "score": scores.get(name, 0.0),
             "found": found.get(name, ""),
-            "counts": [counts.get((name, key), "") for key in ACTIONS],
+            "counts": [counts[name][key] or "" for key in ACTIONS],
         }
         for name in ranked
     ]
