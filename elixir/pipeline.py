@@ -27,7 +27,7 @@ from elixir.data.tables.parquet import shard_bytes
 from elixir.data.workdir import WorkDir
 from elixir.detection.decide import label_reports
 from elixir.detection.thresholds import Thresholds
-from elixir.engine.local import execute
+from elixir.engine.execution import execute
 from elixir.engine.run import Run
 from elixir.engine.stage import Stage
 from elixir.errors import ElixirError, nearest

@@ -23,7 +23,10 @@ from elixir.data.pixels import PixelStore
 from elixir.data.source import Kind, Source
 from elixir.detection.thresholds import Thresholds
 from elixir.engine.cost import Cost, Meter, gflop_per_image
+from elixir.engine.executor import Executor
+from elixir.engine.local import Local
 from elixir.engine.models import Models
+from elixir.engine.training import Training
 from elixir.errors import ElixirError
 from elixir.models.classifier import Classifier
 from elixir.models.weights import read_weights, write_weights
@@ -76,6 +79,7 @@ class Run:
         training: what all trainings have in common.
         decisions: of people, by id of the sample.
         progress: where to show it.
+        executor: where parts of stages and trainings are carried out.
 
     Attributes:
         facts: what stages have found about the whole set, by name; plain values.
@@ -98,6 +102,7 @@ class Run:
     training: ClassifierTraining = field(default_factory=ClassifierTraining)
     decisions: Mapping[str, HumanDecision] = field(default_factory=dict)
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
+    executor: Executor = field(default_factory=Local)
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -200,6 +205,13 @@ class Run:
         store = PixelStore(self.folder / "purified.u8", int(self.facts["working_size"]))
         return StoredImages(store, self.rows)
 
+    def train(self, *trainings: Training) -> None:
+        """Train classifiers that do not depend on each other, and keep them; those that are kept are left as they are.
+
+        Raises: ElixirError: there are no samples.
+        """
+        self.executor.train(self, trainings)
+
     def purify(self, images: Tensor, sigma: float, noise: Tensor) -> Tensor:
         """One draw of the purifier, with its cost counted; see `Purifier.purify`."""
         with self.purifying(images):
@@ -260,14 +272,19 @@ class Run:
         """Whether a stage has finished."""
         return (self._done / f"{stage}.json").exists()
 
-    def finish(self, stage: str) -> None:
-        """Remember that a stage is done, with its cost, its columns and all facts."""
+    def provide(self, stage: str) -> list[str]:
+        """Let the columns of a stage be read, of which all parts are written; gives their names."""
         parts = self._parts(stage)
         columns = [name for name in column_names(parts[0]) if name != INDEX] if parts else []
+        self._provider |= dict.fromkeys(columns, stage)
+        return columns
+
+    def finish(self, stage: str) -> None:
+        """Remember that a stage is done, with its cost, its columns and all facts."""
+        columns = self.provide(stage)
         number = len(list(self._done.glob("*.json")))
         record = {"number": number, "cost": vars(self.meter.save()), "columns": columns, "facts": self.facts}
         replace_text(self._done / f"{stage}.json", json.dumps(record))
-        self._provider |= dict.fromkeys(columns, stage)
 
     def _parts(self, stage: str) -> list[Path]:
         return sorted(self._columns(stage).glob("*.parquet"))
