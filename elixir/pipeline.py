@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,11 +29,12 @@ from elixir.data.workdir import WorkDir
 from elixir.detection.decide import label_reports
 from elixir.detection.thresholds import Thresholds
 from elixir.engine.execution import execute
+from elixir.engine.executors import check_executor, open_executor
+from elixir.engine.networks import Networks
 from elixir.engine.run import Run
 from elixir.engine.stage import Stage
-from elixir.errors import ElixirError, nearest
+from elixir.errors import ElixirError, nearest, system_error
 from elixir.models.device import choose_device
-from elixir.models.external import load_classifier
 from elixir.models.weights import sha256_of
 from elixir.pages.for_people import write_for_people
 from elixir.pages.thumbnails import RunPictures
@@ -176,6 +178,8 @@ class Pipeline:
         shard_size: int | str | None = None,
         batch_size: int = 256,
         workers: int | None = None,
+        executor: str = "local",
+        address: str | None = None,
         policy: str = "relabel",
         decisions: str | Path | Iterable[HumanDecision] = (),
         resume: bool = False,
@@ -200,11 +204,11 @@ class Pipeline:
         """
         if policy not in POLICIES:
             raise ElixirError(f"policy {policy!r} is none of {', '.join(POLICIES)}")
-        workers = cores() if workers is None else workers
-        if not 0 <= seed < 2**32 or batch_size < 1 or workers < 1:
+        if not 0 <= seed < 2**32 or batch_size < 1 or (workers is not None and workers < 1):
             least = f"and batch size {batch_size} and workers {workers} be at least 1"
             raise ElixirError(f"seed {seed} must lie in 0..{2**32 - 1}, {least}")
         kind = None if to is None else _kind(to)
+        check_executor(executor, address)
         self.check()
         if dst is None:
             raise ElixirError("give a destination folder: sanitize never changes its input in place")
@@ -233,35 +237,41 @@ class Pipeline:
                 work.discard()
                 return read_result(dst)
             work.prepare(config, resume, overwrite, places)
-            purifier = find("purifiers", self.purifier)(prior, chosen)
-            own = None if reference is None else load_classifier(reference, len(source.classes), chosen, source.classes)
+            networks = Networks(find("purifiers", self.purifier), prior, reference, source.classes)
+            purifier, own = networks.load(chosen)
             if self["write"].dataset:
                 with tempfile.TemporaryDirectory() as folder:
                     open_sink(kind, Path(folder) / "trial", source, shards)
-            work.begin(config)
-            run = Run(
-                work.path,
-                source,
-                purifier,
-                seed=seed,
-                device=chosen,
-                batch_size=batch_size,
-                workers=workers,
-                reference=own,
-                policy=policy,
-                to=kind,
-                shard_bytes=shards,
-                thresholds=self.thresholds,
-                training=self.training,
-                decisions=decided,
-                progress=progress,
-            )
-            try:
-                self._execute(run)
-            except ElixirError as error:
-                if not _worth_keeping(error, run, [stage.name for stage in self.stages]):
-                    work.discard()
-                raise
+            same: dict[str, Any] = {  # in all processes
+                "folder": work.path,
+                "source": source,
+                "seed": seed,
+                "batch_size": batch_size,
+                "policy": policy,
+                "to": kind,
+                "shard_bytes": shards,
+                "thresholds": self.thresholds,
+                "training": self.training,
+                "decisions": decided,
+            }
+            in_worker = partial(networks.open_run, **same)
+            with open_executor(executor, in_worker, chosen, address, workers, quiet) as opened:
+                work.begin(config)
+                run = Run(
+                    purifier=purifier,
+                    reference=own,
+                    device=chosen,
+                    workers=workers or cores(),
+                    executor=opened,
+                    progress=progress,
+                    **same,
+                )
+                try:
+                    self._execute(run)
+                except ElixirError as error:
+                    if not _worth_keeping(error, run, [stage.name for stage in self.stages]):
+                        work.discard()
+                    raise
             _write_evidence(run, config, work)
             work.publish(overwrite)
             return read_result(dst)
@@ -279,10 +289,7 @@ def _worth_keeping(error: ElixirError, run: Run, stages: list[str]) -> bool:
     It is not if no stage but `index` has finished, unless the system was what failed, such as a disk that is full: the
     input or a setting was refused, and what would go on is a run with another one.
     """
-    cause: BaseException | None = error
-    while cause and not isinstance(cause, OSError):
-        cause = cause.__cause__
-    return cause is not None or any(run.has(stage) for stage in stages if stage != "index")
+    return system_error(error) is not None or any(run.has(stage) for stage in stages if stage != "index")
 
 
 def _kind(name: str) -> Kind:
