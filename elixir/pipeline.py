@@ -117,9 +117,8 @@ class Pipeline:
     def without_dataset(self, labels: bool = False) -> Pipeline:
         """The same pipeline that stops before images are repaired and written; perhaps it writes their new labels."""
         kept = [stage for stage in self.stages if stage.name != "repair"]
-        stages = [
-            replace(stage, dataset=False, labels=labels) if isinstance(stage, WriteStage) else stage for stage in kept
-        ]
+        write = {"dataset": False, "labels": labels}
+        stages = [replace(stage, **write) if isinstance(stage, WriteStage) else stage for stage in kept]
         return replace(self, stages=stages)
 
     def describe(self) -> dict[str, Any]:

@@ -156,9 +156,8 @@ class Result:
         """The cleaned set, in the order of `table`, decoded when looked at; an ElixirError if none was written."""
         written = self.table.filter(pc.field("output") != "")
         if not written.num_rows:
-            raise ElixirError(
-                "this run has written no images; a scan never does, nor --labels-only: sanitize for a cleaned set"
-            )
+            what = "this run has written no images; a scan never does, nor does --labels-only"
+            raise ElixirError(f"{what}: use sanitize for a cleaned set")
         label = datasets.ClassLabel(names=class_names(self.table))
         labels = datasets.Dataset.from_dict(
             {"label": written.column("new_label").to_pylist()}, features=datasets.Features({"label": label})
