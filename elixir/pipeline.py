@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -18,7 +17,9 @@ from elixir import schema
 from elixir.data.carried import starting_decisions
 from elixir.data.decision_files import given_decisions
 from elixir.data.decisions import HumanDecision, digest
-from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
+from elixir.data.files.placing import LINKS, Link
+from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_json, replace_text
+from elixir.data.labels_only import facts_of_input
 from elixir.data.open import open_sink, open_source
 from elixir.data.overlap import refuse_overlap
 from elixir.data.parallel import cores
@@ -115,10 +116,11 @@ class Pipeline:
             raise ElixirError(f"pipeline {self.name!r} has no stage {name!r}; {hint}")
         return known[name]
 
-    def without_dataset(self) -> Pipeline:
-        """The same pipeline that stops before images are repaired and written."""
+    def without_dataset(self, labels: bool = False) -> Pipeline:
+        """The same pipeline that stops before images are repaired and written; perhaps it writes their new labels."""
         kept = [stage for stage in self.stages if stage.name != "repair"]
-        stages = [replace(stage, dataset=False) if isinstance(stage, WriteStage) else stage for stage in kept]
+        write = {"dataset": False, "labels": labels}
+        stages = [replace(stage, **write) if isinstance(stage, WriteStage) else stage for stage in kept]
         return replace(self, stages=stages)
 
     def describe(self) -> dict[str, Any]:
@@ -181,6 +183,7 @@ class Pipeline:
         executor: str = "local",
         address: str | None = None,
         policy: str = "relabel",
+        link: Link | None = None,
         decisions: str | Path | Iterable[HumanDecision] = (),
         resume: bool = False,
         overwrite: bool = False,
@@ -195,6 +198,8 @@ class Pipeline:
             dst: folder to make; must not exist or be empty, unless `overwrite`.
             to: "folder", "list", "hf", "parquet" or "webdataset"; the kind of `src` by default.
             policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
+            link: "hard" or "symbolic": such links to the files of `src` in place of copies of what is untouched, where
+                `src` and the output are both folders or lists.
             decisions: of people, or a file of them; those about an earlier output at `dst` hold too, where the samples
                 are the same.
 
@@ -204,6 +209,8 @@ class Pipeline:
         """
         if policy not in POLICIES:
             raise ElixirError(f"policy {policy!r} is none of {', '.join(POLICIES)}")
+        if link is not None and link not in LINKS:
+            raise ElixirError(f"link {link!r} is none of {', '.join(LINKS)}")
         if not 0 <= seed < 2**32 or batch_size < 1 or (workers is not None and workers < 1):
             least = f"and batch size {batch_size} and workers {workers} be at least 1"
             raise ElixirError(f"seed {seed} must lie in 0..{2**32 - 1}, {least}")
@@ -226,8 +233,10 @@ class Pipeline:
         if shards and (kind != "parquet" or not self["write"].dataset):
             raise ElixirError("--shard-size is for parquet output; leave it out, or sanitize with --to parquet")
         config = self.describe() | _given(source, chosen, seed, policy, kind, reference, prior)
-        config["shard_bytes"] = shards
+        config |= {"shard_bytes": shards, "link": link}
         places = _told_by_contents(config)
+        if not self["write"].dataset and (to or link):
+            raise ElixirError("--to, --link and --symlink are about images, of which none are written: leave them out")
         given = given_decisions(decisions, source.classes)
         with work.alone():
             decided = starting_decisions(dst, source, given)
@@ -240,8 +249,8 @@ class Pipeline:
             networks = Networks(find("purifiers", self.purifier), prior, reference, source.classes)
             purifier, own = networks.load(chosen)
             if self["write"].dataset:
-                with tempfile.TemporaryDirectory() as folder:
-                    open_sink(kind, Path(folder) / "trial", source, shards)
+                with work.trial() as folder:
+                    open_sink(kind, folder, source, shards, link)
             same: dict[str, Any] = {  # in all processes
                 "folder": work.path,
                 "source": source,
@@ -250,6 +259,7 @@ class Pipeline:
                 "policy": policy,
                 "to": kind,
                 "shard_bytes": shards,
+                "link": link,
                 "thresholds": self.thresholds,
                 "training": self.training,
                 "decisions": decided,
@@ -273,6 +283,9 @@ class Pipeline:
                         work.discard()
                     raise
             _write_evidence(run, config, work)
+            if self["write"].labels:
+                facts = facts_of_input(src, image=image, label=label, split=split, follow_links=follow_links)
+                replace_json(work.output / RUN_FOLDER / "restore.json", facts)
             work.publish(overwrite)
             return read_result(dst)
 

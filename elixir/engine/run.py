@@ -16,6 +16,7 @@ from torch import Tensor
 
 from elixir.data.columns import Columns, column_names, read_columns, write_columns
 from elixir.data.decisions import HumanDecision
+from elixir.data.files.placing import Link
 from elixir.data.image import Picture, decode
 from elixir.data.io import reading_again, replace_text
 from elixir.data.parallel import cores
@@ -75,6 +76,7 @@ class Run:
         policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
         to: kind of the output.
         shard_bytes: size of its files, where it is parquet; None for as many as in the source.
+        link: kind of the links that untouched files become in it; None for copies.
         thresholds: of detection.
         training: what all trainings have in common.
         decisions: of people, by id of the sample.
@@ -98,6 +100,7 @@ class Run:
     policy: str = "relabel"
     to: Kind = "folder"
     shard_bytes: int | None = None
+    link: Link | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
     training: ClassifierTraining = field(default_factory=ClassifierTraining)
     decisions: Mapping[str, HumanDecision] = field(default_factory=dict)
