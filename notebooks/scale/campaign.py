@@ -174,13 +174,19 @@ def work_folder(dst: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes | str]:
-    """Everything in a folder by its path there: the bytes of files, where links point, "folder" for others."""
+    """Everything in a folder by its path there: the bytes of files, and what others are."""
     found: dict[str, bytes | str] = {}
     for parent, folders, files in os.walk(folder):
         for path in (Path(parent, name) for name in (*folders, *files)):
             key = str(path.relative_to(folder))
-            found[key] = str(path.readlink()) if path.is_symlink() else "folder" if path.is_dir() else path.read_bytes()
+            found[key] = _content(path)
     return found
+
+
+def _content(path: Path) -> bytes | str:
+    if path.is_symlink():
+        return f"link to {path.readlink()}"
+    return "folder" if path.is_dir() else path.read_bytes() if path.is_file() else "neither file nor folder"
 
 
 def differences(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
