@@ -417,7 +417,37 @@ def write_zip(images: Sequence[Labelled], place: Path) -> Path:
     return file
 
 
-WRITERS = {**KINDS, "lines": write_lines, "zip": write_zip}
+def write_arrays(images: Sequence[Labelled], place: Path) -> Path:
+    """An .npz file of pixels and numbers of classes."""
+    place.mkdir(parents=True)
+    np.savez(place / "set.npz", images=_pixels(images), labels=np.array([label for _, label in images]))
+    return place / "set.npz"
+
+
+def _pixels(images: Sequence[Labelled]) -> np.ndarray:
+    return np.stack([np.asarray(Image.open(io.BytesIO(image))) for image, _ in images])
+
+
+def _damage_arrays(rng: np.random.Generator, name: str, images: Sequence[Labelled], place: Path) -> None:
+    file, pixels, labels = write_arrays(images, place), _pixels(images), np.array([label for _, label in images])
+    odd = pixels / 255.0
+    odd[3, 0, 0, 0] = (np.nan, np.inf, -0.5, 300.0)[rng.integers(4)]
+    shapes = [pixels[..., 0], pixels[None], pixels[:, :0], pixels[:7], pixels.transpose(0, 3, 1, 2), pixels.reshape(-1)]
+    types = [odd, odd.astype(np.float16), pixels.astype(int), pixels > 99, pixels + 1j, pixels.astype(object)]
+    types += [np.array([image for image, _ in images], object), pixels.astype(str), pixels.astype(">u2") * 257]
+    others = [labels + 0.5, labels - 1, labels[:9], np.eye(3)[labels], labels[:, None], labels * 2**40, labels == 1]
+    others += [np.where(labels == 1, np.nan, labels), np.array(NAMES[:3])[labels], labels.astype(object), labels * 1j]
+    if name == "other shapes":
+        pixels = shapes[rng.integers(len(shapes))]
+    elif name == "other types":
+        pixels = types[rng.integers(len(types))]
+    elif name == "other labels":
+        labels = others[rng.integers(len(others))]
+    more = {str(rng.choice(["../x", "train_images", "y", "\x1b[2J"])): labels} if name == "odd names" else {}
+    np.savez(file, images=pixels, labels=labels, **more)
+
+
+WRITERS = {**KINDS, "lines": write_lines, "zip": write_zip, "arrays": write_arrays}
 
 
 def damages(kind: str) -> list[tuple[str, str]]:
@@ -430,9 +460,11 @@ def damages(kind: str) -> list[tuple[str, str]]:
         "hf": TABLES,
         "webdataset": ARCHIVES,
         "zip": ("hostile names", "links", "doubled"),
+        "arrays": ("other shapes", "other types", "other labels", "odd names"),
     }[kind]
+    of_images = [] if kind == "arrays" else [("images", name) for name in IMAGES]
     of_bytes = [] if kind == "folder" else [("bytes", name) for name in BYTES]
-    return [("images", name) for name in IMAGES] + [*of_bytes, *(("structure", name) for name in own)] * 2
+    return of_images + [*of_bytes, *(("structure", name) for name in own)] * 2
 
 
 def write_damaged(
@@ -458,6 +490,9 @@ def write_damaged(
     elif kind == "zip":
         _damage_zip(rng, name, images, place)
         return place / "set.zip", set()
+    elif kind == "arrays":
+        _damage_arrays(rng, name, images, place)
+        return place / "set.npz", set()
     else:
         _damage_table(rng, name, kind, images, place)
     return place, set()

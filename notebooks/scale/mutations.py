@@ -133,6 +133,9 @@ def lost(kind: str, src: Path, dst: Path, intact: list[bytes]) -> Iterator[str]:
             yield f"{len(manifest)} rows in the manifest, {len(one)} in the input"
         if one != other:
             yield "the rows that are restored are others"
+    elif kind == "arrays":
+        if len(values(back)) != len(manifest) or len(np.load(src)["images"]) != len(manifest):
+            yield f"{len(manifest)} rows in the manifest, {len(values(back))} are restored"
     elif kind != "zip":
         one, other = contents(src), contents(back)
         for path in sorted(one.keys() | other.keys()):
