@@ -30,6 +30,8 @@ from elixir.pipeline import Pipeline
 
 torch.set_num_threads(1)
 RESULTS = Path(__file__).parent / "results"
+LIMIT = 300
+"""Seconds after which a run hangs; on a free machine it takes a few, and half a minute in a ray cluster."""
 CLOCK = ".elixir/timings.json"
 """The one file of an output that tells how long something took."""
 STAGES = [stage.name for stage in Pipeline.from_recipe("dataelixir").stages]
@@ -79,8 +81,8 @@ class Command:
                 self._ended = Ended(os.waitstatus_to_exitcode(status), said, seconds, used.ru_maxrss >> 10)
         return self._ended
 
-    def wait(self, limit: float = 120) -> Ended:
-        """How it ends; after `limit` seconds it is killed."""
+    def wait(self, limit: float = LIMIT) -> Ended:
+        """How it ends; after `limit` seconds more it is killed."""
         deadline = time.perf_counter() + limit
         while not self.poll():
             if time.perf_counter() > deadline:
@@ -159,9 +161,10 @@ def undisturbed(start: Callable[[], Command], dst: Path) -> tuple[dict[str, floa
 
 
 def come_to(name: str, takes: float, rng: np.random.Generator, command: Command, dst: Path) -> bool:
-    """Wait until a run is somewhere in a moment that takes so many seconds; False if it ends before."""
+    """Wait until a run is somewhere in a moment that takes so many seconds; False if it ends before, or hangs."""
+    deadline = time.perf_counter() + LIMIT
     while not begun(name, dst):
-        if command.poll():
+        if command.poll() or time.perf_counter() > deadline:
             return False
         time.sleep(0.0005)
     time.sleep(rng.uniform(0, takes))

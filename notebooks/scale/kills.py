@@ -105,7 +105,9 @@ class Campaign:
             print(len(self.runs), kind, executor, [kill["stage"] for kill in run["kills"]], run["faults"], flush=True)
 
     def _start(self, kind: str, executor: str, dst: Path, *more: str) -> Command:
-        own = ("--executor", "ray", "--address", self._address) if executor == "ray" else ("--workers", "2")
+        own = ("--workers", "2")
+        if executor == "ray":  # one worker, as a small set is one part: each takes seconds to start
+            own = ("--executor", "ray", "--address", self._address, "--workers", "1")
         arguments = ("sanitize", self._sources[kind], "-o", dst, "--quiet", "--device", "cpu", *OPTIONS, *own, *more)
         return Command(*arguments, said=dst.with_name("said.txt"))
 
@@ -126,6 +128,9 @@ class Campaign:
             command = self._start(kind, executor, dst, "--resume")
             commands.append(command)
             if not come_to(name, self._takes[executor][kind][name], self._rng, command, dst):
+                ended = command.wait(0)
+                if ended.code:
+                    faults.append(f"ended with {ended.code} before it was killed: {ended.said[-2000:]}")
                 break
             if by_hand:
                 os.killpg(command.pid, signal.SIGINT)
@@ -140,7 +145,7 @@ class Campaign:
             if by_hand and (ended.code not in (130, 254) or "Traceback" in ended.said):
                 faults.append(f"Ctrl-C: code {ended.code}: {ended.said[-2000:]}")
         commands.append(self._start(kind, executor, dst, "--resume"))
-        ended = commands[-1].wait(300)
+        ended = commands[-1].wait()
         if ended.code:
             faults.append(f"the resumed run ended with {ended.code}: {ended.said[-2000:]}")
         faults += [f"different: {path}" for path in differences(contents(dst), self._outputs[kind])]
@@ -159,8 +164,10 @@ def cluster(wanted: bool) -> Iterator[str]:
     program = [sys.executable, "-c", CLUSTER]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        yield process.stdout.readline().strip()
-        process.communicate()
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.communicate()  # the end of its input is what ends it
 
 
 if __name__ == "__main__":
