@@ -28,7 +28,7 @@ def starting_decisions(dst: Path, source: Source, given: Iterable[HumanDecision]
     table = read_manifest(manifest) if manifest.is_file() else None
     before = decisions_in(table) if table else {}
     wanted = before.keys() | {decision.id for decision in given}
-    rows = {sample.id: row for row, sample in enumerate(source.samples) if sample.id in wanted} if wanted else {}
+    rows = {id: row for row, id in enumerate(source.samples.ids) if id in wanted} if wanted else {}
     refuse_unknown(given, rows)
     for decision in given:
         if decision.decision != "drop" and (problem := _problem(source, rows[decision.id])):

@@ -65,6 +65,11 @@ class Tree:
     others: list[str] = field(default_factory=list)
     linked_folders: list[str] = field(default_factory=list)
 
+    @property
+    def problems(self) -> dict[str, str]:
+        """Those among the images that have a problem, by their paths, escaped as ids are."""
+        return {escape(path): problem for path, problem in self.images.items() if problem}
+
 
 def walk(root: Path, follow_links: bool = False) -> Tree:
     """List a folder.

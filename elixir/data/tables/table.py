@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from elixir.data.io import reading_again
 from elixir.data.paths import file_name, folded
 from elixir.data.sink import Decision, Sink
-from elixir.data.source import Kind, Sample, Source
+from elixir.data.source import Kind, Samples, Source
 from elixir.data.tables.features import described, ignored_description
 from elixir.data.tables.find_columns import has_field, holds_bytes, image_column, label_columns, unseen_columns
 from elixir.data.tables.labels import ROWS_A_CLASS, Labels, NoLabels, class_of, holds_labels, plain_values, read_labels
@@ -99,7 +99,7 @@ class TableSource:
     classes: list[str] = field(init=False)
     values: list[Any] = field(init=False)
     notes: list[str] = field(init=False, default_factory=list)
-    samples: Sequence[Sample] = field(init=False)
+    samples: Samples = field(init=False)
 
     def __post_init__(self) -> None:
         labels = _labels(self.rows, self.label, self.location)
@@ -145,25 +145,21 @@ class TableSource:
         return self.rows.fingerprint()
 
 
-class TableSamples(Sequence[Sample]):
+class TableSamples(Samples):
     """The samples of a table, from its parts (see `Rows`), labels (n,) or -1, and file names (n,) or null."""
 
     def __init__(self, parts: list[tuple[str, int]], labels: np.ndarray, names: pa.Array) -> None:
+        super().__init__(labels)
         self._stems = [stem for stem, _ in parts]
         self._starts = np.cumsum([0, *(count for _, count in parts)])
-        self._labels = labels
         self._names = names
 
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        index = range(len(self))[index]
+    def id(self, index: int) -> str:
         part = int(np.searchsorted(self._starts, index, "right")) - 1
-        id = f"{self._stems[part]}/{index - self._starts[part]:08d}"
-        return Sample(id, int(self._labels[index]), self._names[index].as_py() or f"{index:08d}")
+        return f"{self._stems[part]}/{index - self._starts[part]:08d}"
+
+    def name(self, index: int) -> str:
+        return self._names[index].as_py() or f"{index:08d}"
 
 
 def _labels(rows: Rows, column: str, location: str) -> Labels:
@@ -207,7 +203,7 @@ def label_dependent_columns(source: TableSource) -> dict[str, dict[int, Any]]:
     A column is one of them if all rows of a label hold one value. There are none where labels have fewer than two rows
     on average, because any column of unique values would be one then.
     """
-    labels = np.fromiter((sample.label for sample in source.samples), np.int32, len(source.samples))
+    labels = source.samples.labels
     labelled = labels[labels >= 0]
     if len(labelled) < ROWS_A_CLASS * len(np.unique(labelled)):
         return {}
