@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -23,7 +23,7 @@ from elixir.data.open import open_sink
 from elixir.data.overlap import place_of, refuse_overlap
 from elixir.data.paths import folded, unescape
 from elixir.data.sink import Decision
-from elixir.data.source import Source, find_class
+from elixir.data.source import Samples, SomeSamples, Source, find_class
 from elixir.data.workdir import WorkDir
 from elixir.errors import ElixirError, UnreadableSample, explaining
 from elixir.models.weights import write_weights

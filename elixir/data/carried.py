@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from elixir.data.decisions import HumanDecision, decisions_in, merged
 from elixir.data.image import decode
 from elixir.data.io import RUN_FOLDER
@@ -33,7 +35,8 @@ def starting_decisions(dst: Path, source: Source, given: Iterable[HumanDecision]
     for decision in given:
         if decision.decision != "drop" and (problem := _problem(source, rows[decision.id])):
             raise unusable(decision.id, problem)
-    digests = dict(zip(*(table[name].to_pylist() for name in ("id", "sha256_in")), strict=True)) if table else {}
+    decided = table.select(["id", "sha256_in", "decision"]).filter(pc.field("decision") != "") if table else None
+    digests = {row["id"]: row["sha256_in"] for row in decided.to_pylist()} if decided else {}
     holding = {id: one for id, one in before.items() if _holds(one, digests[id], source, rows.get(id))}
     if lapsed := [id for id in before if id not in holding]:
         what = f"{len(lapsed)} decisions about the output of before do not hold, as the samples have changed or gone"

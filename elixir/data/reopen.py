@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Mapping
+from operator import eq
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from elixir.data.files.listed import open_list_at, open_tree
-from elixir.data.manifest import class_names
+from elixir.data.manifest import class_names, texts
 from elixir.data.paths import escape, unescape
 from elixir.data.shards.webdataset import open_webdataset
 from elixir.data.source import Source
@@ -34,8 +36,9 @@ def reopen(folder: Path, facts: Mapping[str, Any], config: Mapping[str, Any], ma
     source = _open(folder, facts, config, manifest)
     source.location = config["source"]
     source.notes[:] = facts["notes"]
-    seen = ([sample.id for sample in source.samples], [sample.label for sample in source.samples], source.classes)
-    if seen != (manifest["id"].to_pylist(), manifest["label"].to_pylist(), class_names(manifest)):
+    same_labels = np.array_equal(source.samples.labels, manifest["label"].to_numpy())
+    same = source.classes == class_names(manifest) and same_labels
+    if not (same and all(map(eq, source.samples.ids, texts(manifest["id"])))):
         what = f"the input of the run, {escape(str(config['source']))}, cannot be rebuilt as it was read"
         raise ElixirError(f"{what}; sanitize it again, with the decisions by --decisions FILE")
     return source
@@ -68,6 +71,6 @@ def _open(folder: Path, facts: Mapping[str, Any], config: Mapping[str, Any], man
 
 def _mark_unreadable(folder: Path, unreadable: set[str], manifest: pa.Table) -> None:
     """Let the samples of a folder that could not be read be there, and be unreadable again."""
-    for id in unreadable.intersection(manifest["id"].to_pylist()):
+    for id in unreadable.intersection(texts(manifest["id"])):
         if not os.path.lexists(folder / unescape(id)):
             os.mkfifo(folder / unescape(id))

@@ -61,9 +61,7 @@ class ListSource(FileSource):
         rows = self._rows_of_files(listed, labels, f"{split}/" if split else "")
         self._refuse_none(listed, rows)
         listed.find_dependent(labels)
-        unlisted = (
-            () if alone else sorted(path for path, problem in tree.images.items() if problem and path not in rows)
-        )
+        unlisted = sorted(path for path, problem in tree.images.items() if problem and path not in rows and not alone)
         given = [labels[row] for row in rows.values()]
         lost = {escape(path): problem for path, row in rows.items() if (problem := listed.meaning.problems[row])}
         ids = list(map(escape, (*rows, *unlisted)))
