@@ -116,12 +116,12 @@ def map_table(path: Path, remedy: str, columns: list[str] | None = None) -> pa.T
 
 def _batches(path: Path, remedy: str, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
     """The rows of a parquet file, some at a time, behind a batch without any."""
-    with _reading(path, remedy, OSError, pa.ArrowException, KeyError):
-        with pq.ParquetFile(path, pre_buffer=False) as stored:
-            schema = stored.schema_arrow
-            fields = [schema.field(name) for name in columns or schema.names]
-            yield pa.RecordBatch.from_pylist([], pa.schema(fields, schema.metadata))
-            yield from stored.iter_batches(ROWS_AT_ONCE, columns=columns, use_threads=False)
+    kinds = (OSError, pa.ArrowException, KeyError)
+    with _reading(path, remedy, *kinds), pq.ParquetFile(path, pre_buffer=False) as stored:
+        schema = stored.schema_arrow
+        fields = [schema.field(name) for name in columns or schema.names]
+        yield pa.RecordBatch.from_pylist([], pa.schema(fields, schema.metadata))
+        yield from stored.iter_batches(ROWS_AT_ONCE, columns=columns, use_threads=False)
 
 
 def write_table(path: Path, table: pa.Table) -> None:

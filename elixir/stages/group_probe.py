@@ -63,8 +63,9 @@ class RunProbe:
             run.models.train(name, read, seen, taught[seen], training, initial, classes)
             for label in groups:
                 unseen = np.flatnonzero((run.labels == label) & (fold == half))
-                logp = log_probabilities(run, name, unseen, read)
-                log_odds[label][unseen] = logp[:, own[label]] - logp[:, label]
+                for part in blocks(unseen, run.pixels.shape):
+                    logp = run.models.classify(name, read(part))[0]
+                    log_odds[label][part] = logp[:, own[label]] - logp[:, label]
         return log_odds
 
     def _read_detail(self, indices: np.ndarray) -> Tensor:
