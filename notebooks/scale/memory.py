@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -104,7 +105,7 @@ def disk(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
-def measure(source: Path, dst: Path, options: list[str]) -> dict[str, object]:
+def measure(source: Path, dst: Path, options: list[str]) -> dict[str, Any]:
     """Clean a source in a process of its own: peaks in bytes and seconds of each stage, and bytes on disk."""
     command = [sys.executable, "-m", "elixir", "sanitize", str(source), "-o", str(dst), "--quiet", *options]
     work = dst.with_name(f".{dst.name}.elixir-partial")
@@ -130,7 +131,7 @@ def measure(source: Path, dst: Path, options: list[str]) -> dict[str, object]:
     return {"peaks": found, "seconds": seconds, "total": total, "during": during, "after": disk(dst)}
 
 
-def table(found: dict[int, dict[str, object]]) -> str:
+def table(found: dict[int, dict[str, Any]]) -> str:
     """All measurements as Markdown: a line for each stage, two columns for each number of samples."""
     counts = sorted(found)
     lines = ["| stage |" + "".join(f" {count:,}: MB | s |" for count in counts), "|---|" + "---|---|" * len(counts)]
@@ -139,14 +140,14 @@ def table(found: dict[int, dict[str, object]]) -> str:
         return f"| {name} |" + "".join(f" {a} | {b} |" for a, b in cells)
 
     for stage in found[counts[0]]["peaks"]:
-        seconds = [found[count]["seconds"].get(stage) for count in counts]
-        told = [f"{one:.1f}" if one is not None else "" for one in seconds]
-        lines.append(line(stage, [(f"{found[n]['peaks'].get(stage, 0) / 1e6:.0f}", s) for n, s in zip(counts, told)]))
+        of_stage = [(found[count]["peaks"][stage], found[count]["seconds"].get(stage)) for count in counts]
+        lines.append(line(stage, [(f"{peak / 1e6:.0f}", f"{s:.1f}" if s is not None else "") for peak, s in of_stage]))
+    highest = [max(found[count]["peaks"].values()) for count in counts]
     lines.append(
-        line("all", [(f"{max(found[n]['peaks'].values()) / 1e6:.0f}", f"{found[n]['total']:.0f}") for n in counts])
+        line("all", [(f"{p / 1e6:.0f}", f"{found[n]['total']:.0f}") for p, n in zip(highest, counts, strict=True)])
     )
     for name in ("during", "after"):
-        lines.append(line(f"disk {name}, bytes a sample", [(f"{found[n][name] / n:.0f}", "") for n in counts]))
+        lines += [line(f"disk {name}, bytes a sample", [(f"{found[n][name] / n:.0f}", "") for n in counts])]
     return "\n".join(lines)
 
 
@@ -167,7 +168,7 @@ def main() -> None:
     torch.manual_seed(0)
     torch.jit.save(torch.jit.trace(Body(given.features), torch.rand(2, 3, given.side, given.side)), body)
     settings = [f"{key}={value}" for key, value in {**SETTINGS, "training.backbone": str(body)}.items()]
-    found: dict[int, dict[str, object]] = {}
+    found: dict[int, dict[str, Any]] = {}
     for count in given.samples:
         source = given.scratch / f"{given.source}-{count}-{given.side}-{100 * given.largest:.0f}"
         if not source.exists():

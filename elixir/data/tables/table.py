@@ -2,11 +2,11 @@
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elixir.data.io import reading_again
-from elixir.data.paths import file_name, folded
+from elixir.data.paths import file_name, name_key
 from elixir.data.sink import Decision, Sink
 from elixir.data.source import Kind, Samples, Source
 from elixir.data.tables.features import described, ignored_description
@@ -179,10 +179,16 @@ def _names(rows: Rows, image: str, labels: np.ndarray) -> pa.Array:
     """The base names of the original files, null where there is none or a class has it twice."""
     if not has_paths(rows, image):
         return pa.nulls(len(labels), pa.string())
-    seen = Counter((label, folded(name)) for label, name in zip(labels, _base_names(rows, image), strict=True) if name)
-    pairs = zip(labels, _base_names(rows, image), strict=True)
-    names = (name if name and seen[label, folded(name)] == 1 else None for label, name in pairs)
-    return pa.array(names, pa.string())
+    named = zip(labels.tolist(), chain.from_iterable(_base_names(rows, image)), strict=True)
+    keys = np.fromiter((name_key(f"{label}/{name}") if name else 0 for label, name in named), np.uint64, len(labels))
+    ordered = np.sort(keys)
+    twice = np.isin(keys, ordered[1:][ordered[1:] == ordered[:-1]])
+    pieces, start = [pa.array([], pa.large_string())], 0
+    for names in _base_names(rows, image):
+        hidden = twice[start : start + len(names)]
+        pieces.append(pa.array(names, pa.large_string(), mask=hidden | (keys[start : start + len(names)] == 0)))
+        start += len(names)
+    return pa.concat_arrays(pieces)
 
 
 def has_paths(rows: Rows, image: str) -> bool:
@@ -190,11 +196,13 @@ def has_paths(rows: Rows, image: str) -> bool:
     return has_field(rows.schema.field(image).type, "path")
 
 
-def _base_names(rows: Rows, image: str) -> Iterator[str | None]:
+def _base_names(rows: Rows, image: str) -> Iterator[list[str | None]]:
+    """Piece by piece."""
     for piece in rows.column(image, "path"):
-        for path in piece.to_pylist():
-            base = path.partition("::")[0].rpartition("/")[2] if isinstance(path, str) else ""
-            yield file_name(base) if base else None
+        bases = [
+            path.partition("::")[0].rpartition("/")[2] if isinstance(path, str) else "" for path in piece.to_pylist()
+        ]
+        yield [file_name(base) if base else None for base in bases]
 
 
 def label_dependent_columns(source: TableSource) -> dict[str, dict[int, Any]]:
