@@ -114,9 +114,14 @@ class Result:
         return "none" if self.labels and not self.not_judged else "not judged"
 
     @property
-    def is_scan(self) -> bool:
-        """Whether the run has written no dataset, only what it has found."""
-        return not self.config.get("stages", {}).get("write", {}).get("dataset", True)
+    def has_dataset(self) -> bool:
+        """Whether the run has written a dataset: neither a scan has, nor one that has written labels only."""
+        return self.config.get("stages", {}).get("write", {}).get("dataset", True)
+
+    @property
+    def labels_only(self) -> bool:
+        """Whether it has written new labels (`labels.csv`), and left the images where they are."""
+        return self.config.get("stages", {}).get("write", {}).get("labels", False)
 
     @property
     def nfe_per_sample(self) -> float:
@@ -151,7 +156,8 @@ class Result:
         """The cleaned set, in the order of `table`, decoded when looked at; an ElixirError if none was written."""
         written = self.table.filter(pc.field("output") != "")
         if not written.num_rows:
-            raise ElixirError("this run has written no images; a scan never does, use sanitize for a cleaned set")
+            what = "this run has written no images; a scan never does, nor does --labels-only"
+            raise ElixirError(f"{what}: use sanitize for a cleaned set")
         label = datasets.ClassLabel(names=class_names(self.table))
         labels = datasets.Dataset.from_dict(
             {"label": written.column("new_label").to_pylist()}, features=datasets.Features({"label": label})
@@ -322,9 +328,10 @@ def output_options(config: Mapping[str, Any]) -> SourceOptions:
     shape = {"folder": "class folders", "list": "list", "webdataset": "shards"}
     old = "folder" if config.get("label") is None else "hf"  # of 0.2, which did not say it
     of, to = (shape.get(kind, "table") for kind in (config.get("kind", old), config.get("to", "folder")))
+    links = SourceOptions(follow_links=True) if config.get("link") == "symbolic" else SourceOptions()
     if of != to:
-        return {}
-    return SourceOptions(image=config.get("image"), label=config.get("label"), split=config.get("split"))
+        return links
+    return SourceOptions(image=config.get("image"), label=config.get("label"), split=config.get("split"), **links)
 
 
 def _image_column(folder: Path, config: Mapping[str, Any]) -> datasets.Dataset:

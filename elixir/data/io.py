@@ -6,12 +6,13 @@ import os
 import re
 import shutil
 import stat
+import sys
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,9 +20,13 @@ import pyarrow.parquet as pq
 from elixir.data.paths import escape, without_secrets
 from elixir.errors import ElixirError, UnreadableSample, explaining
 
+if sys.platform == "linux":
+    import fcntl
+
 RUN_FOLDER = ".elixir"
 ROWS_AT_ONCE = 4096
 """Rows of a table that are in memory together while it is written or read in one go."""
+FICLONE = 0x40049409  # request to the Linux kernel: share the blocks of another file
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
 
@@ -135,9 +140,21 @@ def copy(source: Path, path: Path, partial: Path) -> None:
     """Copy a file, links followed, with times and permissions where the file system has them; makes the folder."""
     with replacing(path, partial):
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, partial)
+        with source.open("rb") as file, partial.open("wb") as new:
+            if not clone(file, new):
+                shutil.copyfileobj(file, new, 1 << 20)
         with suppress(OSError):  # vfat and CIFS mounts refuse permissions; the bytes are what matters
             shutil.copystat(source, partial)
+
+
+def clone(source: BinaryIO, new: BinaryIO) -> bool:
+    """Let a new file share the blocks of another until either is written to; False where the file system cannot."""
+    if sys.platform != "linux":
+        return False
+    with suppress(OSError):
+        fcntl.ioctl(new, FICLONE, source.fileno())
+        return True
+    return False
 
 
 def temporary_folder(owner: object) -> Path:
@@ -207,6 +224,15 @@ def refuse_bytes(path: Path) -> None:
     except UnicodeEncodeError as error:
         where = escape(str(path))
         raise ElixirError(f"{where} has bytes that are no UTF-8 in its name; give another folder with -o") from error
+
+
+def is_readable_file(path: Path) -> bool:
+    """Whether a path is, or leads to, a file that may be opened; a pipe is not opened to find out."""
+    with suppress(OSError):
+        if path.is_file():
+            path.open("rb").close()
+            return True
+    return False
 
 
 def occupied(path: Path) -> bool:

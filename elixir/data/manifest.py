@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 from elixir.data.io import ROWS_AT_ONCE, map_table, replacing
 from elixir.data.sink import Action, is_written
+from elixir.data.source import Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,12 @@ def counts(column: pa.ChunkedArray) -> Counter[Any]:
 def texts(column: pa.ChunkedArray) -> Iterator[str]:
     """The values of a column of text, one after the other."""
     return (text for chunk in column.chunks for text in chunk.to_pylist())
+
+
+def lists(manifest: pa.Table, samples: Samples) -> bool:
+    """Whether the rows are these samples, by id and label, in order."""
+    same_labels = np.array_equal(samples.labels, manifest["label"].to_numpy())
+    return same_labels and all(map(eq, samples.ids, texts(manifest["id"])))
 
 
 def where(manifest: pa.Table, name: str, value: str) -> np.ndarray:

@@ -41,7 +41,8 @@ class OutputImages:
         self._id, self._output, self._original, self._in, self._out = (_Texts(manifest[name]) for name in columns)
         self._decodable = manifest["height"].to_numpy() > 0
         if where(manifest, "output", "").all() and where(manifest, "original", "").all():
-            raise ElixirError(f"{escape(str(dst))} holds no images, as a scan writes none; sanitize first")
+            what = f"{escape(str(dst))} holds no images, as a scan writes none"
+            raise ElixirError(f"{what}, nor does --labels-only; sanitize first")
         facts = read_json(dst / RUN_FOLDER / "restore.json", "give the output folder of a finished run")
         self._facts = current_names(facts)
         self._column = self._facts.get("image") or "image"

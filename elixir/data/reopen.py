@@ -2,15 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from operator import eq
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from elixir.data.files.listed import open_list_at, open_tree
-from elixir.data.manifest import class_names, texts
+from elixir.data.manifest import class_names, lists, texts
 from elixir.data.paths import escape, unescape
 from elixir.data.shards.webdataset import open_webdataset
 from elixir.data.source import Source
@@ -36,9 +34,7 @@ def reopen(folder: Path, facts: Mapping[str, Any], config: Mapping[str, Any], ma
     source = _open(folder, facts, config, manifest)
     source.location = config["source"]
     source.notes[:] = facts["notes"]
-    same_labels = np.array_equal(source.samples.labels, manifest["label"].to_numpy())
-    same = source.classes == class_names(manifest) and same_labels
-    if not (same and all(map(eq, source.samples.ids, texts(manifest["id"])))):
+    if source.classes != class_names(manifest) or not lists(manifest, source.samples):
         what = f"the input of the run, {escape(str(config['source']))}, cannot be rebuilt as it was read"
         raise ElixirError(f"{what}; sanitize it again, with the decisions by --decisions FILE")
     return source

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from elixir.data.columns import Columns, StageColumns, write_columns
 from elixir.data.decisions import HumanDecision
+from elixir.data.files.placing import Link
 from elixir.data.image import Picture, decode
 from elixir.data.io import reading_again, replace_text
 from elixir.data.parallel import cores
@@ -23,7 +24,10 @@ from elixir.data.pixels import PixelStore
 from elixir.data.source import Kind, Source
 from elixir.detection.thresholds import Thresholds
 from elixir.engine.cost import Cost, Meter, gflop_per_image
+from elixir.engine.executor import Executor
+from elixir.engine.local import Local
 from elixir.engine.models import Models
+from elixir.engine.training import Training
 from elixir.errors import ElixirError
 from elixir.models.classifier import Classifier
 from elixir.models.weights import read_weights, write_weights
@@ -71,14 +75,16 @@ class Run:
         policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
         to: kind of the output.
         shard_bytes: size of its files, where it is parquet; None for as many as in the source.
+        link: kind of the links that untouched files become in it; None for copies.
         thresholds: of detection.
         training: what all trainings have in common.
         decisions: of people, by id of the sample.
         progress: where to show it.
+        executor: where parts of stages and trainings are carried out.
+        meter: counts what the stages cost; by default it keeps that in `folder`.
 
     Attributes:
         facts: what stages have found about the whole set, by name; plain values.
-        meter: counts what the stages cost.
         models: the classifiers.
     """
 
@@ -93,15 +99,18 @@ class Run:
     policy: str = "relabel"
     to: Kind = "folder"
     shard_bytes: int | None = None
+    link: Link | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
     training: ClassifierTraining = field(default_factory=ClassifierTraining)
     decisions: Mapping[str, HumanDecision] = field(default_factory=dict)
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
+    executor: Executor = field(default_factory=Local)
+    meter: Meter = None  # type: ignore[assignment]
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._done.mkdir(parents=True, exist_ok=True)
-        self.meter = Meter(self.folder / "spent")
+        self.meter = self.meter or Meter(self.folder / "spent")
         self.models = Models(
             self.folder / "models", self.classes, self.device, self.meter, self.progress, self.reference
         )
@@ -193,6 +202,13 @@ class Run:
         store = PixelStore(self.folder / "purified.u8", int(self.facts["working_size"]))
         return StoredImages(store, self.rows)
 
+    def train(self, *trainings: Training) -> None:
+        """Train classifiers that do not depend on each other, and keep them; those that are kept are left as they are.
+
+        Raises: ElixirError: there are no samples.
+        """
+        self.executor.train(self, trainings)
+
     def purify(self, images: Tensor, sigma: float, noise: Tensor) -> Tensor:
         """One draw of the purifier, with its cost counted; see `Purifier.purify`."""
         with self.purifying(images):
@@ -253,13 +269,18 @@ class Run:
         """Whether a stage has finished."""
         return (self._done / f"{stage}.json").exists()
 
+    def provide(self, stage: str) -> list[str]:
+        """Let the columns of a stage be read, of which all parts are written; gives their names."""
+        columns = self._columns(stage).names()
+        self._provider |= dict.fromkeys(columns, stage)
+        return columns
+
     def finish(self, stage: str) -> None:
         """Remember that a stage is done, with its cost, its columns and all facts."""
-        columns = self._columns(stage).names()
+        columns = self.provide(stage)
         number = len(list(self._done.glob("*.json")))
         record = {"number": number, "cost": vars(self.meter.save()), "columns": columns, "facts": self.facts}
         replace_text(self._done / f"{stage}.json", json.dumps(record))
-        self._provider |= dict.fromkeys(columns, stage)
 
     def _columns(self, stage: str) -> StageColumns:
         return StageColumns(self.folder / "columns" / stage, START_AGAIN)

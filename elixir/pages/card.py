@@ -16,13 +16,12 @@ FLOWS = 50  # lines of the table of labels
 def dataset_card(result: Result) -> str:
     """The section in Markdown, with the text of strangers escaped; the same bytes for the same run.
 
-    Raises: ElixirError: the run was a scan, which changes nothing.
+    Raises: ElixirError: the run has written no dataset.
     """
     config, table = result.config, result.table
-    if result.is_scan:
-        raise ElixirError(
-            "a scan has changed nothing that a card could tell of; give what `elixir sanitize` has written"
-        )
+    if not result.has_dataset:
+        what = "only labels were written" if result.labels_only else "a scan has changed nothing"
+        raise ElixirError(f"{what} that a card could tell of; give a dataset that `elixir sanitize` has written")
     decisions = int((~where(table, "decision", "")).sum())
     version = literal(config["version"])
     counts = ", ".join(f"{count} {action}" for action, count in sorted(result.counts.items()))

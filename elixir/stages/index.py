@@ -49,7 +49,7 @@ class IndexStage(MapStage):
     def indices(self, run: Run) -> np.ndarray:
         return np.arange(len(run.source.samples))
 
-    def open(self, run: Run) -> None:
+    def prepare(self, run: Run) -> None:
         run.facts["working_size"] = self.size or self._median_side(run)
         run.facts["max_pixels"] = self.max_pixels
 

@@ -11,8 +11,8 @@ from data.conftest import image_bytes, make_tree, warning_jpeg
 from elixir.data.image import decode, resize
 from elixir.data.open import open_source
 from elixir.data.source import Source
-from elixir.engine import local
-from elixir.engine.local import execute
+from elixir.engine import execution
+from elixir.engine.execution import execute
 from elixir.engine.run import Run
 from elixir.errors import ElixirError, UnreadableSample
 from elixir.purifiers.classical import Identity
@@ -131,7 +131,7 @@ class Failing:
 def test_a_source_that_fails_is_the_same_error_and_another_number_of_workers_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(local, "PART", 16)
+    monkeypatch.setattr(execution, "PART", 16)
     source, stage = mixed(), IndexStage(size=16)
     reference = Run(tmp_path / "reference", source, Identity(), workers=1)
     execute(reference, stage)

@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from elixir.data.files.image_list import ImageList
 from elixir.data.files.layout import check_classes, find_split, split_of
+from elixir.data.files.placing import Placing
 from elixir.data.files.tree import Tree, in_junk, is_junk, looks_like_image, walk
 from elixir.data.image import extension
-from elixir.data.io import RUN_FOLDER, copy, reading_again, reason, replacing, writing
+from elixir.data.io import RUN_FOLDER, reading_again, reason, replacing, writing
 from elixir.data.paths import Names, escape, file_name, png_name, shortened, unescape
 from elixir.data.sink import Decision, Sink
 from elixir.data.source import Kind, Samples, Source
@@ -208,16 +209,18 @@ def _refuse_links(tree: Tree) -> None:
 class FolderSink(Sink):
     """Writes `<class>/<name>`; see `Sink`.
 
-    Untouched files are copied with times and permissions, links followed. A sample that moves to another class or
-    becomes PNG gets "-1", "-2" ... before its extension if its name is one that the source has there, also if only in
-    another case. Folders without images are there as well. Files from elsewhere than class folders lose their folders.
+    Untouched files are copied with times and permissions, links followed, or linked to (see `Placing`). A sample that
+    moves to another class or becomes PNG gets "-1", "-2" ... before its extension if its name is one that the source
+    has there, also if only in another case. Folders without images are there as well. Files from elsewhere than class
+    folders lose their folders.
     """
 
     kind = "folder"
 
-    def __init__(self, folder: Path, source: Source) -> None:
+    def __init__(self, folder: Path, source: Source, placing: Placing) -> None:
         super().__init__(folder, source)
         self.outputs = []
+        self._placing = placing
         self._partial = folder / RUN_FOLDER / "partial"
         self._names: dict[int, Names] = {}
         self._flat = isinstance(source, FileSource) and not isinstance(source, FolderSource)
@@ -258,7 +261,7 @@ class FolderSink(Sink):
         elif file:
             with reading_again(sample.id):
                 file.open("rb").close()
-            copy(file, target, self._partial)
+            self._placing.put(file, target)
         return escape(path)
 
     def _refuse(self, path: str) -> None:

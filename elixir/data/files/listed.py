@@ -21,8 +21,9 @@ from elixir.data.files.image_list import (
 )
 from elixir.data.files.layout import NoClassFolders, find_split, split_of
 from elixir.data.files.lists import is_list_name, read_list
+from elixir.data.files.placing import Placing
 from elixir.data.files.tree import Tree, in_junk, looks_like_image, walk
-from elixir.data.io import RUN_FOLDER, copy, reading_again, replacing
+from elixir.data.io import RUN_FOLDER, reading_again, replacing
 from elixir.data.paths import Names, escape, file_name, png_name, printable, unescape
 from elixir.data.sink import Decision, Sink
 from elixir.data.source import Kind, Source
@@ -333,13 +334,14 @@ class ListSink(Sink):
 
     kind = "list"
 
-    def __init__(self, folder: Path, source: Source) -> None:
+    def __init__(self, folder: Path, source: Source, placing: Placing) -> None:
         super().__init__(folder, source)
         if not isinstance(source, ListSource):
             what = f"{source.location} has no list of its images that could be rewritten"
             raise ElixirError(f"{what}; write it with --to folder, hf or parquet")
         self.outputs = []
         self._images = source
+        self._placing = placing
         self._partial = folder / RUN_FOLDER / "partial"
         for path in source.folders:
             (folder / unescape(path)).mkdir(parents=True, exist_ok=True)
@@ -362,7 +364,7 @@ class ListSink(Sink):
             file = self._images.path(index)
             with reading_again(sample.id):
                 file.open("rb").close()
-            copy(file, self.folder / path, self._partial)
+            self._placing.put(file, self.folder / path)
             return sample.id
         parent, slash, name = path.rpartition("/")
         if png_name(name) != name:
