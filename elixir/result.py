@@ -324,14 +324,14 @@ def _image(path: Path) -> dict[str, Any]:
 
 
 def output_options(config: Mapping[str, Any]) -> SourceOptions:
-    """Columns or fields, and split, by which the output of a run with these settings is opened."""
+    """Columns or fields, split and links, by which the output of a run with these settings is opened."""
     shape = {"folder": "class folders", "list": "list", "webdataset": "shards"}
     old = "folder" if config.get("label") is None else "hf"  # of 0.2, which did not say it
     of, to = (shape.get(kind, "table") for kind in (config.get("kind", old), config.get("to", "folder")))
-    links = SourceOptions(follow_links=True) if config.get("link") == "symbolic" else SourceOptions()
-    if of != to:
-        return links
-    return SourceOptions(image=config.get("image"), label=config.get("label"), split=config.get("split"), **links)
+    options: SourceOptions = {"follow_links": True} if config.get("link") == "symbolic" else {}
+    if of == to:
+        options |= {"image": config.get("image"), "label": config.get("label"), "split": config.get("split")}
+    return options
 
 
 def _image_column(folder: Path, config: Mapping[str, Any]) -> datasets.Dataset:

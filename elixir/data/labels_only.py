@@ -44,7 +44,10 @@ def _labels(manifest: pa.Table) -> Iterator[dict[str, str]]:
 
 
 def facts_of_input(src: Any, **options: Any) -> dict[str, Any]:
-    """What `restore.json` says of such an output: what `open_source` was given, in words that hold in any folder."""
+    """What `restore.json` says of such an output: what `open_source` was given, in words that hold in any folder.
+
+    It alone of all records tells a place of the machine, as the images were left there (see `elixir.data.paths`).
+    """
     return {"sink": LABELS_ONLY, "src": place_again(src), "options": options}
 
 

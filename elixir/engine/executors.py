@@ -33,11 +33,11 @@ def open_executor(
     workers: int | None,
     quiet: bool,
 ) -> Iterator[Executor]:
-    """The executor of that name while the context lasts; for all else see `elixir.engine.on_ray.OnRay`."""
+    """The executor of that name while the context lasts; for all else see `elixir.engine.on_ray.on_ray`."""
     if name == "local":
         yield Local()
         return
-    from elixir.engine.on_ray import OnRay  # which imports ray
+    from elixir.engine.on_ray import on_ray  # which imports ray
 
-    with OnRay(open_run, device, address, workers, quiet) as executor:
+    with on_ray(open_run, device, address, workers, quiet) as executor:
         yield executor

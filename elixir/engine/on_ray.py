@@ -1,8 +1,9 @@
 """The executor that spreads parts and trainings over the processes of a ray cluster, here or on many machines.
 
-A part is worked on by an actor, which holds the source and the networks and has one thread, or one GPU. A training on
-the CPU is a task with as many threads as this process has, as their number decides how its sums are rounded; on GPUs it
-is an actor's. What they find lies in the run folder, which all machines share, so only costs come back.
+A part is worked on by an actor, which holds the source and the networks and has one thread, or one GPU. So is a
+training, but where this process has more threads it is a task with as many, as their number decides how its sums are
+rounded; that of readings does not matter. What is found lies in the run folder, which all machines share, so that only
+costs come back.
 """
 
 import hashlib
@@ -10,10 +11,10 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import ray
@@ -22,7 +23,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util import ActorPool
 
 from elixir.engine.cost import Cost, Meter
-from elixir.engine.executor import Advance, work_on
+from elixir.engine.executor import Advance, Executor, work_on
 from elixir.engine.run import Run
 from elixir.engine.stage import MapStage
 from elixir.engine.training import Training
@@ -32,50 +33,58 @@ RETRIES = 3
 """How often a part or training begins again whose process was lost: it may be what kills the process."""
 
 
-class OnRay:
-    """See `elixir.engine.executor.Executor`; a context within which there is a cluster.
+@contextmanager
+def on_ray(
+    open_run: Callable[..., Run],
+    device: torch.device,
+    address: str | None = None,
+    workers: int | None = None,
+    quiet: bool = True,
+) -> Iterator[Executor]:
+    """The executor, and a cluster for it while the context lasts.
 
     Args:
         open_run: opens the run in another process, from a device, `workers` and a `meter`.
-        device: kind of the device that the networks run on.
-        address: of a running cluster, "auto" for the one of this machine; by default one is started here, for the time
-            of the context.
+        device: of the kind that the networks run on.
+        address: of a running cluster, "auto" for the one of this machine; by default one is started here, unless this
+            process has called `ray.init`.
         workers: actors; by default one for each GPU of the cluster where the networks run on such, else for each core.
-        quiet: nothing that ray or the workers say is shown.
+        quiet: nothing that workers print is shown.
 
-    Raises: ElixirError: there is no cluster at the address, or no GPU in it.
+    Raises: ElixirError: there is no cluster at the address.
     """
-
-    def __init__(
-        self,
-        open_run: Callable[..., Run],
-        device: torch.device,
-        address: str | None = None,
-        workers: int | None = None,
-        quiet: bool = True,
-    ) -> None:
-        self._open_run = open_run
-        self._device = torch.device(device.type)
-        self._address = address
-        self._workers = workers
-        self._quiet = quiet
-        self._begun = False
-        self._pool: ActorPool | None = None
-        self._kept_setup: ray.ObjectRef | None = None
-
-    def __enter__(self) -> Self:
-        if not ray.is_initialized():  # else it is the user's, and stays
+    begun = not ray.is_initialized()
+    with redirect_stdout(sys.stderr):  # where ray tells of processes that are lost
+        if begun:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-            what, remedy = f"no ray cluster at {self._address or 'this machine'}", "start one with ray start --head"
-            with explaining((ConnectionError, RuntimeError, ValueError), what, remedy):
-                ray.init(self._address or "local", log_to_driver=not self._quiet, logging_level="ERROR")
-            self._begun = True
-        return self
+            what, remedy = f"there is no ray cluster at {address or 'this machine'}", "start one with ray start --head"
+            with explaining((OSError, RuntimeError, ValueError), what, remedy):
+                _call(address or "")
+                ray.init(address or "local", log_to_driver=not quiet, logging_level="ERROR")
+        try:
+            yield OnRay(open_run, torch.device(device.type), workers)
+        finally:
+            if begun:
+                ray.shutdown()
 
-    def __exit__(self, *_: object) -> None:
-        if self._begun:
-            ray.shutdown()
+
+def _call(address: str) -> None:
+    """Raise an OSError where nobody answers, for which ray would wait a quarter of an hour."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
+class OnRay:
+    """See `elixir.engine.executor.Executor`, and `on_ray`."""
+
+    def __init__(self, open_run: Callable[..., Run], device: torch.device, workers: int | None) -> None:
+        self._open_run = open_run
+        self._device = device
+        self._workers = workers
+        self._pool: ActorPool | None = None
+        self._kept_setup: ray.ObjectRef | None = None
 
     def map(self, run: Run, stage: MapStage, parts: Mapping[int, np.ndarray], advance: Advance) -> None:
         work = [self._setup(run), ray.put((stage, dict(run.facts)))]  # a reference in a list is followed when asked for
@@ -95,15 +104,12 @@ class OnRay:
                 advance(1)
 
     def _trained(self, run: Run, trainings: Sequence[Training]) -> Iterator[Cost]:
-        facts = dict(run.facts)
-        if self._device.type == "cuda":
-            work = [self._setup(run), ray.put(facts)]
+        work, threads = [self._setup(run), ray.put(dict(run.facts))], torch.get_num_threads()
+        if threads == 1 or self._device.type == "cuda":
             yield from self._actors().map_unordered(lambda actor, one: actor.train.remote(work, one), [*trainings])
             return
-        threads = torch.get_num_threads()
         cores = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
         task = ray.remote(_train).options(num_cpus=min(threads, cores), max_retries=RETRIES, runtime_env=_imports())
-        work = [self._setup(run), ray.put(facts)]
         waiting = [task.remote(work, training, threads) for training in trainings]
         while waiting:
             done, waiting = ray.wait(waiting)

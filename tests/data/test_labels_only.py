@@ -56,12 +56,12 @@ def test_labels_of_every_sample_and_the_input_again(tmp_path: Path, kind: str) -
 
 def test_a_poisoned_sample_with_the_right_label_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    right, wrong = labelled(tmp_path), labelled(tmp_path / "other", "parquet")
+    right, wrong = labelled(tmp_path), labelled(tmp_path / "other", "hf")
     row = right.table.to_pylist()[2]
     assert (row["action"], row["new_label"]) == ("quarantined", -1)
     assert row["reason"] == "poisoned under its own label, which only a new picture could keep"
     assert wrong.counts["relabelled"] == 1
-    assert rows_of(wrong)[2] == {"id": "train-0/00000002", "label": "..", "new_label": "cat", "action": "relabelled"}
+    assert rows_of(wrong)[2] == {"id": "train/00000002", "label": "..", "new_label": "cat", "action": "relabelled"}
     assert "1 was given another label" in sentence(wrong)
     assert "trigger" not in sentence(wrong)
 

@@ -71,11 +71,10 @@ def tried_placing(
 
 
 def _link(link: Link, file: Path, path: Path) -> None:
-    target = os.path.realpath(file)  # a link to a link would break with that
-    if link == "hard":
-        os.link(target, path)
+    if link == "symbolic":
+        path.symlink_to(os.path.realpath(file))  # a link to a link would break with that
     else:
-        path.symlink_to(target)
+        os.link(os.path.realpath(file) if file.is_symlink() else file, path)
 
 
 def _can_clone(file: Path, trial: Path) -> bool:
