@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
 
 import elixir
@@ -223,7 +224,7 @@ class Pipeline:
         reference, prior = (None if model is None else str(model) for model in (reference, prior))
         source = open_source(src, image=image, label=label, split=split, follow_links=follow_links, quiet=quiet)
         progress = Progress(quiet)
-        progress.say(describe_classes(source.classes, (sample.label for sample in source.samples)))
+        progress.say(describe_classes(source.classes, source.samples.labels))
         _refuse_single_class(source)
         refuse_bytes(dst)
         refuse_overlap(source, dst)
@@ -314,9 +315,9 @@ def _kind(name: str) -> Kind:
 
 def _refuse_single_class(source: Source) -> None:
     """Raise an ElixirError where no two labels have samples: nothing can be told apart then."""
-    used = {sample.label for sample in source.samples if sample.label >= 0}
+    used = [label for label in np.unique(source.samples.labels).tolist() if label >= 0]
     if len(used) < 2:
-        named = f"the single class {printable(source.classes[used.pop()])}" if used else "no class with samples"
+        named = f"the single class {printable(source.classes[used[0]])}" if used else "no class with samples"
         raise ElixirError(f"{source.location} has {named}; check that its labels are read as they are meant")
 
 

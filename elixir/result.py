@@ -16,7 +16,7 @@ from torch import Tensor
 from elixir import schema
 from elixir.data.backup import FILES
 from elixir.data.io import RUN_FOLDER, read_json, write_table
-from elixir.data.manifest import class_names, current_findings, current_names, read_manifest
+from elixir.data.manifest import class_names, counts, current_findings, current_names, read_manifest
 from elixir.data.paths import printable, unescape
 from elixir.data.shards.webdataset import open_webdataset
 from elixir.data.source import describe_classes, listed
@@ -85,20 +85,20 @@ class Result:
     @property
     def counts(self) -> dict[str, int]:
         """Number of samples by action."""
-        return dict(Counter(self.table.column("action").to_pylist()))
+        return dict(counts(self.table["action"]))
 
     @property
     def counts_by_class(self) -> dict[str, Counter[str]]:
         """Number of samples by action, of each class that has some; "" stands for no label."""
-        counts: dict[str, Counter[str]] = {}
+        found: dict[str, Counter[str]] = {}
         for group in self.table.group_by(["class", "action"]).aggregate([([], "count_all")]).to_pylist():
-            counts.setdefault(group["class"], Counter())[group["action"]] = group["count_all"]
-        return counts
+            found.setdefault(group["class"], Counter())[group["action"]] = group["count_all"]
+        return found
 
     @property
     def classes(self) -> dict[str, int]:
         """Samples of the input by class; a class may have none."""
-        count = Counter(self.table.column("label").to_pylist())
+        count = counts(self.table["label"])
         return {name: count[label] for label, name in enumerate(class_names(self.table))}
 
     @property
@@ -198,7 +198,7 @@ class Result:
 
     def described_classes(self) -> str:
         """A line for people about the classes of the input."""
-        return describe_classes(class_names(self.table), self.table.column("label").to_pylist())
+        return describe_classes(class_names(self.table), self.table["label"].to_numpy())
 
     def findings(self) -> list[str]:
         """Lines for people: which labels are under attack, and which were not judged."""
@@ -224,22 +224,17 @@ class Result:
 
     def summary(self, times: bool = True) -> str:
         """A few lines for people; without clock readings if not `times`."""
-        counts = self.counts
+        actions, table = self.counts, self.table
         lines = [f"{self.table.num_rows} samples from {printable(self.config['source'])}", self.described_classes()]
         lines += self.findings()
-        lines.append(", ".join(f"{counts[action]} {action}" for action in sorted(counts)))
+        lines.append(", ".join(f"{actions[action]} {action}" for action in sorted(actions)))
         if decided := self.table.filter(pc.field("decision") != "").num_rows:
             lines.append(f"decided by people: {decided}")
-        unreadable = [
-            (id, reason)
-            for id, action, reason in zip(
-                *(self.table.column(name).to_pylist() for name in ("id", "action", "reason")), strict=True
-            )
-            if action == "quarantined" and not reason.startswith("poisoned")
-        ]
-        lines += [f"set aside: {printable(id)}: {printable(reason)}" for id, reason in unreadable[:10]]
-        if len(unreadable) > 10:
-            lines.append(f"... and {len(unreadable) - 10} more, listed in .elixir/manifest.parquet")
+        aside = table.filter((pc.field("action") == "quarantined") & ~pc.starts_with(pc.field("reason"), "poisoned"))
+        for row in aside.select(["id", "reason"]).slice(0, 10).to_pylist():
+            lines.append(f"set aside: {printable(row['id'])}: {printable(row['reason'])}")
+        if aside.num_rows > 10:
+            lines.append(f"... and {aside.num_rows - 10} more, listed in .elixir/manifest.parquet")
         if self.unreadable_files:
             lines.append(self.losses())
         lines += [f"note: {printable(note)}" for note in self.notes]
@@ -275,7 +270,7 @@ def read_result(folder: Path, path: Path | None = None) -> Result:
 
 
 def _attacked(reports: list[LabelReport], table: pa.Table, triggers: dict[str, Any]) -> list[AttackedLabel]:
-    flagged = Counter(table.filter(pc.field("flagged")).column("label").to_pylist())
+    flagged = counts(table.select(["label", "flagged"]).filter(pc.field("flagged"))["label"])
     attacked = []
     for report in reports:
         if test := report.decided_by:

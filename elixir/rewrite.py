@@ -16,7 +16,7 @@ from elixir.data.decisions import HumanDecision, decisions_in, digest, merged
 from elixir.data.files.folder import FileSource
 from elixir.data.files.placing import Link
 from elixir.data.io import RUN_FOLDER, copy, read_json, real_path, replace_text, writing
-from elixir.data.manifest import class_names, manifest_rows, write_manifest
+from elixir.data.manifest import class_names, manifest_rows, texts, write_manifest
 from elixir.data.open import open_sink
 from elixir.data.output_images import OutputImages
 from elixir.data.paths import escape, printable, unescape
@@ -78,8 +78,9 @@ def decide(dst: str | Path, decisions: str | Path | Iterable[HumanDecision], by:
 def _checked(decisions: str | Path | Iterable[HumanDecision], table: pa.Table) -> list[HumanDecision]:
     """The decisions, if each is about a sample of the manifest and can be carried out."""
     found = given_decisions(decisions, class_names(table))
-    aside = {row.id: row.reason for row in manifest_rows(table) if not row.usable}
-    refuse_unknown(found, table["id"].to_pylist())
+    unusable_rows = manifest_rows(table.filter(pc.field("height") == 0))
+    aside = {row.id: row.reason for row in unusable_rows}
+    refuse_unknown(found, {one.id for one in found}.intersection(texts(table["id"])))
     for one in found:
         if one.id in aside and one.decision != "drop":
             raise unusable(one.id, aside[one.id])
@@ -142,7 +143,7 @@ class _Rewriting:
         """Copy what is at the destination and is not of the run, such as a repository."""
         known = {*self.facts["written"], *self.facts.get("others", ()), *self.facts.get("beside", {}).values()}
         if self.facts["sink"] in FILES:
-            known.update(self.result.table["output"].to_pylist())
+            known.update(texts(self.result.table["output"]))
         for path in _files_below(self.dst):
             if escape(path) in known:
                 continue

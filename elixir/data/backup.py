@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from elixir.data.files.beside import Beside
+from elixir.data.files.beside import Beside, Fate
 from elixir.data.files.folder import FileSource
 from elixir.data.files.listed import ListSource
 from elixir.data.files.placing import Placing
@@ -63,7 +63,7 @@ class SinkWithBackup:
         self._folder = folder
         self._source = source
         self._sink = sink
-        self._written: dict[int, tuple[str, int]] = {}
+        self._fates: dict[str, Fate] = {}
         if isinstance(source, FileSource):
             self._backup: FileBackup | RowBackup | ShardBackup = FileBackup(folder, source, placing)
         elif isinstance(source, TableSource):
@@ -87,8 +87,11 @@ class SinkWithBackup:
         """Write one sample and keep the original of a changed one; "" if it is not in the output, see `Sink.write`."""
         self._backup.keep(index, decision)
         output = self._sink.write(index, decision) if decision.written else ""
-        if output and isinstance(self._source, FileSource):
-            self._written[index] = (unescape(output), decision.label)
+        if isinstance(self._source, FileSource) and self._sink.kind == self._source.kind:
+            id, label = self._source.samples.id(index), int(self._source.samples.labels[index])
+            if (output, decision.label) != (id, label):
+                now = decision.label if output else -1
+                self._fates[unescape(id)] = Fate(unescape(output) if output else None, now, now != label)
         return output
 
     def original(self, index: int, decision: Decision) -> str:
@@ -117,7 +120,7 @@ class SinkWithBackup:
             return others
         if not isinstance(self._source, FileSource):
             return []
-        beside = Beside(self._source, self._written)
+        beside = Beside(self._source, self._fates)
         beside.write(self._folder)
         self.notes += beside.notes
         return beside.set_aside
@@ -160,7 +163,7 @@ class FileBackup:
 
     def place(self, index: int, decision: Decision) -> str:
         """The original of a changed sample; see `SinkWithBackup.original`."""
-        id = self.source.samples[index].id
+        id = self.source.samples.id(index)
         return "" if id in self.unreadable else f"{RUN_FOLDER}/{kept_in(decision.action)}/{id}"
 
     def close(self, set_aside: list[str]) -> None:

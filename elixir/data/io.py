@@ -1,6 +1,7 @@
 """Writing files so that an interruption leaves none half written, and saying what went wrong."""
 
 import json
+import mmap
 import os
 import re
 import shutil
@@ -23,6 +24,8 @@ if sys.platform == "linux":
     import fcntl
 
 RUN_FOLDER = ".elixir"
+ROWS_AT_ONCE = 4096
+"""Rows of a table that are in memory together while it is written or read in one go."""
 FICLONE = 0x40049409  # request to the Linux kernel: share the blocks of another file
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
@@ -99,6 +102,31 @@ def read_table(path: Path, remedy: str, columns: list[str] | None = None) -> pa.
     """Read a parquet file, or some columns of it; what is wrong with it is an ElixirError that ends with `remedy`."""
     with _reading(path, remedy, OSError, pa.ArrowException):
         return pq.read_table(path, columns=columns, use_threads=False)
+
+
+def map_table(path: Path, remedy: str, columns: list[str] | None = None) -> pa.Table:
+    """The same as `read_table`, mapped from a copy without a name, so that the system may take the memory back.
+
+    The copy lies where `tempfile` puts such (TMPDIR), as long as the table is needed.
+    """
+    batches = _batches(path, remedy, columns)
+    with writing(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
+        with pa.ipc.new_file(pa.PythonFile(file, "w"), next(batches).schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        file.flush()
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
+
+
+def _batches(path: Path, remedy: str, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+    """The rows of a parquet file, some at a time, behind a batch without any."""
+    kinds = (OSError, pa.ArrowException, KeyError)
+    with _reading(path, remedy, *kinds), pq.ParquetFile(path, pre_buffer=False) as stored:
+        schema = stored.schema_arrow
+        fields = [schema.field(name) for name in columns or schema.names]
+        yield pa.RecordBatch.from_pylist([], pa.schema(fields, schema.metadata))
+        yield from stored.iter_batches(ROWS_AT_ONCE, columns=columns, use_threads=False)
 
 
 def write_table(path: Path, table: pa.Table) -> None:

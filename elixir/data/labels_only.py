@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import pyarrow as pa
 
 from elixir.data.files.folder import FileSource
 from elixir.data.guarded_csv import write_csv
-from elixir.data.io import copy, is_readable_file, reading_again
-from elixir.data.manifest import ROWS_AT_ONCE
+from elixir.data.io import ROWS_AT_ONCE, copy, is_readable_file, reading_again
+from elixir.data.manifest import lists, texts
 from elixir.data.open import open_source, place_again
 from elixir.data.output_images import inside
 from elixir.data.overlap import place_of
@@ -70,13 +71,12 @@ def copy_input(source: Source, manifest: pa.Table, out: Path) -> int:
     Raises: ElixirError: the input has other samples, labels or images than the manifest, or is no files.
     """
     before, count = source.fingerprint(), 0
-    samples = zip(*(manifest[name].to_pylist() for name in ("id", "label", "sha256_in")), strict=True)
-    if [(sample.id, sample.label) for sample in source.samples] != [(id, label) for id, label, _ in samples]:
+    if not lists(manifest, source.samples):
         raise ElixirError(f"{source.location} has other samples or labels than the run has read; {_MAKE_AGAIN}")
-    for row, digest in enumerate(manifest["sha256_in"].to_pylist()):
+    for row, digest in enumerate(texts(manifest["sha256_in"])):
         if not digest:
             continue
-        id = source.samples[row].id
+        id = source.samples.id(row)
         with reading_again(id):
             data = source.read(row)
         if hashlib.sha256(data).hexdigest() != digest:
@@ -92,8 +92,8 @@ def _copy_files(source: Source, out: Path) -> None:
     for folder in source.folders if isinstance(source, FileSource) else ():
         inside(out, unescape(folder)).mkdir(parents=True, exist_ok=True)
     links = []
-    unfollowed = {unescape(sample.id) for sample in source.samples if sample.problem}
-    for path, file in _files(source).items():
+    unfollowed = {unescape(source.samples.id(row)) for row in source.samples.problems}
+    for path, file in _files(source):
         target = inside(out, path)
         if file.is_symlink() and path in unfollowed:
             links.append((target, file.readlink()))
@@ -104,19 +104,19 @@ def _copy_files(source: Source, out: Path) -> None:
         target.symlink_to(to)
 
 
-def _files(source: Source) -> dict[str, Path]:
+def _files(source: Source) -> Iterator[tuple[str, Path]]:
     """The files of a source by their paths in a copy of it."""
     if isinstance(source, FileSource):
-        paths = map(unescape, (*(sample.id for sample in source.samples), *source.others))
-        return {path: source.root / path for path in paths}
+        paths = map(unescape, chain(source.samples.ids, source.others))
+        return ((path, source.root / path) for path in paths)
     if isinstance(source, WebDatasetSource | ParquetSource):
         others = [Path(unescape(path)) for path in source.others]
-        return {str(path): source.root / path for path in (*_paths_of_rows(source), *others)}
+        return ((str(path), source.root / path) for path in (*_paths_of_rows(source), *others))
     place = place_of(source)
     if place.is_dir():
-        return {os.path.relpath(path, place): path for path in sorted(place.rglob("*")) if path.is_file()}
+        return ((os.path.relpath(path, place), path) for path in sorted(place.rglob("*")) if path.is_file())
     if place.is_file():
-        return {place.name: place}
+        return iter([(place.name, place)])
     raise ElixirError(f"{source.location} is no files of this machine, so that there are none to copy; it is as it was")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -305,7 +306,7 @@ def _linking(
         what = f"{source.location} is read from a copy that may change or be removed"
         raise ElixirError(f"{what}; leave out --link and --symlink, or unpack or download it and give the folder")
     samples = (sample.id for sample in source.samples if not sample.problem)
-    files = (source.root / unescape(path) for path in (*samples, *source.others))
+    files = (source.root / unescape(path) for path in chain(samples, source.others))
     return tried_placing(folder, link, files, origins)
 
 

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import repeat, starmap, zip_longest
+from operator import ne
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elixir.data.backup import COLUMNS, FILES, IMAGE, ORIGINALS, OUTPUT, PIECES, QUARANTINE, REST, SKIPPED, kept_in
-from elixir.data.io import RUN_FOLDER, copy, read_json, read_table, real_path, writing
+from elixir.data.io import RUN_FOLDER, copy, map_table, read_json, read_table, real_path, writing
 from elixir.data.labels_only import LABELS_ONLY, copy_input, open_again
-from elixir.data.manifest import current_names, read_manifest
+from elixir.data.manifest import current_names, read_manifest, texts
 from elixir.data.output_images import CHANGED, NumberedRows, image_reader, inside, output_rows
 from elixir.data.overlap import refuse_overlap
 from elixir.data.paths import escape, unescape
@@ -49,7 +50,7 @@ def restore(dst: Path, out: Path) -> int:
     """
     dst, out = real_path(dst), real_path(out)
     run, remedy = dst / RUN_FOLDER, "give what `elixir sanitize` has written"
-    manifest = read_table(run / "manifest.parquet", remedy, list(_MANIFEST)).to_pydict()
+    manifest = map_table(run / "manifest.parquet", remedy, list(_MANIFEST))
     facts = current_names(read_json(run / "restore.json", f"if {escape(str(dst))} is of a scan, {remedy}"))
     source = None
     if facts.get("sink") == LABELS_ONLY:
@@ -93,10 +94,10 @@ class _Builder:
     dst: Path
     out: Path
     facts: dict[str, Any]
-    manifest: dict[str, list[str]]
+    manifest: pa.Table
 
     def samples(self) -> Iterator[tuple[str, str, str, str]]:
-        return zip(*(self.manifest[name] for name in _MANIFEST), strict=True)
+        return zip(*(texts(self.manifest[name]) for name in _MANIFEST), strict=True)
 
     def copy(self, source: Path, target: Path) -> None:
         _check_there(source)
@@ -163,8 +164,8 @@ class _Table(_Builder):
         run = self.dst / RUN_FOLDER
         changed = {part: NumberedRows(run / f"{part}.parquet") for part in (ORIGINALS, QUARANTINE)}
         kept = self._kept_rows()
-        ids = [f"{stem}/{row:08d}" for stem, count in self.facts["parts"] for row in range(count)]
-        if ids != self.manifest["id"]:
+        ids = (f"{stem}/{row:08d}" for stem, count in self.facts["parts"] for row in range(count))
+        if any(starmap(ne, zip_longest(ids, texts(self.manifest["id"])))):
             raise ElixirError(f"{run / 'manifest.parquet'} does not list the samples of the input; {CHANGED}")
         writers = self._writers(schema)
         for index, (sample, action, output, digest) in enumerate(self.samples()):
@@ -176,7 +177,7 @@ class _Table(_Builder):
         for _ in writers:
             pass
         self._siblings()
-        return len(ids)
+        return self.manifest.num_rows
 
     def _kept_rows(self) -> Callable[[int, str, str], pa.Table]:
         """Gives the row of an untouched sample by its number, its place in the output and the digest of its image."""
@@ -247,7 +248,7 @@ class _Shards(_Builder):
         for folder, paths in ((self.dst, self.facts["copies"]), (rest, self.facts["others"])):
             for path in map(unescape, paths):
                 self.copy_unchecked(inside(folder, path), path)
-        return len(self.manifest["id"])
+        return self.manifest.num_rows
 
     def _images(self) -> Iterator[bytes]:
         """Those of untouched samples, in order."""

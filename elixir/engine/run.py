@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elixir.data.columns import Columns, column_names, read_columns, write_columns
+from elixir.data.columns import Columns, StageColumns, write_columns
 from elixir.data.decisions import HumanDecision
 from elixir.data.files.placing import Link
 from elixir.data.image import Picture, decode
@@ -36,7 +36,6 @@ from elixir.purifiers.base import Purifier
 from elixir.training.classifier import ClassifierTraining
 
 START_AGAIN = "add --overwrite without --resume to start again"
-INDEX = "index"
 OF_SOURCE = "source_"
 
 
@@ -127,7 +126,7 @@ class Run:
         return len(self.rows)
 
     def __getitem__(self, column: str) -> np.ndarray:
-        """A column that an earlier stage has provided, (n, ...).
+        """A column that an earlier stage has provided, (n, ...); a wide one is mapped from a file, read-only.
 
         Where its stage has not looked at a sample, it holds -1, NaN, False or "". Columns whose names begin with
         "source_" have a value for every sample of the source instead.
@@ -136,14 +135,8 @@ class Run:
         """
         if column not in self._provider:
             raise ElixirError(f"no stage has provided {column!r}; a stage that does must come earlier in the pipeline")
-        columns = read_columns(self._parts(self._provider[column]), START_AGAIN, [INDEX, column])
-        indices, values = columns[INDEX], columns[column]
         total = len(self.source.samples) if column.startswith(OF_SOURCE) else len(self)
-        if len(indices) == total:  # parts are in order
-            return values
-        filled = np.full((total, *values.shape[1:]), _FILL[values.dtype.kind], values.dtype)
-        filled[indices] = values
-        return filled
+        return self._columns(self._provider[column]).read(column, total)
 
     @property
     def classes(self) -> list[str]:
@@ -158,7 +151,7 @@ class Run:
     @cached_property
     def labels(self) -> np.ndarray:
         """Given label of each sample, int64."""
-        return np.array([self.source.samples[row].label for row in self.rows.tolist()], np.int64)
+        return self.source.samples.labels[self.rows].astype(np.int64)
 
     @cached_property
     def shapes(self) -> np.ndarray:
@@ -167,7 +160,7 @@ class Run:
 
     def ids(self, indices: np.ndarray) -> list[str]:
         """Stable ids of some samples."""
-        return [self.source.samples[row].id for row in self.rows[indices].tolist()]
+        return [self.source.samples.id(row) for row in self.rows[indices].tolist()]
 
     def read(self, index: int) -> bytes:
         """The bytes of a sample; see `read_source`."""
@@ -178,10 +171,10 @@ class Run:
 
         Raises: ElixirError: they are not what they were.
         """
-        id = self.source.samples[row].id
+        id = self.source.samples.id(row)
         with reading_again(id):
             data = self.source.read(row)
-        if hashlib.sha256(data).hexdigest() != self._digests[row]:
+        if hashlib.sha256(data).digest() != self._digests[row].tobytes():
             raise ElixirError(f"{id} has changed since the run began; run again with --overwrite, from the start")
         return data
 
@@ -266,11 +259,11 @@ class Run:
 
     def has_part(self, stage: str, part: int) -> bool:
         """Whether columns of that part are written."""
-        return (self._columns(stage) / f"{part:06d}.parquet").exists()
+        return self._columns(stage).has(part)
 
     def write_part(self, stage: str, part: int, indices: np.ndarray, columns: Columns) -> None:
         """Keep a stage's columns for some samples (int64), the number `part` of the pieces that it works in."""
-        write_columns(self._columns(stage) / f"{part:06d}.parquet", {INDEX: indices.astype(np.int64), **columns})
+        self._columns(stage).write(part, indices, columns)
 
     def has(self, stage: str) -> bool:
         """Whether a stage has finished."""
@@ -278,8 +271,7 @@ class Run:
 
     def provide(self, stage: str) -> list[str]:
         """Let the columns of a stage be read, of which all parts are written; gives their names."""
-        parts = self._parts(stage)
-        columns = [name for name in column_names(parts[0]) if name != INDEX] if parts else []
+        columns = self._columns(stage).names()
         self._provider |= dict.fromkeys(columns, stage)
         return columns
 
@@ -290,15 +282,9 @@ class Run:
         record = {"number": number, "cost": vars(self.meter.save()), "columns": columns, "facts": self.facts}
         replace_text(self._done / f"{stage}.json", json.dumps(record))
 
-    def _parts(self, stage: str) -> list[Path]:
-        return sorted(self._columns(stage).glob("*.parquet"))
-
-    def _columns(self, stage: str) -> Path:
-        return self.folder / "columns" / stage
+    def _columns(self, stage: str) -> StageColumns:
+        return StageColumns(self.folder / "columns" / stage, START_AGAIN)
 
     @property
     def _done(self) -> Path:
         return self.folder / "done"
-
-
-_FILL: dict[str, Any] = {"b": False, "i": -1, "f": np.nan, "O": ""}

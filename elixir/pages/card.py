@@ -4,6 +4,7 @@ import re
 
 import pyarrow.compute as pc
 
+from elixir.data.manifest import where
 from elixir.data.paths import printable
 from elixir.errors import ElixirError
 from elixir.result import Result
@@ -21,7 +22,7 @@ def dataset_card(result: Result) -> str:
     if not result.has_dataset:
         what = "only labels were written" if result.labels_only else "a scan has changed nothing"
         raise ElixirError(f"{what} that a card could tell of; give a dataset that `elixir sanitize` has written")
-    decisions = sum(map(bool, table["decision"].to_pylist()))
+    decisions = int((~where(table, "decision", "")).sum())
     version = literal(config["version"])
     counts = ", ".join(f"{count} {action}" for action, count in sorted(result.counts.items()))
     policy = "" if config.get("policy") is None else f", policy {literal(config['policy'])}"

@@ -66,8 +66,9 @@ class RunProbe:
         for half, training in enumerate(trainings):
             for label in groups:
                 unseen = np.flatnonzero((run.labels == label) & (fold == half))
-                logp = log_probabilities(run, training.name, unseen, view)
-                log_odds[label][unseen] = logp[:, own[label]] - logp[:, label]
+                for part in blocks(unseen, run.pixels.shape):
+                    logp = log_probabilities(run, training.name, part, view)
+                    log_odds[label][part] = logp[:, own[label]] - logp[:, label]
         return log_odds
 
 

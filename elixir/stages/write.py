@@ -17,7 +17,7 @@ from elixir.detection.decide import label_reports
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
 from elixir.errors import ElixirError
-from elixir.stages.index import SOURCE_COLUMNS
+from elixir.stages.index import SOURCE_COLUMNS, hexadecimal
 
 
 @dataclass
@@ -71,11 +71,10 @@ class WriteStage(ReduceStage):
         columns = {name: run[name] for name in self._columns}
         not_judged = {report.label: report.not_judged for report in label_reports(run.facts) if report.not_judged}
         writer = SampleWriter(run.output, run.classes, sink, run.decisions)
-        index_of = np.full(len(run.source.samples), -1)
-        index_of[run.rows] = np.arange(len(run))
+        index = -1  # of the last usable sample
         for row, sample in enumerate(run.source.samples):
-            index, digest = int(index_of[row]), str(columns["source_sha256"][row])
-            usable = index >= 0
+            usable, digest = bool(columns["source_usable"][row]), hexadecimal(columns["source_sha256"][row])
+            index += usable
             repaired = None
             if usable:
                 action, label, reason = self._decision(run, columns, index)
