@@ -7,6 +7,7 @@ costs come back.
 """
 
 import hashlib
+import logging
 import os
 import socket
 import sys
@@ -44,7 +45,7 @@ def on_ray(
     """The executor, and a cluster for it while the context lasts.
 
     Args:
-        open_run: opens the run in another process, from a device, `workers` and a `meter`.
+        open_run: opens the run in another process, from a device and `workers`.
         device: of the kind that the networks run on.
         address: of a running cluster, "auto" for the one of this machine; by default one is started here, unless this
             process has called `ray.init`.
@@ -61,7 +62,7 @@ def on_ray(
             what, remedy = f"there is no ray cluster at {address or 'this machine'}", "start one with ray start --head"
             with explaining((OSError, RuntimeError, ValueError), what, remedy):
                 _call(address or "")
-                ray.init(address or "local", log_to_driver=not quiet, logging_level="ERROR")
+                ray.init(address or "local", log_to_driver=not quiet, logging_level=logging.ERROR)
         try:
             yield OnRay(open_run, torch.device(device.type), workers)
         finally:
@@ -113,7 +114,7 @@ class OnRay:
         waiting = [task.remote(work, training, threads) for training in trainings]
         while waiting:
             done, waiting = ray.wait(waiting)
-            yield ray.get(done[0])
+            yield from ray.get(done)
 
     def _actors(self) -> ActorPool:
         if self._pool is None:
@@ -153,11 +154,11 @@ class _Setup:
     sha256: str
 
     def open(self, workers: int = 1) -> Run:
-        """The run, in a process that keeps no costs."""
+        """The run, in another process."""
         where = f"the machine {socket.gethostname()}"
         if not self.folder.is_dir():
             raise ElixirError(f"{where} has no folder {self.folder}; all machines must share it, under one path")
-        run = self.open_run(self.device, workers=workers, meter=Meter())
+        run = self.open_run(self.device, workers=workers)
         if self.row >= 0 and _digest(run, self.row) != self.sha256:
             raise ElixirError(
                 f"{where} does not see {run.source.location} as this one does; all machines must share it"
@@ -181,36 +182,40 @@ def _digest(run: Run, row: int) -> str:
 
 
 class _Worker:
-    """Works on parts of one stage after the other; `decoding` threads decode images."""
+    """Works on parts of one stage after the other; `decoding` threads decode images.
+
+    `work` refers to the setup of the run, and to what the stage at work is and has found so far.
+    """
 
     def __init__(self, decoding: int) -> None:
         torch.set_num_threads(1)
         self._decoding = decoding
         self._opened: Run | None = None
-        self._stage: MapStage | None = None
+        self._at_work: tuple[Run, MapStage] | None = None
 
     def work_on(self, name: str, work: list[ray.ObjectRef], number: int, part: np.ndarray) -> tuple[int, Cost]:
-        if self._stage is None or self._stage.name != name:
+        if self._at_work is None or self._at_work[1].name != name:
             stage, facts = ray.get(work[1])
-            self._run = self._with_facts(work[0], facts)
-            stage.open(self._run)
-            self._stage = stage
-        self._run.meter.start(name)
-        work_on(self._run, self._stage, number, part.copy(), lambda _: None)
-        return number, self._run.meter.save()
+            run = self._run(work[0], facts)
+            stage.open(run)
+            self._at_work = run, stage
+        run, stage = self._at_work
+        run.meter.start(name)
+        work_on(run, stage, number, part.copy(), lambda _: None)
+        return number, run.meter.save()
 
     def train(self, work: list[ray.ObjectRef], training: Training) -> Cost:
-        run = self._with_facts(work[0], ray.get(work[1]))
+        run = self._run(work[0], ray.get(work[1]))
         run.meter.start(training.name)
         training.carry_out(run)
         return run.meter.save()
 
-    def _with_facts(self, setup: ray.ObjectRef, facts: dict[str, Any]) -> Run:
-        """The run as it is now, with what the stage at work has found so far."""
+    def _run(self, setup: ray.ObjectRef, facts: dict[str, Any]) -> Run:
+        """The run as it is now; its costs are kept by the process that leads it."""
         if self._opened is None:
             self._opened = ray.get(setup).open(self._decoding)
         run = replace(self._opened)
-        run.facts = facts
+        run.facts, run.meter = facts, Meter()
         return run
 
 

@@ -81,10 +81,10 @@ class Run:
         decisions: of people, by id of the sample.
         progress: where to show it.
         executor: where parts of stages and trainings are carried out.
-        meter: counts what the stages cost; by default it keeps that in `folder`.
 
     Attributes:
         facts: what stages have found about the whole set, by name; plain values.
+        meter: counts what the stages cost.
         models: the classifiers.
     """
 
@@ -105,15 +105,11 @@ class Run:
     decisions: Mapping[str, HumanDecision] = field(default_factory=dict)
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
     executor: Executor = field(default_factory=Local)
-    meter: Meter = None  # type: ignore[assignment]
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._done.mkdir(parents=True, exist_ok=True)
-        self.meter = self.meter or Meter(self.folder / "spent")
-        self.models = Models(
-            self.folder / "models", self.classes, self.device, self.meter, self.progress, self.reference
-        )
+        self.meter = Meter(self.folder / "spent")
         self._provider: dict[str, str] = {}
         records = [(path.stem, json.loads(path.read_text())) for path in self._done.glob("*.json")]
         for stage, record in sorted(records, key=lambda item: item[1]["number"]):  # later stages know better
@@ -142,6 +138,12 @@ class Run:
     def classes(self) -> list[str]:
         """Names of the labels."""
         return self.source.classes
+
+    @cached_property
+    def models(self) -> Models:
+        """The classifiers."""
+        folder = self.folder / "models"
+        return Models(folder, self.classes, self.device, self.meter, self.progress, self.reference)
 
     @cached_property
     def rows(self) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from elixir.engine.cost import gflop_per_image
+from elixir.engine.cost import Cost, Meter, gflop_per_image
 from elixir.models.classifier import SmallResNet
 from elixir.models.denoiser import DenoiserNet
 from elixir.models.impure import Block
@@ -77,3 +79,18 @@ def test_counting_leaves_random_state_and_modes_alone() -> None:
     assert gflop_per_image(net, (3, 4, 4)) == 2 * 9 * 16 / 1e9
     assert torch.equal(torch.get_rng_state(), state)
     assert (net.training, net.frozen.training, net.free.training) == (True, False, True)
+
+
+def test_what_other_processes_have_spent_is_added_and_kept(tmp_path: Path) -> None:
+    elsewhere, meter = Meter(), Meter(tmp_path)
+    for each in (elsewhere, meter):
+        each.start("probe")
+        with each.network(nfe=2, gflop=3.0):
+            pass
+    meter.add(elsewhere.save())
+    total = meter.costs["probe"]
+    assert (total.nfe, total.gflop) == (4, 6.0)
+    assert total.network_seconds > elsewhere.costs["probe"].network_seconds
+    again = Meter(tmp_path)
+    again.start("probe")
+    assert again.costs["probe"] == Cost(total.seconds, total.network_seconds, 4, 6.0)

@@ -26,6 +26,7 @@ def test_an_error_is_the_same_in_another_process():
     sent = pickle.loads(pickle.dumps(error))  # noqa: S301
     assert (type(sent), str(sent)) == (ElixirError, "cannot write")
     system = system_error(sent)
-    assert system and system.errno == 28
+    assert system is not None
+    assert system.errno == 28
     unreadable = pickle.loads(pickle.dumps(UnreadableSample("is empty")))  # noqa: S301
     assert (unreadable.reason, system_error(unreadable)) == ("is empty", None)

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,3 +183,30 @@ def test_a_cluster_that_is_not_there_is_an_error_for_people(source: Path, tmp_pa
         ElixirError, match=r"there is no ray cluster at 127\.0\.0\.1:1: .*start one with ray start --head"
     ):
         pipeline().run(source, tmp_path / "out", executor="ray", address="127.0.0.1:1")
+
+
+def descendants(pid: int) -> list[int]:
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    parents = dict(map(int, line.split()) for line in listed.splitlines())
+    found = [pid]
+    for parent in found:
+        found += [child for child, of in parents.items() if of == parent]
+    return found[1:]
+
+
+def test_an_interruption_leaves_no_process_behind(source: Path, tmp_path: Path):
+    settings = [f"--set={key}={value}" for key, value in FAST.items() if key != "purifier"]
+    command = ["-m", "elixir", "sanitize", source, "-o", tmp_path / "out", "--executor", "ray", *settings]
+    with subprocess.Popen(
+        [sys.executable, *map(str, command)], start_new_session=True, stderr=subprocess.PIPE, text=True
+    ) as run:
+        while not [*tmp_path.glob(".out*/columns/index/*.parquet")]:
+            assert run.poll() is None
+            time.sleep(0.1)
+        started = descendants(run.pid)
+        assert len(started) > 2
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does
+        said = run.communicate()[1]
+        assert run.returncode == 130
+    assert said.splitlines()[-1].startswith("elixir: interrupted; the same command goes on from here")
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
