@@ -32,7 +32,7 @@ from elixir.detection.decide import label_reports
 from elixir.detection.thresholds import Thresholds
 from elixir.engine.execution import execute
 from elixir.engine.executors import check_executor, open_executor
-from elixir.engine.networks import Networks
+from elixir.engine.opening import open_run
 from elixir.engine.run import Run
 from elixir.engine.stage import Stage
 from elixir.errors import ElixirError, nearest, system_error
@@ -247,36 +247,29 @@ class Pipeline:
                 work.discard()
                 return read_result(dst)
             work.prepare(config, resume, overwrite, places)
-            networks = Networks(find("purifiers", self.purifier), prior, reference, source.classes)
-            purifier, own = networks.load(chosen)
             if self["write"].dataset:
                 with work.trial() as folder:
                     open_sink(kind, folder, source, shards, link)
-            same: dict[str, Any] = {  # in all processes
-                "folder": work.path,
-                "source": source,
-                "seed": seed,
-                "batch_size": batch_size,
-                "policy": policy,
-                "to": kind,
-                "shard_bytes": shards,
-                "link": link,
-                "thresholds": self.thresholds,
-                "training": self.training,
-                "decisions": decided,
-            }
-            in_worker = partial(networks.open_run, **same)
-            with open_executor(executor, in_worker, chosen, address, workers, quiet) as opened:
+            opened_on = partial(
+                open_run,
+                load_purifier=find("purifiers", self.purifier),
+                prior=prior,
+                reference=reference,
+                folder=work.path,
+                source=source,
+                seed=seed,
+                batch_size=batch_size,
+                policy=policy,
+                to=kind,
+                shard_bytes=shards,
+                link=link,
+                thresholds=self.thresholds,
+                training=self.training,
+                decisions=decided,
+            )
+            with open_executor(executor, opened_on, chosen, address, workers, quiet) as at_work:
+                run = opened_on(chosen, workers=workers or cores(), executor=at_work, progress=progress)
                 work.begin(config)
-                run = Run(
-                    purifier=purifier,
-                    reference=own,
-                    device=chosen,
-                    workers=workers or cores(),
-                    executor=opened,
-                    progress=progress,
-                    **same,
-                )
                 try:
                     self._execute(run)
                 except ElixirError as error:

@@ -26,7 +26,7 @@ from rich.table import Table
 from elixir.data.open import open_source
 from elixir.engine.execution import execute
 from elixir.engine.executors import open_executor
-from elixir.engine.networks import Networks
+from elixir.engine.opening import open_run
 from elixir.pipeline import Pipeline
 from elixir.registry import find
 
@@ -63,14 +63,14 @@ def measure(table: Path, executor: str, workers: int) -> dict[str, object]:
     """Seconds of start-up, and of each stage by the clock and on the processor."""
     made = Pipeline.from_recipe("dataelixir", {"reference.epochs": 1, "reference.least_steps": 1})
     source, device = open_source(table), torch.device("cpu")
-    networks = Networks(find("purifiers", made.purifier), None, None, source.classes)
     found: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as folder:
+        networks = {"load_purifier": find("purifiers", made.purifier), "prior": None, "reference": None}
         same = {"source": source, "thresholds": made.thresholds, "training": made.training}
-        open_run = partial(networks.open_run, folder=Path(folder) / "run", **same)
+        opened_on = partial(open_run, folder=Path(folder) / "run", **networks, **same)
         start = time.perf_counter()
-        with open_executor(executor, open_run, device, None, workers, quiet=True) as opened:
-            run = open_run(device, workers=workers, executor=opened)
+        with open_executor(executor, opened_on, device, None, workers, quiet=True) as at_work:
+            run = opened_on(device, workers=workers, executor=at_work)
             execute(run, made["index"])  # so that all processes are there
             found["start"] = time.perf_counter() - start
             for kept in ("columns", "done"):
