@@ -107,7 +107,8 @@ class OnRay:
     def _trained(self, run: Run, trainings: Sequence[Training]) -> Iterator[Cost]:
         work, threads = [self._setup(run), ray.put(dict(run.facts))], torch.get_num_threads()
         if threads == 1 or self._device.type == "cuda":
-            yield from self._actors().map_unordered(lambda actor, one: actor.train.remote(work, one), [*trainings])
+            actors: Any = self._actors()
+            yield from actors.map_unordered(lambda actor, one: actor.train.remote(work, one), [*trainings])
             return
         cores = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
         task = ray.remote(_train).options(num_cpus=min(threads, cores), max_retries=RETRIES, runtime_env=_imports())
@@ -213,7 +214,8 @@ class _Worker:
     def _run(self, setup: ray.ObjectRef, facts: dict[str, Any]) -> Run:
         """The run as it is now; its costs are kept by the process that leads it."""
         if self._opened is None:
-            self._opened = ray.get(setup).open(self._decoding)
+            opened: Run = ray.get(setup).open(self._decoding)
+            self._opened = opened
         run = replace(self._opened)
         run.facts, run.meter = facts, Meter()
         return run

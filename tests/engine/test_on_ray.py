@@ -187,7 +187,7 @@ def test_a_cluster_that_is_not_there_is_an_error_for_people(source: Path, tmp_pa
 
 def descendants(pid: int) -> list[int]:
     listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    parents = dict(map(int, line.split()) for line in listed.splitlines())
+    parents = {int(child): int(of) for child, of in map(str.split, listed.splitlines())}
     found = [pid]
     for parent in found:
         found += [child for child, of in parents.items() if of == parent]
