@@ -31,8 +31,8 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
 
 def reason(error: OSError) -> str:
-    """What the system said, without the path."""
-    return (error.strerror or str(error)).lower()
+    """What the system said, without the path, and without the sentences that pyarrow wraps it in."""
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()
 
 
 @contextmanager

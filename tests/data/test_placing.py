@@ -12,6 +12,7 @@ from small_world import elixir, place
 from test_result import NEW, judged
 
 from elixir.api import decide, restore
+from elixir.data.backup import SinkWithBackup
 from elixir.data.decisions import HumanDecision
 from elixir.data.files.placing import Link
 from elixir.data.io import FICLONE, clone
@@ -154,6 +155,26 @@ def test_an_output_of_symbolic_links_is_read_with_its_links_followed(tmp_path: P
         filter(None, result.table["output"].to_pylist())
     )
     assert len(result.dataset()) == len(source.samples)
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_an_interrupted_run_goes_on_with_the_same_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: Link
+) -> None:
+    def interrupt(self: SinkWithBackup) -> None:
+        raise KeyboardInterrupt
+
+    src = folder(tmp_path / "src")
+    before = state(src)
+    with monkeypatch.context() as patch:
+        patch.setattr(SinkWithBackup, "close", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            clean(src, tmp_path / "dst", link)
+    with pytest.raises(ElixirError, match=r"other settings \(link\)"):
+        judged().run(src, tmp_path / "dst", resume=True)
+    result = clean(src, tmp_path / "dst", link, resume=True)
+    assert shared(result, src) == untouched(result) | {"notes.txt", ".git/config"}
+    assert state(src) == before
 
 
 @pytest.mark.parametrize("code", [errno.EXDEV, errno.EPERM])
