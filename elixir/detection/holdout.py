@@ -27,7 +27,7 @@ class HeldOut:
     """Samples whose labels count as right and what a model that has not seen them reads in them.
 
     Attributes:
-        logp: log-probabilities, float32 (m, k).
+        logp: log-probabilities, float32 (m, k); they may be mapped from a file.
         label: int64 (m,).
     """
 
@@ -50,7 +50,7 @@ class HeldOut:
         """
         another = self._another(logp, np.full(len(logp), label))
         others = self.label != label
-        right = self._another(self.logp[others], np.full(others.sum(), label))
+        right = self._another(self.logp, np.full(len(self.logp), label))[others]
         if not len(right) or right.mean() < self.thresholds.min_holdout_skill:
             return 0.0, float(another.mean())
         excess = max(0.0, _lower(another, self.thresholds) - self._wrong)
@@ -71,10 +71,10 @@ class HeldOut:
         seen = logp.argmax(1)
         another = np.zeros(len(logp), bool)
         for j, label in {*zip(seen.tolist(), given.tolist(), strict=True)}:
-            own = self.logp[self.label == j]
+            own = np.flatnonzero(self.label == j)
             if j == label or not len(own):
                 continue
-            least = np.quantile(own[:, j] - own[:, label], self.thresholds.min_typicality)
+            least = np.quantile(self.logp[own, j] - self.logp[own, label], self.thresholds.min_typicality)
             chosen = (seen == j) & (given == label)
             another[chosen] = logp[chosen, j] - logp[chosen, label] >= least
         return another

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from elixir.data.pixels import blocks
+from elixir.data.records import Records
 from elixir.detection.probe import LogProbabilities, View
 from elixir.engine.models import CLEAN, REFERENCE
 from elixir.engine.run import Run
@@ -38,7 +39,7 @@ class RunProbe:
         run, name = self._run, f"holdout-{number}"
         training = replace(self._training, seed=run.seed + HOLDOUT_SEED + number)
         run.train(Training(name, seen, run.labels[seen], training))
-        return lambda indices: log_probabilities(run, name, indices)
+        return lambda indices: _log_probabilities(run, name, indices)
 
     def recognizer_log_odds(self, view: View, number: int, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         run = self._run
@@ -67,7 +68,7 @@ class RunProbe:
             for label in groups:
                 unseen = np.flatnonzero((run.labels == label) & (fold == half))
                 for part in blocks(unseen, run.pixels.shape):
-                    logp = log_probabilities(run, training.name, part, view)
+                    logp, _ = run.models.classify(training.name, viewed(run, view, run.pixels.read(part)))
                     log_odds[label][part] = logp[:, own[label]] - logp[:, label]
         return log_odds
 
@@ -90,11 +91,22 @@ def transfer(run: Run, label: int, indices: np.ndarray, change: Tensor) -> float
     return float(np.exp(logp[:, label]).mean())
 
 
-def log_probabilities(run: Run, model: str, indices: np.ndarray, view: View = "pixels") -> np.ndarray:
-    """Log-probability of each label by a model, float32 (n, k), for images in the view that it knows; n may be 0."""
-    parts = [*blocks(indices, run.pixels.shape)] or [indices]
-    seen = (viewed(run, view, run.pixels.read(part)) for part in parts)
-    return np.concatenate([run.models.classify(model, images)[0] for images in seen])
+def _log_probabilities(run: Run, model: str, indices: np.ndarray) -> np.ndarray:
+    """Log-probability of each label by a model, float32 (n, k), for images; n may be 0.
+
+    They are mapped from a file without a name, as there may be many samples and labels.
+    """
+    first, *parts = [*blocks(indices, run.pixels.shape)] or [indices]
+    logp, _ = run.models.classify(model, run.pixels.read(first))
+    path, count = run.folder / f"{model}.logp", len(first)
+    with Records(path, logp.shape[1:], logp.dtype) as records:
+        path.unlink()
+        records.write(np.arange(count), logp)
+        for part in parts:
+            logp, _ = run.models.classify(model, run.pixels.read(part))
+            records.write(np.arange(count, count + len(part)), logp)
+            count += len(part)
+        return records.mapped()
 
 
 def clean_probabilities(run: Run, indices: np.ndarray, triggers: Mapping[int, Tensor]) -> np.ndarray:
