@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -23,7 +23,7 @@ from elixir.data.open import open_sink
 from elixir.data.overlap import place_of, refuse_overlap
 from elixir.data.paths import folded, unescape
 from elixir.data.sink import Decision
-from elixir.data.source import Source, find_class
+from elixir.data.source import Samples, SomeSamples, Source, find_class
 from elixir.data.workdir import WorkDir
 from elixir.errors import ElixirError, UnreadableSample, explaining
 from elixir.models.weights import write_weights
@@ -169,7 +169,7 @@ def poison_dataset(
         def usable(index: int) -> bool:
             return source.samples[index].id not in earlier and _readable(lambda: decode(source.read(index)))
 
-        labels = np.fromiter((sample.label for sample in source.samples), np.int64, len(source.samples))
+        labels = source.samples.labels.astype(np.int64)
         poisoned = plan.draw(labels, label, usable)
         new_labels = labels.copy()
         new_labels[poisoned] = (labels[poisoned] + 1) % len(source.classes) if label is None else label
@@ -276,15 +276,27 @@ def renamed(source: FolderSource, moved: Mapping[int, int], seed: int) -> Folder
     A name is that of a random sample of the class with another number at its end. A sample keeps its own name where
     none of the class ends with a number. The extension is not disguised: it stays what the file is.
     """
-    view = copy.copy(source)
-    view.samples = list(source.samples)
+    changed: dict[int, str] = {}
     names = {label: _Names(source, label, seed) for label in set(moved.values())}
     for index, label in sorted(moved.items()):
         sample = source.samples[index]
         if names[label].patterns:
             name = names[label].free(sample.id)
-            view.samples[index] = replace(sample, name=str(name) + PurePosixPath(sample.name).suffix)
+            changed[index] = str(name) + PurePosixPath(sample.name).suffix
+    view = copy.copy(source)
+    view.samples = _Renamed(source.samples, changed)
     return view
+
+
+class _Renamed(SomeSamples):
+    """The same samples, some of them under other names."""
+
+    def __init__(self, whole: Samples, names: Mapping[int, str]) -> None:
+        super().__init__(whole, np.arange(len(whole)))
+        self._names = names
+
+    def name(self, index: int) -> str:
+        return self._names[index] if index in self._names else super().name(index)
 
 
 class _Names:

@@ -111,7 +111,7 @@ class TrainedAttack(Attack):
     def fit(self, source: Source, target: int, progress: Progress) -> Self:
         with tempfile.TemporaryDirectory(prefix=f"elixir-{self.name}-") as folder:
             store, rows = cache_pixels(source, Path(folder) / "pixels.u8", self.size)
-            labels = np.array([source.samples[int(row)].label for row in rows], np.int64)
+            labels = source.samples.labels[rows].astype(np.int64)
             data = TrainingData(store.read, labels, len(source.classes), target, progress)
             return self.with_weights(self.learn(data))
 

@@ -13,6 +13,7 @@ from elixir.certification.certify import Settings as CertificationSettings
 from elixir.certification.certify import certify_dataset
 from elixir.data.decisions import HumanDecision
 from elixir.data.exchange.export import export
+from elixir.data.files.placing import Link
 from elixir.data.io import RUN_FOLDER, read_json, writing
 from elixir.data.open import open_source
 from elixir.data.overlap import refuse_overlap
@@ -70,6 +71,8 @@ def sanitize(
     settings: Mapping[str, object] | None = None,
     policy: str = "relabel",
     to: str | None = None,
+    link: Link | None = None,
+    labels_only: bool = False,
     decisions: str | Path | Iterable[HumanDecision] = (),
     **options: Unpack[RunOptions],
 ) -> Result:
@@ -83,6 +86,11 @@ def sanitize(
         settings: "stage.key" or "thresholds.key" -> value, over the recipe's own; not together with a `Pipeline`.
         policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
         to: "folder", "list", "hf", "parquet" or "webdataset"; the kind of `src` by default.
+        link: "hard" or "symbolic": of a folder or list into one, untouched files become such links to `src` in place of
+            copies. Where the file system can clone files, "hard" makes clones, which do not change with `src`.
+        labels_only: write no images but `labels.csv` with a row for each sample: id, label, new_label (empty where it
+            should be left out), action. Poisoned samples of which the label is right are left out, as nothing is
+            repaired.
         decisions: of people about samples, or a file of them (see `decide`); those about an earlier output at `dst`
             hold too.
 
@@ -90,7 +98,9 @@ def sanitize(
         result = sanitize("poisoned/", "clean/")
         result.attacked, result.counts, result.dataset(), result.model
     """
-    return _pipeline(pipeline, settings).run(src, dst, policy=policy, to=to, decisions=decisions, **options)
+    chosen = _pipeline(pipeline, settings)
+    chosen = chosen.without_dataset(labels=True) if labels_only else chosen
+    return chosen.run(src, dst, policy=policy, to=to, link=link, decisions=decisions, **options)
 
 
 def scan(

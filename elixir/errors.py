@@ -3,10 +3,28 @@
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class ElixirError(Exception):
     """What was wrong, in which file or setting, and what to do about it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process the error of the system behind it, if there is one, is still its cause."""
+        return _caused_by, (type(self), self.args, system_error(self))
+
+
+def system_error(error: BaseException | None) -> OSError | None:
+    """The first error among this one and its causes that came from the system, such as a disk that is full."""
+    while error and not isinstance(error, OSError):
+        error = error.__cause__
+    return error
+
+
+def _caused_by(kind: type[ElixirError], args: tuple[Any, ...], cause: OSError | None) -> ElixirError:
+    error = kind(*args)
+    error.__cause__ = cause
+    return error
 
 
 class UnreadableSample(ElixirError):

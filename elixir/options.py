@@ -42,7 +42,10 @@ class RunOptions(WorkOptions, total=False):
         shard_size: bytes of a parquet file of the output, or text such as "500MB"; by default as many files as in the
             input.
         batch_size: samples in flight, 256 by default; has no influence on the result.
-        workers: threads that decode images, one for each core by default; likewise.
+        workers: threads that decode images, one for each core by default; with ray, processes, one for each core or GPU
+            of the cluster; likewise.
+        executor: "local" (default), or "ray" for the processes of a ray cluster; likewise.
+        address: of a ray cluster that is running, "auto" for the one of this machine; by default one is started here.
         resume: go on with an interrupted run of the same settings.
         overwrite: replace what is at the destination, and forget an interrupted run.
     """
@@ -53,5 +56,7 @@ class RunOptions(WorkOptions, total=False):
     shard_size: int | str | None
     batch_size: int
     workers: int | None
+    executor: str
+    address: str | None
     resume: bool
     overwrite: bool

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
 
 import elixir
@@ -17,7 +18,9 @@ from elixir import schema
 from elixir.data.carried import starting_decisions
 from elixir.data.decision_files import given_decisions
 from elixir.data.decisions import HumanDecision, digest
-from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_text
+from elixir.data.files.placing import LINKS, Link
+from elixir.data.io import RUN_FOLDER, real_path, refuse_bytes, replace_json, replace_text
+from elixir.data.labels_only import facts_of_input
 from elixir.data.open import open_sink, open_source
 from elixir.data.overlap import refuse_overlap
 from elixir.data.parallel import cores
@@ -27,12 +30,13 @@ from elixir.data.tables.parquet import shard_bytes
 from elixir.data.workdir import WorkDir
 from elixir.detection.decide import label_reports
 from elixir.detection.thresholds import Thresholds
-from elixir.engine.local import execute
+from elixir.engine.execution import execute
+from elixir.engine.executors import check_executor, open_executor
+from elixir.engine.networks import Networks
 from elixir.engine.run import Run
 from elixir.engine.stage import Stage
-from elixir.errors import ElixirError, nearest
+from elixir.errors import ElixirError, nearest, system_error
 from elixir.models.device import choose_device
-from elixir.models.external import load_classifier
 from elixir.models.weights import sha256_of
 from elixir.pages.for_people import write_for_people
 from elixir.pages.thumbnails import RunPictures
@@ -113,10 +117,11 @@ class Pipeline:
             raise ElixirError(f"pipeline {self.name!r} has no stage {name!r}; {hint}")
         return known[name]
 
-    def without_dataset(self) -> Pipeline:
-        """The same pipeline that stops before images are repaired and written."""
+    def without_dataset(self, labels: bool = False) -> Pipeline:
+        """The same pipeline that stops before images are repaired and written; perhaps it writes their new labels."""
         kept = [stage for stage in self.stages if stage.name != "repair"]
-        stages = [replace(stage, dataset=False) if isinstance(stage, WriteStage) else stage for stage in kept]
+        write = {"dataset": False, "labels": labels}
+        stages = [replace(stage, **write) if isinstance(stage, WriteStage) else stage for stage in kept]
         return replace(self, stages=stages)
 
     def describe(self) -> dict[str, Any]:
@@ -176,7 +181,10 @@ class Pipeline:
         shard_size: int | str | None = None,
         batch_size: int = 256,
         workers: int | None = None,
+        executor: str = "local",
+        address: str | None = None,
         policy: str = "relabel",
+        link: Link | None = None,
         decisions: str | Path | Iterable[HumanDecision] = (),
         resume: bool = False,
         overwrite: bool = False,
@@ -191,6 +199,8 @@ class Pipeline:
             dst: folder to make; must not exist or be empty, unless `overwrite`.
             to: "folder", "list", "hf", "parquet" or "webdataset"; the kind of `src` by default.
             policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
+            link: "hard" or "symbolic": such links to the files of `src` in place of copies of what is untouched, where
+                `src` and the output are both folders or lists.
             decisions: of people, or a file of them; those about an earlier output at `dst` hold too, where the samples
                 are the same.
 
@@ -200,11 +210,13 @@ class Pipeline:
         """
         if policy not in POLICIES:
             raise ElixirError(f"policy {policy!r} is none of {', '.join(POLICIES)}")
-        workers = cores() if workers is None else workers
-        if not 0 <= seed < 2**32 or batch_size < 1 or workers < 1:
+        if link is not None and link not in LINKS:
+            raise ElixirError(f"link {link!r} is none of {', '.join(LINKS)}")
+        if not 0 <= seed < 2**32 or batch_size < 1 or (workers is not None and workers < 1):
             least = f"and batch size {batch_size} and workers {workers} be at least 1"
             raise ElixirError(f"seed {seed} must lie in 0..{2**32 - 1}, {least}")
         kind = None if to is None else _kind(to)
+        check_executor(executor, address)
         self.check()
         if dst is None:
             raise ElixirError("give a destination folder: sanitize never changes its input in place")
@@ -212,7 +224,7 @@ class Pipeline:
         reference, prior = (None if model is None else str(model) for model in (reference, prior))
         source = open_source(src, image=image, label=label, split=split, follow_links=follow_links, quiet=quiet)
         progress = Progress(quiet)
-        progress.say(describe_classes(source.classes, (sample.label for sample in source.samples)))
+        progress.say(describe_classes(source.classes, source.samples.labels))
         _refuse_single_class(source)
         refuse_bytes(dst)
         refuse_overlap(source, dst)
@@ -222,8 +234,10 @@ class Pipeline:
         if shards and (kind != "parquet" or not self["write"].dataset):
             raise ElixirError("--shard-size is for parquet output; leave it out, or sanitize with --to parquet")
         config = self.describe() | _given(source, chosen, seed, policy, kind, reference, prior)
-        config["shard_bytes"] = shards
+        config |= {"shard_bytes": shards, "link": link}
         places = _told_by_contents(config)
+        if not self["write"].dataset and (to or link):
+            raise ElixirError("--to, --link and --symlink are about images, of which none are written: leave them out")
         given = given_decisions(decisions, source.classes)
         with work.alone():
             decided = starting_decisions(dst, source, given)
@@ -233,36 +247,46 @@ class Pipeline:
                 work.discard()
                 return read_result(dst)
             work.prepare(config, resume, overwrite, places)
-            purifier = find("purifiers", self.purifier)(prior, chosen)
-            own = None if reference is None else load_classifier(reference, len(source.classes), chosen, source.classes)
+            networks = Networks(find("purifiers", self.purifier), prior, reference, source.classes)
+            purifier, own = networks.load(chosen)
             if self["write"].dataset:
-                with tempfile.TemporaryDirectory() as folder:
-                    open_sink(kind, Path(folder) / "trial", source, shards)
-            work.begin(config)
-            run = Run(
-                work.path,
-                source,
-                purifier,
-                seed=seed,
-                device=chosen,
-                batch_size=batch_size,
-                workers=workers,
-                reference=own,
-                policy=policy,
-                to=kind,
-                shard_bytes=shards,
-                thresholds=self.thresholds,
-                training=self.training,
-                decisions=decided,
-                progress=progress,
-            )
-            try:
-                self._execute(run)
-            except ElixirError as error:
-                if not _worth_keeping(error, run, [stage.name for stage in self.stages]):
-                    work.discard()
-                raise
+                with work.trial() as folder:
+                    open_sink(kind, folder, source, shards, link)
+            same: dict[str, Any] = {  # in all processes
+                "folder": work.path,
+                "source": source,
+                "seed": seed,
+                "batch_size": batch_size,
+                "policy": policy,
+                "to": kind,
+                "shard_bytes": shards,
+                "link": link,
+                "thresholds": self.thresholds,
+                "training": self.training,
+                "decisions": decided,
+            }
+            in_worker = partial(networks.open_run, **same)
+            with open_executor(executor, in_worker, chosen, address, workers, quiet) as opened:
+                work.begin(config)
+                run = Run(
+                    purifier=purifier,
+                    reference=own,
+                    device=chosen,
+                    workers=workers or cores(),
+                    executor=opened,
+                    progress=progress,
+                    **same,
+                )
+                try:
+                    self._execute(run)
+                except ElixirError as error:
+                    if not _worth_keeping(error, run, [stage.name for stage in self.stages]):
+                        work.discard()
+                    raise
             _write_evidence(run, config, work)
+            if self["write"].labels:
+                facts = facts_of_input(src, image=image, label=label, split=split, follow_links=follow_links)
+                replace_json(work.output / RUN_FOLDER / "restore.json", facts)
             work.publish(overwrite)
             return read_result(dst)
 
@@ -279,10 +303,7 @@ def _worth_keeping(error: ElixirError, run: Run, stages: list[str]) -> bool:
     It is not if no stage but `index` has finished, unless the system was what failed, such as a disk that is full: the
     input or a setting was refused, and what would go on is a run with another one.
     """
-    cause: BaseException | None = error
-    while cause and not isinstance(cause, OSError):
-        cause = cause.__cause__
-    return cause is not None or any(run.has(stage) for stage in stages if stage != "index")
+    return system_error(error) is not None or any(run.has(stage) for stage in stages if stage != "index")
 
 
 def _kind(name: str) -> Kind:
@@ -294,9 +315,9 @@ def _kind(name: str) -> Kind:
 
 def _refuse_single_class(source: Source) -> None:
     """Raise an ElixirError where no two labels have samples: nothing can be told apart then."""
-    used = {sample.label for sample in source.samples if sample.label >= 0}
+    used = [label for label in np.unique(source.samples.labels).tolist() if label >= 0]
     if len(used) < 2:
-        named = f"the single class {printable(source.classes[used.pop()])}" if used else "no class with samples"
+        named = f"the single class {printable(source.classes[used[0]])}" if used else "no class with samples"
         raise ElixirError(f"{source.location} has {named}; check that its labels are read as they are meant")
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from elixir import schema
 from elixir.data.backup import FILES
 from elixir.data.io import RUN_FOLDER, read_json, write_table
-from elixir.data.manifest import class_names, current_findings, current_names, read_manifest
+from elixir.data.manifest import class_names, counts, current_findings, current_names, read_manifest
 from elixir.data.paths import printable, unescape
 from elixir.data.shards.webdataset import open_webdataset
 from elixir.data.source import describe_classes, listed
@@ -85,20 +85,20 @@ class Result:
     @property
     def counts(self) -> dict[str, int]:
         """Number of samples by action."""
-        return dict(Counter(self.table.column("action").to_pylist()))
+        return dict(counts(self.table["action"]))
 
     @property
     def counts_by_class(self) -> dict[str, Counter[str]]:
         """Number of samples by action, of each class that has some; "" stands for no label."""
-        counts: dict[str, Counter[str]] = {}
+        found: dict[str, Counter[str]] = {}
         for group in self.table.group_by(["class", "action"]).aggregate([([], "count_all")]).to_pylist():
-            counts.setdefault(group["class"], Counter())[group["action"]] = group["count_all"]
-        return counts
+            found.setdefault(group["class"], Counter())[group["action"]] = group["count_all"]
+        return found
 
     @property
     def classes(self) -> dict[str, int]:
         """Samples of the input by class; a class may have none."""
-        count = Counter(self.table.column("label").to_pylist())
+        count = counts(self.table["label"])
         return {name: count[label] for label, name in enumerate(class_names(self.table))}
 
     @property
@@ -114,9 +114,14 @@ class Result:
         return "none" if self.labels and not self.not_judged else "not judged"
 
     @property
-    def is_scan(self) -> bool:
-        """Whether the run has written no dataset, only what it has found."""
-        return not self.config.get("stages", {}).get("write", {}).get("dataset", True)
+    def has_dataset(self) -> bool:
+        """Whether the run has written a dataset: neither a scan has, nor one that has written labels only."""
+        return self.config.get("stages", {}).get("write", {}).get("dataset", True)
+
+    @property
+    def labels_only(self) -> bool:
+        """Whether it has written new labels (`labels.csv`), and left the images where they are."""
+        return self.config.get("stages", {}).get("write", {}).get("labels", False)
 
     @property
     def nfe_per_sample(self) -> float:
@@ -151,7 +156,8 @@ class Result:
         """The cleaned set, in the order of `table`, decoded when looked at; an ElixirError if none was written."""
         written = self.table.filter(pc.field("output") != "")
         if not written.num_rows:
-            raise ElixirError("this run has written no images; a scan never does, use sanitize for a cleaned set")
+            what = "this run has written no images; a scan never does, nor does --labels-only"
+            raise ElixirError(f"{what}: use sanitize for a cleaned set")
         label = datasets.ClassLabel(names=class_names(self.table))
         labels = datasets.Dataset.from_dict(
             {"label": written.column("new_label").to_pylist()}, features=datasets.Features({"label": label})
@@ -192,7 +198,7 @@ class Result:
 
     def described_classes(self) -> str:
         """A line for people about the classes of the input."""
-        return describe_classes(class_names(self.table), self.table.column("label").to_pylist())
+        return describe_classes(class_names(self.table), self.table["label"].to_numpy())
 
     def findings(self) -> list[str]:
         """Lines for people: which labels are under attack, and which were not judged."""
@@ -218,22 +224,17 @@ class Result:
 
     def summary(self, times: bool = True) -> str:
         """A few lines for people; without clock readings if not `times`."""
-        counts = self.counts
+        actions, table = self.counts, self.table
         lines = [f"{self.table.num_rows} samples from {printable(self.config['source'])}", self.described_classes()]
         lines += self.findings()
-        lines.append(", ".join(f"{counts[action]} {action}" for action in sorted(counts)))
+        lines.append(", ".join(f"{actions[action]} {action}" for action in sorted(actions)))
         if decided := self.table.filter(pc.field("decision") != "").num_rows:
             lines.append(f"decided by people: {decided}")
-        unreadable = [
-            (id, reason)
-            for id, action, reason in zip(
-                *(self.table.column(name).to_pylist() for name in ("id", "action", "reason")), strict=True
-            )
-            if action == "quarantined" and not reason.startswith("poisoned")
-        ]
-        lines += [f"set aside: {printable(id)}: {printable(reason)}" for id, reason in unreadable[:10]]
-        if len(unreadable) > 10:
-            lines.append(f"... and {len(unreadable) - 10} more, listed in .elixir/manifest.parquet")
+        aside = table.filter((pc.field("action") == "quarantined") & ~pc.starts_with(pc.field("reason"), "poisoned"))
+        for row in aside.select(["id", "reason"]).slice(0, 10).to_pylist():
+            lines.append(f"set aside: {printable(row['id'])}: {printable(row['reason'])}")
+        if aside.num_rows > 10:
+            lines.append(f"... and {aside.num_rows - 10} more, listed in .elixir/manifest.parquet")
         if self.unreadable_files:
             lines.append(self.losses())
         lines += [f"note: {printable(note)}" for note in self.notes]
@@ -269,7 +270,7 @@ def read_result(folder: Path, path: Path | None = None) -> Result:
 
 
 def _attacked(reports: list[LabelReport], table: pa.Table, triggers: dict[str, Any]) -> list[AttackedLabel]:
-    flagged = Counter(table.filter(pc.field("flagged")).column("label").to_pylist())
+    flagged = counts(table.select(["label", "flagged"]).filter(pc.field("flagged"))["label"])
     attacked = []
     for report in reports:
         if test := report.decided_by:
@@ -323,13 +324,14 @@ def _image(path: Path) -> dict[str, Any]:
 
 
 def output_options(config: Mapping[str, Any]) -> SourceOptions:
-    """Columns or fields, and split, by which the output of a run with these settings is opened."""
+    """Columns or fields, split and links, by which the output of a run with these settings is opened."""
     shape = {"folder": "class folders", "list": "list", "webdataset": "shards"}
     old = "folder" if config.get("label") is None else "hf"  # of 0.2, which did not say it
     of, to = (shape.get(kind, "table") for kind in (config.get("kind", old), config.get("to", "folder")))
-    if of != to:
-        return {}
-    return SourceOptions(image=config.get("image"), label=config.get("label"), split=config.get("split"))
+    options: SourceOptions = {"follow_links": True} if config.get("link") == "symbolic" else {}
+    if of == to:
+        options |= {"image": config.get("image"), "label": config.get("label"), "split": config.get("split")}
+    return options
 
 
 def _image_column(folder: Path, config: Mapping[str, Any]) -> datasets.Dataset:

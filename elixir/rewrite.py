@@ -7,16 +7,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from elixir.data.backup import FILES
 from elixir.data.carried import refuse_unknown, unusable
 from elixir.data.decision_files import given_decisions
 from elixir.data.decisions import HumanDecision, decisions_in, digest, merged
+from elixir.data.files.folder import FileSource
+from elixir.data.files.placing import Link
 from elixir.data.io import RUN_FOLDER, copy, read_json, real_path, replace_text, writing
-from elixir.data.manifest import class_names, manifest_rows, write_manifest
+from elixir.data.manifest import class_names, manifest_rows, texts, write_manifest
 from elixir.data.open import open_sink
 from elixir.data.output_images import OutputImages
-from elixir.data.paths import escape, printable
+from elixir.data.paths import escape, printable, unescape
 from elixir.data.reopen import reopen
 from elixir.data.restore import restore
 from elixir.data.sample_writer import SampleWriter, unused_picture
@@ -54,9 +57,12 @@ def decide(dst: str | Path, decisions: str | Path | Iterable[HumanDecision], by:
         result = read_result(dst)
         known = decisions_in(result.table)
         decided = merged(known, _checked(decisions, result.table), by)
-        if not (dst / RUN_FOLDER / "restore.json").exists():
-            what = f"{escape(str(dst))} is what a scan has found, without a dataset"
-            raise ElixirError(f"{what}; give the decisions to `elixir sanitize SRC -o DST --decisions FILE`")
+        if result.labels_only or not (dst / RUN_FOLDER / "restore.json").exists():
+            has, option = "is what a scan has found", ""
+            if result.labels_only:
+                has, option = "holds new labels only", " --labels-only"
+            what = f"{escape(str(dst))} {has}, without a dataset"
+            raise ElixirError(f"{what}; give the decisions to `elixir sanitize SRC -o DST --decisions FILE{option}`")
         if decided == known:
             return result
         work.refuse_interrupted()
@@ -72,8 +78,9 @@ def decide(dst: str | Path, decisions: str | Path | Iterable[HumanDecision], by:
 def _checked(decisions: str | Path | Iterable[HumanDecision], table: pa.Table) -> list[HumanDecision]:
     """The decisions, if each is about a sample of the manifest and can be carried out."""
     found = given_decisions(decisions, class_names(table))
-    aside = {row.id: row.reason for row in manifest_rows(table) if not row.usable}
-    refuse_unknown(found, table["id"].to_pylist())
+    unusable_rows = manifest_rows(table.filter(pc.field("height") == 0))
+    aside = {row.id: row.reason for row in unusable_rows}
+    refuse_unknown(found, {one.id for one in found}.intersection(texts(table["id"])))
     for one in found:
         if one.id in aside and one.decision != "drop":
             raise unusable(one.id, aside[one.id])
@@ -94,7 +101,9 @@ class _Rewriting:
         restore(self.dst, self.work.path / "input")
         source = reopen(self.work.path / "input", self.facts, config, table)
         pictures = _Pictures(self.dst, table, source)
-        sink = open_sink(config["to"], self.work.output, source, config["shard_bytes"])
+        link = config.get("link")
+        origins = self._origins(source, link) if link else None
+        sink = open_sink(config["to"], self.work.output, source, config["shard_bytes"], link, origins)
         writer = SampleWriter(self.work.output, source.classes, sink, self.decisions)
         rows = (writer.write(row, each, pictures.after(row)) for row, each in enumerate(manifest_rows(table)))
         write_manifest(self.evidence / "manifest.parquet", rows, source.classes)
@@ -104,6 +113,15 @@ class _Rewriting:
         self.work.sign(config | {"decisions": digest(self.decisions.values())})
         written = read_result(self.work.output, self.dst)
         write_for_people(written, self.work.output, pictures, self.result.triggers)
+
+    def _origins(self, source: Source, link: Link) -> dict[Path, Path]:
+        """The files of the output that lead to the input, by those of the rebuilt input, which is to be removed."""
+        assert isinstance(source, FileSource)
+        table = self.result.table.filter(pc.field("action") == "kept")
+        samples = zip(table["id"].to_pylist(), table["output"].to_pylist(), strict=True)
+        others = ((path, path) for path in self.facts["linked"] or ())
+        paths = ((unescape(path), self.dst / unescape(output)) for path, output in (*samples, *others))
+        return {source.root / path: file for path, file in paths if link == "hard" or file.is_symlink()}
 
     def _refuse_split_elsewhere(self) -> None:
         """Raise an ElixirError where the rebuilt input would lack splits that the output has."""
@@ -125,7 +143,7 @@ class _Rewriting:
         """Copy what is at the destination and is not of the run, such as a repository."""
         known = {*self.facts["written"], *self.facts.get("others", ()), *self.facts.get("beside", {}).values()}
         if self.facts["sink"] in FILES:
-            known.update(self.result.table["output"].to_pylist())
+            known.update(texts(self.result.table["output"]))
         for path in _files_below(self.dst):
             if escape(path) in known:
                 continue

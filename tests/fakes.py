@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elixir.data.source import Samples
 from elixir.detection.probe import LogProbabilities, View
 from elixir.engine.models import Models
 from elixir.engine.run import Run
@@ -130,6 +131,16 @@ def provide(run: Run, indices: np.ndarray | None = None, **columns: np.ndarray) 
     run.finish(stage)
 
 
+class NumberedSamples(Samples):
+    """Samples that are called by their numbers."""
+
+    def id(self, index: int) -> str:
+        return str(index)
+
+    def name(self, index: int) -> str:
+        return f"{index}.png"
+
+
 def fake_run(
     folder: Path,
     labels: np.ndarray,
@@ -152,8 +163,7 @@ def fake_run(
         usable: bool, of every sample of the source; all by default.
         read: gives the bytes of a sample, by its place in the source.
     """
-    samples = [SimpleNamespace(label=int(label), id=str(row)) for row, label in enumerate(labels)]
-    source: Any = SimpleNamespace(classes=classes, samples=samples, read=read)
+    source: Any = SimpleNamespace(classes=classes, samples=NumberedSamples(labels), read=read)
     facts = {"working_size": images.shape[-1], "max_pixels": 10**6}
     run = Run(folder, source, purifier or Identity(), facts=facts)
     run.models = models

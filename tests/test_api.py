@@ -15,7 +15,7 @@ from small_world import FAST, place
 
 from elixir.api import sanitize, scan
 from elixir.data.restore import restore
-from elixir.engine.local import execute
+from elixir.engine.execution import execute
 from elixir.engine.run import Run
 from elixir.engine.stage import Stage
 from elixir.errors import ElixirError

@@ -23,7 +23,7 @@ from elixir.data.open import TRAIN as SAMPLE
 from elixir.data.pixels import PixelStore
 from elixir.data.workdir import locked
 from elixir.detection.thresholds import Thresholds
-from elixir.engine.local import execute
+from elixir.engine.execution import execute
 from elixir.engine.models import CLEAN, REFERENCE, Models
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage, Stage

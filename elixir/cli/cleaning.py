@@ -36,6 +36,13 @@ def sanitize(
     backbone: opt.Backbone = None,
     policy: Annotated[str, typer.Option(help="Poisoned samples: relabel, drop or quarantine.")] = "relabel",
     to: Annotated[str | None, typer.Option(help="folder, list, hf, parquet or webdataset; as SRC by default.")] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="Folders: hard links to SRC for what is untouched, or clones; no copies.")
+    ] = False,
+    symlink: Annotated[bool, typer.Option("--symlink", help="Likewise symbolic links.")] = False,
+    labels_only: Annotated[
+        bool, typer.Option("--labels-only", help="Write no images, but their new labels to DST/labels.csv.")
+    ] = False,
     decisions: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Decisions of people, as `elixir decide` takes them.")
     ] = None,
@@ -47,6 +54,8 @@ def sanitize(
     """Write a clean copy of SRC to DST, with the evidence in DST/.elixir."""
     options["quiet"] = as_json or options.get("quiet", False)
     refuse_place(junit, "--junit")
+    if link and symlink:
+        raise ElixirError("--link makes hard links and --symlink symbolic ones; give one of them")
     result = elixir.api.sanitize(
         src,
         dst,
@@ -54,6 +63,8 @@ def sanitize(
         settings=_settings(settings, backbone),
         policy=policy,
         to=to,
+        link="hard" if link else "symbolic" if symlink else None,
+        labels_only=labels_only,
         decisions=decisions or (),
         **options,
     )

@@ -72,7 +72,15 @@ ShardSize = Annotated[str | None, typer.Option(metavar="SIZE", help="Size of par
 BatchSize = Annotated[int, typer.Option(min=1, help="Samples in flight; has no influence on results.")]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="Threads that decode images; no influence on results.", show_default="one a core"),
+    typer.Option(
+        min=1,
+        help="Threads that decode images, or processes with ray; no influence on results.",
+        show_default="one a core",
+    ),
+]
+Executor = Annotated[str, typer.Option(metavar="local|ray", help="Where the work is done; no influence on results.")]
+Address = Annotated[
+    str | None, typer.Option(help="Ray cluster to work on, auto for this machine's.", show_default="started here")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the destination; forget an interrupted run.")]
@@ -104,6 +112,8 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "shard_size": (ShardSize, None),
     "batch_size": (BatchSize, 256),
     "workers": (Workers, None),
+    "executor": (Executor, "local"),
+    "address": (Address, None),
     "resume": (Resume, False),
     "overwrite": (Overwrite, False),
 }

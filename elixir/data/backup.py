@@ -5,17 +5,17 @@ import hashlib
 import json
 import os
 import shutil
-from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from elixir.data.files.beside import Beside
+from elixir.data.files.beside import Beside, Fate
 from elixir.data.files.folder import FileSource
 from elixir.data.files.listed import ListSource
-from elixir.data.io import RUN_FOLDER, copy, replace_text, write_table, writing
+from elixir.data.files.placing import Placing
+from elixir.data.io import RUN_FOLDER, copy, is_readable_file, reading_again, replace_text, write_table, writing
 from elixir.data.paths import escape, unescape
 from elixir.data.shards.tar import END, copy_bytes
 from elixir.data.shards.webdataset import WebDatasetSource
@@ -59,13 +59,13 @@ class SinkWithBackup:
         notes: see `Sink`.
     """
 
-    def __init__(self, folder: Path, source: Source, sink: Sink) -> None:
+    def __init__(self, folder: Path, source: Source, sink: Sink, placing: Placing) -> None:
         self._folder = folder
         self._source = source
         self._sink = sink
-        self._written: dict[int, tuple[str, int]] = {}
+        self._fates: dict[str, Fate] = {}
         if isinstance(source, FileSource):
-            self._backup: FileBackup | RowBackup | ShardBackup = FileBackup(folder, source)
+            self._backup: FileBackup | RowBackup | ShardBackup = FileBackup(folder, source, placing)
         elif isinstance(source, TableSource):
             self._backup = RowBackup(folder, source, columns=not sink.whole_rows)
         elif isinstance(source, WebDatasetSource):
@@ -75,6 +75,9 @@ class SinkWithBackup:
         self.unreadable_files = self._backup.unreadable
         self.notes = sink.notes
         self._about_input = list(source.notes)
+        if placing.link:
+            what = f"untouched files are {placing.link} links to those of the input"
+            self.notes.append(f"{what}: whoever writes into one changes both, and the input cannot be restored then")
         left_out = [] if sink.keeps_splits else list(getattr(source, "siblings", None) or ())
         if left_out:
             self.notes.append(f"not in the output: the splits {', '.join(left_out)}; --to hf keeps them too")
@@ -84,8 +87,11 @@ class SinkWithBackup:
         """Write one sample and keep the original of a changed one; "" if it is not in the output, see `Sink.write`."""
         self._backup.keep(index, decision)
         output = self._sink.write(index, decision) if decision.written else ""
-        if output and isinstance(self._source, FileSource):
-            self._written[index] = (unescape(output), decision.label)
+        if isinstance(self._source, FileSource) and self._sink.kind == self._source.kind:
+            id, label = self._source.samples.id(index), int(self._source.samples.labels[index])
+            if (output, decision.label) != (id, label):
+                now = decision.label if output else -1
+                self._fates[unescape(id)] = Fate(unescape(output) if output else None, now, now != label)
         return output
 
     def original(self, index: int, decision: Decision) -> str:
@@ -114,7 +120,7 @@ class SinkWithBackup:
             return others
         if not isinstance(self._source, FileSource):
             return []
-        beside = Beside(self._source, self._written)
+        beside = Beside(self._source, self._fates)
         beside.write(self._folder)
         self.notes += beside.notes
         return beside.set_aside
@@ -123,9 +129,11 @@ class SinkWithBackup:
 class FileBackup:
     """Originals of a folder, as files of the same path; a link that cannot be followed is kept as a link."""
 
-    def __init__(self, folder: Path, source: FileSource) -> None:
+    def __init__(self, folder: Path, source: FileSource, placing: Placing) -> None:
         self.run = folder / RUN_FOLDER
         self.source = source
+        self.placing = placing
+        self.linked: dict[str, str] = {}
         self.unreadable: list[str] = []
 
     def keep(self, index: int, decision: Decision) -> None:
@@ -143,24 +151,33 @@ class FileBackup:
 
     def copy(self, path: str, target: Path) -> None:
         """Copy any file of the source, given by its escaped path, or note that it cannot be read."""
+        if source := self._readable(path):
+            copy(source, target, self.run / "partial")
+
+    def _readable(self, path: str) -> Path | None:
         source = self.source.root / unescape(path)
-        if not _is_readable_file(source):
-            self.unreadable.append(path)
-            return
-        copy(source, target, self.run / "partial")
+        if is_readable_file(source):
+            return source
+        self.unreadable.append(path)
+        return None
 
     def place(self, index: int, decision: Decision) -> str:
         """The original of a changed sample; see `SinkWithBackup.original`."""
-        id = self.source.samples[index].id
+        id = self.source.samples.id(index)
         return "" if id in self.unreadable else f"{RUN_FOLDER}/{kept_in(decision.action)}/{id}"
 
     def close(self, set_aside: list[str]) -> None:
-        """Copy the files that are no samples: to the output, or those set aside to the originals."""
+        """Put the files that are no samples into the output, or copies of those set aside to the originals."""
         self.set_aside = sorted(set_aside)
         aside = set(set_aside)
         for path in self.source.others:
-            folder = self.run / ORIGINALS if path in aside else self.run.parent
-            self.copy(path, folder / unescape(path))
+            if path in aside:
+                self.copy(path, self.run / ORIGINALS / unescape(path))
+            elif source := self._readable(path):
+                self.placing.put(source, self.run.parent / unescape(path))
+                if self.placing.link:
+                    with reading_again(path), source.open("rb") as file:
+                        self.linked[path] = hashlib.file_digest(file, "sha256").hexdigest()
 
     def facts(self) -> dict[str, Any]:
         """What restoring needs to know, apart from the samples."""
@@ -170,6 +187,7 @@ class FileBackup:
             "folders": source.folders,
             "others": source.others,
             "set_aside": self.set_aside,
+            "linked": self.linked if self.placing.link else None,
             "list": source.listed.place if isinstance(source, ListSource) and source.alone else None,
         }
 
@@ -209,7 +227,7 @@ class RowBackup:
             if path in aside or target.exists():
                 target = self.folder / RUN_FOLDER / ORIGINALS / unescape(path)
             file = self.source.root / unescape(path)
-            if not _is_readable_file(file):
+            if not is_readable_file(file):
                 self.unreadable.append(path)
                 continue
             copy(file, target, self.folder / RUN_FOLDER / "partial")
@@ -346,11 +364,3 @@ class ShardBackup:
 def kept_in(action: str) -> str:
     """Where the originals of samples lie that this has become of."""
     return QUARANTINE if action == "quarantined" else ORIGINALS
-
-
-def _is_readable_file(path: Path) -> bool:
-    with suppress(OSError):
-        if path.is_file():  # a pipe must not be opened
-            path.open("rb").close()
-            return True
-    return False

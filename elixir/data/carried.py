@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from elixir.data.decisions import HumanDecision, decisions_in, merged
 from elixir.data.image import decode
 from elixir.data.io import RUN_FOLDER
@@ -28,12 +30,13 @@ def starting_decisions(dst: Path, source: Source, given: Iterable[HumanDecision]
     table = read_manifest(manifest) if manifest.is_file() else None
     before = decisions_in(table) if table else {}
     wanted = before.keys() | {decision.id for decision in given}
-    rows = {sample.id: row for row, sample in enumerate(source.samples) if sample.id in wanted} if wanted else {}
+    rows = {id: row for row, id in enumerate(source.samples.ids) if id in wanted} if wanted else {}
     refuse_unknown(given, rows)
     for decision in given:
         if decision.decision != "drop" and (problem := _problem(source, rows[decision.id])):
             raise unusable(decision.id, problem)
-    digests = dict(zip(*(table[name].to_pylist() for name in ("id", "sha256_in")), strict=True)) if table else {}
+    decided = table.select(["id", "sha256_in", "decision"]).filter(pc.field("decision") != "") if table else None
+    digests = {row["id"]: row["sha256_in"] for row in decided.to_pylist()} if decided else {}
     holding = {id: one for id, one in before.items() if _holds(one, digests[id], source, rows.get(id))}
     if lapsed := [id for id in before if id not in holding]:
         what = f"{len(lapsed)} decisions about the output of before do not hold, as the samples have changed or gone"

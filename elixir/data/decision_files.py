@@ -1,8 +1,4 @@
-"""Files of decisions: CSV that the report exports and people write, or what Label Studio has exported.
-
-Ids are the text of strangers, and a spreadsheet takes a cell that begins with one of `FORMULA` for a formula. Such
-cells, and those that begin with an apostrophe, are written behind an apostrophe, which is taken away again.
-"""
+"""Files of decisions: CSV that the report exports and people write, or what Label Studio has exported."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -11,13 +7,12 @@ from pathlib import Path
 
 from elixir.data.decisions import HumanDecision, checked, unique
 from elixir.data.exchange.label_studio import read_label_studio
-from elixir.data.io import replacing
+from elixir.data.guarded_csv import text, write_csv
 from elixir.data.paths import escape, printable
 from elixir.errors import ElixirError
 
 COLUMNS = tuple(field.name for field in fields(HumanDecision))
 NEEDED = ("id", "decision")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def read_decisions(path: Path, classes: Sequence[str]) -> list[HumanDecision]:
@@ -56,27 +51,11 @@ def given_decisions(given: str | Path | Iterable[HumanDecision], classes: Sequen
 
 def write_decisions(path: Path, decisions: Iterable[HumanDecision]) -> None:
     """Write a file that `read_decisions` reads, through a temporary name."""
-    with (
-        replacing(path, path.with_name(path.name + ".partial")) as partial,
-        partial.open("w", encoding="utf-8", newline="", errors="surrogateescape") as file,
-    ):
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows({name: cell(text) for name, text in vars(decision).items()} for decision in decisions)
-
-
-def cell(text: str) -> str:
-    """Any text as a cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith((*FORMULA, "'")) else text
-
-
-def _text(cell: str) -> str:
-    """What a cell says; an apostrophe that nobody had to write is part of it."""
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith((*FORMULA, "'")) else cell
+    write_csv(path, COLUMNS, map(vars, decisions))
 
 
 def _decision(row: dict[str, str | None], where: str, classes: Sequence[str]) -> HumanDecision | None:
-    values = {name: _text(row.get(name) or "") for name in COLUMNS}
+    values = {name: text(row.get(name) or "") for name in COLUMNS}
     if not values["decision"]:
         if values["label"]:
             raise ElixirError(f"{where} has a label but no decision; write relabel beside it, or take it away")

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from elixir.data.manifest import where
 
 SURE = 0.8  # confidence of the clean model from which on a new label is not doubtful
 NEAR = 0.1  # share of the least poison score flagged in a label, from which on others of it were nearly flagged
@@ -26,9 +29,9 @@ def doubtful_first(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     label, flagged = (table[name].to_numpy() for name in ("label", "flagged"))
     score = np.nan_to_num(table["poison_score"].to_numpy())
     confidence = np.nan_to_num(table["confidence"].to_numpy(), nan=1.0)
-    kept = _texts(table, "action") == "kept"
-    uncertain = np.char.startswith(_texts(table, "reason"), "poisoned, ") & (table["new_label"].to_numpy() < 0)
-    is_open = (table["height"].to_numpy() > 0) & (_texts(table, "decision") == "")
+    kept = where(table, "action", "kept")
+    uncertain = pc.starts_with(table["reason"], "poisoned, ").to_numpy() & (table["new_label"].to_numpy() < 0)
+    is_open = (table["height"].to_numpy() > 0) & where(table, "decision", "")
     least = np.full(label.max(initial=0) + 1, np.inf)  # score flagged in each label
     np.minimum.at(least, label[flagged], score[flagged])
     near = ~flagged & (label >= 0) & (score >= NEAR * least[label])
@@ -36,7 +39,3 @@ def doubtful_first(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     group = np.select([is_open & condition for condition in conditions] + [flagged], range(5), 5)
     within = np.where(np.isin(group, (0, 2, 4)), confidence, -score)
     return np.lexsort((within, group)), group < len(conditions)
-
-
-def _texts(table: pa.Table, name: str) -> np.ndarray:
-    return np.array(table[name].to_pylist(), str)

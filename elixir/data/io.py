@@ -1,16 +1,18 @@
 """Writing files so that an interruption leaves none half written, and saying what went wrong."""
 
 import json
+import mmap
 import os
 import re
 import shutil
 import stat
+import sys
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,13 +20,19 @@ import pyarrow.parquet as pq
 from elixir.data.paths import escape, without_secrets
 from elixir.errors import ElixirError, UnreadableSample, explaining
 
+if sys.platform == "linux":
+    import fcntl
+
 RUN_FOLDER = ".elixir"
+ROWS_AT_ONCE = 4096
+"""Rows of a table that are in memory together while it is written or read in one go."""
+FICLONE = 0x40049409  # request to the Linux kernel: share the blocks of another file
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
 
 def reason(error: OSError) -> str:
-    """What the system said, without the path."""
-    return (error.strerror or str(error)).lower()
+    """What the system said, without the path, and without the sentences that pyarrow wraps it in."""
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()
 
 
 @contextmanager
@@ -96,6 +104,31 @@ def read_table(path: Path, remedy: str, columns: list[str] | None = None) -> pa.
         return pq.read_table(path, columns=columns, use_threads=False)
 
 
+def map_table(path: Path, remedy: str, columns: list[str] | None = None) -> pa.Table:
+    """The same as `read_table`, mapped from a copy without a name, so that the system may take the memory back.
+
+    The copy lies where `tempfile` puts such (TMPDIR), as long as the table is needed.
+    """
+    batches = _batches(path, remedy, columns)
+    with writing(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
+        with pa.ipc.new_file(pa.PythonFile(file, "w"), next(batches).schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        file.flush()
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
+
+
+def _batches(path: Path, remedy: str, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+    """The rows of a parquet file, some at a time, behind a batch without any."""
+    kinds = (OSError, pa.ArrowException, KeyError)
+    with _reading(path, remedy, *kinds), pq.ParquetFile(path, pre_buffer=False) as stored:
+        schema = stored.schema_arrow
+        fields = [schema.field(name) for name in columns or schema.names]
+        yield pa.RecordBatch.from_pylist([], pa.schema(fields, schema.metadata))
+        yield from stored.iter_batches(ROWS_AT_ONCE, columns=columns, use_threads=False)
+
+
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a parquet file, as `replacing` does; makes the folder."""
     with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
@@ -107,9 +140,21 @@ def copy(source: Path, path: Path, partial: Path) -> None:
     """Copy a file, links followed, with times and permissions where the file system has them; makes the folder."""
     with replacing(path, partial):
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, partial)
+        with source.open("rb") as file, partial.open("wb") as new:
+            if not clone(file, new):
+                shutil.copyfileobj(file, new, 1 << 20)
         with suppress(OSError):  # vfat and CIFS mounts refuse permissions; the bytes are what matters
             shutil.copystat(source, partial)
+
+
+def clone(source: BinaryIO, new: BinaryIO) -> bool:
+    """Let a new file share the blocks of another until either is written to; False where the file system cannot."""
+    if sys.platform != "linux":
+        return False
+    with suppress(OSError):
+        fcntl.ioctl(new, FICLONE, source.fileno())
+        return True
+    return False
 
 
 def temporary_folder(owner: object) -> Path:
@@ -179,6 +224,15 @@ def refuse_bytes(path: Path) -> None:
     except UnicodeEncodeError as error:
         where = escape(str(path))
         raise ElixirError(f"{where} has bytes that are no UTF-8 in its name; give another folder with -o") from error
+
+
+def is_readable_file(path: Path) -> bool:
+    """Whether a path is, or leads to, a file that may be opened; a pipe is not opened to find out."""
+    with suppress(OSError):
+        if path.is_file():
+            path.open("rb").close()
+            return True
+    return False
 
 
 def occupied(path: Path) -> bool:

@@ -5,17 +5,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from operator import eq
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from elixir.data.io import read_table, replacing
+from elixir.data.io import ROWS_AT_ONCE, map_table, replacing
 from elixir.data.sink import Action, is_written
-
-ROWS_AT_ONCE = 4096
+from elixir.data.source import Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,11 @@ def write_manifest(path: Path, rows: Iterable[ManifestRow], classes: list[str]) 
 
 
 def read_manifest(path: Path) -> pa.Table:
-    """The manifest, a row for every input sample in order of the source; an ElixirError if missing or damaged."""
-    table = read_table(path, "give what `elixir sanitize` has written")
+    """The manifest, a row for every input sample in order of the source, see `map_table`.
+
+    Raises: ElixirError: it is missing or damaged.
+    """
+    table = map_table(path, "give what `elixir sanitize` has written")
     renamed = table.rename_columns([RENAMED.get(name, name) for name in table.column_names])
     if "flagged" not in renamed.column_names:  # 0.2 gave a reason to each of them, and else to unreadable ones only
         told = zip(renamed["reason"].to_pylist(), renamed["height"].to_pylist(), strict=True)
@@ -134,6 +138,27 @@ def manifest_rows(manifest: pa.Table) -> Iterator[ManifestRow]:
         yield from (ManifestRow(**row) for row in batch.to_pylist())
 
 
+def counts(column: pa.ChunkedArray) -> Counter[Any]:
+    """How often each value of a column occurs."""
+    return Counter({pair["values"]: pair["counts"] for pair in pc.value_counts(column).to_pylist()})
+
+
+def texts(column: pa.ChunkedArray) -> Iterator[str]:
+    """The values of a column of text, one after the other."""
+    return (text for chunk in column.chunks for text in chunk.to_pylist())
+
+
+def lists(manifest: pa.Table, samples: Samples) -> bool:
+    """Whether the rows are these samples, by id and label, in order."""
+    same_labels = np.array_equal(samples.labels, manifest["label"].to_numpy())
+    return same_labels and all(map(eq, samples.ids, texts(manifest["id"])))
+
+
+def where(manifest: pa.Table, name: str, value: str) -> np.ndarray:
+    """In which rows a column of text has a value, bool (n,)."""
+    return pc.equal(manifest[name], value).to_numpy()
+
+
 def current_names(facts: dict[str, Any]) -> dict[str, Any]:
     """Facts of a run, such as those in `restore.json`, under the names of today if the run was one of 0.2."""
     return {RENAMED.get(name, name): value for name, value in facts.items()}
@@ -149,7 +174,7 @@ def current_findings(findings: dict[str, Any], manifest: pa.Table) -> dict[str, 
     if "labels" in facts:
         return facts
     readable = manifest.filter(pc.field("height") > 0)
-    samples, direct = Counter(readable["label"].to_pylist()), facts.get("scores", {})
+    samples, direct = counts(readable["label"]), facts.get("scores", {})
     decisive = {target["label"]: _decisive_test(target) for target in facts["targets"]}
     facts["labels"] = []
     for label, name in enumerate(class_names(manifest)):

@@ -7,22 +7,24 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import datasets
 
-from elixir.data.backup import SinkWithBackup, empty_output
-from elixir.data.files.folder import FolderSink, open_images
+from elixir.data.backup import FILES, SinkWithBackup, empty_output
+from elixir.data.files.folder import FileSource, FolderSink, open_images
 from elixir.data.files.listed import ListSink, open_list, open_tree
 from elixir.data.files.lists import is_list_name
+from elixir.data.files.placing import Link, Placing, tried_placing
 from elixir.data.io import resolving
 from elixir.data.objects.arrays import are_arrays, open_arrays, open_npz
 from elixir.data.objects.samples import open_objects
-from elixir.data.paths import escape, without_secrets
+from elixir.data.paths import escape, unescape, without_secrets
 from elixir.data.patterns import is_pattern, matching
 from elixir.data.remote.archive import unpack
-from elixir.data.remote.mirror import Copy
+from elixir.data.remote.mirror import Copy, cache
 from elixir.data.remote.urls import USUAL, fetch, is_object, is_url
 from elixir.data.shards.sinks import webdataset_sink
 from elixir.data.shards.tar import COMPRESSED, TAR, refuse_compressed_name
@@ -130,6 +132,18 @@ def _scheme(src: str | Path) -> tuple[str, str]:
         return scheme, place
     with resolving(place):
         return scheme, str(Path(place).expanduser())
+
+
+def place_again(src: Any) -> str | None:
+    """The words for a path, pattern or URL by which `open_source` finds it from any folder; None for other sources.
+
+    A URL loses what may give access.
+    """
+    if not isinstance(src, str | Path):
+        return None
+    scheme, place = _scheme(src)
+    place = without_secrets(place) if is_url(place) or scheme == "hf" else os.path.abspath(place)
+    return f"{scheme}:{place}" if scheme else place
 
 
 def _open_path(path: Path, given: _Given) -> Source:
@@ -254,18 +268,46 @@ def _archive_in(place: str, zipped: bool) -> tuple[str, str]:
     return (place if zipped and is_file(place) else ""), ""
 
 
-def open_sink(kind: Kind, folder: Path, source: Source, shard_bytes: int | None = None) -> SinkWithBackup:
+def open_sink(
+    kind: Kind,
+    folder: Path,
+    source: Source,
+    shard_bytes: int | None = None,
+    link: Link | None = None,
+    origins: Mapping[Path, Path] | None = None,
+) -> SinkWithBackup:
     """Start an output that keeps originals (see `SinkWithBackup`) in a folder with nothing but, perhaps, `.elixir`.
 
-    With `shard_bytes`, which only parquet may have, it is in files of about this size.
+    Args:
+        shard_bytes: about the size of its files; only for parquet.
+        link: untouched files are such links instead of copies; only for files of files.
+        origins: see `Placing`.
+
+    Raises: ElixirError: the folder is not empty, or the output cannot be of this kind or have links.
     """
     empty_output(folder)
+    placing = _linking(kind, folder, source, link, origins) if link else Placing(folder)
     if kind == "parquet":
         sink = ParquetSink(folder, source, shard_bytes)
+    elif kind in FILES:
+        sink = (FolderSink if kind == "folder" else ListSink)(folder, source, placing)
     else:
-        sinks = {"folder": FolderSink, "list": ListSink, "hf": HfSink, "webdataset": webdataset_sink}
-        sink = sinks[kind](folder, source)
-    return SinkWithBackup(folder, source, sink)
+        sink = (HfSink if kind == "hf" else webdataset_sink)(folder, source)
+    return SinkWithBackup(folder, source, sink, placing)
+
+
+def _linking(
+    kind: Kind, folder: Path, source: Source, link: Link, origins: Mapping[Path, Path] | None = None
+) -> Placing:
+    if kind not in FILES or not isinstance(source, FileSource):
+        what = f"the output ({kind}) of {source.location} ({source.kind}) cannot link to its input"
+        raise ElixirError(f"{what}, as only folders and lists of files can; leave out --link and --symlink")
+    if source.root.is_relative_to(cache()):
+        what = f"{source.location} is read from a copy that may change or be removed"
+        raise ElixirError(f"{what}; leave out --link and --symlink, or unpack or download it and give the folder")
+    samples = (sample.id for sample in source.samples if not sample.problem)
+    files = (source.root / unescape(path) for path in chain(samples, source.others))
+    return tried_placing(folder, link, files, origins)
 
 
 def _open_object(src: Any, choice: Choice) -> TableSource:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from elixir.data.backup import FILES
 from elixir.data.io import RUN_FOLDER, read_json
-from elixir.data.manifest import current_names
+from elixir.data.manifest import current_names, where
 from elixir.data.paths import escape, unescape
 from elixir.data.shards.index import Group, bytes_at, read_groups
 from elixir.data.tables.hf import saved_rows
@@ -38,10 +38,11 @@ class OutputImages:
     def __init__(self, dst: Path, manifest: pa.Table) -> None:
         self._dst = dst
         columns = ("id", "output", "original", "sha256_in", "sha256_out")
-        self._id, self._output, self._original, self._in, self._out = (manifest[name].to_pylist() for name in columns)
+        self._id, self._output, self._original, self._in, self._out = (_Texts(manifest[name]) for name in columns)
         self._decodable = manifest["height"].to_numpy() > 0
-        if not any(self._output) and not any(self._original):
-            raise ElixirError(f"{escape(str(dst))} holds no images, as a scan writes none; sanitize first")
+        if where(manifest, "output", "").all() and where(manifest, "original", "").all():
+            what = f"{escape(str(dst))} holds no images, as a scan writes none"
+            raise ElixirError(f"{what}, nor does --labels-only; sanitize first")
         facts = read_json(dst / RUN_FOLDER / "restore.json", "give the output folder of a finished run")
         self._facts = current_names(facts)
         self._column = self._facts.get("image") or "image"
@@ -98,6 +99,16 @@ def image_reader(dst: Path, facts: dict[str, Any], column: str) -> ImageReader:
         )
     rows = output_rows(dst, facts)
     return lambda output, _: image_of(rows.row(output), column)
+
+
+class _Texts:
+    """The values of a column of text, one at a time."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self._column = column
+
+    def __getitem__(self, row: int) -> str:
+        return self._column[row].as_py()
 
 
 class NumberedRows:

@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 _CONTAINER_AT_ACCOUNT = ("abfs", "abfss", "az", "adl")  # protocols where the name before the host is no secret
 LONGEST = 255  # bytes in a file name, on every common file system
 
@@ -97,30 +99,43 @@ def folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
+def name_key(name: str) -> int:
+    """64 bits that are the same for names that are folded to the same text, and hardly ever for others."""
+    return int.from_bytes(hashlib.blake2b(folded(name).encode("utf-8", "surrogateescape"), digest_size=8).digest())
+
+
 class Names:
-    """Paths in use in one folder, compared without regard to case; `folders` need not name parents of the files."""
+    """Paths in use in one folder, compared without regard to case; `folders` need not name parents of the files.
+
+    Of the files `name_key` is kept: where two have the same by chance, a name counts as taken that is free.
+    """
 
     def __init__(self, files: Iterable[str], folders: Iterable[str]) -> None:
-        self._files: set[str] = set()
         self._folders = set(map(folded, folders))
-        for name in files:
-            self._add(name)
+        self._files = np.sort(np.fromiter(map(self._enter, files), np.uint64))
+        self._added: set[int] = set()
 
     def free(self, name: str) -> str:
         """Take the name, or one like it that is free."""
-        if any(parent in self._files for parent in _parents(name)):
+        if any(map(self._is_file, _parents(name))):
             name = PurePosixPath(name).name
         path, number = PurePosixPath(name), 0
-        while folded(name) in self._files or folded(name) in self._folders:
+        while self._is_file(name) or folded(name) in self._folders:
             number += 1
             name = str(path.with_name(shortened(path.stem, f"-{number}{path.suffix}")))
-        self._add(name)
+        self._added.add(self._enter(name))
         return name
 
-    def _add(self, name: str) -> None:
-        self._files.add(folded(name))
-        self._folders.update(_parents(name))
+    def _is_file(self, name: str) -> bool:
+        key = name_key(name)
+        place = int(np.searchsorted(self._files, np.uint64(key)))
+        return key in self._added or (place < len(self._files) and int(self._files[place]) == key)
+
+    def _enter(self, name: str) -> int:
+        """The key of a file, whose parents are folders from now on."""
+        self._folders.update(map(folded, _parents(name)))
+        return name_key(name)
 
 
 def _parents(name: str) -> list[str]:
-    return [folded(str(parent)) for parent in PurePosixPath(name).parents][:-1]
+    return [str(parent) for parent in PurePosixPath(name).parents][:-1]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
-import os
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,74 +11,36 @@ import torch
 from torch import Tensor
 
 from elixir.data.image import decode_small
-from elixir.data.io import writing
 from elixir.data.parallel import cores, in_order
+from elixir.data.records import Records
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
 
-BLOCK = 2**26
+BLOCK = 2**24
 AT_ONCE = 256  # samples that are decoded before they are written
 
 
 def blocks(records: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """The records (n,) in parts, in order, so many at once that their images fill 64 MB as float64."""
+    """The records (n,) in parts, in order, so many at once that their images fill 16 MB as float64."""
     size = max(1, BLOCK // (8 * int(np.prod(shape))))
     yield from (records[start : start + size] for start in range(0, len(records), size))
 
 
-class PixelStore:
-    """Records of uint8 (3, size, size) one after another in a single file, which is made when missing.
-
-    Records may be written in any order and again. Reading maps the file and copies what was asked for. Writing does
-    not map it, because a full disk would then end the process.
-    """
+class PixelStore(Records):
+    """Records of uint8 (3, size, size)."""
 
     def __init__(self, path: Path, size: int) -> None:
-        self.path = path
-        self.shape = (3, size, size)
-        self._record = 3 * size * size
-        with writing(path):
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        self._closed = weakref.finalize(self, os.close, self._file)
-
-    def __len__(self) -> int:
-        """Records up to the last one written."""
-        return os.fstat(self._file).st_size // self._record
-
-    def write(self, indices: Tensor | np.ndarray, images: np.ndarray) -> None:
-        """Write records, uint8 (n, 3, size, size), at int64 indices (n,); what is never written reads as black."""
-        if images.dtype != np.uint8 or images.shape[1:] != self.shape:
-            raise ValueError(f"records must be uint8 {self.shape}, not {images.dtype} {images.shape[1:]}")
-        wanted = np.asarray(indices, np.int64)
-        breaks = np.flatnonzero(np.diff(wanted) != 1) + 1  # neighbours are written in one go
-        with writing(self.path):
-            for numbers, records in zip(np.split(wanted, breaks), np.split(images, breaks), strict=True):
-                rest = np.ascontiguousarray(records).reshape(-1).data
-                offset = int(numbers[0]) * self._record if len(numbers) else 0
-                while rest:
-                    written = os.pwrite(self._file, rest, offset)
-                    rest, offset = rest[written:], offset + written
+        super().__init__(path, (3, size, size), np.uint8)
 
     def read(self, indices: Tensor | np.ndarray) -> Tensor:
-        """Read records at int64 indices (n,), in their order: uint8 (n, 3, size, size)."""
+        """Read records at int64 indices (n,), in their order: uint8 (n, 3, size, size), a copy."""
         wanted = np.asarray(indices, np.int64)
         if not len(wanted):
             return torch.empty((0, *self.shape), dtype=torch.uint8)
-        if wanted.min() < 0 or wanted.max() >= len(self):
-            raise ElixirError(f"{self.path} holds {len(self)} images, not number {wanted.max()}; index again")
-        mapped = mmap.mmap(self._file, 0, access=mmap.ACCESS_READ)
-        records = np.frombuffer(mapped, np.uint8, len(self) * self._record)
-        return torch.from_numpy(records.reshape(-1, *self.shape)[wanted])
-
-    def close(self) -> None:
-        """Close the file, which happens by itself when the store is not needed any more."""
-        self._closed()
-
-    def __enter__(self) -> PixelStore:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        records = self.mapped()
+        if wanted.min() < 0 or wanted.max() >= len(records):
+            raise ElixirError(f"{self.path} holds {len(records)} images, not number {wanted.max()}; index again")
+        return torch.from_numpy(records[wanted])
 
 
 def cache_pixels(

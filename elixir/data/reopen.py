@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from elixir.data.files.listed import open_list_at, open_tree
-from elixir.data.manifest import class_names
+from elixir.data.manifest import class_names, lists, texts
 from elixir.data.paths import escape, unescape
 from elixir.data.shards.webdataset import open_webdataset
 from elixir.data.source import Source
@@ -34,8 +34,7 @@ def reopen(folder: Path, facts: Mapping[str, Any], config: Mapping[str, Any], ma
     source = _open(folder, facts, config, manifest)
     source.location = config["source"]
     source.notes[:] = facts["notes"]
-    seen = ([sample.id for sample in source.samples], [sample.label for sample in source.samples], source.classes)
-    if seen != (manifest["id"].to_pylist(), manifest["label"].to_pylist(), class_names(manifest)):
+    if source.classes != class_names(manifest) or not lists(manifest, source.samples):
         what = f"the input of the run, {escape(str(config['source']))}, cannot be rebuilt as it was read"
         raise ElixirError(f"{what}; sanitize it again, with the decisions by --decisions FILE")
     return source
@@ -68,6 +67,6 @@ def _open(folder: Path, facts: Mapping[str, Any], config: Mapping[str, Any], man
 
 def _mark_unreadable(folder: Path, unreadable: set[str], manifest: pa.Table) -> None:
     """Let the samples of a folder that could not be read be there, and be unreadable again."""
-    for id in unreadable.intersection(manifest["id"].to_pylist()):
+    for id in unreadable.intersection(texts(manifest["id"])):
         if not os.path.lexists(folder / unescape(id)):
             os.mkfifo(folder / unescape(id))

@@ -4,8 +4,10 @@ import base64
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import repeat, starmap, zip_longest
+from operator import ne
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elixir.data.backup import COLUMNS, FILES, IMAGE, ORIGINALS, OUTPUT, PIECES, QUARANTINE, REST, SKIPPED, kept_in
-from elixir.data.io import RUN_FOLDER, copy, read_json, read_table, real_path, writing
-from elixir.data.manifest import current_names
+from elixir.data.io import RUN_FOLDER, copy, map_table, read_json, read_table, real_path, writing
+from elixir.data.labels_only import LABELS_ONLY, copy_input, open_again
+from elixir.data.manifest import current_names, read_manifest, texts
 from elixir.data.output_images import CHANGED, NumberedRows, image_reader, inside, output_rows
+from elixir.data.overlap import refuse_overlap
 from elixir.data.paths import escape, unescape
 from elixir.data.shards.tar import copy_bytes
 from elixir.data.tables.hf import ArrowWriter, write_siblings
@@ -24,6 +28,7 @@ from elixir.data.tables.table import RowWriter, conform, with_image
 from elixir.data.workdir import WorkDir
 from elixir.errors import ElixirError
 
+CHANGED_THROUGH_LINK = "its file in the input, which the output links to, was changed; make it what it was"
 _MANIFEST = ("id", "action", "output", "sha256_in")
 
 
@@ -34,34 +39,52 @@ def restore(dst: Path, out: Path) -> int:
     the same names, and what lay beside parquet files. Where those differed in the order or types of their columns, all
     get the order of the first and types that hold the values of all. Splits that were not copied to `dst` do not come
     back. Samples in `dst` may have become links since, as DVC and git-annex make them; other files may not, as nothing
-    tells that they are the same. `out` appears when everything is there.
+    tells that they are the same, unless `sanitize` has made them links. `out` appears when everything is there.
+
+    Where only labels were written, the input itself is copied, after it was found to have the same images.
 
     Returns how many samples were restored: all, but those whose bytes could not be read in the first place.
 
-    Raises: ElixirError: `dst` is no such output, or was changed since; or `out` cannot be used, see `WorkDir`.
+    Raises: ElixirError: `dst` is no such output, or was changed since (with the input, where it links to it); or `out`
+        cannot be used, see `WorkDir`.
     """
     dst, out = real_path(dst), real_path(out)
     run, remedy = dst / RUN_FOLDER, "give what `elixir sanitize` has written"
-    manifest = read_table(run / "manifest.parquet", remedy, list(_MANIFEST)).to_pydict()
+    manifest = map_table(run / "manifest.parquet", remedy, list(_MANIFEST))
     facts = current_names(read_json(run / "restore.json", f"if {escape(str(dst))} is of a scan, {remedy}"))
+    source = None
+    if facts.get("sink") == LABELS_ONLY:
+        with _understood(run):
+            source = open_again(facts)
+        refuse_overlap(source, out)
     if out.is_relative_to(dst):
         raise ElixirError(f"{escape(str(out))} is inside {escape(str(dst))}; restore to another place")
     work = WorkDir(out)
     with work.alone():
         work.prepare({})
         try:
-            with writing(out):
+            with _understood(run), writing(out):
                 work.output.mkdir(parents=True)
-                builders = {"folder": _Folder, "list": _Folder, "webdataset": _Shards}
-                builder = builders.get(facts["kind"], _Table)
-                count = builder(dst, work.output, facts, manifest).build()
+                if source:
+                    count = copy_input(source, read_manifest(run / "manifest.parquet"), work.output)
+                else:
+                    builders = {"folder": _Folder, "list": _Folder, "webdataset": _Shards}
+                    builder = builders.get(facts["kind"], _Table)
+                    count = builder(dst, work.output, facts, manifest).build()
             work.publish()
-        except (LookupError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
-            file = escape(str(run / "restore.json"))
-            raise ElixirError(f"{file} cannot be understood: {type(error).__name__}: {error}; {CHANGED}") from error
         finally:
             work.discard()
     return count
+
+
+@contextmanager
+def _understood(run: Path) -> Iterator[None]:
+    """Turn what goes wrong inside where `restore.json` is not as it was written into an ElixirError."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
+        file = escape(str(run / "restore.json"))
+        raise ElixirError(f"{file} cannot be understood: {type(error).__name__}: {error}; {CHANGED}") from error
 
 
 @dataclass
@@ -71,10 +94,10 @@ class _Builder:
     dst: Path
     out: Path
     facts: dict[str, Any]
-    manifest: dict[str, list[str]]
+    manifest: pa.Table
 
     def samples(self) -> Iterator[tuple[str, str, str, str]]:
-        return zip(*(self.manifest[name] for name in _MANIFEST), strict=True)
+        return zip(*(texts(self.manifest[name]) for name in _MANIFEST), strict=True)
 
     def copy(self, source: Path, target: Path) -> None:
         _check_there(source)
@@ -94,6 +117,8 @@ class _Folder(_Builder):
             inside(self.out, unescape(path)).mkdir(parents=True, exist_ok=True)
         image = None if self.facts["sink"] in FILES else image_reader(self.dst, self.facts, "image")
         unreadable = set(self.facts["unreadable_files"])
+        linked = self.facts.get("linked")
+        changed = CHANGED if linked is None else CHANGED_THROUGH_LINK
         links: dict[Path, Path] = {}
         count = 0
         for sample, action, output, digest in self.samples():
@@ -111,14 +136,20 @@ class _Folder(_Builder):
             else:
                 self.copy_unchecked(kept, unescape(sample))
             if target not in links:
-                _check(sample, target.read_bytes(), digest)
+                _check(sample, target.read_bytes(), digest, changed)
             count += 1
         same_kind = self.facts["sink"] == self.facts["kind"]
         set_aside = set(self.facts.get("set_aside", () if same_kind else self.facts["others"]))
         for path in self.facts["others"]:
-            if path not in unreadable:
-                rest = self.dst / RUN_FOLDER / ORIGINALS if path in set_aside else self.dst
-                self.copy_unchecked(inside(rest, unescape(path)), unescape(path))
+            if path in unreadable:
+                continue
+            rest = self.dst / RUN_FOLDER / ORIGINALS if path in set_aside else self.dst
+            file, target = (inside(folder, unescape(path)) for folder in (rest, self.out))
+            if linked and path in linked:
+                self.copy(file, target)
+                _check(path, target.read_bytes(), linked[path], changed)
+            else:
+                self.copy_unchecked(file, unescape(path))
         for target, to in links.items():  # last, so that nothing is written through a link
             target.symlink_to(to)
         return count
@@ -133,8 +164,8 @@ class _Table(_Builder):
         run = self.dst / RUN_FOLDER
         changed = {part: NumberedRows(run / f"{part}.parquet") for part in (ORIGINALS, QUARANTINE)}
         kept = self._kept_rows()
-        ids = [f"{stem}/{row:08d}" for stem, count in self.facts["parts"] for row in range(count)]
-        if ids != self.manifest["id"]:
+        ids = (f"{stem}/{row:08d}" for stem, count in self.facts["parts"] for row in range(count))
+        if any(starmap(ne, zip_longest(ids, texts(self.manifest["id"])))):
             raise ElixirError(f"{run / 'manifest.parquet'} does not list the samples of the input; {CHANGED}")
         writers = self._writers(schema)
         for index, (sample, action, output, digest) in enumerate(self.samples()):
@@ -146,7 +177,7 @@ class _Table(_Builder):
         for _ in writers:
             pass
         self._siblings()
-        return len(ids)
+        return self.manifest.num_rows
 
     def _kept_rows(self) -> Callable[[int, str, str], pa.Table]:
         """Gives the row of an untouched sample by its number, its place in the output and the digest of its image."""
@@ -217,7 +248,7 @@ class _Shards(_Builder):
         for folder, paths in ((self.dst, self.facts["copies"]), (rest, self.facts["others"])):
             for path in map(unescape, paths):
                 self.copy_unchecked(inside(folder, path), path)
-        return len(self.manifest["id"])
+        return self.manifest.num_rows
 
     def _images(self) -> Iterator[bytes]:
         """Those of untouched samples, in order."""
@@ -230,6 +261,9 @@ class _Shards(_Builder):
 
 
 def _check_there(path: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        gone = escape(str(path.readlink()))
+        raise ElixirError(f"{escape(str(path))} is a link to {gone}, which has moved or gone; put it back there")
     if not path.exists():
         raise ElixirError(f"{escape(str(path))} is missing; {CHANGED}")
 
@@ -241,6 +275,6 @@ def _check_within(dst: Path, path: Path) -> None:
         raise ElixirError(f"{escape(str(path))} is a link that leaves {escape(str(dst))}; {remedy}")
 
 
-def _check(id: str, data: bytes | None, digest: str | None) -> None:
+def _check(id: str, data: bytes | None, digest: str | None, why: str = CHANGED) -> None:
     if digest and data is not None and hashlib.sha256(data).hexdigest() != digest:
-        raise ElixirError(f"{id} is not what it was in the input; {CHANGED}")
+        raise ElixirError(f"{id} is not what it was in the input; {why}")

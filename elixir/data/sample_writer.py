@@ -26,7 +26,7 @@ class SampleWriter:
     Args:
         folder: of the output.
         classes: names of the labels.
-        sink: None for a scan, which writes no images.
+        sink: None where no images are written.
         decisions: of people, by id of the sample.
     """
 

@@ -1,10 +1,11 @@
 """What a labelled image dataset looks like to everything that reads it."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
+
+import numpy as np
 
 from elixir.data.image import decode
 from elixir.data.paths import printable, recorded
@@ -31,6 +32,57 @@ class Sample:
     problem: str | None = None
 
 
+class Samples(Sequence[Sample]):
+    """The samples of a source, each made when it is asked for: a million objects would take a gigabyte.
+
+    Attributes:
+        labels: of all samples, int32 (n,), read-only; -1 for none.
+        problems: what is wrong with some, by their numbers.
+    """
+
+    def __init__(self, labels: np.ndarray, problems: Mapping[int, str] | None = None) -> None:
+        self.labels = labels.astype(np.int32)
+        self.labels.setflags(write=False)
+        self.problems = problems or {}
+
+    def id(self, index: int) -> str:
+        """The id of one sample, for 0 <= index < n."""
+        raise NotImplementedError
+
+    def name(self, index: int) -> str:
+        """Its name, likewise."""
+        raise NotImplementedError
+
+    @property
+    def ids(self) -> Iterator[str]:
+        """The ids of all, in order."""
+        return map(self.id, range(len(self)))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        return Sample(self.id(index), int(self.labels[index]), self.name(index), self.problems.get(index))
+
+
+class SomeSamples(Samples):
+    """Some samples of others, by their rows, int64 (n,)."""
+
+    def __init__(self, whole: Samples, rows: np.ndarray) -> None:
+        place = {row: place for place, row in enumerate(rows.tolist()) if row in whole.problems}
+        super().__init__(whole.labels[rows], {place[row]: whole.problems[row] for row in place})
+        self._whole, self._rows = whole, rows
+
+    def id(self, index: int) -> str:
+        return self._whole.id(int(self._rows[index]))
+
+    def name(self, index: int) -> str:
+        return self._whole.name(int(self._rows[index]))
+
+
 class Source(Protocol):
     """A labelled image dataset that is read one sample at a time; fastest in ascending order.
 
@@ -51,7 +103,7 @@ class Source(Protocol):
         ...
 
     @property
-    def samples(self) -> Sequence[Sample]:
+    def samples(self) -> Samples:
         """All samples, in the same order in every run."""
         ...
 
@@ -84,19 +136,18 @@ class Source(Protocol):
         ...
 
 
-def describe_classes(names: Sequence[str], labels: Iterable[int]) -> str:
+def describe_classes(names: Sequence[str], labels: np.ndarray) -> str:
     """A line for people on the classes of a dataset: how many, what they are called, and how many samples each has.
 
     Args:
         names: of the classes.
-        labels: of all samples, indices into the names, or -1 for none.
+        labels: of all samples, (n,), indices into the names, or -1 for none.
     """
-    count = Counter(labels)
-    sizes = [count[label] for label in range(len(names))]
+    unlabelled, *sizes = np.bincount(labels + 1, minlength=len(names) + 1).tolist()
     least, most = min(sizes, default=0), max(sizes, default=0)
     each = f"{most} samples each" if least == most else f"{least} to {most} samples each"
-    unlabelled = f"; {count[-1]} samples have no label" if count[-1] else ""
-    return f"{len(names)} {'class' if len(names) == 1 else 'classes'}: {listed(names)} ({each}){unlabelled}"
+    none = f"; {unlabelled} samples have no label" if unlabelled else ""
+    return f"{len(names)} {'class' if len(names) == 1 else 'classes'}: {listed(names)} ({each}){none}"
 
 
 def listed(names: Sequence[str], most: int = NAMES) -> str:
@@ -113,7 +164,7 @@ class Subset:
         self.location = f"{len(self._rows)} samples of {recorded(whole.location)}"
         self.classes = whole.classes
         self.image, self.label, self.split, self.notes = whole.image, whole.label, whole.split, whole.notes
-        self.samples = [whole.samples[row] for row in rows]
+        self.samples = SomeSamples(whole.samples, np.asarray(self._rows, np.int64))
 
     def read(self, index: int) -> bytes:
         return self._whole.read(self._rows[index])
@@ -128,7 +179,8 @@ def evenly_spread(source: Source, count: int) -> tuple[Subset, int, str]:
 
     Returns the images, how many of those chosen cannot be read, and a digest of ids, labels and bytes.
     """
-    labelled = [row for row, sample in enumerate(source.samples) if sample.label >= 0 and not sample.problem]
+    labelled = np.flatnonzero(source.samples.labels >= 0)
+    labelled = labelled[~np.isin(labelled, list(source.samples.problems))].tolist()
     count = min(count, len(labelled))
     rows, digest = [], hashlib.sha256()
     for row in (labelled[place * len(labelled) // count] for place in range(count)):

@@ -90,6 +90,23 @@ class WorkDir:
             found = f"an interrupted run for {self._shown} was found"
             raise ElixirError(f"{found}; repeat its command with --resume, or remove {escape(str(self.path))}")
 
+    @contextmanager
+    def trial(self) -> Iterator[Path]:
+        """A place for a folder on the file system of the destination, to find out whether an output can be made."""
+        place = self.path / "trial"
+        with writing(place):
+            self.path.mkdir(exist_ok=True)
+            if place.exists():
+                remove_folder(place)
+        try:
+            yield place
+        finally:
+            with writing(place):
+                if place.exists():
+                    remove_folder(place)
+                if not self._record.exists():
+                    self.path.rmdir()
+
     def begin(self, settings: Mapping[str, Any]) -> None:
         """Make the folder and keep the settings in it."""
         _keep_settings(self.path, settings)

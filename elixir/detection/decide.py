@@ -183,7 +183,7 @@ def _groups_to_test(evidence: Evidence, found: Detection, report: LabelReport) -
     split_group = evidence.group(members, found.split_posterior[members])
     if report.direct_score >= thresholds.candidate_threshold and len(seed_group) >= thresholds.min_group_size:
         yield (report.label, SEED), seed_group
-        features, drop = scores.features[members], scores.confidence_drop[members]
+        features, drop = scores.features_of(members), scores.confidence_drop[members]
         sensitive = self_train_with_score(features, drop, found.posterior[members], evidence.seed, thresholds)
         if len(group := evidence.group(members, sensitive)) >= thresholds.min_group_size:
             yield (report.label, NOISE_SENSITIVITY), group
@@ -193,7 +193,7 @@ def _groups_to_test(evidence: Evidence, found: Detection, report: LabelReport) -
 
 def _expanded(evidence: Evidence, found: Detection, label: int) -> np.ndarray:
     members = evidence.scores.members(label)
-    features, posterior = evidence.scores.features[members], found.posterior[members]
+    features, posterior = evidence.scores.features_of(members), found.posterior[members]
     return evidence.group(members, self_train(features, posterior, evidence.seed, evidence.thresholds))
 
 

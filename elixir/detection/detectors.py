@@ -48,7 +48,7 @@ class Evidence:
     def seeded_group(self, members: np.ndarray, seeds: np.ndarray) -> np.ndarray:
         """Posterior of each member, float64 (n,), learned from which of all samples are seeds, bool."""
         own = seeds[members]
-        return crossval_lda(self.scores.features[members], own, ~own, self.seed, self.thresholds)
+        return crossval_lda(self.scores.features_of(members), own, ~own, self.seed, self.thresholds)
 
     def group(self, members: np.ndarray, posterior: np.ndarray) -> np.ndarray:
         """Indices of the members that belong to a group."""
@@ -123,7 +123,7 @@ class TriggerTransfer:
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         scores, thresholds = evidence.scores, evidence.thresholds
         seeded = evidence.seeded_group(members, scores.trigger_transfer > thresholds.seed_threshold)
-        posterior = self_train_step(scores.features[members], seeded, evidence.seed, thresholds)
+        posterior = self_train_step(scores.features_of(members), seeded, evidence.seed, thresholds)
         group = evidence.group(members, posterior)
         if len(group) < thresholds.min_group_size:
             return Candidate(self.name, members, posterior)

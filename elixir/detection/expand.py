@@ -61,7 +61,7 @@ def expand(evidence: Evidence, found: Detection) -> np.ndarray:
 
 
 def _self_trained(evidence: Evidence, how: Expansion, members: np.ndarray, posterior: np.ndarray) -> np.ndarray:
-    features = evidence.scores.features[members]
+    features = evidence.scores.features_of(members)
     if not how.self_train:
         return posterior
     if how.score is None:

@@ -1,6 +1,8 @@
 """Posterior of belonging to a group of one label's samples, learned from noisy seeds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.linalg import solve
@@ -10,10 +12,30 @@ from sklearn.model_selection import StratifiedKFold
 from elixir.detection.thresholds import Thresholds
 
 EPSILON = 1e-15  # distance of posteriors from 0 and 1 before their logarithm is taken
+AT_ONCE = 4096  # samples whose features are in memory together
+
+
+class Rows(Protocol):
+    """Features (n, d), which are read where they are looked at; an array is one."""
+
+    def __getitem__(self, indices: np.ndarray, /) -> np.ndarray:
+        """Those at int64 indices (m,), (m, d)."""
+        ...
+
+
+@dataclass(frozen=True)
+class SomeRows:
+    """Rows of others, by int64 indices (n,), without a copy of them."""
+
+    features: Rows
+    indices: np.ndarray
+
+    def __getitem__(self, indices: np.ndarray, /) -> np.ndarray:
+        return self.features[self.indices[indices]]
 
 
 def crossval_lda(
-    features: np.ndarray, inside: np.ndarray, outside: np.ndarray, seed: int, thresholds: Thresholds
+    features: Rows, inside: np.ndarray, outside: np.ndarray, seed: int, thresholds: Thresholds
 ) -> np.ndarray:
     """Posterior by features (n, d) alone, from a cross-fitted linear discriminant analysis with equal priors.
 
@@ -36,12 +58,14 @@ def crossval_lda(
     posterior = np.empty(len(inside))
     for seen, unseen in StratifiedKFold(folds, shuffle=True, random_state=seed).split(side, side):
         learned = seen[side[seen] >= 0]
-        posterior[unseen] = fit_lda(features[learned], side[learned] == 1, thresholds)(features[unseen])
+        posterior_of = fit_lda(SomeRows(features, learned), side[learned] == 1, thresholds)
+        for part in _parts(unseen):
+            posterior[part] = posterior_of(features[part])
     return posterior
 
 
 def self_train_step(
-    features: np.ndarray, posterior: np.ndarray, seed: int, thresholds: Thresholds, positive: float | None = None
+    features: Rows, posterior: np.ndarray, seed: int, thresholds: Thresholds, positive: float | None = None
 ) -> np.ndarray:
     """`crossval_lda` once more, learned from the samples with a high or low posterior, which is (n,) as the result is.
 
@@ -57,7 +81,7 @@ def self_train_step(
     return crossval_lda(features, inside, outside, seed, thresholds)
 
 
-def self_train(features: np.ndarray, posterior: np.ndarray, seed: int, thresholds: Thresholds) -> np.ndarray:
+def self_train(features: Rows, posterior: np.ndarray, seed: int, thresholds: Thresholds) -> np.ndarray:
     """`self_train_step` until hardly a sample changes sides: a group of which half was seen grows to the whole.
 
     From the second step on a sample counts as inside above `min_posterior`, as a lower threshold lets the group drift.
@@ -72,7 +96,7 @@ def self_train(features: np.ndarray, posterior: np.ndarray, seed: int, threshold
 
 
 def self_train_with_score(
-    features: np.ndarray, score: np.ndarray, posterior: np.ndarray, seed: int, thresholds: Thresholds
+    features: Rows, score: np.ndarray, posterior: np.ndarray, seed: int, thresholds: Thresholds
 ) -> np.ndarray:
     """`self_train` by features and a score of each sample's own in [0,1], which keeps the group from drifting.
 
@@ -91,7 +115,7 @@ def self_train_with_score(
     return posterior
 
 
-def fit_lda(features: np.ndarray, inside: np.ndarray, thresholds: Thresholds) -> Callable[[np.ndarray], np.ndarray]:
+def fit_lda(features: Rows, inside: np.ndarray, thresholds: Thresholds) -> Callable[[np.ndarray], np.ndarray]:
     """Linear discriminant analysis of the directions of features (n, d), with equal priors; both sides have samples.
 
     log-odds = w . (x - (m1 + m0) / 2) with w = S^-1 (m1 - m0), where S is the mean covariance of the two sides, shrunk
@@ -100,13 +124,26 @@ def fit_lda(features: np.ndarray, inside: np.ndarray, thresholds: Thresholds) ->
     Returns:
         A function from features (m, d) to posteriors of being inside, float64 (m,).
     """
-    directions, shrinkage = _unit_length(features), thresholds.lda_shrinkage
-    sides = directions[inside], directions[~inside]
-    m1, m0 = (side.mean(0) for side in sides)
-    covariance = sum(np.cov(side.T, bias=True).reshape(2 * (len(m1),)) for side in sides) / 2
+    shrinkage = thresholds.lda_shrinkage
+    (m1, first), (m0, second) = (_moments(features, np.flatnonzero(side)) for side in (inside, ~inside))
+    covariance = (first + second) / 2
     ridge = max(shrinkage * np.trace(covariance) / len(m1), EPSILON)
     w = solve((1 - shrinkage) * covariance + ridge * np.eye(len(m1)), m1 - m0, assume_a="pos")
     return lambda others: expit((_unit_length(others) - (m1 + m0) / 2) @ w)
+
+
+def _moments(features: Rows, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (d,) and covariance (d, d) of the directions of some features."""
+    mean = sum(_unit_length(features[part]).sum(0) for part in _parts(side)) / len(side)
+    products = np.zeros((len(mean), len(mean)))
+    for part in _parts(side):
+        centred = _unit_length(features[part]) - mean
+        products += centred.T @ centred
+    return mean, products * (1 / len(side))
+
+
+def _parts(indices: np.ndarray) -> Iterator[np.ndarray]:
+    return (indices[start : start + AT_ONCE] for start in range(0, len(indices), AT_ONCE))
 
 
 def lda_1d(score: np.ndarray, inside: np.ndarray, thresholds: Thresholds, min_d_prime: float = 0.0) -> np.ndarray:

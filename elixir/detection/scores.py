@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from elixir.detection.grouping import SomeRows
 from elixir.detection.thresholds import Thresholds
 
 
@@ -16,7 +17,7 @@ class SampleScores:
 
     Attributes:
         label: given label, int64 (n,).
-        features: of the reference model, (n, d).
+        features: of the reference model, (n, d); they may be mapped from a file, and are read a few at a time.
         trigger_transfer: how far what purification takes away from the image, or one tile of it, makes the reference
             model see the label in other images, float64 (n,) in [0,1].
         label_disagreement: how far models that could not learn the trigger do not see the label, or the reference model
@@ -35,6 +36,10 @@ class SampleScores:
     def members(self, label: int) -> np.ndarray:
         """Indices of the samples with this label, int64."""
         return np.flatnonzero(self.label == label)
+
+    def features_of(self, members: np.ndarray) -> SomeRows:
+        """The features of some samples."""
+        return SomeRows(self.features, members)
 
 
 def sample_scores(

@@ -25,7 +25,7 @@ class Cost:
 
     Attributes:
         seconds: of wall time.
-        network_seconds: inside networks.
+        network_seconds: inside networks, of all processes together.
         nfe: function evaluations of the purifier's network, an image each.
         gflop: of all networks, by `gflop_per_image`; a training step costs three forward passes.
     """
@@ -40,31 +40,41 @@ class Meter:
     """Counts the costs of one stage after the other.
 
     Args:
-        folder: where the cost of a stage that has not finished is kept.
+        folder: where the cost of a stage that has not finished is kept; None in a process that works for another one.
 
     Attributes:
         costs: of each stage so far.
     """
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path | None = None) -> None:
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._stage, self._start = "", 0.0
         self.costs: dict[str, Cost] = {}
 
     def start(self, stage: str) -> None:
         """Begin to count for a stage, on top of what an interrupted run has spent on it."""
-        kept = self._folder / f"{stage}.json"
+        kept = self._folder and self._folder / f"{stage}.json"
         self._stage = stage
-        self.costs[stage] = Cost(**json.loads(kept.read_text())) if kept.exists() else Cost()
+        self.costs[stage] = Cost(**json.loads(kept.read_text())) if kept and kept.exists() else Cost()
         self._start = time.perf_counter() - self.costs[stage].seconds
 
     def save(self) -> Cost:
         """Keep what the stage at work has cost so far."""
         cost = self.costs[self._stage]
         cost.seconds = time.perf_counter() - self._start
-        replace_text(self._folder / f"{self._stage}.json", json.dumps(vars(cost)))
+        if self._folder:
+            replace_text(self._folder / f"{self._stage}.json", json.dumps(vars(cost)))
         return cost
+
+    def add(self, cost: Cost) -> None:
+        """Count for the stage at work, and keep, what another process has spent on it, but for its wall time."""
+        total = self.costs[self._stage]
+        total.network_seconds += cost.network_seconds
+        total.nfe += cost.nfe
+        total.gflop += cost.gflop
+        self.save()
 
     @contextmanager
     def network(self, nfe: int = 0, gflop: float = 0.0) -> Iterator[Cost]:

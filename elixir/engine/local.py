@@ -1,43 +1,29 @@
-"""Carries out one stage of a run in this process: streamed, and resumed by part."""
+"""The executor that does everything in this process, one part or training after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elixir.data.columns import Columns
-from elixir.engine.run import Run
-from elixir.engine.stage import MapStage, ReduceStage, Stage
+from elixir.engine.executor import Advance, work_on
 
-PART = 1024
-"""Samples whose columns are written together; it has no influence on any result."""
-
-
-def execute(run: Run, stage: Stage) -> None:
-    """Run one stage, or skip it (or its finished parts) when an earlier run has done them."""
-    if run.has(stage.name):
-        return
-    run.meter.start(stage.name)
-    if isinstance(stage, MapStage):
-        _map(run, stage)
-    elif isinstance(stage, ReduceStage):
-        columns = stage.reduce(run)
-        if columns:
-            run.write_part(stage.name, 0, np.arange(len(run)), columns)
-    run.finish(stage.name)
+if TYPE_CHECKING:
+    from elixir.engine.run import Run
+    from elixir.engine.stage import MapStage
+    from elixir.engine.training import Training
 
 
-def _map(run: Run, stage: MapStage) -> None:
-    indices = stage.indices(run)
-    parts = [indices[start : start + PART] for start in range(0, max(1, len(indices)), PART)]
-    stage.open(run)
-    with run.progress.task(stage.name, len(indices)) as advance:
-        for number, part in enumerate(parts):
-            if run.has_part(stage.name, number):
-                advance(len(part))
-                continue
-            batches: list[Columns] = []
-            for offset in range(0, max(1, len(part)), run.batch_size):
-                batch = part[offset : offset + run.batch_size]
-                batches.append(stage.process(run, batch))
-                advance(len(batch))
+class Local:
+    """See `elixir.engine.executor.Executor`."""
+
+    def map(self, run: Run, stage: MapStage, parts: Mapping[int, np.ndarray], advance: Advance) -> None:
+        stage.open(run)
+        for number, part in parts.items():
+            work_on(run, stage, number, part, advance)
             run.meter.save()
-            columns = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
-            run.write_part(stage.name, number, part, columns)
+
+    def train(self, run: Run, trainings: Sequence[Training]) -> None:
+        for training in trainings:
+            training.carry_out(run)

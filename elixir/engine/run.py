@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elixir.data.columns import Columns, column_names, read_columns, write_columns
+from elixir.data.columns import Columns, StageColumns, write_columns
 from elixir.data.decisions import HumanDecision
+from elixir.data.files.placing import Link
 from elixir.data.image import Picture, decode
 from elixir.data.io import reading_again, replace_text
 from elixir.data.parallel import cores
@@ -23,7 +24,10 @@ from elixir.data.pixels import PixelStore
 from elixir.data.source import Kind, Source
 from elixir.detection.thresholds import Thresholds
 from elixir.engine.cost import Cost, Meter, gflop_per_image
+from elixir.engine.executor import Executor
+from elixir.engine.local import Local
 from elixir.engine.models import Models
+from elixir.engine.training import Training
 from elixir.errors import ElixirError
 from elixir.models.classifier import Classifier
 from elixir.models.weights import read_weights, write_weights
@@ -32,7 +36,6 @@ from elixir.purifiers.base import Purifier
 from elixir.training.classifier import ClassifierTraining
 
 START_AGAIN = "add --overwrite without --resume to start again"
-INDEX = "index"
 OF_SOURCE = "source_"
 
 
@@ -72,14 +75,16 @@ class Run:
         policy: what becomes of poisoned samples: "relabel", "drop" or "quarantine".
         to: kind of the output.
         shard_bytes: size of its files, where it is parquet; None for as many as in the source.
+        link: kind of the links that untouched files become in it; None for copies.
         thresholds: of detection.
         training: what all trainings have in common.
         decisions: of people, by id of the sample.
         progress: where to show it.
+        executor: where parts of stages and trainings are carried out.
+        meter: counts what the stages cost; by default it keeps that in `folder`.
 
     Attributes:
         facts: what stages have found about the whole set, by name; plain values.
-        meter: counts what the stages cost.
         models: the classifiers.
     """
 
@@ -94,15 +99,18 @@ class Run:
     policy: str = "relabel"
     to: Kind = "folder"
     shard_bytes: int | None = None
+    link: Link | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
     training: ClassifierTraining = field(default_factory=ClassifierTraining)
     decisions: Mapping[str, HumanDecision] = field(default_factory=dict)
     progress: Progress = field(default_factory=lambda: Progress(quiet=True))
+    executor: Executor = field(default_factory=Local)
+    meter: Meter = None  # type: ignore[assignment]
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._done.mkdir(parents=True, exist_ok=True)
-        self.meter = Meter(self.folder / "spent")
+        self.meter = self.meter or Meter(self.folder / "spent")
         self.models = Models(
             self.folder / "models", self.classes, self.device, self.meter, self.progress, self.reference
         )
@@ -118,7 +126,7 @@ class Run:
         return len(self.rows)
 
     def __getitem__(self, column: str) -> np.ndarray:
-        """A column that an earlier stage has provided, (n, ...).
+        """A column that an earlier stage has provided, (n, ...); a wide one is mapped from a file, read-only.
 
         Where its stage has not looked at a sample, it holds -1, NaN, False or "". Columns whose names begin with
         "source_" have a value for every sample of the source instead.
@@ -127,14 +135,8 @@ class Run:
         """
         if column not in self._provider:
             raise ElixirError(f"no stage has provided {column!r}; a stage that does must come earlier in the pipeline")
-        columns = read_columns(self._parts(self._provider[column]), START_AGAIN, [INDEX, column])
-        indices, values = columns[INDEX], columns[column]
         total = len(self.source.samples) if column.startswith(OF_SOURCE) else len(self)
-        if len(indices) == total:  # parts are in order
-            return values
-        filled = np.full((total, *values.shape[1:]), _FILL[values.dtype.kind], values.dtype)
-        filled[indices] = values
-        return filled
+        return self._columns(self._provider[column]).read(column, total)
 
     @property
     def classes(self) -> list[str]:
@@ -149,7 +151,7 @@ class Run:
     @cached_property
     def labels(self) -> np.ndarray:
         """Given label of each sample, int64."""
-        return np.array([self.source.samples[row].label for row in self.rows.tolist()], np.int64)
+        return self.source.samples.labels[self.rows].astype(np.int64)
 
     @cached_property
     def shapes(self) -> np.ndarray:
@@ -158,7 +160,7 @@ class Run:
 
     def ids(self, indices: np.ndarray) -> list[str]:
         """Stable ids of some samples."""
-        return [self.source.samples[row].id for row in self.rows[indices].tolist()]
+        return [self.source.samples.id(row) for row in self.rows[indices].tolist()]
 
     def read(self, index: int) -> bytes:
         """The bytes of a sample; see `read_source`."""
@@ -169,10 +171,10 @@ class Run:
 
         Raises: ElixirError: they are not what they were.
         """
-        id = self.source.samples[row].id
+        id = self.source.samples.id(row)
         with reading_again(id):
             data = self.source.read(row)
-        if hashlib.sha256(data).hexdigest() != self._digests[row]:
+        if hashlib.sha256(data).digest() != self._digests[row].tobytes():
             raise ElixirError(f"{id} has changed since the run began; run again with --overwrite, from the start")
         return data
 
@@ -199,6 +201,13 @@ class Run:
         """Purified images at the working size."""
         store = PixelStore(self.folder / "purified.u8", int(self.facts["working_size"]))
         return StoredImages(store, self.rows)
+
+    def train(self, *trainings: Training) -> None:
+        """Train classifiers that do not depend on each other, and keep them; those that are kept are left as they are.
+
+        Raises: ElixirError: there are no samples.
+        """
+        self.executor.train(self, trainings)
 
     def purify(self, images: Tensor, sigma: float, noise: Tensor) -> Tensor:
         """One draw of the purifier, with its cost counted; see `Purifier.purify`."""
@@ -250,34 +259,32 @@ class Run:
 
     def has_part(self, stage: str, part: int) -> bool:
         """Whether columns of that part are written."""
-        return (self._columns(stage) / f"{part:06d}.parquet").exists()
+        return self._columns(stage).has(part)
 
     def write_part(self, stage: str, part: int, indices: np.ndarray, columns: Columns) -> None:
         """Keep a stage's columns for some samples (int64), the number `part` of the pieces that it works in."""
-        write_columns(self._columns(stage) / f"{part:06d}.parquet", {INDEX: indices.astype(np.int64), **columns})
+        self._columns(stage).write(part, indices, columns)
 
     def has(self, stage: str) -> bool:
         """Whether a stage has finished."""
         return (self._done / f"{stage}.json").exists()
 
+    def provide(self, stage: str) -> list[str]:
+        """Let the columns of a stage be read, of which all parts are written; gives their names."""
+        columns = self._columns(stage).names()
+        self._provider |= dict.fromkeys(columns, stage)
+        return columns
+
     def finish(self, stage: str) -> None:
         """Remember that a stage is done, with its cost, its columns and all facts."""
-        parts = self._parts(stage)
-        columns = [name for name in column_names(parts[0]) if name != INDEX] if parts else []
+        columns = self.provide(stage)
         number = len(list(self._done.glob("*.json")))
         record = {"number": number, "cost": vars(self.meter.save()), "columns": columns, "facts": self.facts}
         replace_text(self._done / f"{stage}.json", json.dumps(record))
-        self._provider |= dict.fromkeys(columns, stage)
 
-    def _parts(self, stage: str) -> list[Path]:
-        return sorted(self._columns(stage).glob("*.parquet"))
-
-    def _columns(self, stage: str) -> Path:
-        return self.folder / "columns" / stage
+    def _columns(self, stage: str) -> StageColumns:
+        return StageColumns(self.folder / "columns" / stage, START_AGAIN)
 
     @property
     def _done(self) -> Path:
         return self.folder / "done"
-
-
-_FILL: dict[str, Any] = {"b": False, "i": -1, "f": np.nan, "O": ""}

@@ -30,18 +30,28 @@ class Stage(Settings):
 
 
 class MapStage(Stage):
-    """Sees one batch of samples at a time and writes columns for it; resumed by part."""
+    """Sees one batch of samples at a time and writes columns for it; resumed by part.
+
+    Its parts may be worked on in several processes, each with a copy of the stage. What these share lies in the run:
+    columns, facts and models, but no attribute of the stage that `prepare` has set.
+    """
+
+    def prepare(self, run: Run) -> None:
+        """Train models and find facts that `process` needs; called once, before all else, also when going on."""
 
     def indices(self, run: Run) -> np.ndarray:
         """Which samples (int64) it works on; all by default. Its columns have a fill value for the others."""
         return np.arange(len(run))
 
     def open(self, run: Run) -> None:
-        """Load what `process` needs; called before the first part, also of a stage that goes on."""
+        """Load what `process` needs; called in every process that works on parts, before its first one."""
 
     def process(self, run: Run, indices: np.ndarray) -> Columns:
         """Columns for these samples, each an array whose first dimension is len(indices)."""
         raise NotImplementedError
+
+    def conclude(self, run: Run) -> None:
+        """Find facts by the columns; called once, when all of them are written."""
 
 
 class ReduceStage(Stage):
@@ -53,8 +63,8 @@ class ReduceStage(Stage):
 
 
 @dataclass
-class TrainingStage(ReduceStage):
-    """Trains classifiers.
+class TrainingStage(Stage):
+    """Settings of a stage that trains classifiers; derive from `MapStage` or `ReduceStage` as well.
 
     Args:
         epochs: passes over the data at most, of each training.

@@ -192,4 +192,4 @@ def _features(case: Case) -> tuple[np.ndarray, np.ndarray]:
         raise ElixirError(f"{case.source.location} has samples that cannot be read; baselines need a sound dataset")
     features = classified(net, store, len(rows), case.device)[1].double().numpy()
     (case.folder / "pixels.u8").unlink()
-    return features, np.array([sample.label for sample in case.source.samples], np.int64)
+    return features, case.source.samples.labels.astype(np.int64)

@@ -91,10 +91,10 @@ def train_and_attack(
     with tempfile.TemporaryDirectory(prefix="elixir-fresh-") as name:
         scratch = Path(name)
         store, rows = cache_pixels(train, scratch / "train.u8", SIZE)
-        labels = np.array([train.samples[int(row)].label for row in rows], np.int64)
+        labels = train.samples.labels[rows].astype(np.int64)
         chosen = np.arange(len(rows)) if keep is None else np.flatnonzero(keep[rows])
         tests, test_rows = cache_pixels(test, scratch / "test.u8", SIZE)
-        names = [test.classes[test.samples[int(row)].label] for row in test_rows]
+        names = [test.classes[label] for label in test.samples.labels[test_rows].tolist()]
         following = dict(zip(attacked, attacked[1:] + attacked[:1], strict=True))
         aims = [following.get(name, name) if target is None else target for name in names]
         number = {name: label for label, name in enumerate(train.classes)}

@@ -103,7 +103,7 @@ def last_attack(truth: pa.Table) -> pa.Table:
 
 def unpoisoned(source: Source) -> pa.Table:
     """The truth about a dataset that is not poisoned."""
-    ids = [sample.id for sample in source.samples]
+    ids = list(source.samples.ids)
     names = [*source.classes, ""]  # label -1 has no name
     classes = [names[sample.label] for sample in source.samples]
     return pa.table({"id": ids, "output": ids, "truth": ["clean"] * len(ids), "class": classes})

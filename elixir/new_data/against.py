@@ -22,7 +22,7 @@ from elixir.new_data.judge import Judge
 from elixir.new_data.known_run import KnownRun
 from elixir.new_data.outcome import NO_LABELS, NOT_JUDGED, Alarms, KnownTrigger, NewData
 from elixir.progress import Progress
-from elixir.stages.index import read_samples
+from elixir.stages.index import hexadecimal, read_samples
 
 READ_AT_ONCE = 256
 
@@ -133,7 +133,7 @@ class _Session:
         known, judge = self._known, self._judge
         columns, pixels = read_samples(self._source, rows, known.size, known.max_pixels, cores(), labelled=False)
         readable = np.flatnonzero(columns["source_usable"])
-        label = self._number[[self._source.samples[row].label for row in rows.tolist()]]
+        label = self._number[self._source.samples.labels[rows]]
         asked = np.where(np.isin(label, list(self._why)), -1, label)[readable]
         found = judge.look(torch.from_numpy(pixels[readable]), asked)
         self._readable += len(readable)
@@ -157,7 +157,7 @@ class _Session:
                 output="",
                 action="none",
                 reason=reason or (NOT_JUDGED + why if why else ""),
-                sha256_in=str(columns["source_sha256"][index]),
+                sha256_in=hexadecimal(columns["source_sha256"][index]),
                 sha256_out="",
                 height=height,
                 width=width,

@@ -1,6 +1,5 @@
 """What new images show beside a finished run: see `elixir.against`."""
 
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +7,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elixir.data.manifest import class_names
+from elixir.data.manifest import class_names, counts
 from elixir.data.paths import printable
 from elixir.data.source import describe_classes
 from elixir.statistics import binomial_lower
@@ -102,8 +101,8 @@ class NewData:
     @property
     def not_judged(self) -> dict[str, int]:
         """How many images were not judged, or their labels were not, by reason."""
-        reasons = self.table.column("reason").to_pylist()
-        return dict(Counter(each.removeprefix(NOT_JUDGED) for each in reasons if each.startswith(NOT_JUDGED)))
+        reasons = counts(self.table["reason"])
+        return {each.removeprefix(NOT_JUDGED): reasons[each] for each in reasons if each.startswith(NOT_JUDGED)}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -122,9 +121,9 @@ class NewData:
 
     def summary(self) -> str:
         """A few lines for people."""
-        labels = self.table.column("label").to_pylist()
+        labels = self.table["label"].to_numpy()
         lines = [f"{self.table.num_rows} samples, judged by {printable(self.against)}"]
-        if any(label >= 0 for label in labels):
+        if (labels >= 0).any():
             lines.append(describe_classes(class_names(self.table), labels))
         for trigger in self.triggers:
             recall = f"in {trigger.known_found} of the {trigger.known} poisoned samples of that run"

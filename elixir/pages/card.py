@@ -4,6 +4,7 @@ import re
 
 import pyarrow.compute as pc
 
+from elixir.data.manifest import where
 from elixir.data.paths import printable
 from elixir.errors import ElixirError
 from elixir.result import Result
@@ -15,14 +16,13 @@ FLOWS = 50  # lines of the table of labels
 def dataset_card(result: Result) -> str:
     """The section in Markdown, with the text of strangers escaped; the same bytes for the same run.
 
-    Raises: ElixirError: the run was a scan, which changes nothing.
+    Raises: ElixirError: the run has written no dataset.
     """
     config, table = result.config, result.table
-    if result.is_scan:
-        raise ElixirError(
-            "a scan has changed nothing that a card could tell of; give what `elixir sanitize` has written"
-        )
-    decisions = sum(map(bool, table["decision"].to_pylist()))
+    if not result.has_dataset:
+        what = "only labels were written" if result.labels_only else "a scan has changed nothing"
+        raise ElixirError(f"{what} that a card could tell of; give a dataset that `elixir sanitize` has written")
+    decisions = int((~where(table, "decision", "")).sum())
     version = literal(config["version"])
     counts = ", ".join(f"{count} {action}" for action, count in sorted(result.counts.items()))
     policy = "" if config.get("policy") is None else f", policy {literal(config['policy'])}"

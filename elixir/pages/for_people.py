@@ -13,9 +13,9 @@ from elixir.result import Result
 
 
 def write_for_people(result: Result, folder: Path, pictures: Pictures, triggers: Mapping[int, Tensor]) -> None:
-    """Write all of it into the run folder of the output `folder`, of a scan no card; see `write_report`."""
+    """Write all of it into the run folder of the output `folder`, a card only with a dataset; see `write_report`."""
     place = folder / RUN_FOLDER
     replace_text(place / "summary.txt", result.summary(times=False))
-    if not result.is_scan:
+    if result.has_dataset:
         replace_text(place / CARD, dataset_card(result))
     write_report(result, folder, pictures, triggers)

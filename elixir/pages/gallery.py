@@ -7,7 +7,7 @@ import numpy as np
 from markupsafe import Markup
 
 from elixir.data.doubt import doubtful_first
-from elixir.data.manifest import class_names
+from elixir.data.manifest import class_names, where
 from elixir.pages.thumbnails import ACROSS, DOWN, ContactSheets
 from elixir.result import Result
 
@@ -24,8 +24,7 @@ def shown_rows(result: Result) -> np.ndarray:
     table = result.table
     order, chosen = doubtful_first(table)
     score, flagged, label = (table[name].to_numpy() for name in ("poison_score", "flagged", "label"))
-    chosen |= flagged | (np.array(table["action"].to_pylist(), object) != "kept")
-    chosen |= np.array(table["decision"].to_pylist(), object).astype(bool)
+    chosen |= flagged | ~where(table, "action", "kept") | ~where(table, "decision", "")
     for attacked in result.attacked:
         others = np.flatnonzero((label == attacked.label) & ~chosen & ~np.isnan(score))
         chosen[others[np.argsort(-score[others], kind="stable")][:NEAREST]] = True

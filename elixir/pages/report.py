@@ -77,7 +77,7 @@ def write_report(result: Result, folder: Path, pictures: Pictures, triggers: Map
         nearest=NEAREST,
         samples=len(rows),
         data=script_json(gallery_data(result, rows, sheets)),
-        decidable=not result.is_scan,
+        decidable=result.has_dataset,
         folder=_for_a_shell(recorded(result.path or folder)),
         actions=ACTIONS,
         labels=labels[:LABELS],
@@ -100,13 +100,13 @@ def sentence(result: Result) -> str:
     else:
         found = "No label is under attack"
     done = {
-        "relabelled": "given another label and freed of the trigger",
+        "relabelled": "given another label" + ("" if result.labels_only else " and freed of the trigger"),
         "purified": "freed of the trigger under the same label",
         "quarantined": "set aside",
         "dropped": "dropped",
         "kept": "left untouched",
     }
-    tense = "{n:,} would be {what}" if result.is_scan else "{n:,} {was} {what}"
+    tense = "{n:,} would be {what}" if not (result.has_dataset or result.labels_only) else "{n:,} {was} {what}"
     counts = Counter(result.counts)
     parts = [
         tense.format(n=counts[action], was="was" if counts[action] == 1 else "were", what=what)

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from elixir.data.columns import Columns
-from elixir.data.pixels import blocks
 from elixir.detection.calibration import Calibration
 from elixir.detection.trigger import trigger_drop
 from elixir.engine.models import REFERENCE
 from elixir.engine.run import Run
-from elixir.engine.stage import ReduceStage
+from elixir.engine.stage import MapStage
 
 
 @dataclass
-class CalibrateStage(ReduceStage):
+class CalibrateStage(MapStage):
     """Keeps the held-out readings of all samples, and how far each depends on the estimated triggers.
 
     `elixir scan NEW --against DST` takes its thresholds from them (see `elixir.detection.calibration`).
@@ -22,16 +21,18 @@ class CalibrateStage(ReduceStage):
 
     name = "calibrate"
     requires = ("pixels", "reference_model", "triggers", "heldout_logp", "heldout_fold", "flagged", "action")
-    provides = ("calibration",)
+    provides = ("trigger_drop", "calibration")
 
-    def reduce(self, run: Run) -> Columns:
-        drops = {label: np.empty(len(run), np.float32) for label in run.triggers}
-        for block in blocks(np.arange(len(run)), run.pixels.shape) if drops else ():
-            found = trigger_drop(
-                lambda images: run.models.classify(REFERENCE, images)[0], run.pixels.read(block), run.triggers
-            )
-            for label, drop in found.items():
-                drops[label][block] = drop
+    def indices(self, run: Run) -> np.ndarray:
+        return np.arange(len(run) if run.triggers else 0)
+
+    def process(self, run: Run, indices: np.ndarray) -> Columns:
+        found = trigger_drop(
+            lambda images: run.models.classify(REFERENCE, images)[0], run.pixels.read(indices), run.triggers
+        )
+        return {"trigger_drop": np.stack([*found.values()], 1).astype(np.float32)} if found else {}
+
+    def conclude(self, run: Run) -> None:
         is_flagged = run["flagged"]
         calibration = Calibration(
             label=run.labels,
@@ -39,7 +40,6 @@ class CalibrateStage(ReduceStage):
             poisoned=is_flagged & (run["action"] != "kept"),
             heldout_logp=run["heldout_logp"],
             heldout_fold=run["heldout_fold"],
-            trigger_drop=drops,
+            trigger_drop=dict(zip(run.triggers, run["trigger_drop"].T, strict=True)) if run.triggers else {},
         )
         run.keep_calibration(calibration.columns())
-        return {}

@@ -7,14 +7,15 @@ import numpy as np
 from elixir.data.columns import Columns
 from elixir.engine.models import CLEAN, REFERENCE
 from elixir.engine.run import Run
-from elixir.engine.stage import TrainingStage
+from elixir.engine.stage import ReduceStage, TrainingStage
+from elixir.engine.training import Training
 from elixir.settings import Count
 
 SEED = 100  # added to the run's seed
 
 
 @dataclass
-class CleanModelStage(TrainingStage):
+class CleanModelStage(TrainingStage, ReduceStage):
     """Trains the model that names the flagged samples' true labels, and that is handed out with the result.
 
     If the cross-fitted models name the labels of mirrored images almost as well as those of the images themselves, it
@@ -42,5 +43,5 @@ class CleanModelStage(TrainingStage):
         rest = np.flatnonzero(~is_flagged)
         epochs = self.mirrored_passes * self.epochs if mirrored else self.epochs
         training = self.training(run, SEED, epochs=epochs, flip=mirrored)
-        run.models.train(CLEAN, run.pixels.read, rest, run.labels[rest], training)
+        run.train(Training(CLEAN, rest, run.labels[rest], training))
         return {}

@@ -1,11 +1,13 @@
 """What the poisoned samples of each attacked label have in common."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
 from elixir.data.columns import Columns
+from elixir.data.pixels import blocks
 from elixir.detection.decide import label_reports
 from elixir.detection.trigger import Benign, mean_difference, mean_excess, mean_residual
 from elixir.engine.run import Run
@@ -49,7 +51,7 @@ class EstimateTriggerStage(ReduceStage):
                 continue
             residual = thresholds.trigger_gain / 255 * mean_residual(run.pixels, run.purified, group)
             excess = mean_excess(benign, group, label) / 255
-            read, again = (clean_probabilities(run, group, {label: x}).argmax(1) for x in (residual, excess))
+            read, again = (_clean_labels(run, group, {label: x}) for x in (residual, excess))
             clean_label = bool(max((read == label).mean(), (again == label).mean()) > thresholds.clean_label_share)
             if clean_label:
                 read = np.full(len(read), label)
@@ -72,6 +74,12 @@ class EstimateTriggerStage(ReduceStage):
         some = generator(run.seed, Draw.TRIGGER_CARRIERS, label).permutation(group)[: run.thresholds.carriers]
         with_it, without = (transfer(run, label, some, change) for change in (0 * estimate, -255 * estimate))
         return sufficient * max(0.0, with_it - without)
+
+
+def _clean_labels(run: Run, indices: np.ndarray, triggers: Mapping[int, Tensor]) -> np.ndarray:
+    """The most probable label of each image, int64 (n,); see `clean_probabilities`."""
+    parts = blocks(indices, run.pixels.shape)
+    return np.concatenate([clean_probabilities(run, part, triggers).argmax(1) for part in parts])
 
 
 def clean_label_targets(run: Run) -> list[int]:

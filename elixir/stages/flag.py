@@ -7,14 +7,14 @@ import numpy as np
 from elixir.data.columns import Columns
 from elixir.detection.expand import expand, flagged
 from elixir.engine.run import Run
-from elixir.engine.stage import TrainingStage
+from elixir.engine.stage import ReduceStage, TrainingStage
 from elixir.settings import Count, Steps
 from elixir.stages.detect import SCORES, detection_of, evidence_of
 from elixir.stages.group_probe import RunProbe
 
 
 @dataclass
-class FlagStage(TrainingStage):
+class FlagStage(TrainingStage, ReduceStage):
     """Within attacked labels, the group that was found grows to all its members: see `elixir.detection.expand`.
 
     The threshold is low: a benign sample that is flagged gets its label back from the clean model, a poisoned one that

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from elixir.data.pixels import blocks
 from elixir.detection.probe import LogProbabilities, View
-from elixir.detection.spectrum import high_pass
 from elixir.engine.models import CLEAN, REFERENCE
 from elixir.engine.run import Run
+from elixir.engine.training import Training, viewed
 from elixir.randomness import Draw, generator
-from elixir.training.classifier import ClassifierTraining, ReadPixels
+from elixir.training.classifier import ClassifierTraining
 
 HOLDOUT_SEED, RECOGNIZER_SEED = 200, 300  # added to the run's seed
 
@@ -37,16 +37,16 @@ class RunProbe:
     def holdout_model(self, seen: np.ndarray, number: int) -> LogProbabilities:
         run, name = self._run, f"holdout-{number}"
         training = replace(self._training, seed=run.seed + HOLDOUT_SEED + number)
-        run.models.train(name, run.pixels.read, seen, run.labels[seen], training)
-        return lambda indices: log_probabilities(run, name, indices, run.pixels.read)
+        run.train(Training(name, seen, run.labels[seen], training))
+        return lambda indices: log_probabilities(run, name, indices)
 
     def recognizer_log_odds(self, view: View, number: int, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         run = self._run
         if not groups:
             return {}
-        read, draw, prefix = {
-            "pixels": (run.pixels.read, Draw.RECOGNIZER, "recognizer"),
-            "detail": (self._read_detail, Draw.DETAIL_RECOGNIZER, "detail-recognizer"),
+        draw, prefix = {
+            "pixels": (Draw.RECOGNIZER, "recognizer"),
+            "detail": (Draw.DETAIL_RECOGNIZER, "detail-recognizer"),
         }[view]
         taught = run.labels.copy()
         own = {label: len(run.classes) + place for place, label in enumerate(groups)}
@@ -55,20 +55,21 @@ class RunProbe:
         initial = None if run.models.own_reference or view == "detail" else REFERENCE
         classes = [*run.classes, *(f"flagged {run.classes[label]}" for label in groups)]
         fold = generator(run.seed, draw, number).permutation(len(run)) % 2
-        log_odds = {label: np.zeros(len(run)) for label in groups}
+        trainings = []
         for half in range(2):
-            name = f"{prefix}-{number}-{half}"
             seen = np.flatnonzero(fold != half)
-            training = replace(self._training, seed=run.seed + RECOGNIZER_SEED + 2 * number + half)
-            run.models.train(name, read, seen, taught[seen], training, initial, classes)
+            settings = replace(self._training, seed=run.seed + RECOGNIZER_SEED + 2 * number + half)
+            name = f"{prefix}-{number}-{half}"
+            trainings.append(Training(name, seen, taught[seen], settings, view=view, initial=initial, classes=classes))
+        run.train(*trainings)
+        log_odds = {label: np.zeros(len(run)) for label in groups}
+        for half, training in enumerate(trainings):
             for label in groups:
                 unseen = np.flatnonzero((run.labels == label) & (fold == half))
-                logp = log_probabilities(run, name, unseen, read)
-                log_odds[label][unseen] = logp[:, own[label]] - logp[:, label]
+                for part in blocks(unseen, run.pixels.shape):
+                    logp = log_probabilities(run, training.name, part, view)
+                    log_odds[label][part] = logp[:, own[label]] - logp[:, label]
         return log_odds
-
-    def _read_detail(self, indices: np.ndarray) -> Tensor:
-        return high_pass(self._run.pixels.read(indices), self._run.thresholds.high_pass_gain)
 
 
 def carriers(run: Run, label: int, draw: Draw) -> np.ndarray:
@@ -89,10 +90,11 @@ def transfer(run: Run, label: int, indices: np.ndarray, change: Tensor) -> float
     return float(np.exp(logp[:, label]).mean())
 
 
-def log_probabilities(run: Run, model: str, indices: np.ndarray, read: ReadPixels) -> np.ndarray:
-    """Log-probability of each label by a model, float32 (n, k), for the images that `read` finds; n may be 0."""
+def log_probabilities(run: Run, model: str, indices: np.ndarray, view: View = "pixels") -> np.ndarray:
+    """Log-probability of each label by a model, float32 (n, k), for images in the view that it knows; n may be 0."""
     parts = [*blocks(indices, run.pixels.shape)] or [indices]
-    return np.concatenate([run.models.classify(model, read(part))[0] for part in parts])
+    seen = (viewed(run, view, run.pixels.read(part)) for part in parts)
+    return np.concatenate([run.models.classify(model, images)[0] for images in seen])
 
 
 def clean_probabilities(run: Run, indices: np.ndarray, triggers: Mapping[int, Tensor]) -> np.ndarray:

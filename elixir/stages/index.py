@@ -49,7 +49,7 @@ class IndexStage(MapStage):
     def indices(self, run: Run) -> np.ndarray:
         return np.arange(len(run.source.samples))
 
-    def open(self, run: Run) -> None:
+    def prepare(self, run: Run) -> None:
         run.facts["working_size"] = self.size or self._median_side(run)
         run.facts["max_pixels"] = self.max_pixels
 
@@ -72,16 +72,21 @@ class IndexStage(MapStage):
         return columns
 
 
+def hexadecimal(digest: np.ndarray) -> str:
+    """A digest of `source_sha256`, uint8 (32,), as text; "" for what could not be read, which has none."""
+    return digest.tobytes().hex() if digest.any() else ""
+
+
 def read_samples(
     source: Source, rows: np.ndarray, size: int, max_pixels: int, workers: int, labelled: bool = True
 ) -> tuple[Columns, np.ndarray]:
     """Decode some samples of a source: `SOURCE_COLUMNS` about them, and their images, uint8 (n, 3, size, size).
 
-    What cannot be read is black; so is what has no label, if `labelled`.
+    What cannot be read is black, and its digest 0; so is what has no label, if `labelled`.
     """
     pixels = np.zeros((len(rows), 3, size, size), np.uint8)
     problems = np.full(len(rows), "", object)
-    digests = np.full(len(rows), "", object)
+    digests = np.zeros((len(rows), 32), np.uint8)
     shapes = np.zeros((len(rows), 2), np.int32)
 
     def read() -> Iterator[tuple[int, int, bytes]]:
@@ -98,7 +103,7 @@ def read_samples(
 
     def examine(item: tuple[int, int, bytes]) -> None:
         place, label, data = item
-        digests[place] = hashlib.sha256(data).hexdigest()
+        digests[place] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
         try:
             if labelled and label < 0:
                 raise UnreadableSample("has no label")

@@ -8,15 +8,15 @@ import numpy as np
 from elixir.data.columns import Columns
 from elixir.engine.models import REFERENCE
 from elixir.engine.run import Run
-from elixir.engine.stage import TrainingStage
+from elixir.engine.stage import MapStage, TrainingStage
+from elixir.engine.training import Training
 from elixir.errors import ElixirError
 
 HALF_MAX = 60_000  # features are kept in half precision
-READ_AT_ONCE = 1024
 
 
 @dataclass
-class ReferenceStage(TrainingStage):
+class ReferenceStage(TrainingStage, MapStage):
     """Trains the reference model, whose reaction to purification is the first kind of evidence (DataElixir, step 1)."""
 
     name = "reference"
@@ -24,8 +24,7 @@ class ReferenceStage(TrainingStage):
     provides = ("reference_model", "reference_logp", "features")
     effort = 16
 
-    def reduce(self, run: Run) -> Columns:
-        everything = np.arange(len(run))
+    def prepare(self, run: Run) -> None:
         if len(run) < 2:
             problems = run["source_problem"]
             found = Counter(problems[problems != ""].tolist()).most_common(3)
@@ -36,14 +35,12 @@ class ReferenceStage(TrainingStage):
                 + "; check the path, or --image and --label of a table"
             )
         if not run.models.own_reference:
-            training = self.training(run)
-            run.models.train(REFERENCE, run.pixels.read, everything, run.labels, training)
-        logp = np.empty(len(run), np.float32)
-        features: list[np.ndarray] = []
-        for start in range(0, len(run), READ_AT_ONCE):
-            part = slice(start, start + READ_AT_ONCE)
-            out, feature = run.models.classify(REFERENCE, run.pixels.read(everything[part]))
-            logp[part] = out[np.arange(len(out)), run.labels[part]]
-            scale = np.maximum(1, np.abs(feature).max(1, keepdims=True) / HALF_MAX)  # only directions count later
-            features.append((feature / scale).astype(np.float16))
-        return {"reference_logp": logp, "features": np.concatenate(features)}
+            run.train(Training(REFERENCE, np.arange(len(run)), run.labels, self.training(run)))
+
+    def process(self, run: Run, indices: np.ndarray) -> Columns:
+        logp, features = run.models.classify(REFERENCE, run.pixels.read(indices))
+        scale = np.maximum(1, np.abs(features).max(1, keepdims=True) / HALF_MAX)  # only directions count later
+        return {
+            "reference_logp": logp[np.arange(len(indices)), run.labels[indices]],
+            "features": (features / scale).astype(np.float16),
+        }

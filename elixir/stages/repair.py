@@ -13,7 +13,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from elixir.data.columns import Columns
 from elixir.data.image import Picture, as_encoded, decode, encode, resize
 from elixir.data.io import replacing
-from elixir.detection.grouping import fit_lda
+from elixir.detection.grouping import SomeRows, fit_lda
 from elixir.detection.scores import is_patch
 from elixir.detection.tiles import mask
 from elixir.engine.models import CLEAN, REFERENCE
@@ -70,9 +70,10 @@ class RepairStage(MapStage):
         is_flagged, features = run["flagged"], run["features"]
         self._flagged_likeness: dict[int, Callable[[np.ndarray], np.ndarray]] = {}
         for label in clean_label_targets(run):
-            members = run.labels == label
+            members = np.flatnonzero(run.labels == label)
             if not is_flagged[members].all():
-                self._flagged_likeness[label] = fit_lda(features[members], is_flagged[members], run.thresholds)
+                own = SomeRows(features, members)
+                self._flagged_likeness[label] = fit_lda(own, is_flagged[members], run.thresholds)
         indices = self.indices(run)
         patch = is_patch(run["residual_transfer"], run["tile_transfer"])[indices]
         majority = run.thresholds.patch_majority

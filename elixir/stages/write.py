@@ -7,15 +7,17 @@ import numpy as np
 
 from elixir.data.backup import SinkWithBackup
 from elixir.data.columns import Columns
-from elixir.data.io import remove_folder
-from elixir.data.manifest import ManifestRow, write_manifest
+from elixir.data.io import RUN_FOLDER, remove_folder
+from elixir.data.labels_only import LABELS_FILE, write_labels
+from elixir.data.manifest import ManifestRow, read_manifest, write_manifest
 from elixir.data.open import open_sink
 from elixir.data.sample_writer import CHANGES, SampleWriter
 from elixir.data.sink import Action, is_written
 from elixir.detection.decide import label_reports
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
-from elixir.stages.index import SOURCE_COLUMNS
+from elixir.errors import ElixirError
+from elixir.stages.index import SOURCE_COLUMNS, hexadecimal
 
 
 @dataclass
@@ -25,11 +27,18 @@ class WriteStage(ReduceStage):
     Args:
         dataset: also write the images. Without them the manifest says what would become of every sample, though the
             trigger may turn out to stay in some.
+        labels: instead of the images write `labels.csv`, which gives them new labels where they are. As none is
+            repaired, poisoned samples with right labels are set aside.
     """
 
     name = "write"
     provides = ("unreadable_files", "notes")
     dataset: bool = True
+    labels: bool = False
+
+    def check(self) -> None:
+        if self.dataset and self.labels:
+            raise ElixirError("write.labels = true is for runs that write no images; set write.dataset = false")
 
     @property
     def requires(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -43,10 +52,14 @@ class WriteStage(ReduceStage):
     def reduce(self, run: Run) -> Columns:
         if run.output.exists():
             remove_folder(run.output)
-        (run.output / ".elixir").mkdir(parents=True)
-        sink = open_sink(run.to, run.output, run.source, run.shard_bytes) if self.dataset else None
-        write_manifest(run.output / ".elixir" / "manifest.parquet", self._rows(run, sink), run.classes)
+        (run.output / RUN_FOLDER).mkdir(parents=True)
+        sink = open_sink(run.to, run.output, run.source, run.shard_bytes, run.link) if self.dataset else None
+        manifest = run.output / RUN_FOLDER / "manifest.parquet"
+        write_manifest(manifest, self._rows(run, sink), run.classes)
         run.facts["notes"] = run.source.notes
+        if self.labels:
+            write_labels(run.output / LABELS_FILE, read_manifest(manifest))
+            run.facts["notes"] = [*run.source.notes, f"the labels are in {LABELS_FILE}; no image was written"]
         if sink:
             sink.close()
             run.facts["unreadable_files"] = sink.unreadable_files
@@ -58,14 +71,13 @@ class WriteStage(ReduceStage):
         columns = {name: run[name] for name in self._columns}
         not_judged = {report.label: report.not_judged for report in label_reports(run.facts) if report.not_judged}
         writer = SampleWriter(run.output, run.classes, sink, run.decisions)
-        index_of = np.full(len(run.source.samples), -1)
-        index_of[run.rows] = np.arange(len(run))
+        index = -1  # of the last usable sample
         for row, sample in enumerate(run.source.samples):
-            index, digest = int(index_of[row]), str(columns["source_sha256"][row])
-            usable = index >= 0
+            usable, digest = bool(columns["source_usable"][row]), hexadecimal(columns["source_sha256"][row])
+            index += usable
             repaired = None
             if usable:
-                action, label, reason = _decision(run, columns, index)
+                action, label, reason = self._decision(run, columns, index)
                 if "repaired" in columns and action in CHANGES:
                     repaired = run.repaired_path(index).read_bytes()
                 if action == "kept" and not reason and sample.label in not_judged:
@@ -96,18 +108,19 @@ class WriteStage(ReduceStage):
                 run.read_source(row)  # last, so that what has been written is what was looked at
             yield written
 
-
-def _decision(run: Run, columns: Columns, index: int) -> tuple[Action, int, str]:
-    """What earlier stages have decided about a sample: its action and label, and why."""
-    given, action, reason = int(run.labels[index]), columns["action"][index], str(columns["reason"][index])
-    if action not in CHANGES:
-        return action or "kept", given, reason
-    label = int(columns["new_label"][index])
-    if "repaired" not in columns:
+    def _decision(self, run: Run, columns: Columns, index: int) -> tuple[Action, int, str]:
+        """What earlier stages have decided about a sample: its action and label, and why."""
+        given, action, reason = int(run.labels[index]), columns["action"][index], str(columns["reason"][index])
+        if action not in CHANGES:
+            return action or "kept", given, reason
+        label = int(columns["new_label"][index])
+        if self.labels and action == "purified":
+            return "quarantined", given, "poisoned under its own label, which only a new picture could keep"
+        if not self.dataset:
+            return action, label, reason
+        if not columns["repaired"][index]:
+            return "quarantined", given, "poisoned, and the trigger could not be taken out"
+        sigma = columns["repair_sigma"][index]
+        if not np.isnan(sigma):
+            reason += f"; purified at sigma {sigma:g}" if sigma else "; only the trigger is taken out"
         return action, label, reason
-    if not columns["repaired"][index]:
-        return "quarantined", given, "poisoned, and the trigger could not be taken out"
-    sigma = columns["repair_sigma"][index]
-    if not np.isnan(sigma):
-        reason += f"; purified at sigma {sigma:g}" if sigma else "; only the trigger is taken out"
-    return action, label, reason

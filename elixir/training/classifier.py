@@ -190,7 +190,7 @@ def train_classifier_on(job: TrainingJob, settings: ClassifierTraining) -> float
     source, progress = job.source, Progress(job.quiet)
     accuracies = [0.0]
     with training_pixels(job, progress) as (store, rows):
-        labels = np.array([source.samples[row].label for row in rows], np.int64)
+        labels = source.samples.labels[rows].astype(np.int64)
         with progress.task("training", settings.passes(len(rows))) as advance:
 
             def on_epoch(_: int, accuracy: float) -> None:

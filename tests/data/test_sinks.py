@@ -181,7 +181,7 @@ def test_full_disk(tree: Path, tmp_path: Path, kind, monkeypatch: pytest.MonkeyP
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("shutil.copyfile", full)
+    monkeypatch.setattr("shutil.copyfileobj", full)
     monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_table", full)
     monkeypatch.setattr("elixir.data.tables.hf.ArrowWriter._finish_shard", full)
     with pytest.raises(ElixirError, match="no space left on device"):

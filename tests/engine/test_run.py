@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from elixir.data.columns import Columns
 from elixir.data.open import TRAIN, open_source
 from elixir.engine.cost import gflop_per_image
-from elixir.engine.local import execute
+from elixir.engine.execution import execute
 from elixir.engine.models import Models
 from elixir.engine.run import Run
 from elixir.engine.stage import MapStage
@@ -83,7 +83,7 @@ class Doubles(MapStage):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 256])
 def test_a_map_stage_writes_in_parts_and_goes_on(run: Run, batch_size: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("elixir.engine.local.PART", 1)
+    monkeypatch.setattr("elixir.engine.execution.PART", 1)
     run.batch_size = batch_size
     run.meter.start("doubles")
     run.write_part("doubles", 0, np.array([0]), {"double": np.array([99])})  # an interrupted run has left this

@@ -9,6 +9,7 @@ from fakes import FakeModels, fake_run, provide
 
 from elixir.data.columns import read_columns
 from elixir.detection.calibration import Calibration
+from elixir.engine.execution import execute
 from elixir.stages.calibrate import CalibrateStage
 
 COUNT = 12
@@ -32,8 +33,7 @@ def test_flagged_samples_are_benign_for_nobody(tmp_path: Path, attacked: bool):
     logp, fold = -np.arange(COUNT, dtype=np.float16), np.arange(COUNT, dtype=np.int16) % 2
     provide(run, flagged=flagged, action=action, heldout_logp=logp, heldout_fold=fold)
     run.keep_triggers({1: torch.full((3, 4, 4), 5 / 255)} if attacked else {})
-    run.meter.start("calibrate")
-    assert CalibrateStage().reduce(run) == {}
+    execute(run, CalibrateStage())
     kept = Calibration.of_columns(read_columns([run.calibration_file], "run again"))
     assert kept.benign.tolist() == [False] * 4 + [True] * 8
     assert kept.poisoned.tolist() == [True] * 3 + [False] * 9

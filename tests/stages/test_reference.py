@@ -7,6 +7,7 @@ import pytest
 import torch
 from fakes import FakeModels, fake_run, provide
 
+from elixir.engine.execution import execute
 from elixir.errors import ElixirError
 from elixir.stages.reference import ReferenceStage
 
@@ -19,15 +20,16 @@ def readings(name: str, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("own_reference", [False, True])
-def test_it_learns_from_all_images_and_reads_them(tmp_path: Path, own_reference: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("elixir.stages.reference.READ_AT_ONCE", 4)
+def test_it_learns_from_all_images_and_reads_them(tmp_path: Path, own_reference: bool):
     labels = np.arange(10) % 2
     values = 20 + 20 * np.arange(10)
     images = np.broadcast_to(values[:, None, None, None], (10, 3, 4, 4)).astype(np.uint8)
     models = FakeModels(readings)
     models.own_reference = own_reference
     run = fake_run(tmp_path, labels, ["first", "second"], images, models)
-    columns = ReferenceStage().reduce(run)
+    run.batch_size = 4
+    execute(run, ReferenceStage())
+    columns = {name: run[name] for name in ("reference_logp", "features")}
     second = values / 255
     np.testing.assert_allclose(columns["reference_logp"], np.log(np.where(labels, second, 1 - second)), rtol=1e-5)
     features = columns["features"].astype(np.float64)
@@ -49,4 +51,4 @@ def test_a_set_without_images_is_refused_with_what_was_wrong(tmp_path: Path):
     with pytest.raises(
         ElixirError, match=r"fewer than two .* \(2 of 4: is empty; 1 of 4: has no label\); check the path"
     ):
-        ReferenceStage().reduce(run)
+        execute(run, ReferenceStage())

@@ -80,8 +80,8 @@ def before_repair(
         Dimming(),
         read=lambda row: png(raw[row].transpose(1, 2, 0)[..., :channels].squeeze()),
     )
-    digests = [hashlib.sha256(run.source.read(row)).hexdigest() for row in range(80)]
-    provide(run, source_sha256=np.array(digests, object), source_shape=np.full((80, 2), SIZE, np.int32))
+    digests = np.stack([np.frombuffer(hashlib.sha256(run.source.read(row)).digest(), np.uint8) for row in range(80)])
+    provide(run, source_sha256=digests, source_shape=np.full((80, 2), SIZE, np.int32))
     provide(
         run,
         features=classify("reference", torch.from_numpy(raw))[1],

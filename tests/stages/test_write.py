@@ -11,7 +11,7 @@ from fakes import provide
 from elixir.data.manifest import read_manifest
 from elixir.data.open import open_source
 from elixir.data.source import Kind
-from elixir.engine.local import execute
+from elixir.engine.execution import execute
 from elixir.engine.run import Run
 from elixir.errors import ElixirError
 from elixir.purifiers.classical import Identity

@@ -12,6 +12,7 @@ import pyarrow as pa
 from elixir.data.doubt import doubtful_first
 from elixir.data.image import decode, encode, extension
 from elixir.data.io import writing
+from elixir.data.manifest import where
 from elixir.data.output_images import OutputImages
 from elixir.errors import UnreadableSample
 
@@ -54,13 +55,14 @@ def chosen(table: pa.Table, only: Selection) -> np.ndarray:
     order, doubtful = doubtful_first(table)
     if only == "all":
         return order
-    changed = (np.array(table["action"].to_pylist(), object) != "kept") & (table["height"].to_numpy() > 0)
+    changed = ~where(table, "action", "kept") & (table["height"].to_numpy() > 0)
     return order[(doubtful if only == "doubtful" else changed)[order]]
 
 
 def exported(table: pa.Table, rows: np.ndarray) -> Iterator[Exported]:
     """These rows of a manifest, in this order."""
-    for row, facts in zip(rows.tolist(), table.take(rows).to_pylist(), strict=True):
+    for row in rows.tolist():
+        (facts,) = table.slice(row, 1).to_pylist()
         score, confidence = (_number(facts[name]) for name in ("poison_score", "confidence"))
         labels = facts["class"], facts["new_class"]
         yield Exported(row, facts["id"], *labels, facts["action"], facts["reason"], score, confidence)

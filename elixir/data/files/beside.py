@@ -6,6 +6,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from elixir.data.files.folder import FileSource
@@ -42,7 +43,7 @@ class Beside:
     """The files of a source that are no samples, after all decisions.
 
     Args:
-        written: path below the output and label of each sample that is in it, by index.
+        fates: what has become of the samples that are not as they were, by their paths.
 
     Attributes:
         set_aside: escaped paths of those that are not to be copied to the output.
@@ -50,21 +51,17 @@ class Beside:
     """
 
     source: FileSource
-    written: Mapping[int, tuple[str, int]]
+    fates: Mapping[str, Fate]
     set_aside: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._fates: dict[str, Fate] = {}
-        self._missing = {unescape(sample.id) for sample in self.source.samples if sample.problem == NO_FILE}
-        for index, sample in enumerate(self.source.samples):
-            path, label = self.written.get(index, (None, -1))
-            if (path, label) != (unescape(sample.id), sample.label):
-                self._fates[unescape(sample.id)] = Fate(path, label, label != sample.label)
+        samples = self.source.samples
+        self._missing = {unescape(samples.id(row)) for row, why in samples.problems.items() if why == NO_FILE}
 
     def write(self, folder: Path) -> None:
         """Write the lists that change to an output, and find out what is to be set aside."""
-        if not self._fates:
+        if not self.fates:
             return
         groups: dict[str, list[ImageList]] = defaultdict(list)
         for listed in self.source.lists:
@@ -76,7 +73,7 @@ class Beside:
     def _rewrite(self, group: list[ImageList], folder: Path) -> None:
         """Lists of one name, each about its folder: all of them or, where one cannot be, none."""
         try:
-            changes = _Changes(group, self._fates)
+            changes = _Changes(group, self.fates)
             if any(changes.listed_by_name(listed) for listed in group):
                 images = [*self._images()]
                 for listed in group:
@@ -100,22 +97,21 @@ class Beside:
 
     def _images(self) -> Iterable[str]:
         """Paths of all images in the output."""
-        for path in (*(sample.id for sample in self.source.samples), *filter(looks_like_image, self.source.others)):
-            there = self._fates.get(unescape(path), Fate(unescape(path), -1)).path
+        for path in chain(self.source.samples.ids, filter(looks_like_image, self.source.others)):
+            there = self.fates.get(unescape(path), Fate(unescape(path), -1)).path
             if there is not None:
                 yield there
 
     def _set_texts_aside(self, known: set[str]) -> None:
-        moved = {path: fate for path, fate in self._fates.items() if path not in self._missing}
+        moved = {path: fate for path, fate in self.fates.items() if path not in self._missing}
         mentions = _Mentions(moved)
-        stems = {without_ending(unescape(sample.id)) for sample in self.source.samples}
+        candidates = [path for path in self.source.others if path not in known and self._may_tell(unescape(path))]
+        alike = {without_ending(unescape(path)) for path in candidates}
+        stems = alike.intersection(without_ending(unescape(id)) for id in self.source.samples.ids)
         left = {without_ending(path) for path, fate in moved.items() if fate.leaves(path)}
         found = []
-        for path in self.source.others:
-            raw = unescape(path)
-            if path in known or looks_like_image(raw) or self._of_no_interest(raw):
-                continue
-            stem = without_ending(raw)
+        for path in candidates:
+            stem = without_ending(unescape(path))
             if stem in left or (stem not in stems and self._names(path, mentions)):
                 found.append(path)
         if found:
@@ -124,12 +120,12 @@ class Beside:
             what = f"{_some(found)} {verbs} with images that have moved, changed their label or gone"
             self.notes.append(f"{what}: {are} in {RUN_FOLDER}/originals and not here")
 
-    def _of_no_interest(self, path: str) -> bool:
-        """Whether a file is in a hidden folder, or of another split."""
+    def _may_tell(self, path: str) -> bool:
+        """Whether a file may tell of images: it is none, in no hidden folder, and not of another split."""
         *folders, name = path.split("/")
         split = self.source.split and split_of(unescape(self.source.split))
         told = {split_of(part) for part in (*folders, without_ending(name))} - {None}
-        return in_junk(path) or bool(split and told and split not in told)
+        return not (looks_like_image(path) or in_junk(path) or (split and told and split not in told))
 
     def _names(self, path: str, mentions: "_Mentions") -> bool:
         file = self.source.root / unescape(path)

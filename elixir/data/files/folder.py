@@ -2,19 +2,22 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from elixir.data.files.image_list import ImageList
 from elixir.data.files.layout import check_classes, find_split, split_of
+from elixir.data.files.placing import Placing
 from elixir.data.files.tree import Tree, in_junk, is_junk, looks_like_image, walk
 from elixir.data.image import extension
-from elixir.data.io import RUN_FOLDER, copy, reading_again, reason, replacing, writing
+from elixir.data.io import RUN_FOLDER, reading_again, reason, replacing, writing
 from elixir.data.paths import Names, escape, file_name, png_name, shortened, unescape
 from elixir.data.sink import Decision, Sink
-from elixir.data.source import Kind, Sample, Source
+from elixir.data.source import Kind, Samples, Source
 from elixir.errors import ElixirError, UnreadableSample
 
 LARGEST_FILE = 1 << 30  # bytes; more is not read into memory
@@ -46,13 +49,13 @@ class FileSource:
         self.places = [tree.root]
         self.folders = sorted(map(escape, tree.folders))
         self.others = sorted(map(escape, tree.others))
-        self.samples: list[Sample] = []
+        self.samples: Samples = FileSamples([], np.empty(0), {})
 
     def path(self, index: int) -> Path:
-        return self.root / unescape(self.samples[index].id)
+        return self.root / unescape(self.samples.id(index))
 
     def read(self, index: int) -> bytes:
-        if problem := self.samples[index].problem:
+        if problem := self.samples.problems.get(index):
             raise UnreadableSample(problem)
         try:
             with self.path(index).open("rb") as file:
@@ -66,7 +69,7 @@ class FileSource:
     def fingerprint(self) -> str:
         """See `Source.fingerprint`: from the paths, sizes and modification times of all files."""
         digest = hashlib.sha256("\0".join(self.folders).encode())
-        for name in (*(sample.id for sample in self.samples), *self.others):
+        for name in chain(self.samples.ids, self.others):
             try:
                 state = (self.root / unescape(name)).stat()
                 facts = f"{state.st_size} {state.st_mtime_ns}"
@@ -74,6 +77,30 @@ class FileSource:
                 facts = reason(error)
             digest.update(f"{name}\0{facts}\0".encode())
         return digest.hexdigest()
+
+
+class FileSamples(Samples):
+    """Samples that are files.
+
+    Args:
+        ids, labels: of all.
+        problems: of some, by their ids.
+        folders: of each class, which its ids begin with and its names do not.
+    """
+
+    def __init__(
+        self, ids: list[str], labels: np.ndarray, problems: Mapping[str, str], folders: Sequence[str] = ()
+    ) -> None:
+        super().__init__(labels, {row: problems[id] for row, id in enumerate(ids) if id in problems})
+        self._ids = pa.array(ids, pa.large_string())
+        self._starts = [*(len(folder) + 1 for folder in folders), 0]  # the last one is that of the label -1
+
+    def id(self, index: int) -> str:
+        return self._ids[index].as_py()
+
+    def name(self, index: int) -> str:
+        label = self.labels[index] if len(self._starts) > 1 else -1
+        return self.id(index)[self._starts[label] :]
 
 
 class FolderSource(FileSource):
@@ -97,20 +124,24 @@ class FolderSource(FileSource):
         self.class_folders = [escape(base + name) for name in names]
         labels = {name: label for label, name in enumerate(names)}
         outside: list[str] = []
+        by_label: list[list[str]] = [[] for _ in (*names, None)]  # the last one is that of the label -1
         for path, problem in tree.images.items():
-            folder, slash, name = path.removeprefix(base).partition("/")
+            folder, slash, _ = path.removeprefix(base).partition("/")
             if slash and folder in labels and path.startswith(base):
-                self.samples.append(Sample(escape(path), labels[folder], escape(name), problem))
+                by_label[labels[folder]].append(escape(path))
             elif problem:
-                self.samples.append(Sample(escape(path), -1, escape(path), problem))
+                by_label[-1].append(escape(path))
             else:
                 outside.append(path)
-        self.samples.sort(key=lambda sample: (sample.label, sample.id))
+        ids = [id for label in range(-1, len(names)) for id in sorted(by_label[label])]
+        sizes = [len(by_label[label]) for label in range(-1, len(names))]
+        self.samples = FileSamples(ids, np.repeat(np.arange(-1, len(names)), sizes), tree.problems, self.class_folders)
         self.others = sorted([*self.others, *map(escape, outside)])
         self._tell_unseen([*outside, *tree.others], base)
         if odd := [name for name in self.classes if split_of(name)]:
             self.notes.append(f"read as a class, though it may be a split by its name: {', '.join(odd[:5])}")
-        if all("/" in sample.name for sample in self.samples if sample.label >= 0):
+        labelled = np.flatnonzero(self.samples.labels >= 0).tolist()
+        if all("/" in self.samples.name(row) for row in labelled):
             few = ", ".join(self.classes[:3]) + (", …" if len(self.classes) > 3 else "")
             self.notes.append(f"the classes are the upper folders ({few}); the folders in them are not told apart")
 
@@ -138,7 +169,7 @@ def class_folders(tree: Tree, split: str | None = None, trusted: bool = False) -
     if not trusted:
         check_classes(tree, base or "")
     source = FolderSource(tree, base)
-    if all(sample.label < 0 for sample in source.samples):
+    if (source.samples.labels < 0).all():
         raise ElixirError(f"{source.location} has no images in class folders; is it the right folder?")
     return source
 
@@ -147,9 +178,8 @@ def open_images(root: Path, follow_links: bool = False) -> FileSource:
     """All images below a folder, without labels. Raises: ElixirError: there are none, or it cannot be read."""
     tree = walk(root, follow_links)
     source = FileSource(tree)
-    for path, problem in sorted(tree.images.items()):
-        source.samples.append(Sample(escape(path), -1, escape(path), problem))
-    if not source.samples:
+    source.samples = FileSamples(list(map(escape, sorted(tree.images))), np.full(len(tree.images), -1), tree.problems)
+    if not tree.images:
         raise ElixirError(f"{source.location} has no images in it; is it the right folder?")
     return source
 
@@ -179,20 +209,21 @@ def _refuse_links(tree: Tree) -> None:
 class FolderSink(Sink):
     """Writes `<class>/<name>`; see `Sink`.
 
-    Untouched files are copied with times and permissions, links followed. A sample that moves to another class or
-    becomes PNG gets "-1", "-2" ... before its extension if its name is one that the source has there, also if only in
-    another case. Folders without images are there as well. Files from elsewhere than class folders lose their folders.
+    Untouched files are copied with times and permissions, links followed, or linked to (see `Placing`). A sample that
+    moves to another class or becomes PNG gets "-1", "-2" ... before its extension if its name is one that the source
+    has there, also if only in another case. Folders without images are there as well. Files from elsewhere than class
+    folders lose their folders.
     """
 
     kind = "folder"
 
-    def __init__(self, folder: Path, source: Source) -> None:
+    def __init__(self, folder: Path, source: Source, placing: Placing) -> None:
         super().__init__(folder, source)
         self.outputs = []
+        self._placing = placing
         self._partial = folder / RUN_FOLDER / "partial"
         self._names: dict[int, Names] = {}
         self._flat = isinstance(source, FileSource) and not isinstance(source, FolderSource)
-        self._labels = np.fromiter((sample.label for sample in source.samples), np.int32, len(source.samples))
         if isinstance(source, FolderSource):
             folders = [unescape(path) for path in source.folders]
             self._classes = [unescape(path) for path in source.class_folders]
@@ -230,7 +261,7 @@ class FolderSink(Sink):
         elif file:
             with reading_again(sample.id):
                 file.open("rb").close()
-            copy(file, target, self._partial)
+            self._placing.put(file, target)
         return escape(path)
 
     def _refuse(self, path: str) -> None:
@@ -243,7 +274,8 @@ class FolderSink(Sink):
         """What is written to a class folder whatever is decided about the other samples."""
         if self._flat:
             return Names([], [])
-        names = [self.source.samples[index].name for index in np.flatnonzero(self._labels == label).tolist()]
+        samples = self.source.samples
+        names = map(samples.name, np.flatnonzero(samples.labels == label).tolist())
         if not isinstance(self.source, FolderSource):
             return Names(names, [])
         start = f"{self._classes[label]}/"

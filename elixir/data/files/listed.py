@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from elixir.data.files.folder import FileSource, FolderSource, class_folders
+import numpy as np
+
+from elixir.data.files.folder import FileSamples, FileSource, FolderSource, class_folders
 from elixir.data.files.image_list import (
     OUTSIDE,
     Files,
@@ -19,11 +21,12 @@ from elixir.data.files.image_list import (
 )
 from elixir.data.files.layout import NoClassFolders, find_split, split_of
 from elixir.data.files.lists import is_list_name, read_list
+from elixir.data.files.placing import Placing
 from elixir.data.files.tree import Tree, in_junk, looks_like_image, walk
-from elixir.data.io import RUN_FOLDER, copy, reading_again, replacing
+from elixir.data.io import RUN_FOLDER, reading_again, replacing
 from elixir.data.paths import Names, escape, file_name, png_name, printable, unescape
 from elixir.data.sink import Decision, Sink
-from elixir.data.source import Kind, Sample, Source
+from elixir.data.source import Kind, Source
 from elixir.data.tables.table import Choice
 from elixir.errors import ElixirError
 
@@ -59,14 +62,15 @@ class ListSource(FileSource):
         rows = self._rows_of_files(listed, labels, f"{split}/" if split else "")
         self._refuse_none(listed, rows)
         listed.find_dependent(labels)
-        problems = {path: problem for path, problem in tree.images.items() if problem}
-        for path, row in rows.items():
-            problem = listed.meaning.problems[row] or problems.get(path)
-            self.samples.append(Sample(escape(path), labels[row], escape(path), problem))
+        unlisted = sorted(path for path, problem in tree.images.items() if problem and path not in rows and not alone)
+        given = [labels[row] for row in rows.values()]
+        lost = {escape(path): problem for path, row in rows.items() if (problem := listed.meaning.problems[row])}
+        ids = list(map(escape, (*rows, *unlisted)))
+        self.samples = FileSamples(ids, np.array([*given, *(-1 for _ in unlisted)]), tree.problems | lost)
         where = f"{listed.file.place}, column {listed.label!r}; it names images in {listed.path!r}"
         self.notes.append(f"the labels are those of {where}")
-        if unlabelled := sum(sample.label < 0 for sample in self.samples):
-            self.notes.append(f"{unlabelled} of {len(self.samples)} images have no label")
+        if unlabelled := sum(label < 0 for label in given):
+            self.notes.append(f"{unlabelled} of {len(given)} images have no label")
         self.lists = [listed]
         if alone:
             self._leave_the_rest(tree, listed)
@@ -118,14 +122,7 @@ class ListSource(FileSource):
         raise ElixirError(f"{what} (it begins with {printable(first)[:80]!r}); {remedy}")
 
     def _tell_unlisted(self, tree: Tree, listed: ImageList, named: set[str]) -> None:
-        outside = []
-        for path, problem in sorted(tree.images.items()):
-            if path in named:
-                continue
-            if problem:
-                self.samples.append(Sample(escape(path), -1, escape(path), problem))
-            else:
-                outside.append(path)
+        outside = sorted(path for path, problem in tree.images.items() if not problem and path not in named)
         others = {*tree.others, *outside} - named
         self.others = sorted(map(escape, others))
         seen = [path for path in outside if looks_like_image(path) and not in_junk(path)]
@@ -135,11 +132,12 @@ class ListSource(FileSource):
             self.notes.append(f"{what}: {len(seen)} ({some})")
 
     def _leave_the_rest(self, tree: Tree, listed: ImageList) -> None:
-        parents = {parent for sample in self.samples for parent in _parents(unescape(sample.id))}
+        paths = [*map(unescape, self.samples.ids)]
+        parents = {parent for path in paths for parent in _parents(path)}
         self.folders = sorted(escape(path) for path in tree.folders if path in parents | set(_parents(listed.place)))
         self.others = [escape(listed.place)]
-        tops = {unescape(sample.id).partition("/")[0] for sample in self.samples}
-        flat = any("/" not in unescape(sample.id) for sample in self.samples)
+        tops = {path.partition("/")[0] for path in paths}
+        flat = any("/" not in path for path in paths)
         self.places = [tree.root / listed.place, *([tree.root] if flat else [tree.root / top for top in sorted(tops)])]
         what = f"{listed.file.place} and the images that it names"
         self.notes.append(f"only {what} are read and in the output; give the folder to have all else copied")
@@ -263,7 +261,7 @@ def _add_lists(tree: Tree, source: FileSource, trusted: bool) -> None:
     if not places:
         return
     files = Files(tree.images, tree.others)
-    labels = {unescape(sample.id): sample.label for sample in source.samples}
+    labels = dict(zip(map(unescape, source.samples.ids), source.samples.labels.tolist(), strict=True))
     within = f"{unescape(source.split)}/" if source.split else ""
     usual: dict[str, dict[int, str]] = defaultdict(dict)
     for place in places:
@@ -336,17 +334,18 @@ class ListSink(Sink):
 
     kind = "list"
 
-    def __init__(self, folder: Path, source: Source) -> None:
+    def __init__(self, folder: Path, source: Source, placing: Placing) -> None:
         super().__init__(folder, source)
         if not isinstance(source, ListSource):
             what = f"{source.location} has no list of its images that could be rewritten"
             raise ElixirError(f"{what}; write it with --to folder, hf or parquet")
         self.outputs = []
         self._images = source
+        self._placing = placing
         self._partial = folder / RUN_FOLDER / "partial"
         for path in source.folders:
             (folder / unescape(path)).mkdir(parents=True, exist_ok=True)
-        paths = [unescape(path) for path in (*(sample.id for sample in source.samples), *source.others)]
+        paths = [unescape(path) for path in (*source.samples.ids, *source.others)]
         by_name = source.listed.meaning.how != "path"
         names: dict[str, list[str]] = defaultdict(list)
         for path in paths:
@@ -365,7 +364,7 @@ class ListSink(Sink):
             file = self._images.path(index)
             with reading_again(sample.id):
                 file.open("rb").close()
-            copy(file, self.folder / path, self._partial)
+            self._placing.put(file, self.folder / path)
             return sample.id
         parent, slash, name = path.rpartition("/")
         if png_name(name) != name:

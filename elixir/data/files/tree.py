@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,11 @@ class Tree:
     others: list[str] = field(default_factory=list)
     linked_folders: list[str] = field(default_factory=list)
 
+    @property
+    def problems(self) -> dict[str, str]:
+        """Those among the images that have a problem, by their paths, escaped as ids are."""
+        return {escape(path): problem for path, problem in self.images.items() if problem}
+
 
 def walk(root: Path, follow_links: bool = False) -> Tree:
     """List a folder.
@@ -97,12 +103,7 @@ class _Walk:
             folder = self.pending.pop()
             if folder:
                 self.tree.folders.append(folder)
-            try:
-                entries = list(os.scandir(self.tree.root / folder))
-            except OSError as error:
-                self.tree.images[folder] = f"folder cannot be listed: {reason(error)}"
-                continue
-            for entry in entries:
+            for entry in self._entries(folder):
                 path = f"{folder}/{entry.name}" if folder else entry.name
                 if path == RUN_FOLDER:
                     continue
@@ -112,6 +113,14 @@ class _Walk:
                     self._file(path, entry)
                 else:
                     self._link(path, entry)
+
+    def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
+        """What is in a folder, one after the other, as there may be a million."""
+        try:
+            with os.scandir(self.tree.root / folder) as entries:
+                yield from entries
+        except OSError as error:
+            self.tree.images[folder] = f"folder cannot be listed: {reason(error)}"
 
     def _file(self, path: str, entry: os.DirEntry[str]) -> None:
         if not is_junk(path.partition("/")[0]) and _is_image(path, entry):

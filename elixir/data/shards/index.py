@@ -1,6 +1,7 @@
 """What is in WebDataset shards: samples, that is members side by side under one key, with their images and labels."""
 
 import re
+import sys
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from PIL import Image
 
 from elixir.data.files.tree import looks_like_image
@@ -60,38 +63,61 @@ def read_groups(shard: Path) -> tuple[list[Group], list[str]]:
 
 
 class Index:
-    """What is to be known of all samples, read shard by shard; of the members only the places of images are kept."""
+    """What is to be known of all samples, read shard by shard; of the members only the places of images are kept.
+
+    Attributes:
+        labels: what is read as the label of each sample, None for none; empty it when they are numbered.
+        images: offset and size of each in its shard, size -1 for none, and a number for its field, int64 (n, 3).
+        starts: number of the first sample of each shard, and that of all.
+    """
 
     def __init__(self, files: list[Path], stems: list[str], choice: Choice, location: str) -> None:
-        self.keys: list[str] = []
         self.labels: list[Any] = []
-        self.images: list[tuple[int, int]] = []  # offset and size of each, size -1 for none
-        self.image_fields: list[str] = []
+        self._keys: list[pa.Array] = []  # of each shard, escaped
+        self._fields = {"": 0}  # number of each field with images
         self._stems, self._named = stems, choice.image and choice.image.lower().split(";")
         self._looking: set[str] = set()  # fields that look like images
         self._others: list[str] = []
         found: LabelField | None = None
         counts: list[int] = []
+        images = [np.empty((0, 3), np.int64)]
         for file in files:
             groups, others = read_groups(file)
             self._others += others
             counts.append(len(groups))
             found = found or (_find_label_field(file, groups, choice.label, location) if groups else None)
+            self._keys.append(pa.array([escape(group.key) for group in groups], pa.large_string()))
             if found:
-                self._add(file, groups, found)
+                images.append(np.array(self._add(file, groups, found), np.int64).reshape(-1, 3))
         if not found:
             raise ElixirError(f"{location} holds no samples, files such as 0001.jpg and 0001.cls; is it a WebDataset?")
         self.label_field = found
         self.starts = list(accumulate(counts, initial=0))
-        self._pass_over_other_ranks()
-        self.used = sorted(set(self.image_fields) - {""})
+        self.images = self._without_other_ranks(np.concatenate(images))
+        self.used = sorted(map(self._field, np.unique(self.images[self.images[:, 1] >= 0, 2]).tolist()))
         if not self.used:
             remedy = "name the field of the images with --image"
             raise ElixirError(f"{location} has no member that is an image by its name; {remedy}")
 
     def id(self, number: int) -> str:
         """The id of a sample."""
-        return f"{self._stems[bisect_right(self.starts, number) - 1]}/{escape(self.keys[number])}"
+        return f"{self._stems[self.shard_of(number)]}/{self.key(number)}"
+
+    def shard_of(self, number: int) -> int:
+        """The number of the shard in which a sample is."""
+        return bisect_right(self.starts, number) - 1
+
+    def key(self, number: int) -> str:
+        """The key of a sample, escaped as ids are."""
+        shard = self.shard_of(number)
+        return self._keys[shard][number - self.starts[shard]].as_py()
+
+    def image_field(self, number: int) -> str:
+        """The field with the image of a sample that has one."""
+        return self._field(int(self.images[number, 2]))
+
+    def _field(self, number: int) -> str:
+        return list(self._fields)[number]
 
     @property
     def notes(self) -> list[str]:
@@ -103,27 +129,29 @@ class Index:
             notes.append(f"members without a key and a field were not looked at: {some(self._others)}")
         return notes
 
-    def _add(self, file: Path, groups: list[Group], label: LabelField) -> None:
+    def _add(self, file: Path, groups: list[Group], label: LabelField) -> list[tuple[int, int, int]]:
+        """Take the labels of a shard, and return where its images are."""
+        places = []
         with file.open("rb") as opened:
             for group in groups:
                 name = self._image_field(file, group)
                 image = group.fields.get(name)
-                self.keys.append(group.key)
-                self.images.append((image.data, image.size) if image else (0, -1))
-                self.image_fields.append(name)
+                field = self._fields.setdefault(name, len(self._fields))
+                places.append((image.data, image.size, field) if image else (0, -1, field))
                 member = group.fields.get(label.name)
+                value = None
                 if member and member.size <= LARGEST_LABEL:
                     opened.seek(member.data)
-                    self.labels.append(label.value(opened.read(member.size)))
-                else:
-                    self.labels.append(None)
+                    value = label.value(opened.read(member.size))
+                self.labels.append(sys.intern(value) if isinstance(value, str) else value)
+        return places
 
-    def _pass_over_other_ranks(self) -> None:
+    def _without_other_ranks(self, images: np.ndarray) -> np.ndarray:
         """Where samples have their images in "jpg", one that has only "seg.png" lacks its image."""
-        best = min((_rank(name) for name in self.image_fields if name), default=0)
-        for number, name in enumerate(self.image_fields):
-            if name and not self._named and _rank(name) > best:
-                self.images[number], self.image_fields[number] = (0, -1), ""
+        best = min((_rank(name) for name in self._fields if name), default=0)
+        passed = [field for name, field in self._fields.items() if name and not self._named and _rank(name) > best]
+        images[np.isin(images[:, 2], passed)] = (0, -1, 0)
+        return images
 
     def _image_field(self, file: Path, group: Group) -> str:
         """Which member of a sample is the image, "" for none."""

@@ -2,10 +2,11 @@
 
 import glob
 import os
-from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from elixir.data.files.folder import LARGEST_FILE
 from elixir.data.files.tree import is_junk
@@ -15,7 +16,7 @@ from elixir.data.shards.index import Group, Index, bytes_at, read_groups, some
 from elixir.data.shards.label_fields import NAMES_FILE, number_labels, read_names
 from elixir.data.shards.tar import TAR, is_compressed, members, refuse_compressed_name, replaced
 from elixir.data.sink import Decision
-from elixir.data.source import Sample
+from elixir.data.source import Samples
 from elixir.data.tables.parquet import SPLIT, files_by_name, stems
 from elixir.data.tables.table import Choice, fingerprint
 from elixir.errors import ElixirError, UnreadableSample
@@ -71,6 +72,22 @@ def open_webdataset(files: list[Path], choice: Choice, location: str) -> "WebDat
     return WebDatasetSource(chosen, choice, escape(location), root, split, siblings, beside)
 
 
+class ShardSamples(Samples):
+    """The samples of shards, from what their index says and their labels (n,)."""
+
+    def __init__(self, index: Index, labels: np.ndarray) -> None:
+        missing = np.flatnonzero(index.images[:, 1] < 0).tolist()
+        super().__init__(labels, dict.fromkeys(missing, "no image is stored"))
+        self._index = index
+
+    def id(self, index: int) -> str:
+        return self._index.id(index)
+
+    def name(self, index: int) -> str:
+        key = self._index.key(index)
+        return file_name(key.rpartition("/")[2] or key)
+
+
 class WebDatasetSource:
     """WebDataset shards; a sample is what has a key, whether there is an image and a label or not.
 
@@ -104,19 +121,17 @@ class WebDatasetSource:
         self.places = [file.relative_to(root) for file in files]
         self.copies = {file.relative_to(root): file for others in siblings.values() for file in others}
         self.others = [escape(str(path.relative_to(root))) for path in beside]
-        index = Index(files, self.stems, choice, location)
-        self._starts, self._images, self._image_fields = index.starts, index.images, index.image_fields
+        self._index = index = Index(files, self.stems, choice, location)
+        self._starts = index.starts
         self._label_field, self.label, self.image = index.label_field, str(index.label_field), ";".join(index.used)
         told = number_labels(index.labels, index.label_field, location, index.id)
-        self.classes, self._values, labels = told.classes, told.values, told.indices.tolist()
+        index.labels.clear()
+        self.classes, self._values, labels = told.classes, told.values, told.indices
         names = [path for path in beside if path.name == NAMES_FILE]
         if len(names) == 1 and type(told.values[0]) is int and told.values[-1] < len(listed := read_names(names[0])):
-            labels = [label if label < 0 else told.values[label] for label in labels]
+            labels = np.array([*told.values, -1])[labels]
             self._values, self.classes = list(range(len(listed))), listed
-        self.samples = [
-            Sample(index.id(number), label, _name(key), None if size >= 0 else "no image is stored")
-            for number, (key, label, (_, size)) in enumerate(zip(index.keys, labels, index.images, strict=True))
-        ]
+        self.samples = ShardSamples(index, labels)
         self.notes = [*told.notes, *index.notes]
         if siblings:
             self.notes.append(f"of the splits {split}, {', '.join(siblings)}, {split} alone was looked at")
@@ -125,9 +140,9 @@ class WebDatasetSource:
         self._groups: tuple[int, list[Group]] = (-1, [])
 
     def read(self, index: int) -> bytes:
-        if problem := self.samples[index].problem:
+        if problem := self.samples.problems.get(index):
             raise UnreadableSample(problem)
-        offset, size = self._images[index]
+        offset, size = self.image_at(index)
         if size > LARGEST_FILE:
             raise UnreadableSample(f"{size:,} bytes are too many for an image")
         try:
@@ -144,7 +159,7 @@ class WebDatasetSource:
 
     def shard_of(self, index: int) -> int:
         """The number of the shard in which a sample is."""
-        return bisect_right(self._starts, index) - 1
+        return self._index.shard_of(index)
 
     def rows_of(self, shard: int) -> range:
         """The samples that are in a shard."""
@@ -152,7 +167,8 @@ class WebDatasetSource:
 
     def image_at(self, index: int) -> tuple[int, int]:
         """Where the image of a sample is in its shard, and its size."""
-        return self._images[index]
+        offset, size, _ = self._index.images[index].tolist()
+        return offset, size
 
     def edits(self, index: int, decision: Decision) -> list[Edit]:
         """How a decision changes the shard of a sample, in ascending order; fastest for samples in ascending order."""
@@ -167,7 +183,7 @@ class WebDatasetSource:
                 data = bytes_at(self.files[shard], old.data, old.size)
                 new[self._label_field.name] = self._label_field.with_value(data, self._values[decision.label])
             if decision.written and decision.data is not None:
-                new[self._image_fields[index]] = decision.data
+                new[self._index.image_field(index)] = decision.data
             edits = []
             for name, member in group.fields.items():
                 if name in new:
@@ -185,8 +201,3 @@ class WebDatasetSource:
                 raise ElixirError(f"{escape(str(self.files[shard]))} has changed since it was opened; run again")
             self._groups = shard, groups
         return self._groups[1][index - self._starts[shard]]
-
-
-def _name(key: str) -> str:
-    """The last part of a key as a file name."""
-    return file_name(escape(key.rpartition("/")[2] or key))

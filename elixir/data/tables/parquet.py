@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate, repeat
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import datasets
 import pyarrow as pa
@@ -62,6 +62,11 @@ class ParquetRows(FileRows):
         self._group, self._file, self._blocks = -1, -1, iter(())
         self._unify(schemas)
         self._block, self._first = self.schema.empty_table(), 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is open: a copy, perhaps in another process, opens the files itself."""
+        state = {name: value for name, value in vars(self).items() if name != "_opened"}
+        return state | {"_group": -1, "_file": -1, "_blocks": iter(()), "_block": self.schema.empty_table()}
 
     def row(self, index: int) -> pa.Table:
         group = bisect_right(self._starts, index) - 1

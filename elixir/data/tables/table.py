@@ -2,11 +2,11 @@
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elixir.data.io import reading_again
-from elixir.data.paths import file_name, folded
+from elixir.data.paths import file_name, name_key
 from elixir.data.sink import Decision, Sink
-from elixir.data.source import Kind, Sample, Source
+from elixir.data.source import Kind, Samples, Source
 from elixir.data.tables.features import described, ignored_description
 from elixir.data.tables.find_columns import has_field, holds_bytes, image_column, label_columns, unseen_columns
 from elixir.data.tables.labels import ROWS_A_CLASS, Labels, NoLabels, class_of, holds_labels, plain_values, read_labels
@@ -99,7 +99,7 @@ class TableSource:
     classes: list[str] = field(init=False)
     values: list[Any] = field(init=False)
     notes: list[str] = field(init=False, default_factory=list)
-    samples: Sequence[Sample] = field(init=False)
+    samples: Samples = field(init=False)
 
     def __post_init__(self) -> None:
         labels = _labels(self.rows, self.label, self.location)
@@ -145,25 +145,21 @@ class TableSource:
         return self.rows.fingerprint()
 
 
-class TableSamples(Sequence[Sample]):
+class TableSamples(Samples):
     """The samples of a table, from its parts (see `Rows`), labels (n,) or -1, and file names (n,) or null."""
 
     def __init__(self, parts: list[tuple[str, int]], labels: np.ndarray, names: pa.Array) -> None:
+        super().__init__(labels)
         self._stems = [stem for stem, _ in parts]
         self._starts = np.cumsum([0, *(count for _, count in parts)])
-        self._labels = labels
         self._names = names
 
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        index = range(len(self))[index]
+    def id(self, index: int) -> str:
         part = int(np.searchsorted(self._starts, index, "right")) - 1
-        id = f"{self._stems[part]}/{index - self._starts[part]:08d}"
-        return Sample(id, int(self._labels[index]), self._names[index].as_py() or f"{index:08d}")
+        return f"{self._stems[part]}/{index - self._starts[part]:08d}"
+
+    def name(self, index: int) -> str:
+        return self._names[index].as_py() or f"{index:08d}"
 
 
 def _labels(rows: Rows, column: str, location: str) -> Labels:
@@ -183,10 +179,16 @@ def _names(rows: Rows, image: str, labels: np.ndarray) -> pa.Array:
     """The base names of the original files, null where there is none or a class has it twice."""
     if not has_paths(rows, image):
         return pa.nulls(len(labels), pa.string())
-    seen = Counter((label, folded(name)) for label, name in zip(labels, _base_names(rows, image), strict=True) if name)
-    pairs = zip(labels, _base_names(rows, image), strict=True)
-    names = (name if name and seen[label, folded(name)] == 1 else None for label, name in pairs)
-    return pa.array(names, pa.string())
+    named = zip(labels.tolist(), chain.from_iterable(_base_names(rows, image)), strict=True)
+    keys = np.fromiter((name_key(f"{label}/{name}") if name else 0 for label, name in named), np.uint64, len(labels))
+    ordered = np.sort(keys)
+    twice = np.isin(keys, ordered[1:][ordered[1:] == ordered[:-1]])
+    pieces, start = [pa.array([], pa.large_string())], 0
+    for names in _base_names(rows, image):
+        hidden = twice[start : start + len(names)]
+        pieces.append(pa.array(names, pa.large_string(), mask=hidden | (keys[start : start + len(names)] == 0)))
+        start += len(names)
+    return pa.concat_arrays(pieces)
 
 
 def has_paths(rows: Rows, image: str) -> bool:
@@ -194,11 +196,13 @@ def has_paths(rows: Rows, image: str) -> bool:
     return has_field(rows.schema.field(image).type, "path")
 
 
-def _base_names(rows: Rows, image: str) -> Iterator[str | None]:
+def _base_names(rows: Rows, image: str) -> Iterator[list[str | None]]:
+    """Piece by piece."""
     for piece in rows.column(image, "path"):
-        for path in piece.to_pylist():
-            base = path.partition("::")[0].rpartition("/")[2] if isinstance(path, str) else ""
-            yield file_name(base) if base else None
+        bases = [
+            path.partition("::")[0].rpartition("/")[2] if isinstance(path, str) else "" for path in piece.to_pylist()
+        ]
+        yield [file_name(base) if base else None for base in bases]
 
 
 def label_dependent_columns(source: TableSource) -> dict[str, dict[int, Any]]:
@@ -207,7 +211,7 @@ def label_dependent_columns(source: TableSource) -> dict[str, dict[int, Any]]:
     A column is one of them if all rows of a label hold one value. There are none where labels have fewer than two rows
     on average, because any column of unique values would be one then.
     """
-    labels = np.fromiter((sample.label for sample in source.samples), np.int32, len(source.samples))
+    labels = source.samples.labels
     labelled = labels[labels >= 0]
     if len(labelled) < ROWS_A_CLASS * len(np.unique(labelled)):
         return {}

@@ -52,7 +52,7 @@ class CandidatesStage(MapStage):
         if self.keep > self.steps:
             raise ElixirError(f"candidates.keep = {self.keep} must not be above candidates.steps = {self.steps}")
 
-    def open(self, run: Run) -> None:
+    def prepare(self, run: Run) -> None:
         if len(run.classes) < 3:
             raise ElixirError(
                 f"{run.source.location} has {len(run.classes)} classes; this recipe compares labels with each other, "

@@ -4,22 +4,21 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from elixir.data.columns import Columns
 from elixir.engine.models import CLEAN
 from elixir.engine.run import Run
-from elixir.engine.stage import TrainingStage
+from elixir.engine.stage import ReduceStage, TrainingStage
+from elixir.engine.training import Training
 from elixir.settings import Count, Range, Steps
-from elixir.training.classifier import ReadPixels
+from elixir.training.classifier import ClassifierTraining
 
 FIRST = "clean-first"
 FIRST_SEED, SEED = 100, 101  # added to the run's seed
 
 
 @dataclass
-class TrainCleanFirstStage(TrainingStage):
+class TrainCleanFirstStage(TrainingStage, ReduceStage):
     """Trains from scratch on the samples that are not flagged and on those with a unanimous label, repaired."""
 
     name = "train_clean_first"
@@ -29,13 +28,12 @@ class TrainCleanFirstStage(TrainingStage):
     epochs: Count = 10
 
     def reduce(self, run: Run) -> Columns:
-        training = self.training(run, FIRST_SEED)
-        run.models.train(FIRST, *_purified_set(run, run["unanimous_label"]), training)
+        run.train(_on_purified_set(run, FIRST, run["unanimous_label"], self.training(run, FIRST_SEED)))
         return {}
 
 
 @dataclass
-class FineTuneStage(TrainingStage):
+class FineTuneStage(TrainingStage, ReduceStage):
     """Trains the first model on, with the samples whose label it has agreed on; it is handed out with the result.
 
     Args:
@@ -52,19 +50,15 @@ class FineTuneStage(TrainingStage):
     def reduce(self, run: Run) -> Columns:
         label = np.maximum(run["unanimous_label"], run["agreed_label"])  # a sample has one of them at most
         training = self.training(run, SEED, learning_rate=self.learning_rate)
-        run.models.train(CLEAN, *_purified_set(run, label), training, initial=FIRST)
+        run.train(_on_purified_set(run, CLEAN, label, training, initial=FIRST))
         return {}
 
 
-def _purified_set(run: Run, label: np.ndarray) -> tuple[ReadPixels, np.ndarray, np.ndarray]:
-    """The samples that are not flagged or have a new label (-1 for none): read, repaired; indices; labels."""
+def _on_purified_set(
+    run: Run, name: str, label: np.ndarray, settings: ClassifierTraining, initial: str | None = None
+) -> Training:
+    """A training on the samples that are not flagged and on those with a new label (-1 for none), repaired."""
     label = label.astype(np.int64)
     indices = np.flatnonzero(~run["flagged"] | (label >= 0))
-
-    def read(wanted: np.ndarray) -> Tensor:
-        images = run.pixels.read(wanted)
-        replaced = np.flatnonzero(label[wanted] >= 0)
-        images[torch.from_numpy(replaced)] = run.purified.read(wanted[replaced])
-        return images
-
-    return read, indices, np.where(label[indices] >= 0, label[indices], run.labels[indices])
+    labels = np.where(label[indices] >= 0, label[indices], run.labels[indices])
+    return Training(name, indices, labels, settings, purified=np.flatnonzero(label >= 0), initial=initial)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elixir.data.open import open_source
-from elixir.engine.local import execute
+from elixir.engine.execution import execute
 from elixir.engine.run import Run
 from elixir.engine.stage import Stage
 from elixir.errors import ElixirError
