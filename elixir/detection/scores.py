@@ -22,7 +22,7 @@ class SampleScores:
             model see the label in other images, float64 (n,) in [0,1].
         label_disagreement: how far models that could not learn the trigger do not see the label, or the reference model
             stops seeing it when a little noise is removed, float64 (n,) in [0,1].
-        disagrees: the held-out models do not see the label where the reference model is confident of it, bool (n,).
+        disagrees: the held-out models do not see the label, bool (n,).
         confidence_drop: share of the label's probability that the image loses with a little noise, (n,) in [0,1].
     """
 
@@ -45,7 +45,6 @@ class SampleScores:
 def sample_scores(
     label: np.ndarray,
     features: np.ndarray,
-    reference_logp: np.ndarray,
     residual_transfer: np.ndarray,
     tile_transfer: np.ndarray,
     heldout_logp: np.ndarray,
@@ -56,25 +55,23 @@ def sample_scores(
     """The table from the columns of the stages reference, probe and crossfit.
 
     Args:
-        reference_logp: log-probability of the label by the reference model, (n,).
         residual_transfer: mean probability of the label on carriers that receive the residual, (n,).
         tile_transfer: likewise for the best tile, times what the image loses without it, (n,).
         heldout_logp: log-probability of the label by the held-out models, (n,).
         heldout_erased_logp: the same without the tile, (n,).
-        logp_drop: fall of `reference_logp` with a little noise, (n,).
+        logp_drop: fall of the log-probability of the label by the reference model with a little noise, (n,).
     """
     self_confidence = np.exp(heldout_logp, dtype=np.float32)
     erased_self_confidence = np.exp(heldout_erased_logp, dtype=np.float32)
     patch = is_patch(residual_transfer, tile_transfer)
     seen = np.where(patch, np.minimum(self_confidence, erased_self_confidence), self_confidence)
-    confident = np.exp(reference_logp) > thresholds.min_confidence
     drop = confidence_drop(logp_drop)
     return SampleScores(
         label=label,
         features=features,
         trigger_transfer=np.maximum(tile_transfer, residual_transfer).astype(np.float64),
         label_disagreement=np.maximum(1 - seen, drop).astype(np.float64),
-        disagrees=(self_confidence < thresholds.max_self_confidence) & confident,
+        disagrees=self_confidence < thresholds.max_self_confidence,
         confidence_drop=drop,
     )
 

@@ -23,7 +23,6 @@ class Thresholds(Settings):
         residual_gain: factor on the mean residual of a group, of which averaging and purification leave about half.
         max_trigger_rms: largest root mean square of a difference that carriers receive, in grey levels (20 dB).
         max_self_confidence: held-out probability of its label below which a sample disagrees with it.
-        min_confidence: probability from which a model is confident.
         min_separation: separation from which two groups of one label count as two.
         tiles_per_side: non-overlapping tiles along a side; others lie shifted by half a tile.
         split_directions: directions of greatest variance that may divide a label's samples.
@@ -82,7 +81,6 @@ class Thresholds(Settings):
     residual_gain: Positive = 2.0
     max_trigger_rms: Positive = 25.5
     max_self_confidence: Share = 0.2
-    min_confidence: Share = 0.8
     min_separation: Share = 0.6
     tiles_per_side: Annotated[int, Range(least=2)] = 4
     split_directions: Count = 4

@@ -13,7 +13,6 @@ from elixir.stages.group_probe import RunProbe
 
 SCORES = (
     "features",
-    "reference_logp",
     "residual_transfer",
     "tile_transfer",
     "heldout_logp",

@@ -31,7 +31,6 @@ def detected(
     scores = sample_scores(
         label,
         features=features,
-        reference_logp=np.full(2 * COUNT, -0.01),
         residual_transfer=np.where(attacked & transfers, 0.9, 0.05).astype(np.float32),
         tile_transfer=np.zeros(2 * COUNT, np.float32),
         heldout_logp=np.log(np.where((attacked & disagrees) | noise, 0.01, 0.99)),

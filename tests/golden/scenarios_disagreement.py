@@ -54,7 +54,7 @@ LABEL_DISAGREEMENT = Scenario(
 
 def _expanded(outcome: Outcome) -> None:
     assert outcome.detectors == {"ash": "expanded"}
-    assert 0.07 <= max(outcome.scores("ash", "direct").values()) < 0.3
+    assert max(outcome.scores("ash", "direct").values()) >= 0.07
     held_out = outcome.scores("ash", "holdout")
     assert held_out["expanded"] >= 0.5 <= held_out["seed"]
 

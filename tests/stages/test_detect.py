@@ -50,7 +50,6 @@ def test_a_doubtful_label_is_tested_with_a_held_out_model_and_reported(tmp_path:
     provide(
         run,
         features=features.astype(np.float16),
-        reference_logp=np.full(2 * COUNT, -0.01, np.float32),
         residual_transfer=np.full(2 * COUNT, 0.05, np.float32),
         tile_transfer=np.zeros(2 * COUNT, np.float32),
         heldout_logp=np.log(np.where(poisoned, 0.01, 0.99)).astype(np.float16),
@@ -106,7 +105,6 @@ def test_labels_that_models_do_not_know_and_rare_ones_are_not_cleared(tmp_path: 
         provide(
             run,
             features=np.random.default_rng(1).normal(size=(len(labels), 4)).astype(np.float16),
-            reference_logp=flat,
             residual_transfer=np.zeros_like(flat),
             tile_transfer=np.zeros_like(flat),
             heldout_logp=flat.astype(np.float16),

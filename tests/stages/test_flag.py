@@ -75,7 +75,6 @@ def flagging(
     provide(
         run,
         features=features.astype(np.float16),
-        reference_logp=np.full(2 * COUNT, -0.01, np.float32),
         residual_transfer=transfer.astype(np.float32),
         tile_transfer=np.zeros(2 * COUNT, np.float32),
         heldout_logp=np.zeros(2 * COUNT, np.float16),
