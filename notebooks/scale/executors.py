@@ -1,4 +1,4 @@
-"""What executors make of cores: `python notebooks/scale/executors.py TABLE.parquet [--samples 4000]`.
+"""What executors make of cores: `python notebooks/scale/executors.py TABLE.parquet [--samples 4000] [--index-alone]`.
 
 For each executor and number of workers, seconds of the stages index and probe on the first samples of a table, by the
 clock and of all processes together on the processor, with one thread a process. The reference model between them is
@@ -39,27 +39,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", type=Path)
     parser.add_argument("--samples", type=int, default=4000)
+    parser.add_argument("--index-alone", action="store_true", help="the networks take most of the time")
     parser.add_argument("--plan", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.plan:
-        print(json.dumps(measure(given.table, given.plan[0], int(given.plan[1]))))
+        print(json.dumps(measure(given.table, given.plan[0], int(given.plan[1]), given.index_alone)))
         return
     console = Console()
-    shown = Table("executor", "workers", "start", *(f"{stage}, {unit}" for stage in STAGES for unit in ("s", "CPU s")))
+    stages = STAGES[:1] if given.index_alone else STAGES
+    shown = Table("executor", "workers", "start", *(f"{stage}, {unit}" for stage in stages for unit in ("s", "CPU s")))
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "first.parquet"
         pq.write_table(pq.read_table(given.table).slice(0, given.samples), table)
         for executor, workers in PLANS:
             command = [sys.executable, __file__, str(table), "--plan", executor, str(workers)]
+            command += ["--index-alone"] if given.index_alone else []
             one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
             done = subprocess.run(command, env=one_thread, stdout=subprocess.PIPE, check=True, text=True)
             found = json.loads(done.stdout.splitlines()[-1])
-            values = [found["start"], *(value for stage in STAGES for value in found[stage])]
+            values = [found["start"], *(value for stage in stages for value in found[stage])]
             shown.add_row(executor, str(workers), *(f"{value:.1f}" for value in values))
     console.print(shown)
 
 
-def measure(table: Path, executor: str, workers: int) -> dict[str, object]:
+def measure(table: Path, executor: str, workers: int, index_alone: bool) -> dict[str, object]:
     """Seconds of start-up, and of each stage by the clock and on the processor."""
     made = Pipeline.from_recipe("dataelixir", {"reference.epochs": 1, "reference.least_steps": 1})
     source, device = open_source(table), torch.device("cpu")
@@ -76,7 +79,7 @@ def measure(table: Path, executor: str, workers: int) -> dict[str, object]:
             for kept in ("columns", "done"):
                 shutil.rmtree(run.folder / kept)
                 (run.folder / kept).mkdir()
-            for stage in ("index", "reference", "probe"):
+            for stage in ("index", *(() if index_alone else ("reference", "probe"))):
                 start, spent = time.perf_counter(), _processor_seconds()
                 execute(run, made[stage])
                 found[stage] = time.perf_counter() - start, _processor_seconds() - spent
