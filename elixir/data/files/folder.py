@@ -1,20 +1,23 @@
 """Image files in folders as source, with one folder per class, and as sink."""
 
+from __future__ import annotations
+
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from elixir.data.files.image_list import ImageList
 from elixir.data.files.layout import check_classes, find_split, split_of
 from elixir.data.files.placing import Placing
 from elixir.data.files.tree import Tree, in_junk, is_junk, looks_like_image, walk
 from elixir.data.image import extension
-from elixir.data.io import RUN_FOLDER, reading_again, reason, replacing, writing
+from elixir.data.io import ROWS_AT_ONCE, RUN_FOLDER, reading_again, reason, replacing, writing
 from elixir.data.paths import Names, escape, file_name, png_name, shortened, unescape
 from elixir.data.sink import Decision, Sink
 from elixir.data.source import Kind, Samples, Source
@@ -89,11 +92,33 @@ class FileSamples(Samples):
     """
 
     def __init__(
-        self, ids: list[str], labels: np.ndarray, problems: Mapping[str, str], folders: Sequence[str] = ()
+        self,
+        ids: Sequence[str] | pa.Array,
+        labels: np.ndarray,
+        problems: Mapping[str, str],
+        folders: Sequence[str] = (),
     ) -> None:
-        super().__init__(labels, {row: problems[id] for row, id in enumerate(ids) if id in problems})
         self._ids = pa.array(ids, pa.large_string())
+        lost = np.flatnonzero(pc.is_in(self._ids, pa.array(problems, pa.large_string()))).tolist() if problems else ()
+        super().__init__(labels, {row: problems[self.id(row)] for row in lost})
         self._starts = [*(len(folder) + 1 for folder in folders), 0]  # the last one is that of the label -1
+
+    @classmethod
+    def in_order(
+        cls, labelled: Iterator[tuple[str, int]], problems: Mapping[str, str], folders: Sequence[str]
+    ) -> FileSamples:
+        """Those with these ids and labels, by label and then by id."""
+        schema = pa.schema({"label": pa.int32(), "id": pa.large_string()})
+        batches = []
+        while some := list(islice(labelled, ROWS_AT_ONCE)):
+            ids, labels = zip(*some, strict=True)
+            batches.append(pa.record_batch([pa.array(labels, pa.int32()), pa.array(ids, pa.large_string())], schema))
+        table = pa.Table.from_batches(batches, schema)
+        del batches
+        table = table.take(pc.sort_indices(table, [("label", "ascending"), ("id", "ascending")]))
+        samples = cls(table["id"].combine_chunks(), table["label"].to_numpy(), problems, folders)
+        pa.default_memory_pool().release_unused()  # of a million samples it would keep 50 MB
+        return samples
 
     def id(self, index: int) -> str:
         return self._ids[index].as_py()
@@ -124,24 +149,23 @@ class FolderSource(FileSource):
         self.class_folders = [escape(base + name) for name in names]
         labels = {name: label for label, name in enumerate(names)}
         outside: list[str] = []
-        by_label: list[list[str]] = [[] for _ in (*names, None)]  # the last one is that of the label -1
-        for path, problem in tree.images.items():
-            folder, slash, _ = path.removeprefix(base).partition("/")
-            if slash and folder in labels and path.startswith(base):
-                by_label[labels[folder]].append(escape(path))
-            elif problem:
-                by_label[-1].append(escape(path))
-            else:
-                outside.append(path)
-        ids = [id for label in range(-1, len(names)) for id in sorted(by_label[label])]
-        sizes = [len(by_label[label]) for label in range(-1, len(names))]
-        self.samples = FileSamples(ids, np.repeat(np.arange(-1, len(names)), sizes), tree.problems, self.class_folders)
+
+        def labelled() -> Iterator[tuple[str, int]]:
+            for path, problem in tree.images.items():
+                folder, slash, _ = path.removeprefix(base).partition("/")
+                if slash and folder in labels and path.startswith(base):
+                    yield escape(path), labels[folder]
+                elif problem:
+                    yield escape(path), -1
+                else:
+                    outside.append(path)
+
+        self.samples = FileSamples.in_order(labelled(), tree.problems, self.class_folders)
         self.others = sorted([*self.others, *map(escape, outside)])
         self._tell_unseen([*outside, *tree.others], base)
         if odd := [name for name in self.classes if split_of(name)]:
             self.notes.append(f"read as a class, though it may be a split by its name: {', '.join(odd[:5])}")
-        labelled = np.flatnonzero(self.samples.labels >= 0).tolist()
-        if all("/" in self.samples.name(row) for row in labelled):
+        if all("/" in self.samples.name(row) for row in np.flatnonzero(self.samples.labels >= 0)):
             few = ", ".join(self.classes[:3]) + (", …" if len(self.classes) > 3 else "")
             self.notes.append(f"the classes are the upper folders ({few}); the folders in them are not told apart")
 

@@ -62,7 +62,7 @@ class ListSource(FileSource):
         rows = self._rows_of_files(listed, labels, f"{split}/" if split else "")
         self._refuse_none(listed, rows)
         listed.find_dependent(labels)
-        unlisted = sorted(path for path, problem in tree.images.items() if problem and path not in rows and not alone)
+        unlisted = sorted(path for path in tree.images.problems if path not in rows and not alone)
         given = [labels[row] for row in rows.values()]
         lost = {escape(path): problem for path, row in rows.items() if (problem := listed.meaning.problems[row])}
         ids = list(map(escape, (*rows, *unlisted)))
@@ -247,12 +247,9 @@ def _in_split(place: str) -> bool:
 
 def _list_places(tree: Tree) -> list[str]:
     """Files that may be lists of images, but not those beside one image and about it alone."""
-    images = {without_ending(path) for path in tree.images}
-    return [
-        path
-        for path in sorted(tree.others)
-        if is_list_name(path) and not in_junk(path) and without_ending(path) not in images
-    ]
+    places = [path for path in sorted(tree.others) if is_list_name(path) and not in_junk(path)]
+    alone = set(map(without_ending, places)).intersection(map(without_ending, tree.images)) if places else ()
+    return [path for path in places if without_ending(path) not in alone]
 
 
 def _add_lists(tree: Tree, source: FileSource, trusted: bool) -> None:

@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ JUNK = frozenset(
 _FOLLOW = "add --follow-links to read what it leads to"
 _LINK_OUT = "symbolic link that leaves the folder"
 _LINK_TO_FOLDER = "symbolic link to a folder"
+_NAME = re.compile("[^/]+")
 
 
 def looks_like_image(name: str) -> bool:
@@ -45,6 +46,49 @@ def in_junk(path: str) -> bool:
     return any(map(is_junk, path.split("/")))
 
 
+class Images(Mapping[str, str | None]):
+    """Paths of what is or may be an image, and why it cannot be read where that is known.
+
+    The names in a folder are one text: as many strings would take several times the memory.
+
+    Attributes:
+        problems: those that cannot be read, and why: a link that leads nowhere or out of the tree, a folder that cannot
+            be listed, a pipe.
+    """
+
+    def __init__(self) -> None:
+        self.problems: dict[str, str] = {}
+        self._names: dict[str, str] = {}  # folder -> names, "/" before and behind each
+        self._count = 0
+
+    def add(self, folder: str, names: Sequence[str]) -> None:
+        """Add the images that lie in a folder, "" for the root."""
+        if names:
+            self._names[folder] = f"/{'/'.join(names)}/"
+            self._count += len(names)
+
+    def items(self) -> Iterator[tuple[str, str | None]]:  # type: ignore[override]
+        for folder, names in self._names.items():
+            for match in _NAME.finditer(names):
+                yield (f"{folder}/{match[0]}" if folder else match[0]), None
+        yield from self.problems.items()
+
+    def values(self) -> Iterator[str | None]:  # type: ignore[override]
+        return (problem for _, problem in self.items())
+
+    def __iter__(self) -> Iterator[str]:
+        return (path for path, _ in self.items())
+
+    def __len__(self) -> int:
+        return self._count + len(self.problems)
+
+    def __getitem__(self, path: str) -> str | None:
+        folder, _, name = path.rpartition("/")
+        if path not in self.problems and f"/{name}/" not in self._names.get(folder, ""):
+            raise KeyError(path)
+        return self.problems.get(path)
+
+
 @dataclass
 class Tree:
     """A folder, as `walk` has found it; paths are relative to `root` and as the system gives them, in no order.
@@ -53,8 +97,7 @@ class Tree:
         root: absolute, links resolved.
         location: where it is, for people.
         folders: all below the root.
-        images: what is or may be an image, and why it cannot be read where that is known: a link that leads nowhere or
-            out of the tree, a folder that cannot be listed, a pipe.
+        images: see there.
         others: all other files.
         linked_folders: links to folders, which are among `images` with a problem.
     """
@@ -62,14 +105,14 @@ class Tree:
     root: Path
     location: str
     folders: list[str] = field(default_factory=list)
-    images: dict[str, str | None] = field(default_factory=dict)
+    images: Images = field(default_factory=Images)
     others: list[str] = field(default_factory=list)
     linked_folders: list[str] = field(default_factory=list)
 
     @property
     def problems(self) -> dict[str, str]:
         """Those among the images that have a problem, by their paths, escaped as ids are."""
-        return {escape(path): problem for path, problem in self.images.items() if problem}
+        return {escape(path): problem for path, problem in self.images.problems.items()}
 
 
 def walk(root: Path, follow_links: bool = False) -> Tree:
@@ -103,16 +146,16 @@ class _Walk:
             folder = self.pending.pop()
             if folder:
                 self.tree.folders.append(folder)
+            images: list[str] = []
             for entry in self._entries(folder):
                 path = f"{folder}/{entry.name}" if folder else entry.name
                 if path == RUN_FOLDER:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     self.pending.append(path)
-                elif entry.is_file(follow_symlinks=False):
-                    self._file(path, entry)
-                else:
-                    self._link(path, entry)
+                elif self._is_image(path, entry):
+                    images.append(entry.name)
+            self.tree.images.add(folder, images)
 
     def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
         """What is in a folder, one after the other, as there may be a million."""
@@ -120,23 +163,26 @@ class _Walk:
             with os.scandir(self.tree.root / folder) as entries:
                 yield from entries
         except OSError as error:
-            self.tree.images[folder] = f"folder cannot be listed: {reason(error)}"
+            self.tree.images.problems[folder] = f"folder cannot be listed: {reason(error)}"
 
-    def _file(self, path: str, entry: os.DirEntry[str]) -> None:
+    def _is_image(self, path: str, entry: os.DirEntry[str]) -> bool:
+        """Whether what is no folder is an image without a problem; else it is put where it belongs."""
+        if not entry.is_file(follow_symlinks=False) and not self._leads_to_file(path, entry):
+            return False
         if not is_junk(path.partition("/")[0]) and _is_image(path, entry):
-            self.tree.images[path] = None
-        else:
-            self.tree.others.append(path)
+            return True
+        self.tree.others.append(path)
+        return False
 
-    def _link(self, path: str, entry: os.DirEntry[str]) -> None:
-        """Also what is neither a link nor a file nor a folder."""
+    def _leads_to_file(self, path: str, entry: os.DirEntry[str]) -> bool:
+        """Whether a link may be read as a file; also for what is neither a link nor a file nor a folder."""
         problem = None
         try:
             target = Path(os.path.realpath(entry.path, strict=True))
             mode = target.stat().st_mode
         except OSError as error:
-            self.tree.images[path] = "symbolic link loop" if error.errno == errno.ELOOP else reason(error)
-            return
+            self.tree.images.problems[path] = "symbolic link loop" if error.errno == errno.ELOOP else reason(error)
+            return False
         outside = not target.is_relative_to(self.tree.root)
         if stat.S_ISDIR(mode):
             problem = self._linked_folder(path, target, outside)
@@ -145,9 +191,10 @@ class _Walk:
         elif outside and not self.follow_links:
             problem = f"{_LINK_OUT}; {_FOLLOW}"
         else:
-            self._file(path, entry)
+            return True
         if problem:
-            self.tree.images[path] = problem
+            self.tree.images.problems[path] = problem
+        return False
 
     def _linked_folder(self, path: str, target: Path, outside: bool) -> str | None:
         """What is wrong with it, unless it is to be listed."""
