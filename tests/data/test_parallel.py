@@ -109,8 +109,9 @@ def test_an_error_in_the_work_ends_it(workers: int) -> None:
 @WORKERS
 def test_an_interruption_stops_it_at_once(workers: int) -> None:
     script = f"""
-import time
+import signal, time
 from elixir.data.parallel import in_order
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell is deaf to it
 def work(item):
     if item == 0: print("working", flush=True)
     time.sleep(0.5)
