@@ -1,4 +1,4 @@
-"""Columns: what a stage has found out about each sample, kept in parquet files and, if wide, in flat ones."""
+"""Columns: what a stage has found out about each sample, numbers in flat files and text in parquet."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from elixir.data.io import read_table, write_table, writing
+from elixir.data.paths import escape
 from elixir.data.records import Records
+from elixir.errors import ElixirError
 
 Columns = dict[str, np.ndarray]
 
@@ -42,9 +44,9 @@ def _array(column: pa.ChunkedArray) -> np.ndarray:
 class StageColumns:
     """The columns of one stage, written in parts.
 
-    Narrow columns (n,) lie in a parquet file for each part. A wide one (n, ...) lies in one flat file for all parts,
-    `<name>.<shape>.<type>`, a record for each sample at its place; a part writes its records before its parquet file,
-    which says that it is done. So parts may be written by several processes, and again.
+    Numbers (n, ...) lie in one flat file for all parts, `<name>.<type>` or `<name>.<sides>.<type>`, a record for each
+    sample at its place. Text (n,) lies in a parquet file for each part, with the places of its samples; it is written
+    last and says that the part is done. So parts may be written by several processes, and again.
 
     Args:
         folder: where they lie; made when missing.
@@ -61,42 +63,40 @@ class StageColumns:
 
     def write(self, part: int, indices: np.ndarray, columns: Columns) -> None:
         """Keep columns for the samples at some places (int64)."""
-        narrow: Columns = {INDEX: indices.astype(np.int64)}
+        texts: Columns = {INDEX: indices.astype(np.int64)}
         with writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         for name, values in columns.items():
-            if values.ndim == 1:
-                narrow[name] = values
+            if values.dtype == object:
+                texts[name] = values
                 continue
-            sides = "x".join(map(str, values.shape[1:]))
-            with Records(self._folder / f"{name}.{sides}.{values.dtype}", values.shape[1:], values.dtype) as records:
+            sides = values.shape[1:]
+            file = ".".join([name, *(["x".join(map(str, sides))] if sides else []), str(values.dtype)])
+            with Records(self._folder / file, sides, values.dtype) as records:
                 records.write(indices, values)
-        write_columns(self._part(part), narrow)
+        write_columns(self._part(part), texts)
 
     def names(self) -> list[str]:
         """Of all columns."""
         parts = self._parts()
-        narrow = pq.read_schema(parts[0]).names if parts else []
-        return [name for name in (*narrow, *self._wide()) if name != INDEX]
+        texts = pq.read_schema(parts[0]).names if parts else []
+        return [name for name in (*texts, *self._numbers()) if name != INDEX]
 
     def read(self, name: str, total: int) -> np.ndarray:
-        """A column of all `total` samples, (total, ...); a wide one is read-only and mapped from its file.
+        """A column of all `total` samples, (total, ...); numbers are read-only and mapped from their file.
 
         Where the stage has not looked at a sample, it holds -1 (0 if unsigned), NaN, False or "".
         """
-        wide = self._wide().get(name)
-        columns = read_columns(self._parts(), self._remedy, [INDEX] if wide else [INDEX, name])
+        file = self._numbers().get(name)
+        columns = read_columns(self._parts(), self._remedy, [INDEX] if file else [INDEX, name])
         indices = columns[INDEX]
-        if wide:
-            _, sides, dtype = wide.name.rsplit(".", 2)
-            with Records(wide, tuple(map(int, sides.split("x"))), dtype) as records:
-                values = records.mapped()
-        else:
-            values = columns[name]
+        values = _mapped(file)[:total] if file else columns[name]
+        if file and len(values) <= indices.max(initial=-1):
+            raise ElixirError(f"{escape(str(file))} is cut off; {self._remedy}")
         if len(indices) == total:  # parts are in order
             return values
         filled = np.full((total, *values.shape[1:]), _FILL[values.dtype.kind], values.dtype)
-        filled[indices] = values[indices] if wide else values
+        filled[indices] = values[indices] if file else values
         return filled
 
     def _part(self, number: int) -> Path:
@@ -105,6 +105,12 @@ class StageColumns:
     def _parts(self) -> list[Path]:
         return sorted(self._folder.glob("*.parquet"))
 
-    def _wide(self) -> dict[str, Path]:
-        files = [path for path in self._folder.glob("*.*.*") if path.suffix not in (".parquet", ".partial")]
-        return {path.name.rsplit(".", 2)[0]: path for path in files}
+    def _numbers(self) -> dict[str, Path]:
+        files = [path for path in self._folder.glob("*.*") if path.suffix not in (".parquet", ".partial")]
+        return {path.name.partition(".")[0]: path for path in files}
+
+
+def _mapped(file: Path) -> np.ndarray:
+    _, *sides, dtype = file.name.split(".")
+    with Records(file, tuple(map(int, sides[0].split("x"))) if sides else (), dtype) as records:
+        return records.mapped()

@@ -26,6 +26,7 @@ from elixir.detection.thresholds import Thresholds
 from elixir.engine.cost import Cost, Meter, gflop_per_image
 from elixir.engine.executor import Executor
 from elixir.engine.local import Local
+from elixir.engine.memory import give_back
 from elixir.engine.models import Models
 from elixir.engine.training import Training
 from elixir.errors import ElixirError
@@ -122,7 +123,7 @@ class Run:
         return len(self.rows)
 
     def __getitem__(self, column: str) -> np.ndarray:
-        """A column that an earlier stage has provided, (n, ...); a wide one is mapped from a file, read-only.
+        """A column that an earlier stage has provided, (n, ...); numbers are mapped from a file, read-only.
 
         Where its stage has not looked at a sample, it holds -1, NaN, False or "". Columns whose names begin with
         "source_" have a value for every sample of the source instead.
@@ -210,6 +211,7 @@ class Run:
         Raises: ElixirError: there are no samples.
         """
         self.executor.train(self, trainings)
+        give_back()
 
     def purify(self, images: Tensor, sigma: float, noise: Tensor) -> Tensor:
         """One draw of the purifier, with its cost counted; see `Purifier.purify`."""
@@ -283,6 +285,7 @@ class Run:
         number = len(list(self._done.glob("*.json")))
         record = {"number": number, "cost": vars(self.meter.save()), "columns": columns, "facts": self.facts}
         replace_text(self._done / f"{stage}.json", json.dumps(record))
+        give_back()
 
     def _columns(self, stage: str) -> StageColumns:
         return StageColumns(self.folder / "columns" / stage, START_AGAIN)

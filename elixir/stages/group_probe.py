@@ -10,6 +10,7 @@ from torch import Tensor
 from elixir.data.pixels import blocks
 from elixir.data.records import Records
 from elixir.detection.probe import LogProbabilities, View
+from elixir.engine.memory import give_back
 from elixir.engine.models import CLEAN, REFERENCE
 from elixir.engine.run import Run
 from elixir.engine.training import Training, viewed
@@ -33,6 +34,7 @@ class RunProbe:
         self.purified = run.purified
 
     def transfer(self, label: int, change: Tensor) -> float:
+        give_back()  # what a detector has taken to find the change
         return transfer(self._run, label, carriers(self._run, label, Draw.GROUP_CARRIERS), change)
 
     def holdout_model(self, seen: np.ndarray, number: int) -> LogProbabilities:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
 from elixir.errors import ElixirError
 from elixir.stages.index import SOURCE_COLUMNS, hexadecimal
+
+TEXTS = ("source_problem", "action", "reason")
+Texts = dict[str, dict[int, str]]
 
 
 @dataclass
@@ -68,7 +72,8 @@ class WriteStage(ReduceStage):
 
     def _rows(self, run: Run, sink: SinkWithBackup | None) -> Iterator[ManifestRow]:
         """One row after the other; writes its sample on the way."""
-        columns = {name: run[name] for name in self._columns}
+        columns = {name: run[name] for name in self._columns if name not in TEXTS}
+        texts = {name: _told(run[name]) for name in TEXTS}
         not_judged = {report.label: report.not_judged for report in label_reports(run.facts) if report.not_judged}
         writer = SampleWriter(run.output, run.classes, sink, run.decisions)
         index = -1  # of the last usable sample
@@ -77,13 +82,13 @@ class WriteStage(ReduceStage):
             index += usable
             repaired = None
             if usable:
-                action, label, reason = self._decision(run, columns, index)
+                action, label, reason = self._decision(run, columns, texts, index)
                 if "repaired" in columns and action in CHANGES:
                     repaired = run.repaired_path(index).read_bytes()
                 if action == "kept" and not reason and sample.label in not_judged:
                     reason = f"not judged: {not_judged[sample.label]}"
             else:
-                action, label, reason = "quarantined", sample.label, str(columns["source_problem"][row])
+                action, label, reason = "quarantined", sample.label, texts["source_problem"][row]
             height, width = columns["source_shape"][row].tolist()
             proposed = ManifestRow(
                 id=sample.id,
@@ -108,11 +113,11 @@ class WriteStage(ReduceStage):
                 run.read_source(row)  # last, so that what has been written is what was looked at
             yield written
 
-    def _decision(self, run: Run, columns: Columns, index: int) -> tuple[Action, int, str]:
+    def _decision(self, run: Run, columns: Columns, texts: Texts, index: int) -> tuple[Action, int, str]:
         """What earlier stages have decided about a sample: its action and label, and why."""
-        given, action, reason = int(run.labels[index]), columns["action"][index], str(columns["reason"][index])
+        given, action, reason = int(run.labels[index]), texts["action"].get(index), texts["reason"].get(index, "")
         if action not in CHANGES:
-            return action or "kept", given, reason
+            return cast(Action, action or "kept"), given, reason
         label = int(columns["new_label"][index])
         if self.labels and action == "purified":
             return "quarantined", given, "poisoned under its own label, which only a new picture could keep"
@@ -124,3 +129,8 @@ class WriteStage(ReduceStage):
         if not np.isnan(sigma):
             reason += f"; purified at sigma {sigma:g}" if sigma else "; only the trigger is taken out"
         return action, label, reason
+
+
+def _told(column: np.ndarray) -> dict[int, str]:
+    """The texts of a column that are not empty; of a million samples most are."""
+    return {index: column[index] for index in np.flatnonzero(column != "").tolist()}

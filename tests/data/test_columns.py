@@ -1,4 +1,4 @@
-"""Columns of a stage: parts in any order and twice, wide ones mapped from one file."""
+"""Columns of a stage: parts in any order and twice, numbers mapped from one file."""
 
 import mmap
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_parts_in_any_order_and_again_are_one_column(tmp_path: Path):
         assert stage.read(name, 50).dtype == values.dtype
 
 
-def test_a_wide_column_is_mapped_and_cannot_be_changed(tmp_path: Path):
+def test_numbers_are_mapped_and_cannot_be_changed(tmp_path: Path):
     stage = StageColumns(tmp_path, "start again")
     stage.write(0, np.arange(8), columns_of(np.arange(8)))
     features, base = stage.read("features", 8), stage.read("features", 8)
@@ -45,6 +45,7 @@ def test_a_wide_column_is_mapped_and_cannot_be_changed(tmp_path: Path):
         features[0] = 1
     flat = np.fromfile(tmp_path / "features.6.float16", np.float16).reshape(-1, 6)
     np.testing.assert_array_equal(flat, features)
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "score.float64"), stage.read("score", 8))
 
 
 def test_a_part_that_was_begun_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -57,6 +58,15 @@ def test_a_part_that_was_begun_is_not_there(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(ElixirError, match="no space left on device"):
         stage.write(0, np.arange(8), columns_of(np.arange(8)))
     assert not stage.has(0)
+
+
+def test_a_file_that_is_cut_off_is_named(tmp_path: Path):
+    stage = StageColumns(tmp_path, "start again")
+    stage.write(0, np.arange(8), columns_of(np.arange(8)))
+    with (tmp_path / "score.float64").open("rb+") as file:
+        file.truncate(40)
+    with pytest.raises(ElixirError, match=r"score\.float64 is cut off; start again"):
+        stage.read("score", 8)
 
 
 def test_equal_texts_are_one_object(tmp_path: Path):
