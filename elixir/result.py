@@ -16,7 +16,7 @@ from torch import Tensor
 from elixir import schema
 from elixir.data.backup import FILES
 from elixir.data.io import RUN_FOLDER, read_json, write_table
-from elixir.data.manifest import class_names, counts, current_findings, current_names, read_manifest
+from elixir.data.manifest import begins, class_names, counts, current_findings, current_names, read_manifest, where
 from elixir.data.paths import printable, unescape
 from elixir.data.shards.webdataset import open_webdataset
 from elixir.data.source import describe_classes, listed
@@ -230,8 +230,9 @@ class Result:
         lines.append(", ".join(f"{actions[action]} {action}" for action in sorted(actions)))
         if decided := self.table.filter(pc.field("decision") != "").num_rows:
             lines.append(f"decided by people: {decided}")
-        aside = table.filter((pc.field("action") == "quarantined") & ~pc.starts_with(pc.field("reason"), "poisoned"))
-        for row in aside.select(["id", "reason"]).slice(0, 10).to_pylist():
+        is_aside = where(table, "action", "quarantined") & ~begins(table, "reason", "poisoned")
+        aside = table.select(["id", "reason"]).filter(pa.array(is_aside))
+        for row in aside.slice(0, 10).to_pylist():
             lines.append(f"set aside: {printable(row['id'])}: {printable(row['reason'])}")
         if aside.num_rows > 10:
             lines.append(f"... and {aside.num_rows - 10} more, listed in .elixir/manifest.parquet")

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from elixir.data.manifest import where
+from elixir.data.manifest import begins, where
 
 SURE = 0.8  # confidence of the clean model from which on a new label is not doubtful
 NEAR = 0.1  # share of the least poison score flagged in a label, from which on others of it were nearly flagged
@@ -30,7 +29,7 @@ def doubtful_first(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     score = np.nan_to_num(table["poison_score"].to_numpy())
     confidence = np.nan_to_num(table["confidence"].to_numpy(), nan=1.0)
     kept = where(table, "action", "kept")
-    uncertain = pc.starts_with(table["reason"], "poisoned, ").to_numpy() & (table["new_label"].to_numpy() < 0)
+    uncertain = begins(table, "reason", "poisoned, ") & (table["new_label"].to_numpy() < 0)
     is_open = (table["height"].to_numpy() > 0) & where(table, "decision", "")
     least = np.full(label.max(initial=0) + 1, np.inf)  # score flagged in each label
     np.minimum.at(least, label[flagged], score[flagged])

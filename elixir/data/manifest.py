@@ -140,7 +140,7 @@ def manifest_rows(manifest: pa.Table) -> Iterator[ManifestRow]:
 
 def counts(column: pa.ChunkedArray) -> Counter[Any]:
     """How often each value of a column occurs."""
-    return Counter({pair["values"]: pair["counts"] for pair in pc.value_counts(column).to_pylist()})
+    return Counter({pair["values"]: pair["counts"] for pair in column.value_counts().to_pylist()})
 
 
 def texts(column: pa.ChunkedArray) -> Iterator[str]:
@@ -156,7 +156,12 @@ def lists(manifest: pa.Table, samples: Samples) -> bool:
 
 def where(manifest: pa.Table, name: str, value: str) -> np.ndarray:
     """In which rows a column of text has a value, bool (n,)."""
-    return pc.equal(manifest[name], value).to_numpy()
+    return pc.call_function("equal", [manifest[name], pa.scalar(value)]).to_numpy()
+
+
+def begins(manifest: pa.Table, name: str, start: str) -> np.ndarray:
+    """In which rows the value of a column of text begins with another text, bool (n,)."""
+    return pc.call_function("starts_with", [manifest[name]], pc.MatchSubstringOptions(start)).to_numpy()
 
 
 def current_names(facts: dict[str, Any]) -> dict[str, Any]:

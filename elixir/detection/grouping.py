@@ -134,7 +134,7 @@ def fit_lda(features: Rows, inside: np.ndarray, thresholds: Thresholds) -> Calla
 
 def _moments(features: Rows, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean (d,) and covariance (d, d) of the directions of some features."""
-    mean = sum(_unit_length(features[part]).sum(0) for part in _parts(side)) / len(side)
+    mean = np.sum([_unit_length(features[part]).sum(0) for part in _parts(side)], axis=0) / len(side)
     products = np.zeros((len(mean), len(mean)))
     for part in _parts(side):
         centred = _unit_length(features[part]) - mean

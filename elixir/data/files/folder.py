@@ -99,7 +99,8 @@ class FileSamples(Samples):
         folders: Sequence[str] = (),
     ) -> None:
         self._ids = pa.array(ids, pa.large_string())
-        lost = np.flatnonzero(pc.is_in(self._ids, pa.array(problems, pa.large_string()))).tolist() if problems else ()
+        known = pc.SetLookupOptions(pa.array(list(problems), pa.large_string()))
+        lost = np.flatnonzero(pc.call_function("is_in", [self._ids], known)).tolist()
         super().__init__(labels, {row: problems[self.id(row)] for row in lost})
         self._starts = [*(len(folder) + 1 for folder in folders), 0]  # the last one is that of the label -1
 
@@ -115,7 +116,7 @@ class FileSamples(Samples):
             batches.append(pa.record_batch([pa.array(labels, pa.int32()), pa.array(ids, pa.large_string())], schema))
         table = pa.Table.from_batches(batches, schema)
         del batches
-        table = table.take(pc.sort_indices(table, [("label", "ascending"), ("id", "ascending")]))
+        table = table.sort_by([("label", "ascending"), ("id", "ascending")])
         samples = cls(table["id"].combine_chunks(), table["label"].to_numpy(), problems, folders)
         pa.default_memory_pool().release_unused()  # of a million samples it would keep 50 MB
         return samples
@@ -165,7 +166,7 @@ class FolderSource(FileSource):
         self._tell_unseen([*outside, *tree.others], base)
         if odd := [name for name in self.classes if split_of(name)]:
             self.notes.append(f"read as a class, though it may be a split by its name: {', '.join(odd[:5])}")
-        if all("/" in self.samples.name(row) for row in np.flatnonzero(self.samples.labels >= 0)):
+        if all("/" in self.samples.name(row) for row in np.flatnonzero(self.samples.labels >= 0).tolist()):
             few = ", ".join(self.classes[:3]) + (", …" if len(self.classes) > 3 else "")
             self.notes.append(f"the classes are the upper folders ({few}); the folders in them are not told apart")
 
