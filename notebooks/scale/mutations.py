@@ -42,7 +42,7 @@ def main() -> None:
     with scratch() as folder:
         os.environ["ELIXIR_CACHE"] = str(folder / "cache")  # where zip archives are unpacked
         if given.case is not None:
-            print(json.dumps(mutate(given.seed, given.case, Path("case")), indent=1))
+            print(json.dumps(mutate(given.seed, given.case, Path("case").resolve()), indent=1))
             return
         for number in range(given.inputs):
             case = mutate(given.seed, number, folder / f"{number:04d}")
@@ -137,10 +137,17 @@ def lost(kind: str, src: Path, dst: Path, intact: list[bytes]) -> Iterator[str]:
         if len(values(back)) != len(manifest) or len(np.load(src)["images"]) != len(manifest):
             yield f"{len(manifest)} rows in the manifest, {len(values(back))} are restored"
     elif kind != "zip":
-        one, other = contents(src), contents(back)
+        one, other = contents(src) | followed(src), contents(back)
         for path in sorted(one.keys() | other.keys()):
             if one.get(path) != other.get(path) and path not in unreadable:
                 yield f"restored otherwise: {path}"
+
+
+def followed(src: Path) -> dict[str, bytes | str]:
+    """Links to files of the same folder, by their path there: what they lead to, as which they are restored."""
+    links = {path: Path(os.path.realpath(path)) for path in src.rglob("*") if path.is_symlink()}
+    inside = {path: file for path, file in links.items() if file.is_file() and file.is_relative_to(src.resolve())}
+    return {str(path.relative_to(src)): file.read_bytes() for path, file in inside.items()}
 
 
 def rows_of(dst: Path) -> int:
