@@ -96,8 +96,8 @@ def train_and_attack(
         tests, test_rows = cache_pixels(test, scratch / "test.u8", SIZE)
         names = [test.classes[label] for label in test.samples.labels[test_rows].tolist()]
         following = dict(zip(attacked, attacked[1:] + attacked[:1], strict=True))
-        aims: list[str] = [following.get(name, name) if target is None else target for name in names]
-        number = {name: label for label, name in enumerate(train.classes)}
+        aims = [following.get(name, name) if target is None else target for name in names]
+        number: dict[str | None, int] = {name: label for label, name in enumerate(train.classes)}
         truth = np.array([number.get(name, ABSENT) for name in names])
         aimed = np.array([number.get(aim, LOST) for aim in aims])
         victims = np.zeros(len(names), bool)
