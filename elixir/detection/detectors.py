@@ -46,9 +46,8 @@ class Evidence:
     seed: int
 
     def seeded_group(self, members: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        """Posterior of each member, float64 (n,), learned from which of all samples are seeds, bool."""
-        own = seeds[members]
-        return crossval_lda(self.scores.features_of(members), own, ~own, self.seed, self.thresholds)
+        """Posterior of each member, float64 (n,), learned from which of them are seeds, bool (n,)."""
+        return crossval_lda(self.scores.features_of(members), seeds, ~seeds, self.seed, self.thresholds)
 
     def group(self, members: np.ndarray, posterior: np.ndarray) -> np.ndarray:
         """Indices of the members that belong to a group."""
@@ -98,13 +97,13 @@ class Joint:
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         scores, thresholds = evidence.scores, evidence.thresholds
-        mean = (scores.trigger_transfer + scores.label_disagreement) / 2
+        mean = (scores.trigger_transfer_of(members) + scores.label_disagreement_of(members)) / 2
         posterior = evidence.seeded_group(members, mean > thresholds.seed_threshold)
         group = evidence.group(members, posterior)
         if len(group) < thresholds.min_group_size:
             return Candidate(self.name, members, posterior)
-        carried = float(scores.trigger_transfer[group].mean())
-        disagreement = float(scores.label_disagreement[group].mean())
+        carried = float(scores.trigger_transfer_of(group).mean())
+        disagreement = float(scores.label_disagreement_of(group).mean())
         common = evidence.group_transfer(label, group)
         found = {"trigger_transfer": carried, "group_transfer": common, "label_disagreement": disagreement}
         return Candidate(self.name, members, posterior, max(carried, common) * disagreement, found)
@@ -122,12 +121,12 @@ class TriggerTransfer:
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         scores, thresholds = evidence.scores, evidence.thresholds
-        seeded = evidence.seeded_group(members, scores.trigger_transfer > thresholds.seed_threshold)
+        seeded = evidence.seeded_group(members, scores.trigger_transfer_of(members) > thresholds.seed_threshold)
         posterior = self_train_step(scores.features_of(members), seeded, evidence.seed, thresholds)
         group = evidence.group(members, posterior)
         if len(group) < thresholds.min_group_size:
             return Candidate(self.name, members, posterior)
-        carried = float(scores.trigger_transfer[group].mean())
+        carried = float(scores.trigger_transfer_of(group).mean())
         common = evidence.group_transfer(label, group)
         more = evidence.difference_transfer(label, group, np.setdiff1d(members, group))
         separation = otsu_split(logit(posterior.clip(EPSILON, 1 - EPSILON)), 0.0, thresholds).separation
@@ -147,7 +146,7 @@ class LabelDisagreement:
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         disagrees, thresholds = evidence.scores.disagrees, evidence.thresholds
-        posterior = evidence.seeded_group(members, disagrees)
+        posterior = evidence.seeded_group(members, disagrees[members])
         group = evidence.group(members, posterior)
         if len(group) < thresholds.min_group_size:
             return Candidate(self.name, members, posterior)

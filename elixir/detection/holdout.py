@@ -88,10 +88,13 @@ def holdout_split(
     Returns:
         Indices seen, ascending, and unseen, a `fraction` of each label, by label; int64.
     """
-    order = rng.permutation(np.setdiff1d(np.arange(len(label)), withheld))
+    rest = np.ones(len(label), bool)
+    rest[withheld] = False
+    order = rng.permutation(np.flatnonzero(rest))
     of_label = [order[label[order] == one] for one in np.unique(label)]
     unseen = np.concatenate([own[: int(fraction * len(own))] for own in of_label])
-    return np.setdiff1d(order, unseen), unseen
+    rest[unseen] = False
+    return np.flatnonzero(rest), unseen
 
 
 def _lower(flags: np.ndarray, thresholds: Thresholds) -> float:

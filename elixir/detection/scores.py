@@ -19,9 +19,9 @@ class SampleScores:
         label: given label, int64 (n,).
         features: of the reference model, (n, d); they may be mapped from a file, and are read a few at a time.
         trigger_transfer: how far what purification takes away from the image, or one tile of it, makes the reference
-            model see the label in other images, float64 (n,) in [0,1].
+            model see the label in other images, float32 (n,) in [0,1].
         label_disagreement: how far models that could not learn the trigger do not see the label, or the reference model
-            stops seeing it when a little noise is removed, float64 (n,) in [0,1].
+            stops seeing it when a little noise is removed, float32 (n,) in [0,1].
         disagrees: the held-out models do not see the label, bool (n,).
         confidence_drop: share of the label's probability that the image loses with a little noise, (n,) in [0,1].
     """
@@ -36,6 +36,14 @@ class SampleScores:
     def members(self, label: int) -> np.ndarray:
         """Indices of the samples with this label, int64."""
         return np.flatnonzero(self.label == label)
+
+    def trigger_transfer_of(self, members: np.ndarray) -> np.ndarray:
+        """That of some samples, float64, as means are taken of it."""
+        return self.trigger_transfer[members].astype(np.float64)
+
+    def label_disagreement_of(self, members: np.ndarray) -> np.ndarray:
+        """Likewise."""
+        return self.label_disagreement[members].astype(np.float64)
 
     def features_of(self, members: np.ndarray) -> SomeRows:
         """The features of some samples."""
@@ -69,8 +77,8 @@ def sample_scores(
     return SampleScores(
         label=label,
         features=features,
-        trigger_transfer=np.maximum(tile_transfer, residual_transfer).astype(np.float64),
-        label_disagreement=np.maximum(1 - seen, drop).astype(np.float64),
+        trigger_transfer=np.maximum(tile_transfer, residual_transfer),
+        label_disagreement=np.maximum(1 - seen, drop),
         disagrees=self_confidence < thresholds.max_self_confidence,
         confidence_drop=drop,
     )
