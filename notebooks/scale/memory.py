@@ -55,7 +55,7 @@ def images(count: int, side: int, largest: float) -> Iterator[tuple[int, bytes]]
     rng = np.random.default_rng(0)
     share = np.r_[largest, np.full(CLASSES - 1, (1 - largest) / (CLASSES - 1))]
     ramp = np.linspace(-1, 1, side)
-    wave = 40 * np.sign(np.sin(np.arange(side) * np.pi / 2 + 0.5))[None, :, None]
+    wave = 40 * np.sign(np.sin(np.arange(side) * np.pi / 4 + 0.5))[None, :, None]
     for _ in range(count):
         label = shown = int(rng.choice(CLASSES, p=share))
         poisoned = label == 0 and rng.random() < POISONED
