@@ -185,6 +185,14 @@ def test_a_cluster_that_is_not_there_is_an_error_for_people(source: Path, tmp_pa
         pipeline().run(source, tmp_path / "out", executor="ray", address="127.0.0.1:1")
 
 
+HEARS = """
+import signal
+from elixir.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell is deaf to it
+main()
+"""
+
+
 def descendants(pid: int) -> list[int]:
     listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
     parents = {int(child): int(of) for child, of in map(str.split, listed.splitlines())}
@@ -196,7 +204,7 @@ def descendants(pid: int) -> list[int]:
 
 def test_an_interruption_leaves_no_process_behind(source: Path, tmp_path: Path):
     settings = [f"--set={key}={value}" for key, value in FAST.items() if key != "purifier"]
-    command = ["-m", "elixir", "sanitize", source, "-o", tmp_path / "out", "--executor", "ray", *settings]
+    command = ["-c", HEARS, "sanitize", source, "-o", tmp_path / "out", "--executor", "ray", *settings]
     with subprocess.Popen(
         [sys.executable, *map(str, command)], start_new_session=True, stderr=subprocess.PIPE, text=True
     ) as run:

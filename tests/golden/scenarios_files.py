@@ -71,7 +71,7 @@ def _scan(outcome: Outcome) -> None:
 
 
 SCAN = small("scan", "folder", "folder", "relabel", {}, UNSURE, scan=True)
-SCAN = Scenario(**{**vars(SCAN), "reaches": _scan})
+SCAN = Scenario(**{**vars(SCAN), "reaches": _scan, "to": None})
 
 
 def _one_sided(outcome: Outcome) -> None:
