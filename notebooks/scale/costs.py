@@ -8,13 +8,13 @@ the pixels of the working size, all else with the samples alone.
 
 from dataclasses import dataclass
 
-GFLOP_AT_32 = 9.6, 12.0  # a sample, all networks, trainings included: none under attack, BadNets 10 %
+GFLOP_AT_32 = 8.8, 12.0  # a sample, all networks, trainings included, of 13,070: none under attack, BadNets 10 %
 CORE = 65.0  # GFLOP/s of one AVX2 core in these networks
 GPU = 50_000.0  # GFLOP/s, an assumption: a twentieth of what an H100 can do in bf16
 DECODED = 1_010.0  # photographs of 224 pixels a second, by one thread
-COPIED = 1_000.0  # files a second that the stage write copies and reads again
-NARROW, MANIFEST, LINK = 900.0, 60.0, 4_096.0  # bytes a sample: columns and features; evidence; an inode with a name
-BASE, RESIDENT = 0.65e9, 60.0  # bytes in memory: of the process; a sample
+WRITTEN = 2_200.0  # samples a second of the stage write, one process
+COLUMNS, MANIFEST = 700.0, 84.0  # bytes a sample in the work folder, with 256 features; of the evidence
+BASE, RESIDENT = 0.65e9, 225.0  # bytes in memory: of the process; a sample
 PHOTOGRAPH = 20_000.0  # bytes of a JPEG of 224 pixels
 
 
@@ -34,7 +34,7 @@ class Costs:
     @property
     def cached(self) -> float:
         """Bytes in the work folder: the images at the working size and once purified, and all columns."""
-        return self.samples * (2 * 3 * self.side**2 + NARROW)
+        return self.samples * (2 * 3 * self.side**2 + COLUMNS)
 
     def row(self) -> str:
         """All of it as a line of a table."""
@@ -43,9 +43,9 @@ class Costs:
             f"{self.samples:,.0f}",
             f"{self.side}",
             f"{clean / CORE:,.0f} to {attacked / CORE:,.0f}",
-            f"{clean / GPU:,.1f} to {attacked / GPU:,.1f}",
+            f"{clean / GPU:,.2f} to {attacked / GPU:,.2f}",
             f"{self.samples / DECODED / 3600:,.1f}",
-            f"{self.samples / COPIED / 3600:,.1f}",
+            f"{self.samples / WRITTEN / 3600:,.1f}",
             f"{self.cached / 1e9:,.0f}",
             f"{self.samples * (PHOTOGRAPH + MANIFEST) / 1e9:,.0f}",
             f"{self.samples * MANIFEST / 1e9:,.1f}",
@@ -55,7 +55,7 @@ class Costs:
 
 
 HEAD = """\
-| photographs | pixels | core hours in networks | GPU hours | core hours decoding | hours of copying | \
+| photographs | pixels | core hours in networks | GPU hours | core hours decoding | hours of writing | \
 work folder, GB | output as copies, GB | output as links, GB | memory, GB |
 |---|---|---|---|---|---|---|---|---|---|"""
 

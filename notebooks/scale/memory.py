@@ -146,8 +146,8 @@ def table(found: dict[int, dict[str, Any]]) -> str:
     lines.append(
         line("all", [(f"{p / 1e6:.0f}", f"{found[n]['total']:.0f}") for p, n in zip(highest, counts, strict=True)])
     )
-    for name in ("during", "after"):
-        lines += [line(f"disk {name}, bytes a sample", [(f"{found[n][name] / n:.0f}", "") for n in counts])]
+    for name, what in (("during", "work folder without images"), ("after", "output")):
+        lines += [line(f"disk: {what}, bytes a sample", [(f"{found[n][name] / n:.0f}", "") for n in counts])]
     return "\n".join(lines)
 
 
