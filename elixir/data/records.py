@@ -6,6 +6,7 @@ import mmap
 import os
 import weakref
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -64,7 +65,7 @@ class Records:
         """Close the file, which happens by itself when it is not needed any more; what is mapped stays."""
         self._closed()
 
-    def __enter__(self) -> Records:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
