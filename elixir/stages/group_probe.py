@@ -98,13 +98,10 @@ def _log_probabilities(run: Run, model: str, indices: np.ndarray) -> np.ndarray:
 
     They are mapped from a file without a name, as there may be many samples and labels.
     """
-    first, *parts = [*blocks(indices, run.pixels.shape)] or [indices]
-    logp, _ = run.models.classify(model, run.pixels.read(first))
-    path, count = run.folder / f"{model}.logp", len(first)
-    with Records(path, logp.shape[1:], logp.dtype) as records:
+    path, count = run.folder / f"{model}.logp", 0
+    with Records(path, (len(run.classes),), np.float32) as records:
         path.unlink()
-        records.write(np.arange(count), logp)
-        for part in parts:
+        for part in blocks(indices, run.pixels.shape):
             logp, _ = run.models.classify(model, run.pixels.read(part))
             records.write(np.arange(count, count + len(part)), logp)
             count += len(part)

@@ -29,7 +29,7 @@ class FakeHoldoutModel(FakeModels):
         differs = ((images[:, 0, 0, 0] > 128) ^ (images[:, 1, 0, 0] > 128)).numpy()
         second = np.where(differs, 0.98, 0.02)
         probability = np.stack([1 - second, second], 1) if name != "reference" else np.full((len(images), 2), 0.01)
-        return np.log(probability), np.zeros((len(images), 1))
+        return np.log(probability).astype(np.float32), np.zeros((len(images), 1))
 
 
 @pytest.fixture
