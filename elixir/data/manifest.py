@@ -138,6 +138,13 @@ def manifest_rows(manifest: pa.Table) -> Iterator[ManifestRow]:
         yield from (ManifestRow(**row) for row in batch.to_pylist())
 
 
+def some_rows(manifest: pa.Table, rows: np.ndarray) -> pa.Table:
+    """Different rows, int64 (n,), in this order; `take` would put all chunks of the table together first."""
+    chosen = np.zeros(manifest.num_rows, bool)
+    chosen[rows] = True
+    return manifest.filter(pa.array(chosen)).take(rows.argsort().argsort())
+
+
 def counts(column: pa.ChunkedArray) -> Counter[Any]:
     """How often each value of a column occurs."""
     return Counter({pair["values"]: pair["counts"] for pair in column.value_counts().to_pylist()})

@@ -16,12 +16,12 @@ from elixir.data.records import Records
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
 
-BLOCK = 2**24
+BLOCK = 2**22
 AT_ONCE = 256  # samples that are decoded before they are written
 
 
 def blocks(records: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """The records (n,) in parts, in order, so many at once that their images fill 16 MB as float64."""
+    """The records (n,) in parts, in order, so many at once that their images fill 4 MB as float64."""
     size = max(1, BLOCK // (8 * int(np.prod(shape))))
     yield from (records[start : start + size] for start in range(0, len(records), size))
 

@@ -32,8 +32,7 @@ class Executor(Protocol):
 def work_on(run: Run, stage: MapStage, number: int, part: np.ndarray, advance: Advance) -> None:
     """Work on one part (int64) of a stage that is open, in batches, and keep its columns under its number."""
     batches: list[Columns] = []
-    for offset in range(0, max(1, len(part)), run.batch_size):
-        batch = part[offset : offset + run.batch_size]
+    for batch in list(run.batches(part)) or [part]:
         batches.append(stage.process(run, batch))
         advance(len(batch))
     columns = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}

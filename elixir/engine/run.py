@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -160,6 +160,10 @@ class Run:
     def shapes(self) -> np.ndarray:
         """Height and width of each sample in pixels, int32 (n, 2)."""
         return self["source_shape"][self.rows]
+
+    def batches(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+        """Samples (int64) in parts of `batch_size`, in order."""
+        return (indices[start : start + self.batch_size] for start in range(0, len(indices), self.batch_size))
 
     def ids(self, indices: np.ndarray) -> list[str]:
         """Stable ids of some samples."""

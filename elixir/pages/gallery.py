@@ -7,7 +7,7 @@ import numpy as np
 from markupsafe import Markup
 
 from elixir.data.doubt import doubtful_first
-from elixir.data.manifest import class_names, where
+from elixir.data.manifest import class_names, some_rows, where
 from elixir.pages.thumbnails import ACROSS, DOWN, ContactSheets
 from elixir.result import Result
 
@@ -36,7 +36,7 @@ def gallery_data(result: Result, rows: np.ndarray, sheets: ContactSheets) -> dic
 
     Labels, actions and reasons are numbers in the lists of their names, a label -1 for none; what is not known is None.
     """
-    table = result.table.take(rows)
+    table = some_rows(result.table, rows)
     columns = table.to_pydict()
     told = [
         reason or ("flagged" if flagged else "not flagged")

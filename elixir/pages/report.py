@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from elixir.data.io import RUN_FOLDER, replace_text
+from elixir.data.manifest import some_rows
 from elixir.data.paths import printable, recorded
 from elixir.data.sample_writer import CHANGES
 from elixir.data.source import listed
@@ -46,11 +47,10 @@ def write_report(result: Result, folder: Path, pictures: Pictures, triggers: Map
     """
     place = folder / RUN_FOLDER
     rows = shown_rows(result)
-    shown = result.table.select(["action", "height", "width"]).take(rows)
+    shown = some_rows(result.table.select(["action", "height", "width"]), rows)
     shapes = np.stack([shown["height"].to_numpy(), shown["width"].to_numpy()], axis=1)
     changed = np.isin(np.array(shown["action"].to_pylist(), object), CHANGES)
     sheets = write_sheets(rows, changed, shapes, pictures, place / "report")
-    thresholds = _thresholds(result.config)
     labels = _labels(result)
     style, script = (
         files("elixir.pages").joinpath("templates", f"report.{kind}").read_text() for kind in ("css", "js")
@@ -69,11 +69,9 @@ def write_report(result: Result, folder: Path, pictures: Pictures, triggers: Map
         attacked=[_attacked(label, triggers) for label in result.attacked],
         side=SIDE,
         gain=GAIN,
-        strips=strips(result.labels, thresholds),
+        strips=strips(result.labels, _thresholds(result.config)),
         flow=flow(result.table),
-        histogram=histogram(
-            _scores(result), thresholds["flag_threshold"] if "flag" in result.config.get("stages", ()) else None
-        ),
+        histogram=histogram(_scores(result), _flag_threshold(result.config)),
         nearest=NEAREST,
         samples=len(rows),
         data=script_json(gallery_data(result, rows, sheets)),

@@ -7,7 +7,6 @@ import numpy as np
 from torch import Tensor
 
 from elixir.data.columns import Columns
-from elixir.data.pixels import blocks
 from elixir.detection.decide import label_reports
 from elixir.detection.trigger import Benign, mean_difference, mean_excess, mean_residual
 from elixir.engine.run import Run
@@ -78,8 +77,7 @@ class EstimateTriggerStage(ReduceStage):
 
 def _clean_labels(run: Run, indices: np.ndarray, triggers: Mapping[int, Tensor]) -> np.ndarray:
     """The most probable label of each image, int64 (n,); see `clean_probabilities`."""
-    parts = blocks(indices, run.pixels.shape)
-    return np.concatenate([clean_probabilities(run, part, triggers).argmax(1) for part in parts])
+    return np.concatenate([clean_probabilities(run, batch, triggers).argmax(1) for batch in run.batches(indices)])
 
 
 def clean_label_targets(run: Run) -> list[int]:

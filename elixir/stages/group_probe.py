@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elixir.data.pixels import blocks
 from elixir.data.records import Records
 from elixir.detection.probe import LogProbabilities, View
 from elixir.engine.memory import give_back
@@ -69,9 +68,9 @@ class RunProbe:
         for half, training in enumerate(trainings):
             for label in groups:
                 unseen = np.flatnonzero((run.labels == label) & (fold == half))
-                for part in blocks(unseen, run.pixels.shape):
-                    logp, _ = run.models.classify(training.name, viewed(run, view, run.pixels.read(part)))
-                    log_odds[label][part] = logp[:, own[label]] - logp[:, label]
+                for batch in run.batches(unseen):
+                    logp, _ = run.models.classify(training.name, viewed(run, view, run.pixels.read(batch)))
+                    log_odds[label][batch] = logp[:, own[label]] - logp[:, label]
         return log_odds
 
 
@@ -101,10 +100,10 @@ def _log_probabilities(run: Run, model: str, indices: np.ndarray) -> np.ndarray:
     path, count = run.folder / f"{model}.logp", 0
     with Records(path, (len(run.classes),), np.float32) as records:
         path.unlink()
-        for part in blocks(indices, run.pixels.shape):
-            logp, _ = run.models.classify(model, run.pixels.read(part))
-            records.write(np.arange(count, count + len(part)), logp)
-            count += len(part)
+        for batch in run.batches(indices):
+            logp, _ = run.models.classify(model, run.pixels.read(batch))
+            records.write(np.arange(count, count + len(batch)), logp)
+            count += len(batch)
         return records.mapped()
 
 
@@ -119,12 +118,12 @@ def clean_probabilities(run: Run, indices: np.ndarray, triggers: Mapping[int, Te
     Returns:
         float32 (n, k).
     """
-    parts = [np.empty((0, len(run.classes)), np.float32)]
-    for part in blocks(indices, run.pixels.shape):
-        images = run.pixels.read(part).float() / 255
-        for place, label in enumerate(run.labels[part].tolist()):
+    found = [np.empty((0, len(run.classes)), np.float32)]
+    for batch in run.batches(indices):
+        images = run.pixels.read(batch).float() / 255
+        for place, label in enumerate(run.labels[batch].tolist()):
             images[place] -= triggers.get(label, torch.zeros(()))
         images = images.clamp(0, 1)
         views = [images, images.flip(-1)] if run.facts.get("mirrored") else [images]
-        parts.append(np.mean([np.exp(run.models.classify(CLEAN, view)[0]) for view in views], axis=0))
-    return np.concatenate(parts)
+        found.append(np.mean([np.exp(run.models.classify(CLEAN, view)[0]) for view in views], axis=0))
+    return np.concatenate(found)

@@ -25,7 +25,8 @@ from elixir.randomness import Draw, noise
 from elixir.settings import Range
 from elixir.stages.estimate_trigger import clean_label_targets
 
-BYTES_AT_ONCE = 2**28
+BYTES_AT_ONCE = 2**26
+SSIM_BATCH = 32  # a convolution of few channels takes much memory on a CPU, and is slower in large batches
 Sigmas = Annotated[tuple[float, ...], Range(least=0, most=1)]
 
 
@@ -219,9 +220,13 @@ def candidate_distance(
 
 def intended_ssim(a: Tensor, b: Tensor) -> Tensor:
     """Mean over channels and pixels of SSIM with an 11x11 Gaussian window (Wang et al. 2004); (n,) in [-1,1]."""
-    similarity = structural_similarity_index_measure(a.float() / 255, b.float() / 255, data_range=1.0, reduction="none")
-    assert isinstance(similarity, Tensor)
-    return similarity
+
+    def similarity(x: Tensor, y: Tensor) -> Tensor:
+        found = structural_similarity_index_measure(x.float() / 255, y.float() / 255, data_range=1.0, reduction="none")
+        assert isinstance(found, Tensor)
+        return found
+
+    return torch.cat([similarity(x, y) for x, y in zip(a.split(SSIM_BATCH), b.split(SSIM_BATCH), strict=True)])
 
 
 def released_ssim(a: Tensor, b: Tensor) -> Tensor:

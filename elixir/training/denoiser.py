@@ -113,8 +113,8 @@ def train_denoiser(
     followers = {"average": (deepcopy(net).requires_grad_(False), settings.ema), **(averages or {})}
     nets = {"net": net} | {name: follower for name, (follower, _) in followers.items()}
     optimizer = settings.optimizer(net)
-    some = images.read(torch.tensor([0, images.count // 2, images.count - 1])).cpu().contiguous().numpy()
-    identity = fingerprint(net, (settings.kind, settings, images.count, images.size), some.tobytes())
+    some = images.read(torch.tensor([0, images.count // 2, images.count - 1])).cpu().numpy()
+    identity = fingerprint(net, (settings.kind, settings, images.count, images.size), some)
     checkpoint = Checkpoint(checkpoint_of(run.out), nets, optimizer, identity)
     step = checkpoint.load().get("step", 0)
     losses: list[Tensor] = []

@@ -54,11 +54,11 @@ def checkpoint_of(out: Path) -> Path:
     return out.with_name(out.name + ".checkpoint")
 
 
-def fingerprint(net: nn.Module, settings: object, *data: bytes) -> int:
+def fingerprint(net: nn.Module, settings: object, *data: np.ndarray) -> int:
     """Number that tells one training from another: by its settings, initial weights and data, or a part of them."""
     digest = zlib.crc32(repr(settings).encode())
     for part in data:
-        digest = zlib.crc32(part, digest)
+        digest = zlib.crc32(np.ascontiguousarray(part), digest)
     for tensor in net.state_dict().values():
         digest = zlib.crc32(tensor.float().cpu().contiguous().numpy().tobytes(), digest)
     return digest

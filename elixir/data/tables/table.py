@@ -27,7 +27,7 @@ from elixir.errors import ElixirError, UnreadableSample, explaining
 
 SPLIT_NAMES = frozenset(("split", "subset", "partition"))
 """Columns that may tell the splits of a table."""
-BATCH_ROWS = 100  # rows that are written together
+BATCH_ROWS = 1000  # rows that are written together
 BATCH_BYTES = 16 << 20  # bytes of rows after which fewer are
 
 
