@@ -1,6 +1,5 @@
 """Columns: what a stage has found out about each sample, numbers in flat files and text in parquet."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,9 @@ def write_columns(path: Path, columns: Columns) -> None:
     write_table(path, pa.table(arrays))
 
 
-def read_columns(paths: Sequence[Path], remedy: str, names: list[str] | None = None) -> Columns:
-    """Read columns, all or some, of several files, one after the other; for `remedy` see `read_table`."""
-    table = pa.concat_tables([read_table(path, remedy, names) for path in paths])
+def read_columns(path: Path, remedy: str, names: list[str] | None = None) -> Columns:
+    """Read columns, all or some; for `remedy` see `read_table`."""
+    table = read_table(path, remedy, names)
     return {name: _array(table.column(name)) for name in table.column_names}
 
 
@@ -88,9 +87,9 @@ class StageColumns:
         Where the stage has not looked at a sample, it holds -1 (0 if unsigned), NaN, False or "".
         """
         file = self._numbers().get(name)
-        columns = read_columns(self._parts(), self._remedy, [INDEX] if file else [INDEX, name])
-        indices = columns[INDEX]
-        values = _mapped(file)[:total] if file else columns[name]
+        parts = [read_columns(part, self._remedy, [INDEX] if file else [INDEX, name]) for part in self._parts()]
+        indices = np.concatenate([part[INDEX] for part in parts])
+        values = _mapped(file)[:total] if file else np.concatenate([part[name] for part in parts])
         if file and len(values) <= indices.max(initial=-1):
             raise ElixirError(f"{escape(str(file))} is cut off; {self._remedy}")
         if len(indices) == total:  # parts are in order

@@ -35,6 +35,6 @@ def doubtful_first(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     np.minimum.at(least, label[flagged], score[flagged])
     near = ~flagged & (label >= 0) & (score >= NEAR * least[label])
     conditions = [flagged & uncertain, flagged & kept, flagged & (confidence < SURE), near]
-    group = np.select([is_open & condition for condition in conditions] + [flagged], range(5), 5)
+    group = np.select([is_open & condition for condition in conditions] + [flagged], np.arange(5, dtype=np.int8), 5)
     within = np.where(np.isin(group, (0, 2, 4)), confidence, -score)
     return np.lexsort((within, group)), group < len(conditions)

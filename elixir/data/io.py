@@ -26,6 +26,7 @@ if sys.platform == "linux":
 RUN_FOLDER = ".elixir"
 ROWS_AT_ONCE = 4096
 """Rows of a table that are in memory together while it is written or read in one go."""
+ROWS_IN_GROUP = 2**16  # of which parquet keeps all that is encoded in memory
 FICLONE = 0x40049409  # request to the Linux kernel: share the blocks of another file
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
@@ -133,7 +134,7 @@ def write_table(path: Path, table: pa.Table) -> None:
     """Write a parquet file, as `replacing` does; makes the folder."""
     with replacing(path, path.with_name(f".{path.name}.partial")) as partial:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, partial)
+        pq.write_table(table, partial, row_group_size=ROWS_IN_GROUP)
 
 
 def copy(source: Path, path: Path, partial: Path) -> None:

@@ -44,7 +44,7 @@ class KnownRun:
         self._result, self._learned = result, learned
         remedy = "scan its input again into a folder (-o), and give that"
         with explaining((KeyError, TypeError, ValueError), f"{escape(str(dst))} cannot be understood", remedy):
-            columns = read_columns([self._file("calibration.parquet")], remedy)
+            columns = read_columns(self._file("calibration.parquet"), remedy)
             self.calibration = Calibration.of_columns(columns)
             facts = read_json(dst / RUN_FOLDER / "findings.json", remedy)
             self.size, self.max_pixels = int(facts["working_size"]), int(facts["max_pixels"])

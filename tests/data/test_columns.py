@@ -71,6 +71,6 @@ def test_a_file_that_is_cut_off_is_named(tmp_path: Path):
 
 def test_equal_texts_are_one_object(tmp_path: Path):
     write_columns(tmp_path / "a.parquet", {"text": np.array(["x" * 99, "", "x" * 99], object)})
-    (text,) = read_columns([tmp_path / "a.parquet"], "start again").values()
+    (text,) = read_columns(tmp_path / "a.parquet", "start again").values()
     assert text.tolist() == ["x" * 99, "", "x" * 99]
     assert text[0] is text[2]

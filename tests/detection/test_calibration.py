@@ -31,7 +31,7 @@ def calibration() -> Calibration:
 
 def test_it_comes_back_from_a_file(calibration: Calibration, tmp_path: Path):
     write_columns(tmp_path / "calibration.parquet", calibration.columns())
-    again = Calibration.of_columns(read_columns([tmp_path / "calibration.parquet"], "run again"))
+    again = Calibration.of_columns(read_columns(tmp_path / "calibration.parquet", "run again"))
     np.testing.assert_equal(vars(again), vars(calibration))
 
 

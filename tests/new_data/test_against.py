@@ -125,7 +125,7 @@ def test_labels_that_the_run_did_not_judge_are_not_judged(copied: Path, new: Pat
 
 def test_a_label_is_not_denied_by_a_handful_of_samples(copied: Path, new: Path):
     file = copied / ".elixir" / "models" / "calibration.parquet"
-    columns = read_columns([file], "")
+    columns = read_columns(file, "")
     columns["benign"][(columns["label"] == 0).nonzero()[0][18:]] = False
     write_columns(file, columns)
     found = scan_against(new, copied)
@@ -145,7 +145,7 @@ def test_where_nothing_can_be_read_nothing_is_said(known: Path, tmp_path: Path):
 def test_without_a_known_trigger_labels_are_all_that_is_judged(copied: Path, new: Path):
     learned = copied / ".elixir" / "models"
     write_weights(learned / "triggers.safetensors", {})
-    columns = read_columns([learned / "calibration.parquet"], "")
+    columns = read_columns(learned / "calibration.parquet", "")
     del columns["trigger_drop_2"]
     write_columns(learned / "calibration.parquet", columns)
     (learned / "reference.safetensors").unlink()  # not needed

@@ -34,7 +34,7 @@ def test_flagged_samples_are_benign_for_nobody(tmp_path: Path, attacked: bool):
     provide(run, flagged=flagged, action=action, heldout_logp=logp, heldout_fold=fold)
     run.keep_triggers({1: torch.full((3, 4, 4), 5 / 255)} if attacked else {})
     execute(run, CalibrateStage())
-    kept = Calibration.of_columns(read_columns([run.calibration_file], "run again"))
+    kept = Calibration.of_columns(read_columns(run.calibration_file, "run again"))
     assert kept.benign.tolist() == [False] * 4 + [True] * 8
     assert kept.poisoned.tolist() == [True] * 3 + [False] * 9
     assert kept.label.tolist() == run.labels.tolist()
