@@ -1,5 +1,8 @@
 """Which samples of a run a person should look at first, from the manifest alone."""
 
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
 import pyarrow as pa
 
@@ -9,32 +12,50 @@ SURE = 0.8  # confidence of the clean model from which on a new label is not dou
 NEAR = 0.1  # share of the least poison score flagged in a label, from which on others of it were nearly flagged
 
 
-def doubtful_first(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of a manifest in the order in which to look at them, int64 (n,), and which are doubtful, bool (n,).
+@dataclass(frozen=True)
+class Doubt:
+    """How much each row of a manifest asks to be looked at.
 
-    | order | doubtful | first |
+    | group | doubtful | first |
     |---|---|---|
-    | 1 | set aside as poisoned: what it shows, or whether the trigger is gone, is uncertain | least confident |
-    | 2 | flagged, but kept | highest poison score |
-    | 3 | changed or taken out, though the clean model is not `SURE` of the label | least confident |
-    | 4 | nearly flagged: a score of at least `NEAR` times the least one flagged in its label | highest poison score |
+    | 0 | set aside as poisoned: what it shows, or whether the trigger is gone, is uncertain | least confident |
+    | 1 | flagged, but kept | highest poison score |
+    | 2 | changed or taken out, though the clean model is not `SURE` of the label | least confident |
+    | 3 | nearly flagged: a score of at least `NEAR` times the least one flagged in its label | highest poison score |
 
-    Behind them come all other flagged samples, the least confident first, and then the rest, the highest poison score
-    first. Nothing is doubtful that could not be read, or that a person has decided about.
+    Behind them come all other flagged samples (4), the least confident first, and then the rest (5), the highest poison
+    score first. Nothing is doubtful that could not be read, or that a person has decided about.
 
-    Args:
-        table: see `elixir.data.manifest.read_manifest`.
+    Attributes:
+        group: int8 (n,).
+        within: rank in the group, the least first, (n,).
     """
-    label, flagged = (table[name].to_numpy() for name in ("label", "flagged"))
-    score = np.nan_to_num(table["poison_score"].to_numpy())
-    confidence = np.nan_to_num(table["confidence"].to_numpy(), nan=1.0)
-    kept = where(table, "action", "kept")
-    uncertain = begins(table, "reason", "poisoned, ") & (table["new_label"].to_numpy() < 0)
-    is_open = (table["height"].to_numpy() > 0) & where(table, "decision", "")
-    least = np.full(label.max(initial=0) + 1, np.inf)  # score flagged in each label
-    np.minimum.at(least, label[flagged], score[flagged])
-    near = ~flagged & (label >= 0) & (score >= NEAR * least[label])
-    conditions = [flagged & uncertain, flagged & kept, flagged & (confidence < SURE), near]
-    group = np.select([is_open & condition for condition in conditions] + [flagged], np.arange(5, dtype=np.int8), 5)
-    within = np.where(np.isin(group, (0, 2, 4)), confidence, -score)
-    return np.lexsort((within, group)), group < len(conditions)
+
+    group: np.ndarray
+    within: np.ndarray
+
+    @classmethod
+    def of(cls, manifest: pa.Table) -> Self:
+        """That of all rows."""
+        label, flagged = (manifest[name].to_numpy() for name in ("label", "flagged"))
+        score = np.nan_to_num(manifest["poison_score"].to_numpy())
+        confidence = np.nan_to_num(manifest["confidence"].to_numpy(), nan=1.0)
+        kept = where(manifest, "action", "kept")
+        uncertain = begins(manifest, "reason", "poisoned, ") & (manifest["new_label"].to_numpy() < 0)
+        is_open = (manifest["height"].to_numpy() > 0) & where(manifest, "decision", "")
+        least = np.full(label.max(initial=0) + 1, np.inf, score.dtype)  # score flagged in each label
+        np.minimum.at(least, label[flagged], score[flagged])
+        near = ~flagged & (label >= 0) & (score >= NEAR * least[label])
+        conditions = [flagged & uncertain, flagged & kept, flagged & (confidence < SURE), near]
+        conditions = [is_open & condition for condition in conditions]
+        group = np.select([*conditions, flagged], np.arange(5, dtype=np.int8), np.int8(5))
+        return cls(group, np.where(np.isin(group, (0, 2, 4)), confidence, -score))
+
+    @property
+    def doubtful(self) -> np.ndarray:
+        """Which rows are, bool (n,)."""
+        return self.group < 4
+
+    def first(self, rows: np.ndarray) -> np.ndarray:
+        """Some rows, int64 (m,) ascending, in the order in which to look at them."""
+        return rows[np.lexsort((self.within[rows], self.group[rows]))]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from elixir.data.doubt import doubtful_first
+from elixir.data.doubt import Doubt
 from elixir.data.manifest import class_names, some_rows, where
 from elixir.pages.thumbnails import ACROSS, DOWN, ContactSheets
 from elixir.result import Result
@@ -22,13 +22,13 @@ def shown_rows(result: Result) -> np.ndarray:
     has decided about, and of each attacked label the `NEAREST` others with the highest poison scores.
     """
     table = result.table
-    order, chosen = doubtful_first(table)
+    doubt = Doubt.of(table)
     score, flagged, label = (table[name].to_numpy() for name in ("poison_score", "flagged", "label"))
-    chosen |= flagged | ~where(table, "action", "kept") | ~where(table, "decision", "")
+    chosen = doubt.doubtful | flagged | ~where(table, "action", "kept") | ~where(table, "decision", "")
     for attacked in result.attacked:
         others = np.flatnonzero((label == attacked.label) & ~chosen & ~np.isnan(score))
         chosen[others[np.argsort(-score[others], kind="stable")][:NEAREST]] = True
-    return order[chosen[order]]
+    return doubt.first(np.flatnonzero(chosen))
 
 
 def gallery_data(result: Result, rows: np.ndarray, sheets: ContactSheets) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from elixir.data.doubt import doubtful_first
+from elixir.data.doubt import Doubt
 from elixir.data.manifest import ManifestRow
 
 NAN = float("nan")
@@ -39,8 +39,14 @@ TABLE = rows(
 EXPECTED = [4, 3, 6, 5, 10, 2, 8, 7]
 
 
+def _looked_at(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """All rows in order, and which of them are doubtful."""
+    doubt = Doubt.of(table)
+    return doubt.first(np.arange(table.num_rows)), doubt.doubtful
+
+
 def test_doubtful_ones_come_first() -> None:
-    order, doubtful = doubtful_first(TABLE)
+    order, doubtful = _looked_at(TABLE)
     assert order.tolist() == [*EXPECTED, 11, 12, 1, 9, 0, 13]
     assert np.flatnonzero(doubtful).tolist() == sorted(EXPECTED)
 
@@ -50,13 +56,13 @@ def test_what_is_decided_or_could_not_be_read_is_not_doubtful() -> None:
     decided = TABLE.set_column(TABLE.schema.get_field_index("decision"), "decision", decisions)
     heights = [0 if row == 4 else 6 for row in range(len(TABLE))]
     at = decided.schema.get_field_index("height")
-    order, doubtful = doubtful_first(decided.set_column(at, "height", [heights]))
+    order, doubtful = _looked_at(decided.set_column(at, "height", [heights]))
     assert order.tolist()[:6] == EXPECTED[2:]
     assert not doubtful[[3, 4]].any()
 
 
 def test_a_set_without_any() -> None:
-    order, doubtful = doubtful_first(TABLE.slice(0, 1))
+    order, doubtful = _looked_at(TABLE.slice(0, 1))
     assert (order.tolist(), doubtful.tolist()) == ([0], [False])
-    assert doubtful_first(TABLE.slice(0, 0))[0].size == 0
-    assert not doubtful_first(TABLE.slice(13, 1))[1].any()
+    assert _looked_at(TABLE.slice(0, 0))[0].size == 0
+    assert not _looked_at(TABLE.slice(13, 1))[1].any()

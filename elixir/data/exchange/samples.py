@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pyarrow as pa
 
-from elixir.data.doubt import doubtful_first
+from elixir.data.doubt import Doubt
 from elixir.data.image import decode, encode, extension
 from elixir.data.io import writing
 from elixir.data.manifest import where
@@ -52,11 +52,11 @@ def chosen(table: pa.Table, only: Selection) -> np.ndarray:
 
     "changed" are those that are not as they were in the input; samples that could not be read are in "all" alone.
     """
-    order, doubtful = doubtful_first(table)
+    doubt = Doubt.of(table)
     if only == "all":
-        return order
+        return doubt.first(np.arange(table.num_rows))
     changed = ~where(table, "action", "kept") & (table["height"].to_numpy() > 0)
-    return order[(doubtful if only == "doubtful" else changed)[order]]
+    return doubt.first(np.flatnonzero(doubt.doubtful if only == "doubtful" else changed))
 
 
 def exported(table: pa.Table, rows: np.ndarray) -> Iterator[Exported]:
