@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from scipy.special import logit
 
-from elixir.detection.grouping import EPSILON, crossval_lda, self_train_step
+from elixir.detection.grouping import EPSILON, crossval_lda, qda_1d, self_train_step
 from elixir.detection.holdout import excess_disagreement
 from elixir.detection.probe import GroupProbe
 from elixir.detection.scores import SampleScores
 from elixir.detection.spectrum import Moments, bands, otsu_split, spectral_split
 from elixir.detection.thresholds import Thresholds
-from elixir.detection.trigger import mean_image, mean_residual
+from elixir.detection.trigger import Benign, filtered, matched_filter, mean_image, mean_residual
 from elixir.randomness import Draw, generator
 
 
@@ -156,6 +156,46 @@ class LabelDisagreement:
         return Candidate(self.name, members, posterior, excess * share**0.5, found)
 
 
+class SharedTrigger:
+    """A pattern that samples with denied labels have in common, of whatever labels: one trigger may have many targets.
+
+    The samples that held-out models take for others differ from benign ones of these others, on average, by content
+    that cancels out and by the trigger. Seen through the filter that is matched to this difference, the samples of an
+    attacked label fall into two groups; score = separation * mean label_disagreement, over the group.
+    """
+
+    name: ClassVar[str] = "shared_trigger"
+    decides: ClassVar[bool] = True
+
+    def __init__(self, evidence: Evidence) -> None:
+        scores, thresholds, pixels = evidence.scores, evidence.thresholds, evidence.probe.pixels
+        is_denied = scores.disagrees & (scores.seen != scores.label)
+        denied, rest = np.flatnonzero(is_denied), np.flatnonzero(~is_denied)
+        benign = Benign(pixels, rest, scores.label[rest], thresholds.variance_inflation)
+        weights = matched_filter(benign, denied, scores.seen[denied], thresholds.fast_ridge * 255**2)
+        match = filtered(pixels, np.arange(len(scores.label)), weights)
+        count = max(scores.label.max(), scores.seen.max()) + 1
+        total, of = (np.bincount(scores.label[rest], w, count) for w in (match[rest], None))
+        usual = total / np.maximum(of, 1)
+        self._match = match - np.maximum(usual[scores.label], usual[scores.seen])
+
+    def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
+        scores, thresholds = evidence.scores, evidence.thresholds
+        own = self._match[members]
+        nothing = Candidate(self.name, members, np.zeros(len(members)))
+        if len(members) < 2 * thresholds.min_group_size:
+            return nothing
+        above_least = own.mean() - own.min()  # the group is where the filter sees more
+        split = otsu_split(own - own.mean(), above_least, thresholds)
+        posterior = qda_1d(own, split.posterior > thresholds.min_posterior, thresholds)
+        group = evidence.group(members, posterior)
+        if len(group) < thresholds.min_group_size or not split.separation:
+            return nothing
+        disagreement = float(scores.label_disagreement_of(group).mean())
+        found = {"separation": split.separation, "label_disagreement": disagreement}
+        return Candidate(self.name, members, posterior, split.separation * disagreement, found)
+
+
 class SpectralSplit:
     """A pattern that part of a label's images carries, for triggers that survive purification on right labels.
 
@@ -184,4 +224,4 @@ class SpectralSplit:
 
 def detectors(evidence: Evidence) -> Sequence[Detector]:
     """All of them, in the order in which they are asked."""
-    return Joint(), TriggerTransfer(), LabelDisagreement(), SpectralSplit(evidence)
+    return Joint(), TriggerTransfer(), LabelDisagreement(), SharedTrigger(evidence), SpectralSplit(evidence)

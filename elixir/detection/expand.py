@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from elixir.detection.decide import EXPANDED, NOISE_SENSITIVITY, SEED, SPLIT, Detection
-from elixir.detection.detectors import Evidence, Joint, TriggerTransfer
+from elixir.detection.detectors import Evidence, Joint, SharedTrigger, TriggerTransfer
 from elixir.detection.grouping import lda_1d, self_train, self_train_with_score
 
 
@@ -34,7 +34,8 @@ EXPANSIONS = {
     EXPANDED: Expansion(self_train=True, grow=True),
     NOISE_SENSITIVITY: Expansion(self_train=True, score="confidence_drop", grow=True),
     SEED: Expansion(relearn=True),  # by features it would drift, as the reference model has hardly learned the trigger
-    SPLIT: Expansion(),  # no learned assignment is more exact
+    SharedTrigger.name: Expansion(),  # no learned assignment is more exact than these two
+    SPLIT: Expansion(),
 }
 """By the detector whose test decided."""
 

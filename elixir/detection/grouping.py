@@ -170,6 +170,33 @@ def lda_1d(score: np.ndarray, inside: np.ndarray, thresholds: Thresholds, min_d_
     return np.where(told_apart, posterior, 0.0)
 
 
+def qda_1d(score: np.ndarray, inside: np.ndarray, thresholds: Thresholds) -> np.ndarray:
+    """Posterior by a single score: quadratic discriminant analysis, for a group that varies more than the rest does.
+
+    Both sides are normal, with variances of their own, and learned anew until hardly a sample changes sides. Nothing
+    is of the group that lies beyond the mean of the rest.
+
+    Args:
+        inside: samples that belong to the group, bool (n,).
+
+    Returns:
+        float64 (n,). Posteriors below `min_single_posterior` become 0; all do if either side is too small.
+    """
+    posterior = np.zeros(len(score))
+    for _ in range(thresholds.max_rounds):
+        if min(inside.sum(), (~inside).sum()) < thresholds.lda_folds:
+            break
+        (m1, v1), (m0, v0) = (
+            (side.mean(), max(side.var(), thresholds.variance_floor)) for side in (score[inside], score[~inside])
+        )
+        log_odds = logit(inside.mean()) + (np.log(v0 / v1) + (score - m0) ** 2 / v0 - (score - m1) ** 2 / v1) / 2
+        posterior = expit(log_odds) * ((score - m0) * (m1 - m0) > 0)
+        before, inside = inside, posterior > thresholds.min_posterior
+        if np.mean(inside != before) < thresholds.max_change:
+            break
+    return np.where(posterior > thresholds.min_single_posterior, posterior, 0.0)
+
+
 def _log_odds(score: np.ndarray, inside: np.ndarray, thresholds: Thresholds) -> np.ndarray:
     """(x - (m1 + m0) / 2) (m1 - m0) / variance within the two sides."""
     mean, other = score[inside].mean(), score[~inside].mean()

@@ -23,6 +23,7 @@ class SampleScores:
         label_disagreement: how far models that could not learn the trigger do not see the label, or the reference model
             stops seeing it when a little noise is removed, float32 (n,) in [0,1].
         disagrees: the held-out models do not see the label, bool (n,).
+        seen: the label that they see, (n,).
         confidence_drop: share of the label's probability that the image loses with a little noise, (n,) in [0,1].
     """
 
@@ -31,6 +32,7 @@ class SampleScores:
     trigger_transfer: np.ndarray
     label_disagreement: np.ndarray
     disagrees: np.ndarray
+    seen: np.ndarray
     confidence_drop: np.ndarray
 
     def members(self, label: int) -> np.ndarray:
@@ -57,6 +59,7 @@ def sample_scores(
     tile_transfer: np.ndarray,
     heldout_logp: np.ndarray,
     heldout_erased_logp: np.ndarray,
+    heldout_label: np.ndarray,
     logp_drop: np.ndarray,
     thresholds: Thresholds,
 ) -> SampleScores:
@@ -67,6 +70,7 @@ def sample_scores(
         tile_transfer: likewise for the best tile, times what the image loses without it, (n,).
         heldout_logp: log-probability of the label by the held-out models, (n,).
         heldout_erased_logp: the same without the tile, (n,).
+        heldout_label: the most probable label by these models, (n,).
         logp_drop: fall of the log-probability of the label by the reference model with a little noise, (n,).
     """
     self_confidence = np.exp(heldout_logp, dtype=np.float32)
@@ -80,6 +84,7 @@ def sample_scores(
         trigger_transfer=np.maximum(tile_transfer, residual_transfer),
         label_disagreement=np.maximum(1 - seen, drop),
         disagrees=self_confidence < thresholds.max_self_confidence,
+        seen=heldout_label,
         confidence_drop=drop,
     )
 

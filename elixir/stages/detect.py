@@ -17,6 +17,7 @@ SCORES = (
     "tile_transfer",
     "heldout_logp",
     "heldout_erased_logp",
+    "heldout_label",
     "logp_drop",
 )
 
@@ -26,7 +27,7 @@ class DetectStage(TrainingStage, ReduceStage):
     """A label is under attack if a coherent group of its samples is: see `elixir.detection.decide`."""
 
     name = "detect"
-    requires = ("pixels", "purified", "reference_model", "heldout_label", *SCORES)
+    requires = ("pixels", "purified", "reference_model", *SCORES)
     provides = ("labels", "posterior", "split_posterior")
     effort = 12
 

@@ -66,6 +66,7 @@ def confirmed(
         trigger_transfer=np.zeros(2 * COUNT),
         label_disagreement=np.zeros(2 * COUNT),
         disagrees=np.zeros(2 * COUNT, bool),
+        seen=label,
         confidence_drop=1 - np.exp(-np.where(_between(losing), 3, 0.1)),
     )
     reports = []

@@ -1,4 +1,4 @@
-"""Four ways to learn that a label is under attack, and none on clean data."""
+"""Five ways to learn that a label is under attack, and none on clean data."""
 
 import numpy as np
 import pytest
@@ -35,6 +35,7 @@ def detected(
         tile_transfer=np.zeros(2 * COUNT, np.float32),
         heldout_logp=np.log(np.where((attacked & disagrees) | noise, 0.01, 0.99)),
         heldout_erased_logp=np.zeros(2 * COUNT),
+        heldout_label=np.where((attacked & disagrees) | noise, 2 - label, label),
         logp_drop=np.zeros(2 * COUNT, np.float32),
         thresholds=Thresholds(),
     )
@@ -139,7 +140,58 @@ def test_a_label_has_a_report_of_all_detectors_up_to_the_first_that_passes():
     found = detected(np.arange(COUNT) < 240, transfers=True, disagrees=False, common=0.8)
     assert [(report.label, report.samples) for report in found.reports] == [(0, COUNT), (2, COUNT)]
     asked = [[test.detector for test in report.tests] for report in found.reports]
-    assert asked == [["joint", "trigger_transfer", "label_disagreement", "spectral_split"], asked[0][:2]]
+    every = ["joint", "trigger_transfer", "label_disagreement", "shared_trigger", "spectral_split"]
+    assert asked == [every, every[:2]]
     assert [test.passed for test in found.reports[1].tests] == [False, True]
     assert found.reports[1].decided_by == found.reports[1].tests[1]
     assert found.reports[1].tests[1].group_size == pytest.approx(240, abs=10)
+
+
+def shared(*, stripes: float, denied: bool, shown: float = 0.1) -> Detection:
+    """What is found in four labels of 200 samples, each with a share that shows stripes of so many grey levels.
+
+    If denied, models take these samples for the label before theirs, whose brightness they have; 1 in 20 others, which
+    show no stripes, are taken for another label at random. Nothing transfers, and nothing lies apart in the features.
+    """
+    rng = np.random.default_rng(0)
+    label = np.repeat(np.arange(4), 200)
+    striped = rng.random(800) < shown
+    hard = ~striped & (rng.random(800) < 0.05)
+    shows = np.where(striped & denied, (label - 1) % 4, label)
+    seen = np.where(hard, (label + rng.integers(1, 4, 800)) % 4, shows)
+    brightness = rng.normal(60 + 40 * shows, 20)
+    images = rng.normal(brightness[:, None, None, None], 10, (800, 3, 8, 8))
+    pixels = FakeImages(images + stripes * striped[:, None, None, None] * STRIPES)
+    nothing = np.zeros(800, np.float32)
+    scores = sample_scores(
+        label,
+        features=rng.normal(size=(800, 16)),
+        residual_transfer=nothing,
+        tile_transfer=nothing,
+        heldout_logp=np.log(np.where(seen == label, 0.99, 0.01)),
+        heldout_erased_logp=nothing,
+        heldout_label=seen,
+        logp_drop=nothing,
+        thresholds=Thresholds(),
+    )
+    probe = FakeProbe(pixels, pixels, log_probabilities=lambda indices: np.log(np.eye(4)[label[indices]].clip(0.01)))
+    found = detect(Evidence(scores, probe, Thresholds(), seed=0), ["a", "b", "c", "d"])
+    if attacked(found):
+        assert ((found.posterior > 0.5) == striped).mean() > 0.995
+    return found
+
+
+def test_one_trigger_in_many_labels():
+    found = shared(stripes=30, denied=True)
+    assert attacked(found) == [(name, "shared_trigger") for name in "abcd"]
+
+
+def test_hard_samples_that_share_nothing_are_no_attack():
+    assert not attacked(shared(stripes=0, denied=True))
+
+
+def test_a_mark_on_samples_whose_labels_are_right_is_no_shared_trigger():
+    found = shared(stripes=30, denied=False, shown=0.3)
+    assert all(
+        test.score < 0.1 for report in found.reports for test in report.tests if test.detector == "shared_trigger"
+    )

@@ -76,6 +76,7 @@ class Expanded:
             trigger_transfer=transfer,
             label_disagreement=np.zeros(2 * COUNT),
             disagrees=np.zeros(2 * COUNT, bool),
+            seen=label,
             confidence_drop=1 - np.exp(-np.where(apart & carried, 3.0, 0.2)),
         )
         direct = LabelTest("joint", "direct", 0, 0.2, passed=False)
@@ -162,6 +163,6 @@ def test_nothing_is_trained_after_a_split_or_without_an_attack(detector: str):
 
 def test_everything_that_decides_has_an_expansion():
     assert EXPANSIONS.keys() == {
-        *("joint", "trigger_transfer", "spectral_split"),
+        *("joint", "trigger_transfer", "shared_trigger", "spectral_split"),
         *("seed", "expanded", "noise_sensitivity"),
     }

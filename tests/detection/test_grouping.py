@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 from scipy.stats import norm
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 
-from elixir.detection.grouping import crossval_lda, fit_lda, lda_1d, self_train, self_train_step, self_train_with_score
+from elixir.detection.grouping import (
+    crossval_lda,
+    fit_lda,
+    lda_1d,
+    qda_1d,
+    self_train,
+    self_train_step,
+    self_train_with_score,
+)
 from elixir.detection.thresholds import Thresholds
 
 THRESHOLDS = Thresholds()
@@ -106,6 +114,19 @@ def test_one_value_without_any_spread_tells_all_or_nothing():
     known = np.arange(100) < 20
     assert not (lda_1d(np.ones(100), known, THRESHOLDS) > 0.5).any()
     assert ((lda_1d(known.astype(float), known, THRESHOLDS) > 0.5) == known).all()
+
+
+def test_a_group_that_varies_more_than_the_rest_is_found_whole_by_one_score():
+    rng = np.random.default_rng(0)
+    group = np.arange(1000) < 100
+    score = np.where(group, rng.normal(25, 6, 1000), rng.normal(0, 1, 1000))
+    found = qda_1d(score, score > 20, THRESHOLDS)
+    assert ((found > 0.5) == group).mean() >= 0.999
+    inside = found > 0.5
+    model = QuadraticDiscriminantAnalysis(priors=[1 - inside.mean(), inside.mean()]).fit(score[:, None], inside)
+    expected = np.where(score > score[~inside].mean(), model.predict_proba(score[:, None])[:, 1], 0)
+    np.testing.assert_allclose(found, np.where(expected > 0.05, expected, 0), atol=0.01)
+    assert not qda_1d(score, group & (np.arange(1000) < 4), THRESHOLDS).any()
 
 
 @pytest.mark.parametrize(("count", "width"), [(400, 30), (12, 30), (50, 1)])

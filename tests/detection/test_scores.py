@@ -24,6 +24,7 @@ def scores(
         np.array(tile_transfer, np.float32),
         heldout_logp,
         erased_logp,
+        np.zeros(count, np.int32),
         np.array(drop),
         Thresholds(),
     )
@@ -49,7 +50,7 @@ def test_models_disagree_where_they_hardly_see_the_label():
 def test_members_are_the_samples_of_a_label():
     label = np.array([2, 0, 2, 1])
     nothing = np.zeros(4)
-    found = SampleScores(label, nothing[:, None], nothing, nothing, nothing.astype(bool), nothing)
+    found = SampleScores(label, nothing[:, None], nothing, nothing, nothing.astype(bool), label, nothing)
     assert [found.members(one).tolist() for one in range(4)] == [[1], [3], [0, 2], []]
 
 

@@ -6,7 +6,15 @@ import torch
 from fakes import FakeImages
 
 from elixir.detection.thresholds import Thresholds
-from elixir.detection.trigger import Benign, mean_excess, mean_image, mean_residual, trigger_drop
+from elixir.detection.trigger import (
+    Benign,
+    filtered,
+    matched_filter,
+    mean_excess,
+    mean_image,
+    mean_residual,
+    trigger_drop,
+)
 
 SIZE = 16
 STRIPES = np.round(40 * np.sin(np.arange(SIZE) * np.pi / 2 + 0.5))
@@ -36,6 +44,25 @@ def test_samples_like_the_benign_ones_of_another_label_have_nothing_beyond_conte
     excess = mean_excess(Benign(pixels, benign, LABELS[benign], INFLATION), np.arange(30), 1)
     assert excess.abs().max() < 10
     assert not mean_excess(Benign(pixels, np.arange(100), LABELS[:100], INFLATION), np.arange(30), 1).any()
+
+
+def test_a_matched_filter_sees_what_samples_have_in_common_and_no_content():
+    benign, pixels = np.flatnonzero(~STRIPED), images(dark=True)
+    of_benign = Benign(pixels, benign, LABELS[benign], INFLATION)
+    some = np.flatnonzero(STRIPED)[:15]
+    weights = matched_filter(of_benign, some, np.zeros(15, np.int64), ridge=0.1)
+    found = filtered(pixels, np.arange(200), weights)
+    dark, bright = found[LABELS == 0], found[(LABELS == 1) & ~STRIPED]
+    assert np.isclose([dark.std(), bright.std()], 1, atol=0.25).all()
+    assert abs(dark.mean() - bright.mean()) < 1  # though the labels differ by nine standard deviations of a pixel
+    assert found[STRIPED].min() - found[~STRIPED].max() > 20  # half of them were not learned from
+
+
+def test_a_matched_filter_of_nothing_in_common_sees_nothing():
+    pixels = images(dark=True)
+    weights = matched_filter(Benign(pixels, np.arange(100), LABELS[:100], 50.0), np.arange(30), LABELS[:30], ridge=0.1)
+    assert not weights.any()
+    assert filtered(pixels, np.arange(0), weights).size == 0
 
 
 def test_the_mean_residual_is_what_purification_takes_away_on_average():

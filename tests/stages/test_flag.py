@@ -79,6 +79,7 @@ def flagging(
         tile_transfer=np.zeros(2 * COUNT, np.float32),
         heldout_logp=np.zeros(2 * COUNT, np.float16),
         heldout_erased_logp=np.zeros(2 * COUNT, np.float16),
+        heldout_label=labels.astype(np.int32),
         logp_drop=np.where(apart, 3.0, 0.2).astype(np.float32),
         posterior=np.where(apart, 0.9, rest).astype(np.float32),
         split_posterior=np.where(apart, 0.95, 0).astype(np.float32),
