@@ -19,6 +19,7 @@ class Draw(StrEnum):
     TRIGGER_CARRIERS = "trigger hosts"
     FOLDS = "folds"
     SPLIT = "pattern"
+    LABEL_HALVES = "label halves"
     HOLDOUT = "retrial"
     RECOGNIZER = "recognize"
     DETAIL_RECOGNIZER = "closer"

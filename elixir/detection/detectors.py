@@ -157,27 +157,43 @@ class LabelDisagreement:
 
 
 class SharedTrigger:
-    """A pattern that samples with denied labels have in common, of whatever labels: one trigger may have many targets.
+    """A pattern that samples with denied labels have in common with those of other labels: one trigger, many targets.
 
     The samples that held-out models take for others differ from benign ones of these others, on average, by content
-    that cancels out and by the trigger. Seen through the filter that is matched to this difference, the samples of an
-    attacked label fall into two groups; score = separation * mean label_disagreement, over the group.
+    that cancels out and by the trigger. Through the filter that is matched to this difference the samples of an
+    attacked label fall into two groups. It is learned from half of the labels and applied to the other, so that images
+    that are alike and hard in one label say nothing.
+
+    score = separation * mean label_disagreement, over the group.
     """
 
     name: ClassVar[str] = "shared_trigger"
     decides: ClassVar[bool] = True
 
     def __init__(self, evidence: Evidence) -> None:
+        scores = evidence.scores
+        count = max(scores.label.max(), scores.seen.max()) + 1
+        half = generator(evidence.seed, Draw.LABEL_HALVES).permutation(count) % 2
+        self._match = np.zeros(len(scores.label))
+        for own in (0, 1):
+            here = half[scores.label] == own
+            self._match[here] = self._matches(evidence, ~here)[here]
+
+    def _matches(self, evidence: Evidence, learned: np.ndarray) -> np.ndarray:
+        """How much all samples show of what the denied ones of some, bool (n,), have in common; float64 (n,).
+
+        It counts from what benign samples show of the label that is given or that models see, whichever is more.
+        """
         scores, thresholds, pixels = evidence.scores, evidence.thresholds, evidence.probe.pixels
         is_denied = scores.disagrees & (scores.seen != scores.label)
-        denied, rest = np.flatnonzero(is_denied), np.flatnonzero(~is_denied)
+        denied, rest = np.flatnonzero(is_denied & learned), np.flatnonzero(~is_denied)
         benign = Benign(pixels, rest, scores.label[rest], thresholds.variance_inflation)
         weights = matched_filter(benign, denied, scores.seen[denied], thresholds.fast_ridge * 255**2)
-        match = filtered(pixels, np.arange(len(scores.label)), weights)
+        match = filtered(pixels, len(scores.label), weights)
         count = max(scores.label.max(), scores.seen.max()) + 1
-        total, of = (np.bincount(scores.label[rest], w, count) for w in (match[rest], None))
+        total, of = (np.bincount(scores.label[rest], values, count) for values in (match[rest], None))
         usual = total / np.maximum(of, 1)
-        self._match = match - np.maximum(usual[scores.label], usual[scores.seen])
+        return match - np.maximum(usual[scores.label], usual[scores.seen])
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         scores, thresholds = evidence.scores, evidence.thresholds

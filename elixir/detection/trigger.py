@@ -71,10 +71,12 @@ def matched_filter(benign: Benign, indices: np.ndarray, true_label: np.ndarray, 
     return _image(kept / noise / max(np.sqrt((kept**2 / noise).sum()), 1e-12))
 
 
-def filtered(images: Images, indices: np.ndarray, weights: Tensor) -> np.ndarray:
-    """<weights, x> of some images x in grey levels, float64 (n,); the weights are (3, s, s)."""
-    found = [images.read(block).flatten(1).float() @ weights.flatten() for block in blocks(indices, images.shape)]
-    return torch.cat(found).double().numpy() if found else np.zeros(0)
+def filtered(images: Images, count: int, weights: Tensor) -> np.ndarray:
+    """<weights, x> of the first `count` images x in grey levels, float64 (n,); the weights are (3, s, s)."""
+    found, every = np.empty(count), np.arange(count)
+    for block in blocks(every, images.shape):
+        found[block] = (images.read(block).flatten(1).float() @ weights.flatten()).numpy()
+    return found
 
 
 def _difference(
