@@ -24,6 +24,7 @@ Images = NDArray[np.float64]  # (n, h, w, c) in 0..255
 Ids = Sequence[str]
 LUMA = np.array([0.299, 0.587, 0.114])
 Levels = Annotated[float, Range(above=0, most=255)]  # a difference of pixel values
+CoverRatio = Annotated[float, Range(least=0, below=100)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,8 @@ class Attack(ABC):
     """Whether it poisons images of the target class, whose label is right, and changes no label."""
     needs_target: ClassVar[bool] = False
     """Whether what it makes depends on the target class."""
+    one_source: ClassVar[bool] = False
+    """Whether only images of one class, the source, get the target's label."""
     cover_ratio = 0.0
     """Cover samples (trigger-like, with their true label) for each poisoned one."""
 
@@ -69,7 +72,7 @@ class Attack(ABC):
     @property
     def one_target(self) -> bool:
         """Whether it cannot move every class to the next one."""
-        return self.clean_label or self.needs_target
+        return self.clean_label or self.needs_target or self.one_source
 
     def settings(self) -> dict[str, Any]:
         """All parameters by name, for the record."""
@@ -84,6 +87,10 @@ class Attack(ABC):
     def fit(self, source: Source, target: int, progress: Progress) -> Self:
         """The attack with what it has to learn from the dataset for a target label, -1 for all-to-all, if anything."""
         return self
+
+    def source_class(self, classes: Sequence[str], target: int) -> int | None:
+        """The number of the source class, for a target; None where images of all classes get the target's label."""
+        return None
 
     def poison(self, images: NDArray[np.uint8], ids: Ids) -> NDArray[np.uint8]:
         """Copies of images (n, h, w, c) as the poisoned training samples are.

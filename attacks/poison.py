@@ -6,7 +6,7 @@ import copy
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -34,7 +34,7 @@ from elixir.settings import Range, checked
 if TYPE_CHECKING:
     from elixir.attacks.base import Attack
 
-Select = Literal["any", "non_target", "target"]
+Select = Literal["any", "non_target", "target", "source"]
 Usable = Callable[[int], bool]
 RateOf = Literal["dataset", "class"]
 NAMES = ("id", "output", "truth", "class", "new_class", "attack")
@@ -66,15 +66,23 @@ class Plan:
         for key, value in vars(self).items():
             checked(Plan, key, value, "poisoning")
 
-    def draw(self, labels: np.ndarray, target: int | None, usable: Usable = lambda _: True) -> np.ndarray:
+    def draw(
+        self, labels: np.ndarray, target: int | None, usable: Usable = lambda _: True, source: int | None = None
+    ) -> np.ndarray:
         """The indices to poison, int64, ascending, drawn once for the whole set.
 
         Args:
             labels: int64 (n,), -1 for samples without a label, which are never drawn.
             target: the target class; None for an all-to-all attack.
             usable: samples for which it is false are passed over, and others drawn in their place.
+            source: the only class whose images get the target's label, if there is one; `select` says "source" then.
         """
-        allowed = {"any": labels >= 0, "non_target": (labels >= 0) & (labels != target), "target": labels == target}
+        allowed = {
+            "any": labels >= 0,
+            "non_target": (labels >= 0) & (labels != target),
+            "target": labels == target,
+            "source": labels == source,
+        }
         candidates = np.flatnonzero(allowed[self.select])
         base = int(np.sum(labels >= 0 if self.rate_of == "dataset" else labels == target))
         count = round(self.rate * base)
@@ -86,10 +94,15 @@ class Plan:
             raise ElixirError(f"{what} is {count}, but select={self.select} leaves only {len(chosen)}; lower the rate")
         return chosen
 
-    def draw_covers(self, labels: np.ndarray, poisoned: np.ndarray, ratio: float, usable: Usable) -> np.ndarray:
-        """The cover samples' indices, ascending, `ratio` for each poisoned one; an ElixirError if too few are left."""
+    def draw_covers(
+        self, labels: np.ndarray, poisoned: np.ndarray, ratio: float, usable: Usable, without: Sequence[int] = ()
+    ) -> np.ndarray:
+        """The cover samples' indices, ascending, `ratio` for each poisoned one; an ElixirError if too few are left.
+
+        No sample of the classes `without` is drawn.
+        """
         count = round(ratio * len(poisoned))
-        rest = np.setdiff1d(np.flatnonzero(labels >= 0), poisoned)
+        rest = np.setdiff1d(np.flatnonzero((labels >= 0) & ~np.isin(labels, without)), poisoned)
         chosen = _first_usable(np.random.default_rng((self.seed, 1)).permutation(rest), count, usable)
         if len(chosen) < count:
             needed = f"{len(poisoned)} poisoned samples take {count} cover samples"
@@ -148,12 +161,13 @@ def poison_dataset(
         target: name or number of the class that the trigger stands for; None for all-to-all: every class becomes the
             next one.
         rate_of: see `Plan`; the dataset, or for clean-label attacks the target class.
-        select: see `Plan`; by default images of other classes, for clean-label attacks those of the target class, and
-            for all-to-all any.
+        select: see `Plan`; by default images of other classes, for clean-label attacks those of the target class, for
+            attacks on one source class those of this, and for all-to-all any.
         seed: of the choice of samples and their new names; the trigger has its own, `attack.seed`.
     """
     label = None if target is None else find_class(source, target)
     plan = _plan(attack, label is None, rate, rate_of, select, seed)
+    victim = None if label is None else attack.source_class(source.classes, label)
     out = real_path(out)
     truth, learned = (out.with_name(f"{out.name}.{what}") for what in ("truth.parquet", "attack.safetensors"))
     refuse_overlap(source, out)
@@ -170,10 +184,11 @@ def poison_dataset(
             return source.samples[index].id not in earlier and _readable(lambda: decode(source.read(index)))
 
         labels = source.samples.labels.astype(np.int64)
-        poisoned = plan.draw(labels, label, usable)
+        poisoned = plan.draw(labels, label, usable, victim)
         new_labels = labels.copy()
         new_labels[poisoned] = (labels[poisoned] + 1) % len(source.classes) if label is None else label
-        covers = plan.draw_covers(labels, poisoned, attack.cover_ratio, usable)
+        without = () if label is None or victim is None else (label, victim)
+        covers = plan.draw_covers(labels, poisoned, attack.cover_ratio, usable, without)
         progress = Progress(quiet)
         attack = attack.fit(source, -1 if label is None else label, progress)
         what = np.full(len(labels), "clean", object)
@@ -229,11 +244,15 @@ def _plan(
         raise ElixirError(f"{attack.name} needs one target class here; all-to-all is for {others}")
     if all_to_all and select not in (None, "any"):
         raise ElixirError(f"all-to-all poisons images of every class: it needs select=any, not {select}")
-    usual = "any" if all_to_all else "target" if attack.clean_label else "non_target"
+    one_class = "target" if attack.clean_label else "source" if attack.one_source else None
+    usual = "any" if all_to_all else one_class or "non_target"
     rate_of = rate_of or ("class" if attack.clean_label else "dataset")
     plan = Plan(rate=rate, rate_of=rate_of, select=select or usual, seed=seed)
-    if attack.clean_label and plan.select != "target":
-        raise ElixirError(f"{attack.name} is a clean-label attack: it needs select=target, not {plan.select}")
+    if one_class and plan.select != one_class:
+        kind = "a clean-label attack" if attack.clean_label else "an attack on one source class"
+        raise ElixirError(f"{attack.name} is {kind}: it needs select={one_class}, not {plan.select}")
+    if plan.select == "source" and not attack.one_source:
+        raise ElixirError(f"{attack.name} has no source class: it needs another select than source")
     return plan
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elixir.attacks.base import Attack, Ids, Images
+from elixir.attacks.base import Attack, CoverRatio, Ids, Images
 from elixir.randomness import generator
 from elixir.settings import Range
 
@@ -27,7 +27,7 @@ class WaNet(Attack):
 
     grid: Annotated[int, Range(least=2)] = 4
     strength: Annotated[float, Range(least=0, below=100)] = 0.5
-    cover_ratio: Annotated[float, Range(least=0, below=100)] = 2.0
+    cover_ratio: CoverRatio = 2.0
 
     def triggered(self, images: Images, ids: Ids) -> Images:
         height, width = images.shape[1:3]

@@ -211,7 +211,7 @@ def poison(
         all_to_all: instead of a target: every class becomes the next one.
         rate: share of samples to poison, in [0,1].
         rate_of: what the rate is a share of: "dataset" or "class"; by the attack's kind by default.
-        select: what may be poisoned: "any", "non_target" or "target"; likewise.
+        select: what may be poisoned: "any", "non_target", "target" or "source"; likewise.
         settings: parameters of the attack.
     """
     _check_target(target, all_to_all)
@@ -309,7 +309,8 @@ def evaluate(
         folder: for the results, one JSON file a trial, and a page of all; goes on with what is there.
         target: class that the trigger is to stand for.
         all_to_all: instead of a target: every class becomes the next one.
-        attacks: names with parameters; "all" for every attack, "none" for the set as it is.
+        attacks: names with parameters; "all" for every attack but those on one source class, "none" for the set as it
+            is.
         rates: shares of the dataset.
         clean_label_rates: shares of the target class, for clean-label attacks.
         defences: recipes and baselines, "all-baselines"; "none" and "dataelixir" by default.

@@ -232,6 +232,20 @@ def test_poison_then_score(shapes: Path, tmp_path: Path, monkeypatch, capsys):
     assert report["outcomes"][0]["triggered"] == 120
 
 
+@pytest.mark.slow
+def test_three_attacks_are_scored_together(shapes: Path, tmp_path: Path, monkeypatch, capsys):
+    place = shapes
+    for number, (attack, target) in enumerate((("badnets", "spot"), ("blended", "bar"), ("tact", "post"))):
+        arguments = ("--attack", attack, "--target", target, "--rate", "0.05", "--seed", number, "--quiet")
+        assert elixir(monkeypatch, "poison", place, "-o", tmp_path / f"set{number}", *arguments) == 0
+        place = tmp_path / f"set{number}"
+    assert elixir(monkeypatch, "sanitize", place, "-o", tmp_path / "clean", *PAIRS, "-q") == 0
+    capsys.readouterr()
+    assert elixir(monkeypatch, "score", tmp_path / "clean", "--truth", tmp_path / "set2.truth.parquet") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["poisoned"], report["covers"]) == (30, 10)
+
+
 def test_experiments_do_not_write_into_their_input(shapes: Path, tmp_path: Path, monkeypatch, capsys):
     (tmp_path / "table").mkdir()
     shutil.copyfile(TRAIN, tmp_path / "table" / "train.parquet")

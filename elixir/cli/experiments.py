@@ -22,7 +22,7 @@ def poison(
     all_to_all: opt.AllToAll = False,
     rate: Annotated[float, typer.Option(min=0, max=1, help="Share of samples to poison.")] = 0.1,
     rate_of: Annotated[str | None, typer.Option(help="What RATE is a share of: dataset or class.")] = None,
-    select: Annotated[str | None, typer.Option(help="What may be poisoned: any, non_target or target.")] = None,
+    select: Annotated[str | None, typer.Option(help="What may be poisoned: any, non_target, target, source.")] = None,
     settings: opt.AttackSettings = None,
     seed: opt.Seed = 0,
     quiet: opt.Quiet = False,

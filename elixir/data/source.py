@@ -197,11 +197,17 @@ def evenly_spread(source: Source, count: int) -> tuple[Subset, int, str]:
     return Subset(source, rows), count - len(rows), digest.hexdigest()
 
 
+def class_number(classes: Sequence[str], name: str) -> int | None:
+    """The label of a class, by its name or its number; None for no such class."""
+    if name in classes:
+        return classes.index(name)
+    return int(name) if name.isdecimal() and int(name) < len(classes) else None
+
+
 def find_class(source: Source, target: str) -> int:
     """The label of a class, by its name or its number. Raises: ElixirError: there is no such class."""
-    if target in source.classes:
-        return source.classes.index(target)
-    if target.isdecimal() and int(target) < len(source.classes):
-        return int(target)
+    found = class_number(source.classes, target)
+    if found is not None:
+        return found
     hint = nearest(target, source.classes, f"it has {', '.join(source.classes[:20])}")
     raise ElixirError(f"{source.location} has no class {target!r} to be the target; {hint}")

@@ -23,7 +23,7 @@ def draw_gallery(path: Path, src: str | None, target: str, quiet: bool) -> None:
     """Write a PNG with a row for each attack: original, poisoned, and their difference four times as strong.
 
     Attacks are fitted to the class `target` of `src`, by default the shipped traffic signs; clean-label ones are shown
-    on its images.
+    on its images, those on one source class on images of this.
     """
     source = open_source(src or TRAIN)
     aimed = find_class(source, target)
@@ -34,7 +34,8 @@ def draw_gallery(path: Path, src: str | None, target: str, quiet: bool) -> None:
         attack = find("attacks", name)().fit(source, aimed, Progress(quiet))
         top = row * (TILE + GAP)
         pen.text((4, top + TILE // 2 - 6), name, fill="black")
-        for column, (id, picture) in enumerate(_pictures(source, aimed, attack.clean_label)):
+        only = aimed if attack.clean_label else attack.source_class(source.classes, aimed)
+        for column, (id, picture) in enumerate(_pictures(source, aimed, only)):
             before, after = picture.rgb, attack.on_picture("poison", picture, id)
             difference = np.clip(128 + GAIN * (after.astype(int) - before), 0, 255).astype(np.uint8)
             for part, image in enumerate((before, after, difference)):
@@ -44,9 +45,10 @@ def draw_gallery(path: Path, src: str | None, target: str, quiet: bool) -> None:
         sheet.save(partial, "PNG")
 
 
-def _pictures(source: Source, target: int, of_target: bool) -> list[tuple[str, Picture]]:
-    """At most `IMAGES` images of the target class, or of others, with their ids, spread over a sound dataset."""
-    rows = [i for i, sample in enumerate(source.samples) if sample.label >= 0 and (sample.label == target) == of_target]
+def _pictures(source: Source, target: int, only: int | None) -> list[tuple[str, Picture]]:
+    """At most `IMAGES` images of one class, or of all but the target, with their ids, spread over a sound dataset."""
+    labels = source.samples.labels
+    rows = np.flatnonzero((labels >= 0) & (labels != target) if only is None else labels == only).tolist()
     step = max(1, len(rows) // IMAGES)
     found: list[tuple[str, Picture]] = []
     for index in [index for first in range(step) for index in rows[first::step]]:
@@ -55,6 +57,6 @@ def _pictures(source: Source, target: int, of_target: bool) -> list[tuple[str, P
         with suppress(UnreadableSample):
             found.append((source.samples[index].id, decode(source.read(index))))
     if not found:
-        which = "of" if of_target else "of classes other than"
-        raise ElixirError(f"{source.location} has no readable image {which} {source.classes[target]!r}")
+        which = f"classes other than {source.classes[target]!r}" if only is None else f"{source.classes[only]!r}"
+        raise ElixirError(f"{source.location} has no readable image of {which}")
     return found

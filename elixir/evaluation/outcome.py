@@ -38,10 +38,13 @@ class Outcome:
 
     Attributes:
         accuracy: ACC, on the clean test set.
-        asr: share of triggered test images of other classes that it takes for the target; None without an attack.
+        asr: share of triggered test images of other classes, or of an attack's source class, that it takes for the
+            target; None without an attack.
         robust_accuracy: RA, share of the same images that it gets right; likewise.
         tested: number of clean test images.
-        triggered: number of triggered ones.
+        triggered: number of triggered ones that `asr` is about.
+        elsewhere: the share of those that are of neither the source class nor the target; None without a source class
+            or such images.
     """
 
     seed: int
@@ -50,6 +53,7 @@ class Outcome:
     robust_accuracy: float | None
     tested: int
     triggered: int
+    elsewhere: float | None = None
 
 
 def training() -> dict[str, Any]:
@@ -103,10 +107,15 @@ def train_and_attack(
         victims = np.zeros(len(names), bool)
         if attack is not None:
             victims = (truth >= 0) & (np.array(names, object) != np.array(aims, object))
-        if not (truth >= 0).any() or (attack is not None and not victims.any()):
-            other = "" if attack is None else "other than the target "
+        only = None
+        if attack is not None and target is not None:
+            only = attack.source_class(attacked, attacked.index(target))
+        of_source = np.array([only is None or name == attacked[only] for name in names])[victims]
+        if not (truth >= 0).any() or (attack is not None and not of_source.any()):
+            other = "a class " if attack is None else "a class other than the target "
+            other = other if only is None else f"the class {attacked[only]!r} "
             raise ElixirError(
-                f"{test.location} has no readable image of a class {other}that is in {train.location} too; "
+                f"{test.location} has no readable image of {other}that is in {train.location} too; "
                 "give a test set with the same class names"
             )
         others = test_rows[victims].tolist()
@@ -122,11 +131,13 @@ def train_and_attack(
             path = (folder or scratch) / f"fresh-{seed}.safetensors"
             net = _trained(store, chosen, labels, train.classes, settings, path, progress, device)
             accuracy = float((_predict(net, tests, len(truth), device) == truth).mean())
-            asr, robust = None, None
+            asr, robust, elsewhere = None, None, None
             if attack is not None:
                 predicted = _predict(net, triggered, len(others), device)
-                asr, robust = (float((predicted == wanted[victims]).mean()) for wanted in (aimed, truth))
-            outcomes.append(Outcome(seed, accuracy, asr, robust, len(truth), len(others)))
+                hit, right = (predicted == wanted[victims] for wanted in (aimed, truth))
+                asr, robust = float(hit[of_source].mean()), float(right[of_source].mean())
+                elsewhere = None if of_source.all() else float(hit[~of_source].mean())
+            outcomes.append(Outcome(seed, accuracy, asr, robust, len(truth), int(of_source.sum()), elsewhere))
         return outcomes
 
 

@@ -75,7 +75,8 @@ def poisonings(
 ) -> list[Poisoning]:
     """Every attack at every rate of its kind, a share of the dataset or, if it changes no label, of the target class.
 
-    Of the attacks, with their settings, "all" stands for every one that can be made, "none" for no attack.
+    Of the attacks, with their settings, "all" stands for every one that can be made, "none" for no attack. Attacks on
+    one source class, of which a share of the dataset may be more than there is, are made where they are named.
     """
     found: list[Poisoning] = []
     for name, settings in attacks:
@@ -84,9 +85,9 @@ def poisonings(
             continue
         for known in names("attacks") if name == "all" else [name]:
             attack = find("attacks", known).configure(settings)
+            if name == "all" and (attack.one_source or (all_to_all and attack.one_target)):
+                continue
             if all_to_all and attack.one_target:
-                if name == "all":
-                    continue
                 raise ElixirError(f"{known} needs one target class: give --target instead of --all-to-all")
             chosen = clean_label_rates if attack.clean_label else rates
             if not chosen:

@@ -15,12 +15,17 @@ from scipy.fft import dctn
 from scipy.ndimage import map_coordinates
 from skimage.color import rgb2ycbcr
 
+from elixir.attacks.adap_blend import AdapBlend
+from elixir.attacks.adap_patch import AdapPatch
 from elixir.attacks.badnets import BadNets
 from elixir.attacks.base import Attack
 from elixir.attacks.blended import Blended
+from elixir.attacks.bpp import Bpp, BppClean
+from elixir.attacks.colour import Colour
 from elixir.attacks.ftrojan import FTrojan, chroma_pattern
 from elixir.attacks.low_frequency import LowFrequency
 from elixir.attacks.sig import Sig
+from elixir.attacks.tact import TaCT
 from elixir.attacks.wanet import WaNet
 from elixir.errors import ElixirError
 from elixir.registry import find, names
@@ -28,13 +33,20 @@ from elixir.registry import find, names
 GREY = np.full((1, 32, 32, 3), 128, np.uint8)
 RAMP = (np.arange(32 * 32 * 3) % 256).reshape(1, 32, 32, 3).astype(np.uint8)
 VARIANTS = [
+    AdapBlend(),
+    AdapPatch(),
     BadNets(pattern="white"),
     BadNets(),
     Blended(),
     Blended(picture="figure", alpha=0.1, truncate=True),
+    Bpp(),
+    Bpp(dithering=True),
+    BppClean(),
+    Colour(),
     FTrojan(),
     LowFrequency(),
     Sig(),
+    TaCT(),
     WaNet(),
 ]
 images = arrays(
@@ -160,19 +172,24 @@ def test_wanet_against_scipy():
 @given(batch=images)
 def test_what_holds_for_every_attack(attack: Attack, batch):
     before, ids = batch.copy(), [str(i) for i in range(len(batch))]
-    poisoned = attack.poison(batch, ids)
-    assert (poisoned.shape, poisoned.dtype) == (batch.shape, np.uint8)
-    assert np.array_equal(batch, before), "the input is left alone"
-    assert np.array_equal(poisoned, type(attack)(**attack.settings()).poison(batch, ids)), "same settings, same bytes"
-    singly = [attack.poison(batch[i : i + 1], ids[i : i + 1])[0] for i in range(len(batch))]
-    assert np.array_equal(poisoned, singly), "the batch does not matter"
-    assert np.array_equal(poisoned, attack.trigger(batch, ids)), "test images carry the same trigger"
+    again = type(attack)(**attack.settings())
+    for change in ("poison", "trigger", *(["cover"] if attack.cover_ratio else [])):
+        make = getattr(attack, change)
+        made = make(batch, ids)
+        assert (made.shape, made.dtype) == (batch.shape, np.uint8)
+        assert np.array_equal(batch, before), "the input is left alone"
+        assert np.array_equal(made, getattr(again, change)(batch, ids)), "same settings, same bytes"
+        singly = [make(batch[i : i + 1], ids[i : i + 1])[0] for i in range(len(batch))]
+        assert np.array_equal(made, singly), "the batch does not matter"
+    if not isinstance(attack, AdapBlend | AdapPatch):
+        assert np.array_equal(attack.poison(batch, ids), attack.trigger(batch, ids)), "test images carry the trigger"
 
 
 def test_attacks_are_found_by_name():
     nine = {"badnets", "blended", "ftrojan", "input_aware", "label_consistent", "low_frequency", "sig", "ssba", "wanet"}
-    assert nine <= set(names("attacks"))
-    for name in nine:
+    since = {"adap_blend", "adap_patch", "bpp", "bpp_clean", "colour", "tact"}
+    assert nine | since <= set(names("attacks"))
+    for name in nine | since:
         assert find("attacks", name).name == name
 
 

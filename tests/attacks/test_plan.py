@@ -28,6 +28,13 @@ def test_what_the_rate_is_of():
     assert len(Plan(rate=0).draw(LABELS, 2)) == 0
 
 
+def test_one_source_class():
+    chosen = Plan(rate=0.1, select="source").draw(LABELS, 2, source=1)
+    assert LABELS[chosen].tolist() == [1] * 10
+    with pytest.raises(ElixirError, match="is 40, but select=source leaves only 30"):
+        Plan(rate=0.4, select="source").draw(LABELS, 2, source=1)
+
+
 def test_unusable_samples_are_replaced_and_the_others_stay():
     plain = Plan().draw(LABELS, 0)
     chosen = Plan().draw(LABELS, 0, usable=lambda index: index != plain[0])
@@ -44,6 +51,7 @@ def test_covers_are_other_samples():
     assert (LABELS[covers] >= 0).all()
     assert (covers % 7 != 0).all()
     assert len(Plan().draw_covers(LABELS, poisoned, 0, lambda _: True)) == 0
+    assert set(LABELS[Plan().draw_covers(LABELS, poisoned, 2, lambda _: True, without=(0, 2))]) == {1, 3}
     with pytest.raises(ElixirError, match="10 poisoned samples take 100 cover samples, and only 90 are left"):
         Plan().draw_covers(LABELS, poisoned, 10, lambda _: True)
 
@@ -55,7 +63,7 @@ def test_covers_are_other_samples():
         ({"rate": 0.9, "select": "target"}, "leaves only 10"),
         ({"rate": 1.5}, "at least 0 and at most 1"),
         ({"rate": float("nan")}, "at least 0 and at most 1"),
-        ({"select": "all"}, "select = 'all' is none of any, non_target, target"),
+        ({"select": "all"}, "select = 'all' is none of any, non_target, target, source"),
         ({"rate_of": "half"}, "rate_of = 'half' is none of dataset, class"),
     ],
 )

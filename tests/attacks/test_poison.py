@@ -15,14 +15,16 @@ import pytest
 import torch
 from PIL import Image
 
+from elixir.attacks.adap_blend import AdapBlend
 from elixir.attacks.badnets import BadNets
 from elixir.attacks.blended import Blended
 from elixir.attacks.input_aware import InputAware
 from elixir.attacks.ssba import SSBA
+from elixir.attacks.tact import TaCT
 from elixir.attacks.wanet import WaNet
 from elixir.data.open import open_source
 from elixir.errors import ElixirError
-from elixir.evaluation.truth import attack_of, last_attack, read_truth
+from elixir.evaluation.truth import attack_of, last_attack, read_truth, recovery
 from elixir.registry import register
 
 CLASSES = ("give way", "no entry", "stop")
@@ -182,6 +184,64 @@ def test_cover_samples_keep_their_label(tree, tmp_path):
         assert row["new_class"] == row["class"]
         expected = attack.cover(pixels(tree / row["id"])[None], [row["id"]])[0]
         assert np.array_equal(pixels(done.out / row["output"]), expected)
+
+
+def test_an_attack_on_one_source_class(tree, tmp_path):
+    attack = TaCT(source="give way")
+    done = attack.poison_dataset(open_source(tree), tmp_path / "out", "stop", rate=0.2)
+    rows = truth_of(done.truth)
+    poisoned, covers = ([row for row in rows if row["truth"] == what] for what in ("poisoned", "cover"))
+    assert [(row["class"], row["new_class"]) for row in poisoned] == [("give way", "stop")] * 6
+    assert [(row["class"], row["new_class"]) for row in covers] == [("no entry", "no entry")] * 6
+    assert attack_of(done.truth) == (attack, "stop")
+    assert json.loads(pq.read_schema(done.truth).metadata[b"elixir"])["plan"]["select"] == "source"
+    by_default = TaCT().poison_dataset(open_source(tree), tmp_path / "next", "stop", rate=0.2)
+    assert {row["class"] for row in truth_of(by_default.truth) if row["truth"] == "poisoned"} == {"give way"}
+
+
+@pytest.mark.parametrize(
+    ("attack", "target", "select", "words"),
+    [
+        (TaCT(), "stop", "any", "tact is an attack on one source class: it needs select=source, not any"),
+        (TaCT(), None, None, "tact needs one target class"),
+        (TaCT(source="stop"), "stop", None, "a source class other than the target"),
+        (BadNets(), "stop", "source", "badnets has no source class"),
+    ],
+)
+def test_a_source_class_that_cannot_be(tree, tmp_path, attack, target, select, words):
+    with pytest.raises(ElixirError, match=words):
+        attack.poison_dataset(open_source(tree), tmp_path / "out", target, rate=0.2, select=select)
+    assert [path.name for path in tmp_path.iterdir()] == ["src"]
+
+
+def test_three_attacks_with_three_targets(tree, tmp_path):
+    chain = (
+        (BadNets(), "stop", 3),
+        (AdapBlend(), "no entry", 3),
+        (TaCT(source="no entry"), "give way", 3),
+    )
+    place, truth = tree, tmp_path / "none"
+    for number, (attack, target, count) in enumerate(chain):
+        done = attack.poison_dataset(open_source(place), tmp_path / f"set{number}", target, rate=0.1, seed=number)
+        assert done.poisoned == count
+        place, truth = done.out, done.truth
+    rows = [row for row in truth_of(truth) if row["truth"] == "poisoned"]
+    assert sorted((row["attack"], row["new_class"]) for row in rows) == sorted(
+        (attack.name, target) for attack, target, count in chain for _ in range(count)
+    )
+    found = [sample.id for sample in open_source(place).samples]
+    poison = {row["output"] for row in rows}
+    manifest = pa.table(
+        {
+            "id": found,
+            "action": ["quarantined" if id in poison else "kept" for id in found],
+            "new_class": ["" if id in poison else id.split("/")[0] for id in found],
+            "poison_score": [float(id in poison) for id in found],
+        }
+    )
+    counted = recovery(manifest, read_truth(truth))
+    assert (counted.poisoned, counted.covers, counted.clean) == (9, 6, 15)
+    assert (counted.tpr, counted.fpr) == (1, 0)
 
 
 def test_a_second_attack_leaves_the_samples_of_the_first_alone(tree, tmp_path):

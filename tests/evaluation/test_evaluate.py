@@ -485,7 +485,12 @@ def test_the_grid():
         poisonings([("sig", {})], [0.1], [])
     everywhere = poisonings([("all", {})], [0.1], [0.8], all_to_all=True)
     assert [poisoning.attack for poisoning in everywhere] == [
-        name for name in names("attacks") if name not in ("sig", "label_consistent", "input_aware")
+        name for name in names("attacks") if name not in ("bpp_clean", "sig", "label_consistent", "input_aware", "tact")
+    ]
+    assert "tact" not in {poisoning.attack for poisoning in poisonings([("all", {})], [0.1], [0.8])}
+    assert [each.name for each in poisonings([("tact", {"source": 2}), ("tact", {})], [0.003], [])] == [
+        "tact-source=2-0.3%",
+        "tact-0.3%",
     ]
     with pytest.raises(ElixirError, match="input_aware needs one target class"):
         poisonings([("input_aware", {})], [0.1], [], all_to_all=True)

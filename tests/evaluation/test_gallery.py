@@ -36,6 +36,18 @@ def test_images_that_cannot_be_read_are_passed_over(gallery: Path, tmp_path: Pat
     assert np.array_equal(tiles[0][0][corner], tiles[0][1][corner])  # a patch is not there
 
 
+def test_attacks_on_one_source_class_are_shown_on_it(gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("elixir.evaluation.gallery.names", lambda kind: ["tact"])
+    for path in (gallery / "post").iterdir():
+        path.write_bytes((gallery / "bar" / path.name).read_bytes())
+    for path in (gallery / "bar").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ElixirError, match="no readable image of 'bar'"):
+        draw_gallery(tmp_path / "gallery.png", str(gallery), "spot", quiet=True)
+    draw_gallery(tmp_path / "gallery.png", str(gallery), "bar", quiet=True)
+    assert (tmp_path / "gallery.png").exists()
+
+
 def test_a_class_without_images_is_named(gallery: Path, tmp_path: Path):
     for path in (gallery / "spot").iterdir():
         path.write_bytes(b"")

@@ -8,6 +8,7 @@ import pytest
 from small_world import make_shapes
 
 from elixir.attacks.badnets import BadNets
+from elixir.attacks.tact import TaCT
 from elixir.data.open import open_source
 from elixir.errors import ElixirError
 from elixir.evaluation import outcome
@@ -50,3 +51,20 @@ def test_a_class_that_has_been_lost_is_never_hit(
     classes = ["bar", "post", "spot"]
     found = train_and_attack(open_source(train), open_source(test), BadNets(), target, [0], classes=classes)[0]
     assert (found.asr, found.robust_accuracy) == (asr, robust)
+
+
+def test_an_attack_on_one_source_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two posts, the source, one is taken for a bar, and of two spots both."""
+    shapes = open_source(make_shapes(tmp_path / "shapes", count=2, poisoned=0))
+    monkeypatch.setattr(outcome, "_trained", lambda *args: None)
+    monkeypatch.setattr(outcome, "_predict", lambda net, store, count, device: np.array([1, 0, 0, 0, 0, 0])[:count])
+    found = train_and_attack(shapes, shapes, TaCT(), "bar", [0])[0]
+    assert (found.asr, found.robust_accuracy, found.elsewhere, found.triggered) == (0.5, 0.5, 1.0, 2)
+    assert train_and_attack(shapes, shapes, BadNets(), "bar", [0])[0].elsewhere is None
+
+
+def test_a_source_class_without_test_images(tmp_path: Path) -> None:
+    train, test = (make_shapes(tmp_path / name, count=2, poisoned=0) for name in ("train", "test"))
+    shutil.rmtree(test / "post")
+    with pytest.raises(ElixirError, match="no readable image of the class 'post' that is in"):
+        train_and_attack(open_source(train), open_source(test), TaCT(), "bar", [0])
