@@ -10,12 +10,14 @@ the images of the first class some are those of other classes with a wave on top
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -101,8 +103,13 @@ def unreclaimable(pid: int) -> int:
 
 
 def disk(folder: Path) -> int:
-    """Bytes of all files below a folder."""
-    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    """Bytes of all files below a folder, some of which may go meanwhile."""
+    found = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                found += os.lstat(os.path.join(place, name)).st_blocks * 512
+    return found
 
 
 def measure(source: Path, dst: Path, options: list[str]) -> dict[str, Any]:
