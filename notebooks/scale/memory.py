@@ -108,7 +108,7 @@ def disk(folder: Path) -> int:
     for place, _, names in os.walk(folder):
         for name in names:
             with suppress(FileNotFoundError):
-                found += os.lstat(os.path.join(place, name)).st_blocks * 512
+                found += Path(place, name).lstat().st_blocks * 512
     return found
 
 

@@ -5,9 +5,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from elixir.data.manifest import RENAMED, SCHEMA, class_names, current_findings, current_names, read_manifest
+from elixir.data.manifest import (
+    RENAMED,
+    SCHEMA,
+    class_names,
+    current_findings,
+    current_names,
+    read_manifest,
+    some_rows,
+)
 from elixir.detection.decide import LabelReport, LabelTest
 from elixir.engine.cost import Cost
 from elixir.models.classifier import SmallResNet, save_classifier
@@ -98,3 +108,10 @@ def test_findings_of_today_stay_as_they_are() -> None:
     manifest = read_manifest(V02 / "folder/.elixir/manifest.parquet")
     findings = {"labels": [], "triggers": {"0": {"clean_label": False}}, "accuracy": {"raw": 0.5}}
     assert current_findings(findings, manifest) == findings
+
+
+def test_some_rows_come_in_the_order_that_is_asked_for():
+    chunked = pa.chunked_array([[0, 10, 20], [], [30, 40], [50]])
+    table = pa.table({"value": chunked})
+    assert some_rows(table, np.array([5, 0, 3, 1]))["value"].to_pylist() == [50, 0, 30, 10]
+    assert some_rows(table, np.empty(0, np.int64)).num_rows == 0
