@@ -171,29 +171,11 @@ class SharedTrigger:
     decides: ClassVar[bool] = True
 
     def __init__(self, evidence: Evidence) -> None:
-        scores = evidence.scores
-        count = max(scores.label.max(), scores.seen.max()) + 1
-        half = generator(evidence.seed, Draw.LABEL_HALVES).permutation(count) % 2
-        self._match = np.zeros(len(scores.label))
-        for own in (0, 1):
-            here = half[scores.label] == own
-            self._match[here] = self._matches(evidence, ~here)[here]
-
-    def _matches(self, evidence: Evidence, learned: np.ndarray) -> np.ndarray:
-        """How much all samples show of what the denied ones of some, bool (n,), have in common; float64 (n,).
-
-        It counts from what benign samples show of the label that is given or that models see, whichever is more.
-        """
-        scores, thresholds, pixels = evidence.scores, evidence.thresholds, evidence.probe.pixels
-        is_denied = scores.disagrees & (scores.seen != scores.label)
-        denied, rest = np.flatnonzero(is_denied & learned), np.flatnonzero(~is_denied)
-        benign = Benign(pixels, rest, scores.label[rest], thresholds.variance_inflation)
-        weights = matched_filter(benign, denied, scores.seen[denied], thresholds.fast_ridge * 255**2)
-        match = filtered(pixels, len(scores.label), weights)
-        count = max(scores.label.max(), scores.seen.max()) + 1
-        total, of = (np.bincount(scores.label[rest], values, count) for values in (match[rest], None))
-        usual = total / np.maximum(of, 1)
-        return match - np.maximum(usual[scores.label], usual[scores.seen])
+        labels, of_label = np.unique(evidence.scores.label, return_inverse=True)
+        half = generator(evidence.seed, Draw.LABEL_HALVES).permutation(len(labels))[of_label] % 2
+        self._match = np.zeros(len(half))
+        for here in (half == 0, half == 1):
+            self._match[here] = _matches(evidence, ~here)[here]
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         scores, thresholds = evidence.scores, evidence.thresholds
@@ -210,6 +192,23 @@ class SharedTrigger:
         disagreement = float(scores.label_disagreement_of(group).mean())
         found = {"separation": split.separation, "label_disagreement": disagreement}
         return Candidate(self.name, members, posterior, split.separation * disagreement, found)
+
+
+def _matches(evidence: Evidence, learned: np.ndarray) -> np.ndarray:
+    """How much all samples show of what the denied ones of some, bool (n,), have in common; float64 (n,).
+
+    It counts from what benign samples show of the label that is given or that models see, whichever is more.
+    """
+    scores, thresholds, pixels = evidence.scores, evidence.thresholds, evidence.probe.pixels
+    is_denied = scores.disagrees & (scores.seen != scores.label)
+    denied, rest = np.flatnonzero(is_denied & learned), np.flatnonzero(~is_denied)
+    benign = Benign(pixels, rest, scores.label[rest], thresholds.variance_inflation)
+    weights = matched_filter(benign, denied, scores.seen[denied], thresholds.fast_ridge * 255**2)
+    match = filtered(pixels, len(scores.label), weights)
+    count = max(scores.label.max(), scores.seen.max()) + 1
+    total, of = (np.bincount(scores.label[rest], values, count) for values in (match[rest], None))
+    usual = total / np.maximum(of, 1)
+    return match - np.maximum(usual[scores.label], usual[scores.seen])
 
 
 class SpectralSplit:
