@@ -173,13 +173,13 @@ class SharedTrigger:
     def __init__(self, evidence: Evidence) -> None:
         labels, of_label = np.unique(evidence.scores.label, return_inverse=True)
         half = generator(evidence.seed, Draw.LABEL_HALVES).permutation(len(labels))[of_label] % 2
-        self._match = np.zeros(len(half))
+        self._match = np.zeros(len(half), np.float32)
         for here in (half == 0, half == 1):
             self._match[here] = _matches(evidence, ~here)[here]
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         scores, thresholds = evidence.scores, evidence.thresholds
-        own = self._match[members]
+        own = self._match[members].astype(np.float64)
         nothing = Candidate(self.name, members, np.zeros(len(members)))
         if len(members) < 2 * thresholds.min_group_size:
             return nothing

@@ -156,10 +156,13 @@ class Run:
         """Given label of each sample, int64."""
         return self.source.samples.labels[self.rows].astype(np.int64)
 
+    def shapes(self, indices: np.ndarray) -> np.ndarray:
+        """Height and width of some samples in pixels, int32 (n, 2)."""
+        return self._source_shapes[self.rows[indices]]
+
     @cached_property
-    def shapes(self) -> np.ndarray:
-        """Height and width of each sample in pixels, int32 (n, 2)."""
-        return self["source_shape"][self.rows]
+    def _source_shapes(self) -> np.ndarray:
+        return self["source_shape"]
 
     def batches(self, indices: np.ndarray) -> Iterator[np.ndarray]:
         """Samples (int64) in parts of `batch_size`, in order."""

@@ -196,7 +196,7 @@ def keep_repaired(run: Run, index: int, picture: Picture, rgb: np.ndarray) -> No
 
 def by_size(run: Run, indices: np.ndarray, copies: int) -> Iterator[np.ndarray]:
     """Places in `indices` of images with the same height and width, as many as fit in memory with so many copies."""
-    shapes = run.shapes[indices]
+    shapes = run.shapes(indices)
     for shape in np.unique(shapes, axis=0):
         places = np.flatnonzero((shapes == shape).all(1))
         size = max(1, BYTES_AT_ONCE // (copies * 3 * int(shape.prod())))

@@ -47,7 +47,7 @@ def test_after_it_a_run_is_about_the_usable_samples(indexed: Run):
     assert indexed.rows.tolist() == [0, 2, 3]
     assert indexed.labels.tolist() == [0, 1, 1]
     assert indexed.ids(np.array([1, 2])) == ["dog/2.png", "dog/3.png"]
-    assert indexed.shapes.tolist() == [[40, 60], [6, 5], [40, 60]]
+    assert indexed.shapes(np.arange(3)).tolist() == [[40, 60], [6, 5], [40, 60]]
     assert indexed.read(1) == indexed.source.read(2)
     assert indexed.picture(1).rgb.shape == (6, 5, 3)
     assert indexed.pixels.read(np.arange(3)).shape == (3, 3, 48, 48)
