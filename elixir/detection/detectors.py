@@ -12,7 +12,7 @@ from elixir.detection.grouping import EPSILON, crossval_lda, qda_1d, self_train_
 from elixir.detection.holdout import excess_disagreement
 from elixir.detection.probe import GroupProbe
 from elixir.detection.scores import SampleScores
-from elixir.detection.spectrum import Moments, bands, otsu_split, spectral_split
+from elixir.detection.spectrum import Moments, Split, bands, otsu_split, spectral_split
 from elixir.detection.thresholds import Thresholds
 from elixir.detection.trigger import Benign, filtered, matched_filter, mean_image, mean_residual
 from elixir.randomness import Draw, generator
@@ -164,6 +164,8 @@ class SharedTrigger:
     attacked label fall into two groups. It is learned from half of the labels and applied to the other, so that images
     that are alike and hard in one label say nothing.
 
+    They fall into two in each label, or in all labels together, where a label has few.
+
     score = separation * mean label_disagreement, over the group.
     """
 
@@ -176,22 +178,30 @@ class SharedTrigger:
         self._match = np.zeros(len(half), np.float32)
         for here in (half == 0, half == 1):
             self._match[here] = _matches(evidence, ~here)[here]
+        self._everywhere = _more(self._match, evidence.thresholds)
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
-        scores, thresholds = evidence.scores, evidence.thresholds
-        own = self._match[members].astype(np.float64)
-        nothing = Candidate(self.name, members, np.zeros(len(members)))
-        if len(members) < 2 * thresholds.min_group_size:
-            return nothing
-        above_least = own.mean() - own.min()  # the group is where the filter sees more
-        split = otsu_split(own - own.mean(), above_least, thresholds)
-        posterior = qda_1d(own, split.posterior > thresholds.min_posterior, thresholds)
-        group = evidence.group(members, posterior)
-        if len(group) < thresholds.min_group_size or not split.separation:
-            return nothing
-        disagreement = float(scores.label_disagreement_of(group).mean())
+        thresholds, least = evidence.thresholds, evidence.thresholds.min_group_size
+        split, everywhere = _more(self._match[members], thresholds), self._everywhere
+        if everywhere.separation > split.separation:
+            split, least = Split(everywhere.posterior[members], everywhere.separation), thresholds.min_split_side
+        group = evidence.group(members, split.posterior)
+        if len(group) < least:
+            return Candidate(self.name, members, np.zeros(len(members)))
+        disagreement = float(evidence.scores.label_disagreement_of(group).mean())
         found = {"separation": split.separation, "label_disagreement": disagreement}
-        return Candidate(self.name, members, posterior, split.separation * disagreement, found)
+        return Candidate(self.name, members, split.posterior, split.separation * disagreement, found)
+
+
+def _more(match: np.ndarray, thresholds: Thresholds) -> Split:
+    """The group of samples that show more of something, (n,), than the others do; zeros if they are too few to tell."""
+    if len(match) < 2 * thresholds.min_group_size:
+        return Split(np.zeros(len(match)), 0.0)
+    values = match.astype(np.float64) - match.mean(dtype=np.float64)
+    split = otsu_split(values, -values.min(), thresholds)
+    if not split.separation:
+        return Split(np.zeros(len(match)), 0.0)
+    return Split(qda_1d(values, split.posterior > thresholds.min_posterior, thresholds), split.separation)
 
 
 def _matches(evidence: Evidence, learned: np.ndarray) -> np.ndarray:

@@ -147,15 +147,17 @@ def test_a_label_has_a_report_of_all_detectors_up_to_the_first_that_passes():
     assert found.reports[1].tests[1].group_size == pytest.approx(240, abs=10)
 
 
-def shared(*, stripes: float, denied: bool, shown: float = 0.1) -> Detection:
+def shared(*, stripes: float, denied: bool, shown: float = 0.1, in_first: int = 200) -> Detection:
     """What is found in four labels of 200 samples, each with a share that shows stripes of so many grey levels.
 
     If denied, models take these samples for the label before theirs, whose brightness they have; 1 in 20 others, which
     show no stripes, are taken for another label at random. Nothing transfers, and nothing lies apart in the features.
+    In the first label so many samples show stripes at most.
     """
     rng = np.random.default_rng(0)
     label = np.repeat(np.arange(4), 200)
     striped = rng.random(800) < shown
+    striped[np.flatnonzero(striped & (label == 0))[in_first:]] = False
     hard = ~striped & (rng.random(800) < 0.05)
     shows = np.where(striped & denied, (label - 1) % 4, label)
     seen = np.where(hard, (label + rng.integers(1, 4, 800)) % 4, shows)
@@ -184,6 +186,13 @@ def shared(*, stripes: float, denied: bool, shown: float = 0.1) -> Detection:
 def test_one_trigger_in_many_labels():
     found = shared(stripes=30, denied=True)
     assert attacked(found) == [(name, "shared_trigger") for name in "abcd"]
+
+
+def test_a_label_with_few_of_them_is_found_with_the_others():
+    found = shared(stripes=30, denied=True, in_first=5)
+    assert attacked(found) == [(name, "shared_trigger") for name in "abcd"]
+    assert found.reports[0].decided_by
+    assert found.reports[0].decided_by.group_size == 5
 
 
 def test_hard_samples_that_share_nothing_are_no_attack():
