@@ -14,7 +14,7 @@ GPU = 50_000.0  # GFLOP/s, an assumption: a twentieth of what an H100 can do in 
 DECODED = 1_010.0  # photographs of 224 pixels a second, by one thread
 WRITTEN = 2_200.0  # samples a second of the stage write, one process
 COLUMNS, MANIFEST = 700.0, 84.0  # bytes a sample in the work folder, with 256 features; of the evidence
-BASE, RESIDENT = 0.65e9, 225.0  # bytes in memory: of the process; a sample
+BASE, RESIDENT = 0.63e9, 115.0  # bytes in memory: of the process; a sample
 PHOTOGRAPH = 20_000.0  # bytes of a JPEG of 224 pixels
 
 
