@@ -58,7 +58,7 @@ def fingerprint(net: nn.Module, settings: object, *data: np.ndarray) -> int:
     """Number that tells one training from another: by its settings, initial weights and data, or a part of them."""
     digest = zlib.crc32(repr(settings).encode())
     for part in data:
-        digest = zlib.crc32(np.ascontiguousarray(part), digest)
+        digest = zlib.crc32(np.ascontiguousarray(part).data, digest)
     for tensor in net.state_dict().values():
         digest = zlib.crc32(tensor.float().cpu().contiguous().numpy().tobytes(), digest)
     return digest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -67,10 +68,11 @@ def test_a_gradient_is_clipped_if_that_is_asked_for(max_gradient: float | None, 
 def test_a_training_is_told_by_settings_weights_and_data() -> None:
     torch.manual_seed(0)
     net, other, settings = nn.Linear(2, 2), nn.Linear(2, 2), DenoiserTraining()
-    known = fingerprint(net, settings, b"data")
-    assert known == fingerprint(net, DenoiserTraining(), b"data")
-    others = {fingerprint(net, replace(settings, ema=0.9), b"data"), fingerprint(other, settings, b"data")}
-    assert len({known, *others, fingerprint(net, settings, b"date")}) == 4
+    data, changed = np.arange(6).reshape(2, 3), np.arange(1, 7).reshape(2, 3)
+    known = fingerprint(net, settings, data)
+    assert known == fingerprint(net, DenoiserTraining(), data)
+    others = {fingerprint(net, replace(settings, ema=0.9), data), fingerprint(other, settings, data)}
+    assert len({known, *others, fingerprint(net, settings, changed)}) == 4
 
 
 def train(out: Path, settings: PriorTraining = SETTINGS, **options) -> dict[str, torch.Tensor]:
