@@ -181,10 +181,12 @@ class SharedTrigger:
         self._everywhere = _more(self._match, evidence.thresholds)
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
-        thresholds, least = evidence.thresholds, evidence.thresholds.min_group_size
-        split, everywhere = _more(self._match[members], thresholds), self._everywhere
+        thresholds, everywhere = evidence.thresholds, self._everywhere
+        split = _more(self._match[members], thresholds)
         if everywhere.separation > split.separation:
-            split, least = Split(everywhere.posterior[members], everywhere.separation), thresholds.min_split_side
+            split = Split(everywhere.posterior[members], everywhere.separation)
+        certain = everywhere.separation >= thresholds.min_score
+        least = thresholds.min_split_side if certain else thresholds.min_group_size
         group = evidence.group(members, split.posterior)
         if len(group) < least:
             return Candidate(self.name, members, np.zeros(len(members)))
