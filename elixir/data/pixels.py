@@ -20,10 +20,14 @@ BLOCK = 2**22
 AT_ONCE = 256  # samples that are decoded before they are written
 
 
+def in_parts(indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Indices (n,) in parts of `size`, in order; the last one may be smaller."""
+    return (indices[start : start + size] for start in range(0, len(indices), size))
+
+
 def blocks(records: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """The records (n,) in parts, in order, so many at once that their images fill 4 MB as float64."""
-    size = max(1, BLOCK // (8 * int(np.prod(shape))))
-    yield from (records[start : start + size] for start in range(0, len(records), size))
+    return in_parts(records, max(1, BLOCK // (8 * int(np.prod(shape)))))
 
 
 class PixelStore(Records):

@@ -1,6 +1,6 @@
 """Posterior of belonging to a group of one label's samples, learned from noisy seeds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +9,7 @@ from scipy.linalg import solve
 from scipy.special import expit, logit
 from sklearn.model_selection import StratifiedKFold
 
+from elixir.data.pixels import in_parts
 from elixir.detection.thresholds import Thresholds
 
 EPSILON = 1e-15  # distance of posteriors from 0 and 1 before their logarithm is taken
@@ -59,7 +60,7 @@ def crossval_lda(
     for seen, unseen in StratifiedKFold(folds, shuffle=True, random_state=seed).split(side, side):
         learned = seen[side[seen] >= 0]
         posterior_of = fit_lda(SomeRows(features, learned), side[learned] == 1, thresholds)
-        for part in _parts(unseen):
+        for part in in_parts(unseen, AT_ONCE):
             posterior[part] = posterior_of(features[part])
     return posterior
 
@@ -134,16 +135,12 @@ def fit_lda(features: Rows, inside: np.ndarray, thresholds: Thresholds) -> Calla
 
 def _moments(features: Rows, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean (d,) and covariance (d, d) of the directions of some features."""
-    mean = np.sum([_unit_length(features[part]).sum(0) for part in _parts(side)], axis=0) / len(side)
+    mean = np.sum([_unit_length(features[part]).sum(0) for part in in_parts(side, AT_ONCE)], axis=0) / len(side)
     products = np.zeros((len(mean), len(mean)))
-    for part in _parts(side):
+    for part in in_parts(side, AT_ONCE):
         centred = _unit_length(features[part]) - mean
         products += centred.T @ centred
     return mean, products * (1 / len(side))
-
-
-def _parts(indices: np.ndarray) -> Iterator[np.ndarray]:
-    return (indices[start : start + AT_ONCE] for start in range(0, len(indices), AT_ONCE))
 
 
 def lda_1d(score: np.ndarray, inside: np.ndarray, thresholds: Thresholds, min_d_prime: float = 0.0) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from elixir.data.pixels import in_parts
 from elixir.engine.run import Run
 from elixir.engine.stage import MapStage, ReduceStage, Stage
 
@@ -26,7 +27,7 @@ def execute(run: Run, stage: Stage) -> None:
 def _map(run: Run, stage: MapStage) -> None:
     stage.prepare(run)
     indices = stage.indices(run)
-    parts = [indices[start : start + PART] for start in range(0, max(1, len(indices)), PART)]
+    parts = list(in_parts(indices, PART)) or [indices]
     left = {number: part for number, part in enumerate(parts) if not run.has_part(stage.name, number)}
     with run.progress.task(stage.name, len(indices)) as advance:
         advance(len(indices) - sum(map(len, left.values())))

@@ -20,7 +20,7 @@ from elixir.data.files.placing import Link
 from elixir.data.image import Picture, decode
 from elixir.data.io import reading_again, replace_text
 from elixir.data.parallel import cores
-from elixir.data.pixels import PixelStore
+from elixir.data.pixels import PixelStore, in_parts
 from elixir.data.source import Kind, Source
 from elixir.detection.thresholds import Thresholds
 from elixir.engine.cost import Cost, Meter, gflop_per_image
@@ -166,7 +166,7 @@ class Run:
 
     def batches(self, indices: np.ndarray) -> Iterator[np.ndarray]:
         """Samples (int64) in parts of `batch_size`, in order."""
-        return (indices[start : start + self.batch_size] for start in range(0, len(indices), self.batch_size))
+        return in_parts(indices, self.batch_size)
 
     def ids(self, indices: np.ndarray) -> list[str]:
         """Stable ids of some samples."""

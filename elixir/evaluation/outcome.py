@@ -104,12 +104,10 @@ def train_and_attack(
         number: dict[str | None, int] = {name: label for label, name in enumerate(train.classes)}
         truth = np.array([number.get(name, ABSENT) for name in names])
         aimed = np.array([number.get(aim, LOST) for aim in aims])
-        victims = np.zeros(len(names), bool)
+        victims, only = np.zeros(len(names), bool), None
         if attack is not None:
             victims = (truth >= 0) & (np.array(names, object) != np.array(aims, object))
-        only = None
-        if attack is not None and target is not None:
-            only = attack.source_class(attacked, attacked.index(target))
+            only = None if target is None else attack.source_class(attacked, attacked.index(target))
         of_source = np.array([only is None or name == attacked[only] for name in names])[victims]
         if not (truth >= 0).any() or (attack is not None and not of_source.any()):
             other = "a class " if attack is None else "a class other than the target "

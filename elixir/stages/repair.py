@@ -13,6 +13,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from elixir.data.columns import Columns
 from elixir.data.image import Picture, as_encoded, decode, encode, resize
 from elixir.data.io import replacing
+from elixir.data.pixels import in_parts
 from elixir.detection.grouping import SomeRows, fit_lda
 from elixir.detection.scores import is_patch
 from elixir.detection.tiles import mask
@@ -200,7 +201,7 @@ def by_size(run: Run, indices: np.ndarray, copies: int) -> Iterator[np.ndarray]:
     for shape in np.unique(shapes, axis=0):
         places = np.flatnonzero((shapes == shape).all(1))
         size = max(1, BYTES_AT_ONCE // (copies * 3 * int(shape.prod())))
-        yield from (places[start : start + size] for start in range(0, len(places), size))
+        yield from in_parts(places, size)
 
 
 def candidate_distance(
