@@ -1,13 +1,13 @@
 """What a stage is: a step that turns columns and models of a run into more columns and models."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from elixir.data.columns import Columns
 from elixir.engine.run import Run
-from elixir.settings import Count, Settings, Steps
+from elixir.settings import Count, Range, Settings, Steps
 from elixir.training.classifier import ClassifierTraining
 
 
@@ -78,3 +78,17 @@ class TrainingStage(Stage):
         """Settings of a training: the run's, this stage's, a seed on top of the run's, and others by name."""
         steps = {"epochs": self.epochs, "least_steps": self.least_steps, "seed": run.seed + seed}
         return replace(run.training, **(steps | own))
+
+
+@dataclass
+class HeldOutStage(TrainingStage):
+    """Settings of a stage whose classifiers are to see what images show, and not to learn a trigger of any colour.
+
+    Args:
+        tint: largest random change of each colour channel of a training image, as a fraction of its range.
+    """
+
+    tint: Annotated[float, Range(least=0, most=1)] = 0.2
+
+    def training(self, run: Run, seed: int = 0, **own: Any) -> ClassifierTraining:
+        return super().training(run, seed, **{"tint": self.tint, **own})

@@ -9,14 +9,14 @@ from elixir.data.columns import Columns
 from elixir.detection.tiles import erase
 from elixir.engine.models import heldout_model
 from elixir.engine.run import Run
-from elixir.engine.stage import MapStage, TrainingStage
+from elixir.engine.stage import MapStage, HeldOutStage
 from elixir.engine.training import Training
 from elixir.randomness import Draw, generator
 from elixir.settings import Count, Range, Steps
 
 
 @dataclass
-class CrossfitStage(TrainingStage, MapStage):
+class CrossfitStage(HeldOutStage, MapStage):
     """A trigger that does not survive purification cannot be learned from purified images, whatever their labels.
 
     One that does survive is a patch; without the tile that carries it these models see what else is in the image. Both

@@ -8,7 +8,7 @@ from elixir.detection.detectors import Evidence
 from elixir.detection.not_judged import judge
 from elixir.detection.scores import sample_scores
 from elixir.engine.run import Run
-from elixir.engine.stage import ReduceStage, TrainingStage
+from elixir.engine.stage import ReduceStage, HeldOutStage
 from elixir.stages.group_probe import RunProbe
 
 SCORES = (
@@ -23,7 +23,7 @@ SCORES = (
 
 
 @dataclass
-class DetectStage(TrainingStage, ReduceStage):
+class DetectStage(HeldOutStage, ReduceStage):
     """A label is under attack if a coherent group of its samples is: see `elixir.detection.decide`."""
 
     name = "detect"

@@ -41,6 +41,7 @@ class ClassifierTraining(Settings):
         weight_decay: of AdamW.
         shift: largest random translation, as a fraction of the image side; a pixel at least, unless it is 0.
         flip: mirror half of the images.
+        tint: largest random change of each colour channel of an image, as a fraction of its range.
         balance: 0 weighs every sample alike, 1 every class alike; in between, a class counts as size^(1 - balance).
         seed: decides initial weights, order and augmentation.
         backbone: where the weights start: "features" (shipped), "none" (random ones), a file that
@@ -51,7 +52,7 @@ class ClassifierTraining(Settings):
     """
 
     name: ClassVar[str] = "training"
-    of_stages: ClassVar[tuple[str, ...]] = ("epochs", "least_steps", "flip", "seed")
+    of_stages: ClassVar[tuple[str, ...]] = ("epochs", "least_steps", "flip", "tint", "seed")
     """What the stages set themselves."""
 
     epochs: Steps = 8
@@ -65,6 +66,7 @@ class ClassifierTraining(Settings):
     weight_decay: Annotated[float, Range(least=0, most=1)] = 0.05
     shift: Annotated[float, Range(least=0, most=0.5)] = 1 / 16
     flip: bool = False
+    tint: Annotated[float, Range(least=0, most=1)] = 0.0
     balance: Annotated[float, Range(least=0, most=1)] = 0.5
     seed: int = 0
     backbone: str = "features"
@@ -167,7 +169,7 @@ def train_classifier(
 
 
 def augment(images: Tensor, settings: ClassifierTraining, rng: np.random.Generator) -> Tensor:
-    """Shift every image by up to `settings.shift` of its side, and mirror half of them if `settings.flip`."""
+    """Shift, mirror and tint images, uint8 (n, 3, h, w), each in its own way: see `ClassifierTraining`."""
     number, _, height, width = images.shape
     reach = max(1, round(settings.shift * min(height, width))) if settings.shift else 0
     offsets = torch.from_numpy(rng.integers(-reach, reach + 1, (number, 2)))
@@ -178,6 +180,9 @@ def augment(images: Tensor, settings: ClassifierTraining, rng: np.random.Generat
     if settings.flip:
         mirrored = torch.from_numpy(rng.random(number) < 0.5)
         shifted[mirrored] = shifted[mirrored].flip(-1)
+    if settings.tint:
+        levels = torch.from_numpy(rng.uniform(-255 * settings.tint, 255 * settings.tint, (number, 3, 1, 1)))
+        shifted = (shifted + levels.round().short()).clamp(0, 255).byte()
     return shifted
 
 
