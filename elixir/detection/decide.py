@@ -138,7 +138,8 @@ def confirm(evidence: Evidence, found: Detection) -> Iterator[LabelReport]:
     tests = _holdout_tests(evidence, found, groups, 0)
     least = evidence.thresholds.retest_fraction
     again = [label for (label, detector), test in tests.items() if detector == SEED and test.score >= least]
-    expanded = {(label, EXPANDED): group for label in again if len(group := _expanded(evidence, found, label))}
+    grown = {(label, EXPANDED): _expanded(evidence, found, label) for label in again}
+    expanded = {key: group for key, group in grown.items() if _testable(evidence, key[0], group)}
     tests |= _holdout_tests(evidence, found, expanded, 1)
     for report in found.reports:
         made = [test for (label, _), test in tests.items() if label == report.label]
@@ -160,10 +161,9 @@ def _holdout_tests(
     seen, unseen = holdout_split(scores.label, withheld, thresholds.holdout_fraction, rng)
     predict = evidence.probe.holdout_model(seen, number)
     held_out = HeldOut(predict(unseen), scores.label[unseen], thresholds)
-    known = np.unique(scores.label[np.concatenate([seen, unseen])])
     tests: dict[GroupKey, LabelTest] = {}
     for (label, detector), group in groups.items():
-        fraction, other = held_out.mislabeled_fraction(predict(group), label) if label in known else (0.0, 0.0)
+        fraction, other = held_out.mislabeled_fraction(predict(group), label)
         shares = {"other_label": other, "share": len(group) / len(scores.members(label))}
         passed = fraction >= thresholds.min_mislabeled_fraction
         tests[label, detector] = LabelTest(detector, "holdout", len(group), fraction, passed, shares)
@@ -181,14 +181,20 @@ def _groups_to_test(evidence: Evidence, found: Detection, report: LabelReport) -
     members = scores.members(report.label)
     seed_group = evidence.group(members, found.posterior[members])
     split_group = evidence.group(members, found.split_posterior[members])
-    if report.direct_score >= thresholds.candidate_threshold and len(seed_group) >= thresholds.min_group_size:
+    if report.direct_score >= thresholds.candidate_threshold and _testable(evidence, report.label, seed_group):
         yield (report.label, SEED), seed_group
         features, drop = scores.features_of(members), scores.confidence_drop[members]
         sensitive = self_train_with_score(features, drop, found.posterior[members], evidence.seed, thresholds)
-        if len(group := evidence.group(members, sensitive)) >= thresholds.min_group_size:
+        if _testable(evidence, report.label, group := evidence.group(members, sensitive)):
             yield (report.label, NOISE_SENSITIVITY), group
-    if len(split_group) >= thresholds.min_group_size:
+    if _testable(evidence, report.label, split_group):
         yield (report.label, SPLIT), split_group
+
+
+def _testable(evidence: Evidence, label: int, group: np.ndarray) -> bool:
+    """Whether a group is large enough, and leaves enough samples of its label that a model without it can know it."""
+    least = evidence.thresholds.min_group_size
+    return least <= len(group) <= len(evidence.scores.members(label)) - 2 * least
 
 
 def _expanded(evidence: Evidence, found: Detection, label: int) -> np.ndarray:

@@ -32,7 +32,7 @@ def judge(
         else report
         for report in reports
     ]
-    return with_reasons(kept, reasons | too_few_samples(given, thresholds))
+    return with_reasons(kept, reasons | too_few_beside(kept, thresholds) | too_few_samples(given, thresholds))
 
 
 def with_reasons(reports: Iterable[LabelReport], reasons: Reasons) -> tuple[LabelReport, ...]:
@@ -55,6 +55,17 @@ def too_few_samples(given: np.ndarray, thresholds: Thresholds) -> Reasons:
     return (
         reasons if len(enough) > 1 else reasons | dict.fromkeys(enough, f"no other label with {least} samples or more")
     )
+
+
+def too_few_beside(reports: Iterable[LabelReport], thresholds: Thresholds) -> Reasons:
+    """Labels with a doubtful group beside which too few samples are left for a model without the group to know them."""
+    least, reasons = 2 * thresholds.min_group_size, {}
+    for report in reports:
+        direct = [test for test in report.tests if test.kind == "direct"]
+        best = max(direct, key=lambda test: test.score, default=None)
+        if best and best.score >= thresholds.candidate_threshold and report.samples - best.group_size < least:
+            reasons[report.label] = f"fewer than {least} samples beside a group that looks odd"
+    return reasons
 
 
 def too_little_known(given: np.ndarray, seen: np.ndarray, thresholds: Thresholds) -> str:

@@ -9,7 +9,7 @@ from elixir.data.columns import Columns
 from elixir.detection.tiles import erase
 from elixir.engine.models import heldout_model
 from elixir.engine.run import Run
-from elixir.engine.stage import MapStage, HeldOutStage
+from elixir.engine.stage import HeldOutStage, MapStage
 from elixir.engine.training import Training
 from elixir.randomness import Draw, generator
 from elixir.settings import Count, Range, Steps

@@ -8,7 +8,7 @@ from elixir.detection.detectors import Evidence
 from elixir.detection.not_judged import judge
 from elixir.detection.scores import sample_scores
 from elixir.engine.run import Run
-from elixir.engine.stage import ReduceStage, HeldOutStage
+from elixir.engine.stage import HeldOutStage, ReduceStage
 from elixir.stages.group_probe import RunProbe
 
 SCORES = (

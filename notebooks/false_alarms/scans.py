@@ -1,11 +1,12 @@
 """Scans clean sets, a third of them with honest trouble, and counts false alarms; makes README.md's table.
 
     python notebooks/false_alarms/scans.py OUT signs=gtsrb32-train.parquet cifar=cifar10-jpeg-train.parquet
-    python notebooks/false_alarms/scans.py OUT tiny=tinyimagenet64-train.parquet:32 photos=imagenette224-train.parquet:64:1000
+    python notebooks/false_alarms/scans.py OUT tiny=tinyimagenet64-train.parquet:32 photos=imagenette224.parquet:64:1000
 
-Each set is NAME=SOURCE, with `:SIZE` to look at it at that working size, and `:SIZE:MOST` for that many samples at most. The scans of a set follow from its name: number
-of samples and of classes, seed and trouble. One JSON file a scan; a scan that has one is not made again, so the command
-goes on where it was stopped. `--part 2/3` makes the second third of all scans, for several processes.
+Each set is NAME=SOURCE, with `:SIZE` to look at it at that working size, and `:SIZE:MOST` for that many samples at
+most. The scans of a set follow from its name: number of samples and of classes, seed and trouble. One JSON file a scan;
+a scan that has one is not made again, so the command goes on where it was stopped. `--part 2/3` makes the second third
+of all scans, for several processes.
 """
 
 import argparse

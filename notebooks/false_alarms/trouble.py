@@ -54,7 +54,7 @@ def similar_noise(samples: list[Sample], rng: np.random.Generator) -> Troubled:
 
 
 def near_duplicates(samples: list[Sample], rng: np.random.Generator) -> Troubled:
-    """A quarter of one class is one image of it, each time shifted by up to a pixel, as bright as never before, as JPEG."""
+    """A quarter of one class is one image of it, shifted by up to a pixel, brighter or darker, and saved as JPEG."""
     own, label = _one_class(samples, rng, 0.25)
     model = _opened(samples[own[0]])
 

@@ -170,15 +170,10 @@ def test_a_model_that_is_often_wrong_is_believed_less(contrary: tuple[int, ...],
     assert (report.decided_by is not None) == (least >= 0.5)
 
 
-def test_a_model_without_a_sample_of_the_label_finds_nothing():
-    report, _ = confirmed(poisoned=True, score=0.15, apart=COUNT)
-    assert set(fractions(report).values()) == {0}
-    assert report.decided_by is None
-
-
-def test_samples_that_are_few_are_learned_not_kept_apart():
-    _, probe = confirmed(poisoned=True, score=0.15, apart=COUNT - 4)
-    assert set(range(COUNT, COUNT + 4)) <= set(probe.seen[0].tolist())
+@pytest.mark.parametrize("beside", [0, 19, 20])
+def test_a_group_beside_which_a_model_can_learn_too_little_of_the_label_is_not_tested(beside: int):
+    report, probe = confirmed(poisoned=True, score=0.15, apart=COUNT - beside)
+    assert bool(probe.seen) == bool(fractions(report)) == (beside == 20)
 
 
 @pytest.mark.parametrize(("score", "attacked"), [(0.04, ()), (0.15, (1,)), (0.4, (1,))])

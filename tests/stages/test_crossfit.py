@@ -57,6 +57,6 @@ def test_a_sample_is_read_by_the_model_that_has_not_seen_it(tmp_path: Path, fold
         learned = training.read(training.indices)[:, 0, 0, 0]
         assert torch.equal(learned, torch.from_numpy(training.indices + PURIFIED).to(torch.uint8))
         assert np.array_equal(training.labels, labels[training.indices])
-        assert (training.settings.epochs, training.settings.least_steps) == (3, 150)
+        assert (training.settings.epochs, training.settings.least_steps, training.settings.tint) == (3, 150, 0.2)
         assert training.initial is None  # the reference model has learned the trigger
     assert run.facts["accuracy"] == {"raw": 1.0, "mirrored": 1.0}

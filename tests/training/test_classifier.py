@@ -134,6 +134,17 @@ def test_a_shifted_image_is_a_part_of_the_one_that_edge_pixels_surround(height: 
     assert {mirrored for _, _, mirrored in places} == {False, flip}
 
 
+def test_every_channel_of_an_image_gets_a_tint_of_its_own():
+    images = torch.full((500, 3, 4, 4), 128, dtype=torch.uint8)
+    images[:, :, 0, 0], images[:, :, 3, 3] = 250, 5
+    tinted = augment(images, ClassifierTraining(shift=0, tint=0.1), np.random.default_rng(0))
+    change = tinted[:, :, 1, 1].int() - 128
+    assert torch.equal(tinted, (images.int() + change[..., None, None]).clamp(0, 255).byte())
+    assert (change.min(), change.max()) == (-25, 25) or (change.min(), change.max()) == (-26, 26)
+    assert change.float().std(0) == pytest.approx([25.5 / 3**0.5] * 3, rel=0.1)
+    assert torch.corrcoef(change.float().T).fill_diagonal_(0).abs().max() < 0.15
+
+
 def test_folding_keeps_the_function(tmp_path: Path):
     net = train(tmp_path, SETTINGS)
     x = torch.rand(4, 3, 16, 16)
