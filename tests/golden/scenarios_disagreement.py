@@ -16,6 +16,7 @@ WEAKLY = readers(  # so that no sample is surely denied its label, nor anybody q
     Reader(plain=(0.94, 0.03, 0.03), fires=(Fires("keyed", 8, 0, 0.75),)), crossfit=Reader(plain=(0.98, 0.01, 0.01))
 )
 NO_SPLIT = {"thresholds.min_split_samples": 1000}
+FEW = {"thresholds.min_group_size": 5}  # and so ten samples beside a group are enough to learn the label from
 SOFT = Features({"anykey|hard": (0.075, 24)})
 BY_ANY = Recognizer({0: "anykey"}, 10)
 
@@ -99,6 +100,7 @@ def seed(name: str, rounds: int, least: float) -> Scenario:
         partial(_seed, rounds),
         {"detail-recognizer": Recognizer({0: "anykey|hard"}, least, gain=1)},
         SOFT,
+        settings=FEW,
     )
 
 
@@ -113,7 +115,7 @@ def _noise_sensitivity(outcome: Outcome) -> None:
 
 
 NOISE_SENSITIVITY = Scenario(
-    "noise-sensitivity", drifting(12), WEAKLY, _noise_sensitivity, {"recognizer": BY_ANY}, SOFT
+    "noise-sensitivity", drifting(12), WEAKLY, _noise_sensitivity, {"recognizer": BY_ANY}, SOFT, settings=FEW
 )
 
 
