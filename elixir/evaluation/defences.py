@@ -1,48 +1,21 @@
-"""Defences of a poisoned dataset: recipes of elixir's, and baselines."""
+"""Applies a defence, a recipe or a baseline, to a poisoned dataset."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from elixir.data.open import open_source
-from elixir.data.pixels import cache_pixels
 from elixir.data.source import Source, Subset
 from elixir.errors import ElixirError
-from elixir.evaluation.outcome import SIZE, classified
+from elixir.evaluation.baselines import BASELINES, NEEDS, PIXELS, Case
 from elixir.evaluation.truth import unpoisoned
-from elixir.models.trained import load_trained
 from elixir.pipeline import Pipeline
-from elixir.randomness import generator, numpy_seeded
-
-COMPONENTS = 10  # principal components of activation clustering
-
-
-@dataclass(frozen=True)
-class Case:
-    """A poisoned dataset, and what a defence that is no recipe is allowed to know.
-
-    Attributes:
-        truth: "clean", "poisoned" or "cover" for every sample.
-        model: classifier trained on it, for detectors and subsets; see `elixir.models.classifier.save_classifier`.
-        folder: for what the defence writes.
-    """
-
-    path: str
-    source: Source
-    truth: np.ndarray
-    model: Path
-    folder: Path
-    seed: int
-    device: torch.device
-    quiet: bool
+from elixir.randomness import generator
 
 
 @dataclass(frozen=True)
@@ -61,63 +34,6 @@ class Cleaned:
     cost: dict[str, Any]
 
 
-def activation_clustering(case: Case) -> np.ndarray:
-    """Chen et al. 2018 as in ART: the smaller of two clusters of every class, on ten principal components.
-
-    By construction it flags something of every class, attacked or not. ART draws from numpy's global state; it is
-    seeded here. Of a class with fewer than ten images ART cannot make ten components; such a class is skipped.
-    """
-    from art.defences.detector.poison import ActivationDefence
-
-    features, labels = _features(case)
-    large = np.bincount(labels)[labels] >= COMPONENTS
-    removed = np.zeros(len(labels), bool)
-    if large.any():
-        features, labels = features[large], np.unique(labels[large], return_inverse=True)[1]
-        defence = ActivationDefence(_classifier(labels), features, np.eye(labels.max() + 1)[labels])
-        with numpy_seeded(case.seed):
-            removed[large] = ~np.array(defence.detect_poison(nb_clusters=2, nb_dims=COMPONENTS, reduce="PCA")[1], bool)
-    return removed
-
-
-def spectral_signatures(case: Case) -> np.ndarray:
-    """Tran et al. 2018 as in ART: 1.5 times the true poison rate of every class, by the first singular vector.
-
-    ART projects features that are not centred; they are centred by class before it sees them, as in the paper. Of a
-    class with one or two images it would remove all, and of a set without poison some; both are skipped.
-    """
-    from art.defences.detector.poison import SpectralSignatureDefense
-
-    features, labels = _features(case)
-    for label in np.unique(labels):
-        features[labels == label] -= features[labels == label].mean(0)
-    rate = float(np.mean(case.truth == "poisoned"))
-    if not rate:
-        return np.zeros(len(labels), bool)
-    one_hot = np.eye(labels.max() + 1)[labels]
-    defence = SpectralSignatureDefense(_classifier(labels), features, one_hot, expected_pp_poison=rate)
-    return ~np.array(defence.detect_poison()[1], bool) & (np.bincount(labels)[labels] > 2)
-
-
-DETECTORS: dict[str, Callable[[Case], np.ndarray]] = {
-    "activation-clustering": activation_clustering,
-    "spectral-signatures": spectral_signatures,
-}
-"""Baselines that look at a classifier trained on the poisoned dataset."""
-
-UNDEFENDED = "none"
-UNPOISONED = "unpoisoned"
-"""Not a defence: the set before it was poisoned, for what a trigger does to a classifier that has never met it."""
-
-BASELINES: dict[str, Callable[[Case], np.ndarray]] = {
-    UNDEFENDED: lambda case: np.zeros(len(case.truth), bool),
-    UNPOISONED: lambda case: np.zeros(len(case.truth), bool),
-    "oracle": lambda case: case.truth == "poisoned",
-    **DETECTORS,
-}
-"""Defences that remove samples: from a case to what is removed, bool for every sample."""
-
-
 def defence_name(pipeline: str, subset: int | None) -> str:
     """For people and for files."""
     name = Path(pipeline).stem
@@ -133,8 +49,8 @@ def described(name: str, settings: dict[str, object], subset: int | None = None)
         return recipe.describe()
     if subset:
         raise ElixirError(f"{name} is no recipe: a subset is for recipes alone")
-    if name in DETECTORS and find_spec("art") is None:
-        raise ElixirError(f"{name} needs adversarial-robustness-toolbox: pip install 'dataset-elixir[benchmark]'")
+    if name in NEEDS and find_spec(NEEDS[name]) is None:
+        raise ElixirError(f"{name} needs a package that is not installed: pip install 'dataset-elixir[benchmark]'")
     return {}
 
 
@@ -147,6 +63,7 @@ def defend(name: str, case: Case, settings: dict[str, object], subset: int | Non
         return _by_recipe(Pipeline.from_recipe(name, settings), case, subset)
     start = time.perf_counter()
     removed = BASELINES[name](case)
+    (case.folder / PIXELS).unlink(missing_ok=True)
     known = unpoisoned(case.source)
     manifest = pa.table(
         {
@@ -176,20 +93,3 @@ def _by_recipe(recipe: Pipeline, case: Case, subset: int | None) -> Cleaned:
         "config": result.config,
     }
     return Cleaned(case.source if subset else open_source(dst), result.table, None, cost)
-
-
-def _classifier(labels: np.ndarray) -> Any:
-    """As much of an ART classifier as its poison detectors ask for; the features are the data already."""
-    classes = int(labels.max()) + 1
-    return SimpleNamespace(layer_names=["features"], nb_classes=classes, get_activations=lambda x, layer, batch_size: x)
-
-
-def _features(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """Features of the classifier's last hidden layer, float64 (n, d), and labels int64 (n,)."""
-    net = load_trained(case.model).to(case.device)
-    store, rows = cache_pixels(case.source, case.folder / "pixels.u8", SIZE)
-    if len(rows) < len(case.truth):
-        raise ElixirError(f"{case.source.location} has samples that cannot be read; baselines need a sound dataset")
-    features = classified(net, store, len(rows), case.device)[1].double().numpy()
-    (case.folder / "pixels.u8").unlink()
-    return features, case.source.samples.labels.astype(np.int64)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from elixir.data.image import decode, resize
-from elixir.data.pixels import PixelStore, cache_pixels
+from elixir.data.pixels import PixelStore, cache_pixels, in_parts
 from elixir.data.source import Source
 from elixir.data.workdir import locked
 from elixir.errors import ElixirError
@@ -160,12 +160,11 @@ def _trained(
     return load_trained(path).to(device)
 
 
-def classified(net: Classifier, store: PixelStore, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Log-probabilities (count, k) and features (count, d) of the first records of a store, float32."""
-    batches = np.split(np.arange(count), range(AT_ONCE, count, AT_ONCE))
-    logp, features = zip(*(classify(net, store.read(rows), device) for rows in batches), strict=True)
+def classified(net: Classifier, store: PixelStore, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (n, k) and features (n, d) of some records of a store, int64 (n,); float32."""
+    logp, features = zip(*(classify(net, store.read(part), device) for part in in_parts(rows, AT_ONCE)), strict=True)
     return torch.cat(logp), torch.cat(features)
 
 
 def _predict(net: Classifier, store: PixelStore, count: int, device: torch.device) -> np.ndarray:
-    return classified(net, store, count, device)[0].argmax(1).numpy()
+    return classified(net, store, np.arange(count), device)[0].argmax(1).numpy()

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from elixir.data.source import Source
 from elixir.errors import ElixirError, UnreadableSample
-from elixir.evaluation.defences import BASELINES, described
+from elixir.evaluation.baselines import BASELINES
+from elixir.evaluation.defences import described
 from elixir.registry import find, names
 
 UNATTACKED = "none"

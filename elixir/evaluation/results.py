@@ -11,7 +11,8 @@ from typing import Any
 from elixir.data.io import replace_text
 from elixir.data.paths import printable
 from elixir.errors import ElixirError, explaining
-from elixir.evaluation.defences import BASELINES, UNDEFENDED, UNPOISONED, defence_name
+from elixir.evaluation.baselines import BASELINES, UNDEFENDED, UNPOISONED
+from elixir.evaluation.defences import defence_name
 from elixir.measurement.tables_and_charts import table
 from elixir.pages import render
 from elixir.statistics import binomial_interval

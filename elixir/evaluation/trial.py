@@ -16,17 +16,8 @@ from elixir.data.paths import recorded
 from elixir.data.source import Source, find_class
 from elixir.data.workdir import locked, refuse_other_settings
 from elixir.errors import ElixirError
-from elixir.evaluation.defences import (
-    BASELINES,
-    DETECTORS,
-    UNDEFENDED,
-    UNPOISONED,
-    Case,
-    Cleaned,
-    defence_name,
-    defend,
-    described,
-)
+from elixir.evaluation.baselines import BASELINES, DETECTORS, UNDEFENDED, UNPOISONED, Case
+from elixir.evaluation.defences import Cleaned, defence_name, defend, described
 from elixir.evaluation.outcome import train_and_attack, training
 from elixir.evaluation.poisoning import UNATTACKED, Poisoned, Poisoning, digest
 from elixir.evaluation.quality import repair_quality, trigger_quality

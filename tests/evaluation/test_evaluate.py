@@ -25,7 +25,8 @@ from elixir.data.pixels import PixelStore
 from elixir.data.workdir import locked
 from elixir.errors import ElixirError
 from elixir.evaluation import outcome, trial
-from elixir.evaluation.defences import Case, Cleaned, defend, described, spectral_signatures
+from elixir.evaluation.baselines import Case
+from elixir.evaluation.defences import Cleaned, defend, described
 from elixir.evaluation.outcome import train_and_attack
 from elixir.evaluation.poisoning import Poisoning, pipelines, poisonings
 from elixir.evaluation.results import MARKS, Share, defence_effectiveness, markdown, overview, read_rows, write_page
@@ -498,68 +499,3 @@ def test_the_grid():
         poisonings([("badnets", {"patern": "white"})], [0.1], [])
     assert pipelines(["none", "all-baselines", "dataelixir"], {})[:3] == ["none", "unpoisoned", "oracle"]
     assert _attack("badnets:pattern=white,seed=3") == ("badnets", {"pattern": "white", "seed": 3})
-
-
-def test_spectral_signatures_are_those_of_the_paper(monkeypatch):
-    from elixir.evaluation import defences
-
-    rng = np.random.default_rng(0)
-    features = rng.normal(5, 1, (200, 8))
-    labels = np.repeat([0, 1], 100)
-    features[:10, 3] += 20
-    truth = np.where(np.arange(200) < 10, "poisoned", "clean").astype(object)
-    monkeypatch.setattr(defences, "_features", lambda case: (features.copy(), labels))
-    removed = spectral_signatures(Case("", None, truth, Path(), Path(), 0, CPU, True))  # type: ignore[arg-type]
-    expected = np.zeros(200, bool)
-    for label in (0, 1):
-        of_class = np.flatnonzero(labels == label)
-        centred = features[of_class] - features[of_class].mean(0)
-        score = np.abs(centred @ np.linalg.svd(centred)[2][0])
-        expected[of_class[score >= np.quantile(score, 1 - 1.5 * 0.05)]] = True
-    assert np.array_equal(removed, expected)
-    assert removed[:10].sum() >= 7
-
-
-def test_spectral_signatures_leave_what_they_cannot_judge(monkeypatch: pytest.MonkeyPatch):
-    """Nothing of a set without poison, and nothing of classes with one or two images."""
-    from elixir.evaluation import defences
-
-    labels = np.repeat([0, 1, 2, 3], [50, 2, 1, 50])
-    features = np.random.default_rng(0).normal(5, 1, (103, 8))
-    monkeypatch.setattr(defences, "_features", lambda case: (features.copy(), labels))
-    for poisoned in (0, 5):
-        truth = np.where(np.arange(103) < poisoned, "poisoned", "clean").astype(object)
-        removed = spectral_signatures(Case("", None, truth, Path(), Path(), 0, CPU, True))  # type: ignore[arg-type]
-        assert removed.any() == (poisoned > 0)
-        assert not removed[50:53].any()
-
-
-def test_activation_clustering_depends_on_its_seed_alone(monkeypatch: pytest.MonkeyPatch):
-    from elixir.evaluation import defences
-
-    features = np.random.default_rng(0).normal(0, 1, (600, 64))  # no clusters, so that the start decides
-    monkeypatch.setattr(defences, "_features", lambda case: (features.copy(), np.repeat([0, 1], 300)))
-
-    def removed(seed: int) -> np.ndarray:
-        return defences.activation_clustering(Case("", None, None, Path(), Path(), seed, CPU, True))  # type: ignore[arg-type]
-
-    first = removed(0)
-    np.random.random(7)  # noqa: NPY002
-    assert np.array_equal(removed(0), first)
-    assert any(not np.array_equal(removed(seed), first) for seed in (1, 2, 3))
-
-
-def test_activation_clustering_leaves_small_classes_alone(monkeypatch: pytest.MonkeyPatch):
-    """Class 1 has no image, class 2 five; 12 of class 0 and of class 3 lie apart from the others."""
-    from elixir.evaluation import defences
-
-    rng = np.random.default_rng(0)
-    labels = np.repeat([0, 2, 3], [40, 5, 40])
-    apart = np.zeros(85, bool)
-    apart[[*range(12), *range(45, 57)]] = True
-    features = rng.normal(0, 1, (85, 16)) + 30 * apart[:, None]
-    monkeypatch.setattr(defences, "_features", lambda case: (features, labels))
-    case: Any = Case("", None, None, Path(), Path(), 0, CPU, True)  # type: ignore[arg-type]
-    assert np.array_equal(defences.activation_clustering(case), apart)
-    monkeypatch.setattr(defences, "_features", lambda case: (features[40:45], labels[40:45]))
-    assert not defences.activation_clustering(case).any()
