@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from elixir.detection.detectors import Candidate, Evidence, SpectralSplit, detectors
+from elixir.detection.detectors import SpectralSplit, detectors
+from elixir.detection.evidence import Candidate, Evidence
 from elixir.detection.grouping import self_train, self_train_with_score
 from elixir.detection.holdout import HeldOut, holdout_split
 from elixir.randomness import Draw, generator

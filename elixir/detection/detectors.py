@@ -1,74 +1,17 @@
 """Detectors: each proposes, for one label, a group of samples that may be poisoned, with a direct score."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 import numpy as np
-import torch
 from scipy.special import logit
 
-from elixir.detection.grouping import EPSILON, crossval_lda, qda_1d, self_train_step
+from elixir.detection.evidence import Candidate, Evidence
+from elixir.detection.grouping import EPSILON, self_train_step
 from elixir.detection.holdout import excess_disagreement
-from elixir.detection.probe import GroupProbe
-from elixir.detection.scores import SampleScores
-from elixir.detection.spectrum import Moments, Split, bands, otsu_split, spectral_split
-from elixir.detection.thresholds import Thresholds
-from elixir.detection.trigger import Benign, filtered, matched_filter, mean_image, mean_residual
+from elixir.detection.shared_trigger import SharedTrigger
+from elixir.detection.spectrum import Moments, bands, otsu_split, spectral_split
 from elixir.randomness import Draw, generator
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What one detector proposes for one label.
-
-    Attributes:
-        members: indices of the label's samples, int64 (n,).
-        posterior: of belonging to the group, float64 (n,) in [0,1].
-        score: direct score, in [0,1].
-        evidence: what the score rests on, by name.
-    """
-
-    detector: str
-    members: np.ndarray
-    posterior: np.ndarray
-    score: float = 0.0
-    evidence: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """All that detectors look at, of all samples."""
-
-    scores: SampleScores
-    probe: GroupProbe
-    thresholds: Thresholds
-    seed: int
-
-    def seeded_group(self, members: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        """Posterior of each member, float64 (n,), learned from which of them are seeds, bool (n,)."""
-        return crossval_lda(self.scores.features_of(members), seeds, ~seeds, self.seed, self.thresholds)
-
-    def group(self, members: np.ndarray, posterior: np.ndarray) -> np.ndarray:
-        """Indices of the members that belong to a group."""
-        return members[posterior > self.thresholds.min_posterior]
-
-    def group_transfer(self, label: int, group: np.ndarray) -> float:
-        """Probability of the label on carriers that receive what purification takes away from a group on average."""
-        residual = mean_residual(self.probe.pixels, self.probe.purified, group)
-        return self.probe.transfer(label, self.thresholds.residual_gain * residual)
-
-    def difference_transfer(self, label: int, group: np.ndarray, rest: np.ndarray) -> float:
-        """Probability of the label on carriers that receive what a group has more than the rest of the label.
-
-        Its root mean square is `max_trigger_rms` at most; without a rest it is nothing.
-        """
-        pixels, loudest = self.probe.pixels, self.thresholds.max_trigger_rms
-        if not len(rest):
-            return self.probe.transfer(label, torch.zeros(pixels.shape))
-        difference = mean_image(pixels, group) - mean_image(pixels, rest)
-        rms = float(difference.square().mean().sqrt())
-        return self.probe.transfer(label, difference * min(1.0, loudest / max(rms, 1e-9)))
 
 
 class Detector(Protocol):
@@ -154,73 +97,6 @@ class LabelDisagreement:
         share = len(group) / len(members)
         found = {"disagrees": float(disagrees[group].mean()), "excess_disagreement": excess, "share": share}
         return Candidate(self.name, members, posterior, excess * share**0.5, found)
-
-
-class SharedTrigger:
-    """A pattern that samples with denied labels have in common with those of other labels: one trigger, many targets.
-
-    The samples that held-out models take for others differ from benign ones of these others, on average, by content
-    that cancels out and by the trigger. Through the filter that is matched to this difference the samples of an
-    attacked label fall into two groups. It is learned from half of the labels and applied to the other, so that images
-    that are alike and hard in one label say nothing.
-
-    They fall into two in each label, or in all labels together, where a label has few.
-
-    score = separation * mean label_disagreement, over the group.
-    """
-
-    name: ClassVar[str] = "shared_trigger"
-    decides: ClassVar[bool] = True
-
-    def __init__(self, evidence: Evidence) -> None:
-        labels, of_label = np.unique(evidence.scores.label, return_inverse=True)
-        half = generator(evidence.seed, Draw.LABEL_HALVES).permutation(len(labels))[of_label] % 2
-        self._match = np.zeros(len(half), np.float32)
-        for here in (half == 0, half == 1):
-            self._match[here] = _matches(evidence, ~here)[here]
-        self._everywhere = _more(self._match, evidence.thresholds)
-
-    def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
-        thresholds, everywhere = evidence.thresholds, self._everywhere
-        split = _more(self._match[members], thresholds)
-        if everywhere.separation > split.separation:
-            split = Split(everywhere.posterior[members], everywhere.separation)
-        certain = everywhere.separation >= thresholds.min_score
-        least = thresholds.min_split_side if certain else thresholds.min_group_size
-        group = evidence.group(members, split.posterior)
-        if len(group) < least:
-            return Candidate(self.name, members, np.zeros(len(members)))
-        disagreement = float(evidence.scores.label_disagreement_of(group).mean())
-        found = {"separation": split.separation, "label_disagreement": disagreement}
-        return Candidate(self.name, members, split.posterior, split.separation * disagreement, found)
-
-
-def _more(match: np.ndarray, thresholds: Thresholds) -> Split:
-    """The group of samples that show more of something, (n,), than the others do; zeros if they are too few to tell."""
-    if len(match) < 2 * thresholds.min_group_size:
-        return Split(np.zeros(len(match)), 0.0)
-    values = match.astype(np.float64) - match.mean(dtype=np.float64)
-    split = otsu_split(values, -values.min(), thresholds)
-    if not split.separation:
-        return Split(np.zeros(len(match)), 0.0)
-    return Split(qda_1d(values, split.posterior > thresholds.min_posterior, thresholds), split.separation)
-
-
-def _matches(evidence: Evidence, learned: np.ndarray) -> np.ndarray:
-    """How much all samples show of what the denied ones of some, bool (n,), have in common; float64 (n,).
-
-    It counts from what benign samples show of the label that is given or that models see, whichever is more.
-    """
-    scores, thresholds, pixels = evidence.scores, evidence.thresholds, evidence.probe.pixels
-    is_denied = scores.disagrees & (scores.seen != scores.label)
-    denied, rest = np.flatnonzero(is_denied & learned), np.flatnonzero(~is_denied)
-    benign = Benign(pixels, rest, scores.label[rest], thresholds.variance_inflation)
-    weights = matched_filter(benign, denied, scores.seen[denied], thresholds.fast_ridge * 255**2)
-    match = filtered(pixels, len(scores.label), weights)
-    count = max(scores.label.max(), scores.seen.max()) + 1
-    total, of = (np.bincount(scores.label[rest], values, count) for values in (match[rest], None))
-    usual = total / np.maximum(of, 1)
-    return match - np.maximum(usual[scores.label], usual[scores.seen])
 
 
 class SpectralSplit:

@@ -7,8 +7,10 @@ from typing import Literal
 import numpy as np
 
 from elixir.detection.decide import EXPANDED, NOISE_SENSITIVITY, SEED, SPLIT, Detection
-from elixir.detection.detectors import Evidence, Joint, SharedTrigger, TriggerTransfer
+from elixir.detection.detectors import Joint, TriggerTransfer
+from elixir.detection.evidence import Evidence
 from elixir.detection.grouping import lda_1d, self_train, self_train_with_score
+from elixir.detection.shared_trigger import SharedTrigger
 
 
 @dataclass(frozen=True)

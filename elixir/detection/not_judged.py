@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from elixir.detection.decide import LabelReport
+from elixir.detection.decide import LabelReport, LabelTest
+from elixir.detection.shared_trigger import SharedTrigger
 from elixir.detection.thresholds import Thresholds
 from elixir.statistics import binomial_lower
 
@@ -17,8 +18,8 @@ def judge(
 ) -> tuple[LabelReport, ...]:
     """The reports, with the reasons of labels that could not be judged; one under attack stays that, but for one case.
 
-    Where models know too little of the set, one held out knows no better: that it sees another label says nothing, and
-    a label that only such a test has put under attack is not judged either.
+    Where models know too little of the set, that they see another label says nothing: a label that a held-out model has
+    put under attack, or what samples with denied labels share, is not judged either.
 
     Args:
         given: label of every sample, int64 (n,), n >= 1.
@@ -28,11 +29,16 @@ def judge(
     reasons = dict.fromkeys(np.unique(given).tolist(), ignorance) if ignorance else unknown(given, seen, thresholds)
     kept = [
         replace(report, decided_by=None)
-        if ignorance and report.decided_by and report.decided_by.kind == "holdout"
+        if ignorance and report.decided_by and _by_knowledge(report.decided_by)
         else report
         for report in reports
     ]
     return with_reasons(kept, reasons | too_few_beside(kept, thresholds) | too_few_samples(given, thresholds))
+
+
+def _by_knowledge(test: LabelTest) -> bool:
+    """Whether a test is worth what held-out models know."""
+    return test.kind == "holdout" or test.detector == SharedTrigger.name
 
 
 def with_reasons(reports: Iterable[LabelReport], reasons: Reasons) -> tuple[LabelReport, ...]:

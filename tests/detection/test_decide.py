@@ -7,7 +7,7 @@ import pytest
 from fakes import FakeProbe
 
 from elixir.detection.decide import Detection, LabelReport, LabelTest, confirm
-from elixir.detection.detectors import Evidence
+from elixir.detection.evidence import Evidence
 from elixir.detection.scores import SampleScores
 from elixir.detection.thresholds import Thresholds
 

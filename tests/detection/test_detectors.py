@@ -6,7 +6,7 @@ import torch
 from fakes import FakeImages, FakeProbe
 
 from elixir.detection.decide import Detection, LabelReport, detect
-from elixir.detection.detectors import Evidence
+from elixir.detection.evidence import Evidence
 from elixir.detection.scores import sample_scores
 from elixir.detection.thresholds import Thresholds
 

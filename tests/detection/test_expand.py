@@ -7,7 +7,7 @@ import pytest
 from fakes import FakeProbe
 
 from elixir.detection.decide import Detection, LabelReport, LabelTest
-from elixir.detection.detectors import Evidence
+from elixir.detection.evidence import Evidence
 from elixir.detection.expand import EXPANSIONS, expand, flagged
 from elixir.detection.probe import View
 from elixir.detection.scores import SampleScores

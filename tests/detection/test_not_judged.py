@@ -87,13 +87,15 @@ def test_one_label_that_models_do_not_know_among_others_that_they_do():
 
 def test_a_label_under_attack_stays_that_unless_a_held_out_model_decides_that_knows_nothing():
     direct, held_out = (LabelTest("joint", kind, 12, 0.6, True) for kind in ("direct", "holdout"))
+    shared = LabelTest("shared_trigger", "direct", 12, 0.6, True)
     reports = [
         LabelReport(0, "direct", 40, (direct,), direct),
         LabelReport(1, "held out", 40, (held_out,), held_out),
         LabelReport(2, "rare", 12, (held_out,), held_out),
         LabelReport(3, "none", 40),
+        LabelReport(4, "shared", 40, (shared,), shared),
     ]
-    given = np.repeat(range(4), [40, 40, 12, 40])
+    given = np.repeat(range(5), [40, 40, 12, 40, 40])
     assert judge(reports, given, given, THRESHOLDS) == tuple(reports)
     told = judge(reports, given, given[::-1], THRESHOLDS)
     assert told[0] == reports[0]
@@ -102,6 +104,7 @@ def test_a_label_under_attack_stays_that_unless_a_held_out_model_decides_that_kn
         "",
         "models know too ",
         "fewer than 20 sa",
+        "models know too ",
         "models know too ",
     ]
     assert [report.tests for report in told] == [report.tests for report in reports]

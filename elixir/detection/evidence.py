@@ -1,0 +1,65 @@
+"""What detectors look at, and what each of them proposes."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from elixir.detection.grouping import crossval_lda
+from elixir.detection.probe import GroupProbe
+from elixir.detection.scores import SampleScores
+from elixir.detection.thresholds import Thresholds
+from elixir.detection.trigger import mean_image, mean_residual
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that detectors look at, of all samples."""
+
+    scores: SampleScores
+    probe: GroupProbe
+    thresholds: Thresholds
+    seed: int
+
+    def seeded_group(self, members: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+        """Posterior of each member, float64 (n,), learned from which of them are seeds, bool (n,)."""
+        return crossval_lda(self.scores.features_of(members), seeds, ~seeds, self.seed, self.thresholds)
+
+    def group(self, members: np.ndarray, posterior: np.ndarray) -> np.ndarray:
+        """Indices of the members that belong to a group."""
+        return members[posterior > self.thresholds.min_posterior]
+
+    def group_transfer(self, label: int, group: np.ndarray) -> float:
+        """Probability of the label on carriers that receive what purification takes away from a group on average."""
+        residual = mean_residual(self.probe.pixels, self.probe.purified, group)
+        return self.probe.transfer(label, self.thresholds.residual_gain * residual)
+
+    def difference_transfer(self, label: int, group: np.ndarray, rest: np.ndarray) -> float:
+        """Probability of the label on carriers that receive what a group has more than the rest of the label.
+
+        Its root mean square is `max_trigger_rms` at most; without a rest it is nothing.
+        """
+        pixels, loudest = self.probe.pixels, self.thresholds.max_trigger_rms
+        if not len(rest):
+            return self.probe.transfer(label, torch.zeros(pixels.shape))
+        difference = mean_image(pixels, group) - mean_image(pixels, rest)
+        rms = float(difference.square().mean().sqrt())
+        return self.probe.transfer(label, difference * min(1.0, loudest / max(rms, 1e-9)))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What one detector proposes for one label.
+
+    Attributes:
+        members: indices of the label's samples, int64 (n,).
+        posterior: of belonging to the group, float64 (n,) in [0,1].
+        score: direct score, in [0,1].
+        evidence: what the score rests on, by name.
+    """
+
+    detector: str
+    members: np.ndarray
+    posterior: np.ndarray
+    score: float = 0.0
+    evidence: dict[str, float] = field(default_factory=dict)

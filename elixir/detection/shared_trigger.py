@@ -1,0 +1,79 @@
+"""The detector that looks at all labels together: one trigger, many targets."""
+
+from typing import ClassVar
+
+import numpy as np
+
+from elixir.detection.evidence import Candidate, Evidence
+from elixir.detection.grouping import qda_1d
+from elixir.detection.spectrum import Split, otsu_split
+from elixir.detection.thresholds import Thresholds
+from elixir.detection.trigger import Benign, filtered, matched_filter
+from elixir.randomness import Draw, generator
+
+
+class SharedTrigger:
+    """A pattern that samples with denied labels have in common with those of other labels: one trigger, many targets.
+
+    The samples that held-out models take for others differ from benign ones of these others, on average, by content
+    that cancels out and by the trigger. Through the filter that is matched to this difference the samples of an
+    attacked label fall into two groups. It is learned from half of the labels and applied to the other, so that images
+    that are alike and hard in one label say nothing.
+
+    They fall into two in each label, or in all labels together, where a label has few.
+
+    score = separation * mean label_disagreement, over the group.
+    """
+
+    name: ClassVar[str] = "shared_trigger"
+    decides: ClassVar[bool] = True
+
+    def __init__(self, evidence: Evidence) -> None:
+        labels, of_label = np.unique(evidence.scores.label, return_inverse=True)
+        half = generator(evidence.seed, Draw.LABEL_HALVES).permutation(len(labels))[of_label] % 2
+        self._match = np.zeros(len(half), np.float32)
+        for here in (half == 0, half == 1):
+            self._match[here] = _matches(evidence, ~here)[here]
+        self._everywhere = _more(self._match, evidence.thresholds)
+
+    def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
+        thresholds, everywhere = evidence.thresholds, self._everywhere
+        split = _more(self._match[members], thresholds)
+        if everywhere.separation > split.separation:
+            split = Split(everywhere.posterior[members], everywhere.separation)
+        certain = everywhere.separation >= thresholds.min_score
+        least = thresholds.min_split_side if certain else thresholds.min_group_size
+        group = evidence.group(members, split.posterior)
+        if len(group) < least:
+            return Candidate(self.name, members, np.zeros(len(members)))
+        disagreement = float(evidence.scores.label_disagreement_of(group).mean())
+        found = {"separation": split.separation, "label_disagreement": disagreement}
+        return Candidate(self.name, members, split.posterior, split.separation * disagreement, found)
+
+
+def _more(match: np.ndarray, thresholds: Thresholds) -> Split:
+    """The group of samples that show more of something, (n,), than the others do; zeros if they are too few to tell."""
+    if len(match) < 2 * thresholds.min_group_size:
+        return Split(np.zeros(len(match)), 0.0)
+    values = match.astype(np.float64) - match.mean(dtype=np.float64)
+    split = otsu_split(values, -values.min(), thresholds)
+    if not split.separation:
+        return Split(np.zeros(len(match)), 0.0)
+    return Split(qda_1d(values, split.posterior > thresholds.min_posterior, thresholds), split.separation)
+
+
+def _matches(evidence: Evidence, learned: np.ndarray) -> np.ndarray:
+    """How much all samples show of what the denied ones of some, bool (n,), have in common; float64 (n,).
+
+    It counts from what benign samples show of the label that is given or that models see, whichever is more.
+    """
+    scores, thresholds, pixels = evidence.scores, evidence.thresholds, evidence.probe.pixels
+    is_denied = scores.disagrees & (scores.seen != scores.label)
+    denied, rest = np.flatnonzero(is_denied & learned), np.flatnonzero(~is_denied)
+    benign = Benign(pixels, rest, scores.label[rest], thresholds.variance_inflation)
+    weights = matched_filter(benign, denied, scores.seen[denied], thresholds.fast_ridge * 255**2)
+    match = filtered(pixels, len(scores.label), weights)
+    count = max(scores.label.max(), scores.seen.max()) + 1
+    total, of = (np.bincount(scores.label[rest], values, count) for values in (match[rest], None))
+    usual = total / np.maximum(of, 1)
+    return match - np.maximum(usual[scores.label], usual[scores.seen])
