@@ -29,6 +29,8 @@ from elixir.models.trained import load_trained
 from elixir.models.weights import read_weights
 from elixir.options import SourceOptions
 
+TOLD = 10  # labels under attack, each with a line of its own
+CLEAN_LABEL = "the labels are right: a clean-label trigger, or an honest pattern such as a watermark or a date stamp"
 NOTHING_JUDGED = (
     "NOT JUDGED: this says nothing about whether the set is poisoned; check that the classes are those that you mean, "
     "give more images of each, or look at them larger (--set index.size=64)"
@@ -204,11 +206,9 @@ class Result:
         """Lines for people: which labels are under attack, and which were not judged."""
         judged = len(self.labels) - len(self.not_judged)
         if self.attacked:
-            lines = [
-                f"under attack: {printable(label.name)} "
-                f"({label.flagged} flagged, score {label.score:.3f}, {label.detector})"
-                for label in self.attacked
-            ]
+            lines = [_told(label) for label in self.attacked[:TOLD]]
+            if len(self.attacked) > TOLD:
+                lines.append(f"... and {len(self.attacked) - TOLD} more labels under attack, see the report")
         elif not judged:
             lines = [NOTHING_JUDGED]
         elif self.not_judged:
@@ -246,6 +246,12 @@ class Result:
                 f"and {self.gflop_per_sample:.0f} GFLOP a sample"
             )
         return "\n".join(lines) + "\n"
+
+
+def _told(label: AttackedLabel) -> str:
+    """A line for people."""
+    told = f"under attack: {printable(label.name)} ({label.flagged} flagged, score {label.score:.3f}, {label.detector})"
+    return f"{told}; {CLEAN_LABEL}" if label.clean_label else told
 
 
 def read_result(folder: Path, path: Path | None = None) -> Result:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
 from elixir.errors import ElixirError
 from elixir.pipeline import Pipeline
-from elixir.result import AttackedLabel, Result, output_options, read_result
+from elixir.result import CLEAN_LABEL, AttackedLabel, Result, output_options, read_result
 from elixir.stages.index import IndexStage
 from elixir.stages.relabel import poisoned_action, undecided_action
 from elixir.stages.write import WriteStage
@@ -229,7 +229,13 @@ def test_what_is_known_about_every_label(tmp_path: Path, monkeypatch: pytest.Mon
     evidence = {"group_transfer": 0.9, "residual_effect": 0.5, "difference_effect": 0.25}
     assert result.attacked == [AttackedLabel(1, "dog", 2, 0.3124, "joint", "direct", evidence, clean_label=True)]
     assert result.as_dict()["attacked"] == [asdict(label) for label in result.attacked]
-    assert "\nunder attack: dog (2 flagged, score 0.312, joint)\n" in result.summary()
+    assert f"\nunder attack: dog (2 flagged, score 0.312, joint); {CLEAN_LABEL}\n" in result.summary()
+    many = [replace(result.attacked[0], name=f"class {number}", clean_label=False) for number in range(12)]
+    told = replace(result, attacked=many).findings()
+    assert told[9:11] == [
+        "under attack: class 9 (2 flagged, score 0.312, joint)",
+        "... and 2 more labels under attack, see the report",
+    ]
     rows = pq.read_table(tmp_path / "out/.elixir/labels.parquet").to_pylist()
     assert [(row["label"], row["class"], row["attacked"], row["samples"]) for row in rows] == [
         (0, "cat", False, 2),

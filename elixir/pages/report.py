@@ -26,7 +26,7 @@ from elixir.pages import render
 from elixir.pages.charts import flow, histogram, strips
 from elixir.pages.gallery import GAIN, NEAREST, gallery_data, script_json, shown_rows
 from elixir.pages.thumbnails import SIDE, Pictures, data_url, fitted, png, write_sheets
-from elixir.result import AttackedLabel, Result
+from elixir.result import CLEAN_LABEL, AttackedLabel, Result
 
 ACTIONS = ("kept", *CHANGES, "quarantined", "dropped")
 LABELS = 50  # lines of the table
@@ -67,6 +67,7 @@ def write_report(result: Result, folder: Path, pictures: Pictures, triggers: Map
         notes=result.notes,
         losses=result.losses() if result.unreadable_files else "",
         attacked=[_attacked(label, triggers) for label in result.attacked],
+        clean_label=CLEAN_LABEL,
         side=SIDE,
         gain=GAIN,
         strips=strips(result.labels, _thresholds(result.config)),
