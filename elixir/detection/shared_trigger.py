@@ -6,6 +6,7 @@ import numpy as np
 
 from elixir.detection.evidence import Candidate, Evidence
 from elixir.detection.grouping import qda_1d
+from elixir.detection.holdout import excess_disagreement
 from elixir.detection.spectrum import Split, otsu_split
 from elixir.detection.thresholds import Thresholds
 from elixir.detection.trigger import Benign, filtered, matched_filter
@@ -22,7 +23,7 @@ class SharedTrigger:
 
     They fall into two in each label, or in all labels together, where a label has few.
 
-    score = separation * mean label_disagreement, over the group.
+    score = separation * excess_disagreement beyond the rest of the label, which covers do not have.
     """
 
     name: ClassVar[str] = "shared_trigger"
@@ -31,9 +32,7 @@ class SharedTrigger:
     def __init__(self, evidence: Evidence) -> None:
         labels, of_label = np.unique(evidence.scores.label, return_inverse=True)
         half = generator(evidence.seed, Draw.LABEL_HALVES).permutation(len(labels))[of_label] % 2
-        self._match = np.zeros(len(half), np.float32)
-        for here in (half == 0, half == 1):
-            self._match[here] = _matches(evidence, ~here)[here]
+        self._match = _matches(evidence, half)
         self._everywhere = _more(self._match, evidence.thresholds)
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
@@ -46,9 +45,10 @@ class SharedTrigger:
         group = evidence.group(members, split.posterior)
         if len(group) < least:
             return Candidate(self.name, members, np.zeros(len(members)))
-        disagreement = float(evidence.scores.label_disagreement_of(group).mean())
-        found = {"separation": split.separation, "label_disagreement": disagreement}
-        return Candidate(self.name, members, split.posterior, split.separation * disagreement, found)
+        disagrees = evidence.scores.disagrees
+        excess = excess_disagreement(disagrees[group], disagrees[np.setdiff1d(members, group)], thresholds)
+        found = {"separation": split.separation, "excess_disagreement": excess}
+        return Candidate(self.name, members, split.posterior, split.separation * excess, found)
 
 
 def _more(match: np.ndarray, thresholds: Thresholds) -> Split:
@@ -62,18 +62,25 @@ def _more(match: np.ndarray, thresholds: Thresholds) -> Split:
     return Split(qda_1d(values, split.posterior > thresholds.min_posterior, thresholds), split.separation)
 
 
-def _matches(evidence: Evidence, learned: np.ndarray) -> np.ndarray:
-    """How much all samples show of what the denied ones of some, bool (n,), have in common; float64 (n,).
+def _matches(evidence: Evidence, half: np.ndarray) -> np.ndarray:
+    """How much all samples show of what the denied ones of the other half have in common, float32 (n,).
 
     It counts from what benign samples show of the label that is given or that models see, whichever is more.
+
+    Args:
+        half: 0 or 1, (n,).
     """
     scores, thresholds, pixels = evidence.scores, evidence.thresholds, evidence.probe.pixels
     is_denied = scores.disagrees & (scores.seen != scores.label)
-    denied, rest = np.flatnonzero(is_denied & learned), np.flatnonzero(~is_denied)
+    rest = np.flatnonzero(~is_denied)
     benign = Benign(pixels, rest, scores.label[rest], thresholds.variance_inflation)
-    weights = matched_filter(benign, denied, scores.seen[denied], thresholds.fast_ridge * 255**2)
-    match = filtered(pixels, len(scores.label), weights)
-    count = max(scores.label.max(), scores.seen.max()) + 1
-    total, of = (np.bincount(scores.label[rest], values, count) for values in (match[rest], None))
-    usual = total / np.maximum(of, 1)
-    return match - np.maximum(usual[scores.label], usual[scores.seen])
+    match = np.zeros(len(half), np.float32)
+    for one in (0, 1):
+        learned, here = np.flatnonzero(is_denied & (half != one)), np.flatnonzero(half == one)
+        weights = matched_filter(benign, learned, scores.seen[learned], thresholds.fast_ridge * 255**2)
+        given, seen = scores.label[here], scores.seen[here]
+        usual = np.zeros(max(scores.label.max(), scores.seen.max()) + 1)
+        for label in np.union1d(given, seen).tolist():
+            usual[label] = benign.usual(label, weights)
+        match[half == one] = filtered(pixels, here, weights) - np.maximum(usual[given], usual[seen])
+    return match

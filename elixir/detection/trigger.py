@@ -1,7 +1,7 @@
 """What a group of samples has in common besides its content: of a fixed trigger, the trigger."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -44,6 +44,19 @@ class Benign:
     indices: np.ndarray
     label: np.ndarray
     variance_inflation: float
+    _known: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)
+
+    def moments(self, label: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of every frequency (DCT) over those of a label, float64 (3, s, s); zeros without any."""
+        if label not in self._known:
+            own = self.indices[self.label == label]
+            nothing = np.zeros((2, *self.images.shape))
+            self._known[label] = _spectrum_moments(self.images, own) if len(own) else (nothing[0], nothing[1])
+        return self._known[label]
+
+    def usual(self, label: int, weights: Tensor) -> float:
+        """<w, mean image> of a label."""
+        return float((dctn(weights.numpy(), axes=(1, 2), norm="ortho") * self.moments(label)[0]).sum())
 
 
 def mean_difference(benign: Benign, indices: np.ndarray, true_label: np.ndarray) -> Tensor:
@@ -71,12 +84,10 @@ def matched_filter(benign: Benign, indices: np.ndarray, true_label: np.ndarray, 
     return _image(kept / noise / max(np.sqrt((kept**2 / noise).sum()), 1e-12))
 
 
-def filtered(images: Images, count: int, weights: Tensor) -> np.ndarray:
-    """<weights, x> of the first `count` images x in grey levels, float64 (n,); the weights are (3, s, s)."""
-    found, every = np.empty(count), np.arange(count)
-    for block in blocks(every, images.shape):
-        found[block] = (images.read(block).flatten(1).float() @ weights.flatten()).numpy()
-    return found
+def filtered(images: Images, indices: np.ndarray, weights: Tensor) -> np.ndarray:
+    """<weights, x> of n images x in grey levels, float64 (n,); the weights are (3, s, s)."""
+    parts = blocks(indices, images.shape)
+    return np.concatenate([(images.read(part).flatten(1).float() @ weights.flatten()).numpy() for part in parts])
 
 
 def _difference(
@@ -87,15 +98,15 @@ def _difference(
     The last is the variance within labels, as often as each occurs; all are (3, s, s).
     """
     difference, chance, variance = np.zeros((3, *benign.images.shape))
-    others = {int(label): benign.indices[benign.label == label] for label in np.unique(true_label)}
-    known = [label for label, found in others.items() if len(found)]
+    others = {label: int((benign.label == label).sum()) for label in np.unique(true_label).tolist()}
+    known = [label for label, found in others.items() if found]
     count = max(1, int(np.isin(true_label, known).sum()))
     for label in known:
         group = indices[true_label == label]
-        mean, own = _spectrum_moments(benign.images, others[label])
+        mean, own = benign.moments(label)
         share = len(group) / count
         difference += share * (_mean_spectrum(benign.images, group) - mean)
-        chance += own * (share / count + share**2 / len(others[label]))
+        chance += own * (share / count + share**2 / others[label])
         variance += share * own
     return difference, chance, variance
 
@@ -109,7 +120,7 @@ def mean_excess(benign: Benign, indices: np.ndarray, label: int) -> Tensor:
     images, own = benign.images, benign.indices[benign.label == label]
     if not len(own):
         return torch.zeros(images.shape)
-    mean, variance = _spectrum_moments(images, own)
+    mean, variance = benign.moments(label)
     others = [benign.indices[benign.label == other] for other in np.unique(benign.label) if other != label]
     content = np.max([(_mean_spectrum(images, other) - mean) ** 2 for other in others], axis=0, initial=0.0)
     chance = benign.variance_inflation * variance * (1 / len(indices) + 1 / len(own))

@@ -51,7 +51,7 @@ def test_a_matched_filter_sees_what_samples_have_in_common_and_no_content():
     of_benign = Benign(pixels, benign, LABELS[benign], INFLATION)
     some = np.flatnonzero(STRIPED)[:15]
     weights = matched_filter(of_benign, some, np.zeros(15, np.int64), ridge=0.1)
-    found = filtered(pixels, 200, weights)
+    found = filtered(pixels, np.arange(200), weights)
     dark, bright = found[LABELS == 0], found[(LABELS == 1) & ~STRIPED]
     assert np.isclose([dark.std(), bright.std()], 1, atol=0.25).all()
     assert abs(dark.mean() - bright.mean()) < 1  # though the labels differ by nine standard deviations of a pixel
