@@ -50,6 +50,7 @@ class Thresholds(Settings):
         confidence_level: of binomial bounds.
         retest_fraction: mislabeled fraction of a seed group from which what it grows to is tested too.
         min_mislabeled_fraction: mislabeled fraction of a group from which its label is under attack.
+        max_f1_loss: that a group of a preferred detector may have beside one that is nearer to what is mislabeled.
         flag_threshold: poison score above which a sample of an attacked label is flagged.
         recognizer_rounds: of recognizers that let a group grow, at most.
         min_d_prime: standard deviations between the means of a group and the rest by which a recognizer tells them.
@@ -107,6 +108,7 @@ class Thresholds(Settings):
     confidence_level: Share = 0.95
     retest_fraction: Share = 0.25
     min_mislabeled_fraction: Share = 0.5
+    max_f1_loss: Share = 0.02
     flag_threshold: Share = 0.01
     recognizer_rounds: Steps = 5
     min_d_prime: Positive = 3.5

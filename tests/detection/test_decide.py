@@ -199,9 +199,10 @@ def test_a_clear_split_is_tested_whatever_the_score():
     assert seen.max() < start
 
 
-def test_a_split_is_preferred_to_what_the_score_points_at():
-    report, _ = confirmed(poisoned=True, score=0.15, split=(2 * COUNT - 20, 2 * COUNT))
-    assert (decided(report).detector, decided(report).group_size) == ("spectral_split", 20)
+@pytest.mark.parametrize(("size", "detector"), [(20, "expanded"), (40, "spectral_split")])
+def test_a_split_is_preferred_to_what_the_score_points_at_unless_it_is_a_part_of_it(size: int, detector: str):
+    report, _ = confirmed(poisoned=True, score=0.15, split=(2 * COUNT - size, 2 * COUNT))
+    assert decided(report).detector == detector
 
 
 def test_a_split_into_samples_of_the_label_does_not_hide_the_others():
