@@ -9,7 +9,7 @@ import numpy as np
 from elixir.detection.detectors import SpectralSplit, detectors
 from elixir.detection.evidence import Candidate, Evidence
 from elixir.detection.grouping import self_train, self_train_with_score
-from elixir.detection.holdout import HeldOut, holdout_split
+from elixir.detection.holdout import HeldOut, holdout_split, taken
 from elixir.randomness import Draw, generator
 
 SEED, EXPANDED, NOISE_SENSITIVITY = "seed", "expanded", "noise_sensitivity"
@@ -152,7 +152,12 @@ def confirm(evidence: Evidence, found: Detection) -> Iterator[LabelReport]:
 def _holdout_tests(
     evidence: Evidence, found: Detection, groups: Mapping[GroupKey, np.ndarray], number: int
 ) -> dict[GroupKey, LabelTest]:
-    """What one model says of groups, indices of samples of which it has seen none."""
+    """What one model says of groups, indices of samples of which it has seen none.
+
+    Labels that are hard to tell apart are confused in both directions; an attack brings samples of others to its label
+    and takes none away. So no more samples are mislabeled than its label loses to others beyond what it takes from
+    them; `one_way` is their number, by that of the group.
+    """
     scores, thresholds = evidence.scores, evidence.thresholds
     if not groups:
         return {}
@@ -162,11 +167,16 @@ def _holdout_tests(
     rng = generator(evidence.seed, Draw.HOLDOUT)
     seen, unseen = holdout_split(scores.label, withheld, thresholds.holdout_fraction, rng)
     predict = evidence.probe.holdout_model(seen, number)
-    held_out = HeldOut(predict(unseen), scores.label[unseen], thresholds)
+    held_out = HeldOut(predict(unseen), scores.label[unseen], scores.disagrees[unseen], thresholds)
+    from_others = taken(scores.label, scores.seen)
     tests: dict[GroupKey, LabelTest] = {}
     for (label, detector), group in groups.items():
-        fraction, other = held_out.mislabeled_fraction(predict(group), label)
-        shares = {"other_label": other, "share": len(group) / len(scores.members(label))}
+        read, members = predict(group), scores.members(label)
+        fraction, other = held_out.mislabeled_fraction(read, label, scores.disagrees[group])
+        lost = (read.argmax(1) != label).sum() + (scores.seen[np.setdiff1d(members, group)] != label).sum()
+        one_way = max(0.0, float(lost - from_others[label]) / len(group))
+        fraction = min(fraction, one_way)
+        shares = {"other_label": other, "share": len(group) / len(members), "one_way": one_way}
         passed = fraction >= thresholds.min_mislabeled_fraction
         tests[label, detector] = LabelTest(detector, "holdout", len(group), fraction, passed, shares)
     return tests

@@ -30,6 +30,7 @@ def confirmed(
     likely: int = 0,
     losing: tuple[int, int] = (0, 0),
     certain: int = 0,
+    taken: int = 0,
 ) -> tuple[LabelReport, FakeProbe]:
     """The report of the second of two labels; its last samples lie apart, and most of them or all are in its group.
 
@@ -46,6 +47,7 @@ def confirmed(
         likely: benign samples of the second label that are in the group, as they lie half-way to those apart.
         losing: samples that lose their label with a little noise, the first and the one after the last.
         certain: samples of the first label that are in its group.
+        taken: samples of the first label in which cross-fitted models see the second; in all others they see the label.
     """
     rng = np.random.default_rng(0)
     label = np.repeat([0, 1], COUNT)
@@ -66,7 +68,7 @@ def confirmed(
         trigger_transfer=np.zeros(2 * COUNT),
         label_disagreement=np.zeros(2 * COUNT),
         disagrees=np.zeros(2 * COUNT, bool),
-        seen=label,
+        seen=np.where(every < taken, 1, label),
         confidence_drop=1 - np.exp(-np.where(_between(losing), 3, 0.1)),
     )
     reports = []
@@ -103,8 +105,9 @@ def test_a_group_of_another_label_is_an_attack():
     report, probe = confirmed(poisoned=True, score=0.15)
     test = decided(report)
     assert (test.detector, test.kind, test.group_size) == ("expanded", "holdout", MISLABELED)
-    # all of 40 are sure to be of the first class, so at least 93 %; of 40 others none is mistaken, so at most 7 %
-    assert test.score == pytest.approx(0.05 ** (1 / MISLABELED) - (1 - 0.05 ** (1 / 40)), abs=1e-4)
+    # all of 40 are sure to be of the first class, so at least 93 %; of 24 such others none is mistaken, so at most 12 %
+    wrong = 1 - 0.05 ** (1 / 24)
+    assert test.score == pytest.approx((0.05 ** (1 / MISLABELED) - wrong) / (1 - wrong), abs=1e-4)
     assert test.evidence["other_label"] == 1
     assert test.evidence["share"] == pytest.approx(MISLABELED / COUNT, abs=1e-4)
     first, second = probe.seen
@@ -163,11 +166,21 @@ def test_a_model_that_guesses_finds_nothing():
     assert set(fractions(report).values()) == {0}
 
 
-@pytest.mark.parametrize(("contrary", "least", "most"), [((0,), 0.5, 0.6), ((0, 1), 0.3, 0.4), ((0, 1, 2), 0.1, 0.2)])
-def test_a_model_that_is_often_wrong_is_believed_less(contrary: tuple[int, ...], least: float, most: float):
+@pytest.mark.parametrize(("contrary", "fraction"), [((0,), 0.75), ((0, 1), 0.5), ((0, 1, 2), 0.3)])
+def test_a_model_that_is_often_wrong_is_believed_less(contrary: tuple[int, ...], fraction: float):
     report, _ = confirmed(poisoned=True, score=0.15, contrary=contrary)  # one in ten or more may be mistakes
-    assert least < fractions(report)["seed"] < most
-    assert (report.decided_by is not None) == (least >= 0.5)
+    assert fractions(report)["seed"] == pytest.approx(fraction, abs=0.05)
+    assert (report.decided_by is not None) == (fraction >= 0.5)
+
+
+@pytest.mark.parametrize(("taken", "attacked"), [(0, True), (20, True), (21, False), (60, False)])
+def test_samples_that_a_label_loses_count_beyond_those_that_it_takes(taken: int, attacked: bool):
+    report, _ = confirmed(poisoned=True, score=0.15, taken=taken)
+    assert bool(report.decided_by) == attacked
+    for test in (test for test in report.tests if test.kind == "holdout"):
+        mislabeled = MISLABELED if test.detector == "expanded" else test.group_size
+        assert test.evidence["one_way"] == pytest.approx(max(0, mislabeled - taken) / test.group_size)
+        assert test.score <= test.evidence["one_way"]
 
 
 @pytest.mark.parametrize("beside", [0, 19, 20])
@@ -231,7 +244,7 @@ def test_of_groups_that_pass_the_one_with_fewer_benign_samples_decides():
     assert decided(report).detector == "noise_sensitivity"
 
 
-@pytest.mark.parametrize(("contrary", "tested"), [((0, 1), True), ((0, 1, 2), False)])
+@pytest.mark.parametrize(("contrary", "tested"), [((0, 1, 2), True), ((0, 1, 2, 3), False)])
 def test_what_a_group_grows_to_is_tested_where_it_is_in_part_confirmed(contrary: tuple[int, ...], tested: bool):
     report, probe = confirmed(poisoned=True, score=0.15, contrary=contrary)
     assert (fractions(report)["seed"] >= 0.25) == tested == ("expanded" in fractions(report))
