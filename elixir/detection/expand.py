@@ -36,8 +36,8 @@ EXPANSIONS = {
     EXPANDED: Expansion(self_train=True, grow=True),
     NOISE_SENSITIVITY: Expansion(self_train=True, score="confidence_drop", grow=True),
     SEED: Expansion(relearn=True),  # by features it would drift, as the reference model has hardly learned the trigger
-    SharedTrigger.name: Expansion(),  # no learned assignment is more exact than these two
-    SPLIT: Expansion(),
+    SPLIT: Expansion(grow=True),
+    SharedTrigger.name: Expansion(),  # no learned assignment is more exact
 }
 """By the detector whose test decided."""
 

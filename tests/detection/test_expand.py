@@ -98,6 +98,7 @@ class Expanded:
         ("trigger_transfer", False),
         ("expanded", False),
         ("noise_sensitivity", True),
+        ("spectral_split", False),
     ],
 )
 def test_poisoned_samples_that_look_typical_are_recognized_by_the_trigger(detector: str, carried: bool):
@@ -151,14 +152,13 @@ def test_a_group_that_is_whole_takes_one_round():
     assert len(found.probe.groups) == 1
 
 
-@pytest.mark.parametrize("detector", ["spectral_split", ""])
-def test_nothing_is_trained_after_a_split_or_without_an_attack(detector: str):
+@pytest.mark.parametrize("detector", ["shared_trigger", ""])
+def test_nothing_is_trained_for_a_trigger_of_many_labels_or_without_an_attack(detector: str):
     found = Expanded(detector)
     assert not found.probe.groups
     assert found.flagged == (list(range(FIRST_POISONED, FIRST_HIDDEN)) if detector else [])
     weight = np.repeat([0, 1 if detector else 0.2], COUNT)
-    expected = weight * (found.split_posterior if detector else found.posterior)
-    np.testing.assert_allclose(found.score, expected, rtol=1e-6)
+    np.testing.assert_allclose(found.score, weight * found.posterior, rtol=1e-6)
 
 
 def test_everything_that_decides_has_an_expansion():

@@ -129,6 +129,7 @@ UNLEARNED = Scenario(
     [*right(50), *foreign(34, wave=50)],
     readers(Reader()),
     _unlearned,
+    {"recognizer": Recognizer({0: "wave"}, 12)},
 )
 
 

@@ -127,7 +127,7 @@ DIFFERENCE = Scenario(
 def _spectral_split(outcome: Outcome) -> None:
     assert outcome.detectors == {"ash": "spectral_split"}
     assert "difference_transfer" in outcome.targets["ash"]["evidence"]
-    assert outcome.rounds("recognizer") == 0
+    assert outcome.rounds("recognizer") == 1
 
 
 SPECTRAL_SPLIT = Scenario(
@@ -135,13 +135,14 @@ SPECTRAL_SPLIT = Scenario(
     [*right(50), *right(34, (0,), wave=24)],
     readers(Reader(fires=(Fires("wave", 10, 0),))),
     _spectral_split,
-    features=Features(),
+    {"recognizer": Recognizer({0: "wave"}, 12)},
+    Features(),
 )
 
 
 def _several(outcome: Outcome) -> None:
     assert outcome.detectors == {"ash": "joint", "elm": "joint", "oak": "spectral_split"}
-    assert [len(counts) for counts, *_ in (outcome.trained["recognizer-0-0"],)] == [5]
+    assert [len(counts) for counts, *_ in (outcome.trained["recognizer-0-0"],)] == [6]
 
 
 SEVERAL = Scenario(
@@ -149,7 +150,7 @@ SEVERAL = Scenario(
     [*right(50), *foreign(27, 0, patch=255), *foreign(31, 1, stripes=20), *right(34, (2,), wave=24)],
     readers(Reader(fires=(Fires("wave", 10, 2), Fires("patch", 120, 0), Fires("stripes", 8, 1)))),
     _several,
-    {"recognizer": Recognizer({0: "patch", 1: "stripes"}, 12)},
+    {"recognizer": Recognizer({0: "patch", 1: "stripes", 2: "wave"}, 12)},
     Features({"stripes": (1.0, 24), "patch": (0.2, 30)}),
 )
 
