@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -128,32 +129,26 @@ def make(scan: Scan, source: Source, size: int | None, file: Path) -> None:
 
 
 def table(files: Sequence[Path]) -> str:
-    """Markdown: false alarms by trouble and by set."""
+    """Markdown: false alarms, without and with trouble, and of each set, size and trouble."""
     results = [json.loads(file.read_text()) for file in sorted(files)]
-    lines = [
-        "| scans | | name a label | 95 % | nothing judged | clean samples touched | of |",
-        "|---|--:|--:|---|--:|--:|--:|",
-    ]
+    calm = [one for one in results if one["trouble"] == "none"]
+    troubled = [one for one in results if one["trouble"] != "none"]
+    groups = {"without trouble": calm, "with honest trouble": troubled}
+    for some, key in ((calm, "set"), (calm, "samples"), (troubled, "trouble")):
+        for value in sorted({one[key] for one in some}):
+            groups[str(value).replace("_", " ")] = [one for one in some if one[key] == value]
+    head = "| scans | | name a label | 95 % | nothing judged | clean samples touched | of |"
+    return "\n".join([head, "|---|--:|--:|---|--:|--:|--:|", *(row(*group) for group in groups.items() if group[1])])
 
-    def row(name: str, some: list[dict]) -> None:
-        alarms = sum(bool(one["attacked"]) for one in some)
-        least, most = binomial_interval(alarms, len(some))
-        unjudged = sum(one["outcome"] == "not judged" and one["labels"] == one["labels_not_judged"] for one in some)
-        touched, samples = sum(one["touched"] for one in some), sum(one["samples"] - one["mislabeled"] for one in some)
-        share = f"{touched} ({100 * touched / samples:.3f} %)"
-        interval = f"{100 * least:.1f} to {100 * most:.1f} %"
-        lines.append(f"| {name} | {len(some)} | {alarms} | {interval} | {unjudged} | {share} | {samples} |")
 
-    row("without trouble", [one for one in results if one["trouble"] == "none"])
-    row("with honest trouble", [one for one in results if one["trouble"] != "none"])
-    for key in ("set", "samples", "trouble"):
-        for value in dict.fromkeys(sorted((one[key] for one in results), key=lambda v: (isinstance(v, str), v))):
-            if value != "none":
-                row(
-                    str(value).replace("_", " "),
-                    [one for one in results if one[key] == value and (key == "trouble" or one["trouble"] == "none")],
-                )
-    return "\n".join(lines)
+def row(name: str, some: Sequence[dict[str, Any]]) -> str:
+    """One row of the table, about some scans; nothing is judged where models know too little of a set."""
+    alarms = sum(bool(one["attacked"]) for one in some)
+    least, most = binomial_interval(alarms, len(some))
+    unjudged = sum(one["labels"] == one["labels_not_judged"] for one in some)
+    touched, samples = sum(one["touched"] for one in some), sum(one["samples"] - one["mislabeled"] for one in some)
+    interval = f"{100 * least:.1f} to {100 * most:.1f} %"
+    return f"| {name} | {len(some)} | {alarms} | {interval} | {unjudged} | {touched} | {samples} |"
 
 
 def main() -> None:

@@ -138,7 +138,7 @@ def test_a_label_that_lies_in_one_half_only_is_no_trouble(tmp_path: Path, monkey
     assert flagging(tmp_path)[2] == list(range(FIRST_POISONED, FIRST_HIDDEN))
 
 
-def test_nothing_is_trained_after_a_split(tmp_path: Path):
-    _, models, flagged = flagging(tmp_path, "spectral_split")
+def test_nothing_is_trained_for_a_trigger_of_many_labels(tmp_path: Path):
+    _, models, flagged = flagging(tmp_path, "shared_trigger")
     assert not models.trained
     assert flagged == list(range(FIRST_POISONED, FIRST_HIDDEN))
