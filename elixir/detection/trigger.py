@@ -56,7 +56,8 @@ class Benign:
 
     def usual(self, label: int, weights: Tensor) -> float:
         """<w, mean image> of a label."""
-        return float((dctn(weights.numpy(), axes=(1, 2), norm="ortho") * self.moments(label)[0]).sum())
+        spectrum = np.asarray(dctn(weights.numpy(), axes=(1, 2), norm="ortho"))
+        return float((spectrum * self.moments(label)[0]).sum())
 
 
 def mean_difference(benign: Benign, indices: np.ndarray, true_label: np.ndarray) -> Tensor:
