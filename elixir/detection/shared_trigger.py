@@ -6,7 +6,6 @@ import numpy as np
 
 from elixir.detection.evidence import Candidate, Evidence
 from elixir.detection.grouping import qda_1d
-from elixir.detection.holdout import excess_disagreement
 from elixir.detection.spectrum import Split, otsu_split
 from elixir.detection.thresholds import Thresholds
 from elixir.detection.trigger import Benign, filtered, matched_filter
@@ -21,34 +20,42 @@ class SharedTrigger:
     attacked label fall into two groups. It is learned from half of the labels and applied to the other, so that images
     that are alike and hard in one label say nothing.
 
-    They fall into two in each label, or in all labels together, where a label has few.
-
-    score = separation * excess_disagreement beyond the rest of the label, which covers do not have.
+    score = separation * excess, by how much more of the group is denied than of the others: within a label, or in all
+    labels together if these fall into two groups by themselves. Covers, which keep their labels, have no excess.
     """
 
     name: ClassVar[str] = "shared_trigger"
     decides: ClassVar[bool] = True
 
     def __init__(self, evidence: Evidence) -> None:
-        labels, of_label = np.unique(evidence.scores.label, return_inverse=True)
+        scores, thresholds = evidence.scores, evidence.thresholds
+        labels, of_label = np.unique(scores.label, return_inverse=True)
         half = generator(evidence.seed, Draw.LABEL_HALVES).permutation(len(labels))[of_label] % 2
         self._match = _matches(evidence, half)
-        self._everywhere = _more(self._match, evidence.thresholds)
+        self._everywhere = _more(self._match, thresholds)
+        self._excess = _excess(scores.disagrees, self._everywhere.posterior > thresholds.min_posterior)
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         thresholds, everywhere = evidence.thresholds, self._everywhere
+        certain = everywhere.separation * self._excess >= thresholds.min_score
         split = _more(self._match[members], thresholds)
         if everywhere.separation > split.separation:
             split = Split(everywhere.posterior[members], everywhere.separation)
-        certain = everywhere.separation >= thresholds.min_score
-        least = thresholds.min_split_side if certain else thresholds.min_group_size
-        group = evidence.group(members, split.posterior)
-        if len(group) < least:
+        inside = split.posterior > thresholds.min_posterior
+        if inside.sum() < (thresholds.min_split_side if certain else thresholds.min_group_size):
             return Candidate(self.name, members, np.zeros(len(members)))
-        disagrees = evidence.scores.disagrees
-        excess = excess_disagreement(disagrees[group], disagrees[np.setdiff1d(members, group)], thresholds)
+        excess = self._excess if certain else _excess(evidence.scores.disagrees[members], inside)
         found = {"separation": split.separation, "excess_disagreement": excess}
         return Candidate(self.name, members, split.posterior, split.separation * excess, found)
+
+
+def _excess(denied: np.ndarray, inside: np.ndarray) -> float:
+    """Share of the group, `inside` (bool, (n,)), that is denied (likewise) beyond the share of the others, at least 0.
+
+    Groups may be small, so it is the first by the rule of succession, (k + 1) / (n + 2).
+    """
+    others = denied[~inside]
+    return max(0.0, float((denied[inside].sum() + 1) / (inside.sum() + 2) - (others.mean() if len(others) else 0.0)))
 
 
 def _more(match: np.ndarray, thresholds: Thresholds) -> Split:

@@ -18,7 +18,8 @@ class Thresholds(Settings):
         seed_threshold: evidence above which a sample is a seed of its label's group.
         min_posterior: posterior above which a sample belongs to a group.
         min_group_size: smaller groups are ignored.
-        min_score: direct score from which a label is under attack.
+        min_score: direct score from which a label is under attack; of 55 sets none has a benign label that reaches it,
+            and by the tail of their greatest scores about one in a hundred would (notebooks/false_alarms).
         carriers: images of other labels that receive what a group has in common, at most.
         residual_gain: factor on the mean residual of a group, of which averaging and purification leave about half.
         max_trigger_rms: largest root mean square of a difference that carriers receive, in grey levels (20 dB).
@@ -77,7 +78,7 @@ class Thresholds(Settings):
     seed_threshold: Share = 0.5
     min_posterior: Share = 0.5
     min_group_size: Count = 10
-    min_score: Share = 0.3
+    min_score: Share = 0.35
     carriers: Count = 256
     residual_gain: Positive = 2.0
     max_trigger_rms: Positive = 25.5
