@@ -58,9 +58,14 @@ class LabelReport:
     not_judged: str = ""
 
     @property
+    def best_direct(self) -> LabelTest | None:
+        """The direct test with the best score; None without any."""
+        return max((test for test in self.tests if test.kind == "direct"), key=lambda test: test.score, default=None)
+
+    @property
     def direct_score(self) -> float:
         """The best direct score, to four decimals as it is published."""
-        return round(max((test.score for test in self.tests if test.kind == "direct"), default=0.0), 4)
+        return round(self.best_direct.score, 4) if self.best_direct else 0.0
 
 
 def label_reports(facts: dict[str, Any]) -> list[LabelReport]:
@@ -205,8 +210,8 @@ def _groups_to_test(evidence: Evidence, found: Detection, report: LabelReport) -
 
 def _testable(evidence: Evidence, label: int, group: np.ndarray) -> bool:
     """Whether a group is large enough, and leaves enough samples of its label that a model without it can know it."""
-    least = evidence.thresholds.min_group_size
-    return least <= len(group) <= len(evidence.scores.members(label)) - 2 * least
+    thresholds, samples = evidence.thresholds, len(evidence.scores.members(label))
+    return len(group) >= thresholds.min_group_size and samples - len(group) >= thresholds.min_label_size
 
 
 def _expanded(evidence: Evidence, found: Detection, label: int) -> np.ndarray:

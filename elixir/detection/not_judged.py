@@ -54,7 +54,7 @@ def too_few_samples(given: np.ndarray, thresholds: Thresholds) -> Reasons:
     Args:
         given: label of every sample, int64 (n,).
     """
-    least = 2 * thresholds.min_group_size
+    least = thresholds.min_label_size
     labels, samples = np.unique(given, return_counts=True)
     reasons = dict.fromkeys(labels[samples < least].tolist(), f"fewer than {least} samples")
     enough = labels[samples >= least].tolist()
@@ -65,11 +65,10 @@ def too_few_samples(given: np.ndarray, thresholds: Thresholds) -> Reasons:
 
 def too_few_beside(reports: Iterable[LabelReport], thresholds: Thresholds) -> Reasons:
     """Labels with a doubtful group beside which too few samples are left for a model without the group to know them."""
-    least, reasons = 2 * thresholds.min_group_size, {}
+    least, reasons = thresholds.min_label_size, {}
     for report in reports:
-        direct = [test for test in report.tests if test.kind == "direct"]
-        best = max(direct, key=lambda test: test.score, default=None)
-        if best and best.score >= thresholds.candidate_threshold and report.samples - best.group_size < least:
+        best, is_doubtful = report.best_direct, report.direct_score >= thresholds.candidate_threshold
+        if best and is_doubtful and report.samples - best.group_size < least:
             reasons[report.label] = f"fewer than {least} samples beside a group that looks odd"
     return reasons
 

@@ -34,17 +34,17 @@ class SharedTrigger:
         self._match = _matches(evidence, half)
         self._everywhere = _more(self._match, thresholds)
         self._excess = _excess(scores.disagrees, self._everywhere.posterior > thresholds.min_posterior)
+        self._is_certain = self._everywhere.separation * self._excess >= thresholds.min_score
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         thresholds, everywhere = evidence.thresholds, self._everywhere
-        certain = everywhere.separation * self._excess >= thresholds.min_score
         split = _more(self._match[members], thresholds)
         if everywhere.separation > split.separation:
             split = Split(everywhere.posterior[members], everywhere.separation)
         inside = split.posterior > thresholds.min_posterior
-        if inside.sum() < (thresholds.min_split_side if certain else thresholds.min_group_size):
+        if inside.sum() < (thresholds.min_split_side if self._is_certain else thresholds.min_group_size):
             return Candidate(self.name, members, np.zeros(len(members)))
-        excess = self._excess if certain else _excess(evidence.scores.disagrees[members], inside)
+        excess = self._excess if self._is_certain else _excess(evidence.scores.disagrees[members], inside)
         found = {"separation": split.separation, "excess_disagreement": excess}
         return Candidate(self.name, members, split.posterior, split.separation * excess, found)
 
@@ -60,7 +60,7 @@ def _excess(denied: np.ndarray, inside: np.ndarray) -> float:
 
 def _more(match: np.ndarray, thresholds: Thresholds) -> Split:
     """The group of samples that show more of something, (n,), than the others do; zeros if they are too few to tell."""
-    if len(match) < 2 * thresholds.min_group_size:
+    if len(match) < thresholds.min_label_size:
         return Split(np.zeros(len(match)), 0.0)
     values = match.astype(np.float64) - match.mean(dtype=np.float64)
     split = otsu_split(values, -values.min(), thresholds)
@@ -87,7 +87,7 @@ def _matches(evidence: Evidence, half: np.ndarray) -> np.ndarray:
         weights = matched_filter(benign, learned, scores.seen[learned], thresholds.fast_ridge * 255**2)
         given, seen = scores.label[here], scores.seen[here]
         usual = np.zeros(max(scores.label.max(), scores.seen.max()) + 1)
-        for label in np.union1d(given, seen).tolist():
-            usual[label] = benign.usual(label, weights)
+        labels = np.union1d(given, seen)
+        usual[labels] = benign.usual(labels, weights)
         match[half == one] = filtered(pixels, here, weights) - np.maximum(usual[given], usual[seen])
     return match

@@ -124,6 +124,11 @@ class Thresholds(Settings):
     min_skill: Share = 0.4
     min_label_skill: Share = 0.1
 
+    @property
+    def min_label_size(self) -> int:
+        """Samples of a label below which there is no room for a group beside as many others to know it by."""
+        return 2 * self.min_group_size
+
     def check(self) -> None:
         """Raise `ElixirError` when the two thresholds of learning a group anew are in the wrong order."""
         if self.negative_threshold > self.positive_threshold:

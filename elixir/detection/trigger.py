@@ -54,10 +54,10 @@ class Benign:
             self._known[label] = _spectrum_moments(self.images, own) if len(own) else (nothing[0], nothing[1])
         return self._known[label]
 
-    def usual(self, label: int, weights: Tensor) -> float:
-        """<w, mean image> of a label."""
+    def usual(self, labels: np.ndarray, weights: Tensor) -> np.ndarray:
+        """<w, mean image> of each of k labels, float64 (k,); the weights are (3, s, s)."""
         spectrum = np.asarray(dctn(weights.numpy(), axes=(1, 2), norm="ortho"))
-        return float((spectrum * self.moments(label)[0]).sum())
+        return np.array([(spectrum * self.moments(label)[0]).sum() for label in labels.tolist()])
 
 
 def mean_difference(benign: Benign, indices: np.ndarray, true_label: np.ndarray) -> Tensor:

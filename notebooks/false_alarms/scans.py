@@ -114,8 +114,8 @@ def outcome(result: Result, troubled: Troubled) -> dict[str, object]:
     }
 
 
-def make(scan: Scan, source: Source, size: int | None, file: Path) -> None:
-    """Scan one set and keep what came of it."""
+def make(scan: Scan, source: Source, size: int | None, file: Path) -> dict[str, object]:
+    """Scan one set, keep what came of it and return it."""
     start = time.perf_counter()
     troubled = drawn(scan, source)
     settings = {"index.size": size} if size else {}
@@ -126,6 +126,7 @@ def make(scan: Scan, source: Source, size: int | None, file: Path) -> None:
     seconds = time.perf_counter() - start
     on = {"version": elixir.__version__, "machine": machine(choose_device("cpu")), "seconds": seconds}
     replace_json(file, {**asdict(scan), "working_size": size, **found, **on})
+    return found
 
 
 def table(files: Sequence[Path]) -> str:
@@ -171,8 +172,7 @@ def main() -> None:
     for scan, source, size in scans[part - 1 :: parts]:
         file = given.out / f"{scan.name}.json"
         if not file.exists():
-            make(scan, source, size, file)
-            print(file.stem, json.loads(file.read_text())["outcome"], flush=True)
+            print(scan.name, make(scan, source, size, file)["outcome"], flush=True)
     print(table(list(given.out.glob("*.json"))))
 
 

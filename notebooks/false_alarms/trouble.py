@@ -22,12 +22,10 @@ class Troubled:
 
     Attributes:
         samples: all of them.
-        concerned: numbers of those that the trouble has changed.
         mislabeled: numbers of those whose label is wrong.
     """
 
     samples: list[Sample]
-    concerned: list[int] = field(default_factory=list)
     mislabeled: list[int] = field(default_factory=list)
 
 
@@ -63,7 +61,7 @@ def near_duplicates(samples: list[Sample], rng: np.random.Generator) -> Troubled
         pixels = np.roll(np.asarray(model, np.float64), shift, (0, 1)) * rng.uniform(0.85, 1.15)
         return _encoded(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), "JPEG", 90)
 
-    return _replaced(samples, own, {index: Sample(again(), label) for index in own})
+    return Troubled(_replaced(samples, {index: Sample(again(), label) for index in own}))
 
 
 def brighter_camera(samples: list[Sample], rng: np.random.Generator) -> Troubled:
@@ -135,18 +133,18 @@ TROUBLES: dict[str, Callable[[list[Sample], np.random.Generator], Troubled]] = {
 def _mislabeled(samples: list[Sample], rng: np.random.Generator, other: Callable[[int], int]) -> Troubled:
     wrong = rng.permutation(len(samples))[: round(rng.uniform(0.05, 0.2) * len(samples))].tolist()
     new = {index: Sample(samples[index].image, other(samples[index].label)) for index in wrong}
-    return Troubled([new.get(index, sample) for index, sample in enumerate(samples)], wrong, wrong)
+    return Troubled(_replaced(samples, new), wrong)
 
 
 def _changed(
     samples: list[Sample], rng: np.random.Generator, share: float, change: Callable[[Image.Image], bytes]
 ) -> Troubled:
     own, label = _one_class(samples, rng, share)
-    return _replaced(samples, own, {index: Sample(change(_opened(samples[index])), label) for index in own})
+    return Troubled(_replaced(samples, {index: Sample(change(_opened(samples[index])), label) for index in own}))
 
 
-def _replaced(samples: list[Sample], own: list[int], new: dict[int, Sample]) -> Troubled:
-    return Troubled([new.get(index, sample) for index, sample in enumerate(samples)], own)
+def _replaced(samples: list[Sample], new: dict[int, Sample]) -> list[Sample]:
+    return [new.get(index, sample) for index, sample in enumerate(samples)]
 
 
 def _one_class(samples: list[Sample], rng: np.random.Generator, share: float) -> tuple[list[int], int]:
