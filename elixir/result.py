@@ -21,6 +21,7 @@ from elixir.data.paths import printable, unescape
 from elixir.data.shards.webdataset import open_webdataset
 from elixir.data.source import describe_classes, listed
 from elixir.data.tables.table import Choice, fingerprint
+from elixir.detection.alarm_rate import rarity
 from elixir.detection.decide import LabelReport, label_reports
 from elixir.engine.cost import Cost
 from elixir.errors import ElixirError
@@ -48,6 +49,8 @@ class AttackedLabel:
         test: which test of it decided: "direct", "holdout" or "discrepancy".
         evidence: what the score rests on, by name.
         clean_label: whether the flagged samples' labels are right and only the trigger is wrong.
+        false_alarms: labels of a clean set that would show as much (see `elixir.detection.alarm_rate`); None if it is
+            not known.
     """
 
     label: int
@@ -58,6 +61,7 @@ class AttackedLabel:
     test: str
     evidence: dict[str, float]
     clean_label: bool = False
+    false_alarms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -250,7 +254,10 @@ class Result:
 
 def _told(label: AttackedLabel) -> str:
     """A line for people."""
-    told = f"under attack: {printable(label.name)} ({label.flagged} flagged, score {label.score:.3f}, {label.detector})"
+    told = f"{label.flagged} flagged, score {label.score:.3f}, {label.detector}"
+    if label.false_alarms is not None:
+        told += f"; {rarity(label.false_alarms)} clean sets shows as much"
+    told = f"under attack: {printable(label.name)} ({told})"
     return f"{told}; {CLEAN_LABEL}" if label.clean_label else told
 
 
@@ -293,6 +300,7 @@ def _attacked(reports: list[LabelReport], table: pa.Table, triggers: dict[str, A
                     test.kind,
                     {name: round(value, 4) for name, value in evidence.items()},
                     trigger.get("clean_label", False),
+                    test.false_alarms,
                 )
             )
     return attacked
@@ -311,6 +319,7 @@ def write_label_reports(path: Path, reports: Sequence[LabelReport]) -> None:
             "test": test.kind,
             "group_size": test.group_size,
             "score": test.score,
+            "false_alarms": test.false_alarms,
             "passed": test.passed,
             "decides": test == report.decided_by,
             "evidence": json.dumps(test.evidence),

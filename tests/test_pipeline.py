@@ -182,7 +182,7 @@ def test_settings_reach_their_stage():
         ({"training.rate": 8}, "training has no setting 'rate'"),
         ({"training.batch": 1}, "at least 2"),
         ({"training.epochs": 3}, "set STAGE.epochs"),
-        ({"thresholds.min_scor": 0.1}, "thresholds has no setting 'min_scor'; did you mean 'min_score'"),
+        ({"thresholds.alarm_rat": 0.1}, "thresholds has no setting 'alarm_rat'; did you mean 'alarm_rate'"),
         ({"probe.sigma": "high"}, "wrong type"),
         ({"probe.carriers": 1.5}, "wrong type"),
         ({"probe.carriers": True}, "wrong type"),
@@ -226,8 +226,8 @@ def test_a_pipeline_is_as_strict_when_it_is_edited():
         pipeline["repair"].sigmas = [0.15, 1.5]
     with pytest.raises(ElixirError, match="no stage 'prob'; did you mean 'probe'"):
         pipeline["prob"]
-    with pytest.raises(ElixirError, match=r"thresholds\.min_score = 1 is out of range"):
-        pipeline.thresholds.min_score = 1
+    with pytest.raises(ElixirError, match=r"thresholds\.alarm_rate = 1 is out of range"):
+        pipeline.thresholds.alarm_rate = 1
     assert pipeline.describe() == Pipeline.from_recipe("dataelixir").describe()
     pipeline["repair"].sigmas = [0.15, 1]
     assert pipeline["repair"].sigmas == (0.15, 1.0)
@@ -331,17 +331,17 @@ def test_a_recipe_may_extend_a_shipped_one(tmp_path: Path):
         [reference]
         epochs = 3
         [thresholds]
-        min_score = 0.4
+        alarm_rate = 0.4
     """)
     read, base = read_recipe(recipe), read_recipe("dataelixir-paper")
     assert (read.name, read.description, read.purifier) == ("mine", base.description, "consistency")
     candidates = base.stages["candidates"] | {"keep": 6}
     assert read.stages == base.stages | {"candidates": candidates, "reference": {"epochs": 3}}
-    assert read.common == {"thresholds": {"min_score": 0.4}, "training": {}}
+    assert read.common == {"thresholds": {"alarm_rate": 0.4}, "training": {}}
     pipeline = Pipeline.from_recipe(recipe, {"candidates.steps": 99, "thresholds.min_group_size": 7})
     candidates, thresholds = pipeline["candidates"], pipeline.thresholds
     assert (candidates.steps, candidates.keep, candidates.rounds) == (99, 6, base.stages["candidates"]["rounds"])
-    assert (thresholds.min_score, thresholds.min_group_size) == (0.4, 7)
+    assert (thresholds.alarm_rate, thresholds.min_group_size) == (0.4, 7)
     assert read_recipe("dataelixir-paper") == base
 
     shorter = [name for name in Pipeline.from_recipe("dataelixir").describe()["stages"] if name != "repair"]

@@ -34,6 +34,7 @@ def sanitize(
     pipeline: opt.Recipe = "dataelixir",
     settings: opt.Settings = None,
     backbone: opt.Backbone = None,
+    alarm_rate: opt.AlarmRate = None,
     policy: Annotated[str, typer.Option(help="Poisoned samples: relabel, drop or quarantine.")] = "relabel",
     to: Annotated[str | None, typer.Option(help="folder, list, hf, parquet or webdataset; as SRC by default.")] = None,
     link: Annotated[
@@ -60,7 +61,7 @@ def sanitize(
         src,
         dst,
         pipeline=pipeline,
-        settings=_settings(settings, backbone),
+        settings=_settings(settings, backbone, alarm_rate),
         policy=policy,
         to=to,
         link="hard" if link else "symbolic" if symlink else None,
@@ -91,6 +92,7 @@ def scan(
     pipeline: opt.Recipe = DEFAULT,
     settings: opt.Settings = None,
     backbone: opt.Backbone = None,
+    alarm_rate: opt.AlarmRate = None,
     as_json: opt.Json = False,
     fail_on: opt.FailOn = None,
     junit: opt.JUnit = None,
@@ -102,10 +104,13 @@ def scan(
         if unlabelled or false_alarms is not None:
             raise ElixirError("--unlabelled and --false-alarms are about new images: name the finished run (--against)")
         refuse_place(junit, "--junit")
-        result = elixir.api.scan(src, dst, pipeline=pipeline, settings=_settings(settings, backbone), **options)
+        result = elixir.api.scan(
+            src, dst, pipeline=pipeline, settings=_settings(settings, backbone, alarm_rate), **options
+        )
         _report(result, as_json, options["quiet"], fail_on or [], junit)
         return
     own = {"pipeline": pipeline != DEFAULT, "set": settings, "backbone": backbone, "fail-on": fail_on, "junit": junit}
+    own["alarm-rate"] = alarm_rate is not None
     _refuse_run_options([name for name, given in own.items() if given], options)
     rate = {} if false_alarms is None else {"false_alarms": false_alarms}
     chosen: Any = {name: value for name, value in options.items() if name in NEW_DATA_OPTIONS}
@@ -252,6 +257,7 @@ def _say(told: Result | NewData, as_json: bool, quiet: bool) -> None:
         out.print(told.summary(), end="")
 
 
-def _settings(pairs: list[str] | None, backbone: str | None) -> dict[str, object]:
-    """What --set and --backbone give."""
-    return parse_settings(pairs) | ({} if backbone is None else {"training.backbone": backbone})
+def _settings(pairs: list[str] | None, backbone: str | None, alarm_rate: float | None) -> dict[str, object]:
+    """What --set, --backbone and --alarm-rate give."""
+    named = {"training.backbone": backbone, "thresholds.alarm_rate": alarm_rate}
+    return parse_settings(pairs) | {key: value for key, value in named.items() if value is not None}

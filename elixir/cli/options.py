@@ -57,6 +57,14 @@ Backbone = Annotated[
         show_default="features",
     ),
 ]
+AlarmRate = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Of clean sets, the share that may be accused of an attack; thresholds follow.",
+        show_default="0.01",
+    ),
+]
 Prior = Annotated[str | None, typer.Option(metavar="MODEL", help="Weights of the purifier: file, folder or hub name.")]
 Image = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="Column or field of the images, if it cannot be told.")

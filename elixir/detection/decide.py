@@ -6,11 +6,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from elixir.detection.alarm_rate import false_alarms
 from elixir.detection.detectors import SpectralSplit, detectors
 from elixir.detection.evidence import Candidate, Evidence
 from elixir.detection.grouping import self_train, self_train_with_score
 from elixir.detection.holdout import HeldOut, holdout_split, taken
 from elixir.randomness import Draw, generator
+from elixir.statistics import binomial_lower
 
 SEED, EXPANDED, NOISE_SENSITIVITY = "seed", "expanded", "noise_sensitivity"
 SPLIT = SpectralSplit.name
@@ -28,7 +30,10 @@ class LabelTest:
         kind: "direct", the detector's own score; "holdout", the mislabeled fraction by a held-out model; or
             "discrepancy", the paper's test (see `elixir.detection.discrepancy`).
         score: in [0,1].
+        passed: whether it puts the label under attack.
         evidence: what the score rests on, by name.
+        false_alarms: labels of a clean set that would show as much, see `elixir.detection.alarm_rate`; None if the
+            test decides nothing, or it is not known.
     """
 
     detector: str
@@ -37,6 +42,7 @@ class LabelTest:
     score: float
     passed: bool
     evidence: dict[str, float] = field(default_factory=dict)
+    false_alarms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class Detection:
 
 
 def detect(evidence: Evidence, names: Sequence[str]) -> Detection:
-    """Decide about every label: by the first direct score that reaches `min_score`, else by `confirm`."""
+    """Decide about every label: by the first direct score that is rare enough, else by `confirm`."""
     thresholds, label = evidence.thresholds, evidence.scores.label
     posterior, split_posterior = np.zeros(len(label), np.float32), np.zeros(len(label), np.float32)
     reports: list[LabelReport] = []
@@ -142,12 +148,13 @@ def confirm(evidence: Evidence, found: Detection) -> Iterator[LabelReport]:
     """
     doubtful = [report for report in found.reports if not report.decided_by]
     groups = {key: group for report in doubtful for key, group in _groups_to_test(evidence, found, report)}
-    tests = _holdout_tests(evidence, found, groups, 0)
+    labels = len({label for label, _ in groups})
+    tests = _holdout_tests(evidence, found, groups, 0, labels)
     least = evidence.thresholds.retest_fraction
     again = [label for (label, detector), test in tests.items() if detector == SEED and test.score >= least]
     grown = {(label, EXPANDED): _expanded(evidence, found, label) for label in again}
     expanded = {key: group for key, group in grown.items() if _testable(evidence, key[0], group)}
-    tests |= _holdout_tests(evidence, found, expanded, 1)
+    tests |= _holdout_tests(evidence, found, expanded, 1, labels)
     for report in found.reports:
         made = [test for (label, _), test in tests.items() if label == report.label]
         decided_by = report.decided_by or _decisive(evidence, made)
@@ -155,13 +162,13 @@ def confirm(evidence: Evidence, found: Detection) -> Iterator[LabelReport]:
 
 
 def _holdout_tests(
-    evidence: Evidence, found: Detection, groups: Mapping[GroupKey, np.ndarray], number: int
+    evidence: Evidence, found: Detection, groups: Mapping[GroupKey, np.ndarray], number: int, labels: int
 ) -> dict[GroupKey, LabelTest]:
-    """What one model says of groups, indices of samples of which it has seen none.
+    """What one model says of groups, indices of samples of which it has seen none; so many labels are tested in all.
 
     Labels that are hard to tell apart are confused in both directions; an attack brings samples of others to its label
     and takes none away. So no more samples are mislabeled than its label loses to others beyond what it takes from
-    them; `one_way` is their number, by that of the group.
+    them; `one_way` is their number, by that of the group, and 0 if chance may bring it about (McNemar 1947).
     """
     scores, thresholds = evidence.scores, evidence.thresholds
     if not groups:
@@ -178,19 +185,23 @@ def _holdout_tests(
     for (label, detector), group in groups.items():
         read, members = predict(group), scores.members(label)
         fraction, other = held_out.mislabeled_fraction(read, label, scores.disagrees[group])
-        lost = (read.argmax(1) != label).sum() + (scores.seen[np.setdiff1d(members, group)] != label).sum()
-        one_way = max(0.0, float(lost - from_others[label]) / len(group))
+        lost = int((read.argmax(1) != label).sum() + (scores.seen[np.setdiff1d(members, group)] != label).sum())
+        took = int(from_others[label])
+        is_certain = binomial_lower(lost, lost + took, 1 - thresholds.confidence_level) > 0.5
+        one_way = (lost - took) / len(group) if is_certain else 0.0
         fraction = min(fraction, one_way)
         shares = {"other_label": other, "share": len(group) / len(members), "one_way": one_way}
-        passed = fraction >= thresholds.min_mislabeled_fraction
-        tests[label, detector] = LabelTest(detector, "holdout", len(group), fraction, passed, shares)
+        alarms = false_alarms("holdout", fraction, labels)
+        passed = alarms <= thresholds.alarm_rate
+        tests[label, detector] = LabelTest(detector, "holdout", len(group), fraction, passed, shares, alarms)
     return tests
 
 
 def _direct_test(evidence: Evidence, candidate: Candidate, decides: bool) -> LabelTest:
     group = evidence.group(candidate.members, candidate.posterior)
-    passed = decides and candidate.score >= evidence.thresholds.min_score
-    return LabelTest(candidate.detector, "direct", len(group), candidate.score, passed, candidate.evidence)
+    alarms = false_alarms("direct", candidate.score, evidence.scores.labels) if decides else None
+    passed = alarms is not None and alarms <= evidence.thresholds.alarm_rate
+    return LabelTest(candidate.detector, "direct", len(group), candidate.score, passed, candidate.evidence, alarms)
 
 
 def _groups_to_test(evidence: Evidence, found: Detection, report: LabelReport) -> Iterator[tuple[GroupKey, np.ndarray]]:

@@ -1,6 +1,7 @@
 """What speaks against each sample: one table of scores, an entry for every usable sample."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -34,6 +35,11 @@ class SampleScores:
     disagrees: np.ndarray
     seen: np.ndarray
     confidence_drop: np.ndarray
+
+    @cached_property
+    def labels(self) -> int:
+        """How many labels there are."""
+        return len(np.unique(self.label))
 
     def members(self, label: int) -> np.ndarray:
         """Indices of the samples with this label, int64."""

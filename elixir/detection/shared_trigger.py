@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from elixir.detection.alarm_rate import false_alarms
 from elixir.detection.evidence import Candidate, Evidence
 from elixir.detection.grouping import qda_1d
 from elixir.detection.spectrum import Split, otsu_split
@@ -34,7 +35,8 @@ class SharedTrigger:
         self._match = _matches(evidence, half)
         self._everywhere = _more(self._match, thresholds)
         self._excess = _excess(scores.disagrees, self._everywhere.posterior > thresholds.min_posterior)
-        self._is_certain = self._everywhere.separation * self._excess >= thresholds.min_score
+        alarms = false_alarms("direct", self._everywhere.separation * self._excess, scores.labels)
+        self._is_certain = alarms <= thresholds.alarm_rate
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         thresholds, everywhere = evidence.thresholds, self._everywhere

@@ -18,8 +18,8 @@ class Thresholds(Settings):
         seed_threshold: evidence above which a sample is a seed of its label's group.
         min_posterior: posterior above which a sample belongs to a group.
         min_group_size: smaller groups are ignored.
-        min_score: direct score from which a label is under attack; of 55 sets none has a benign label that reaches it,
-            and by the tail of their greatest scores about one in a hundred would (notebooks/false_alarms).
+        alarm_rate: of clean sets, the share that may be accused of an attack on any label; from which score a label is
+            follows from that, see `elixir.detection.alarm_rate`.
         carriers: images of other labels that receive what a group has in common, at most.
         residual_gain: factor on the mean residual of a group, of which averaging and purification leave about half.
         max_trigger_rms: largest root mean square of a difference that carriers receive, in grey levels (20 dB).
@@ -50,7 +50,6 @@ class Thresholds(Settings):
         min_holdout_skill: share of these whose label it must see if another is given; below, it says nothing.
         confidence_level: of binomial bounds.
         retest_fraction: mislabeled fraction of a seed group from which what it grows to is tested too.
-        min_mislabeled_fraction: mislabeled fraction of a group from which its label is under attack.
         max_f1_loss: that a group of a preferred detector may have beside one that is nearer to what is mislabeled.
         flag_threshold: poison score above which a sample of an attacked label is flagged.
         recognizer_rounds: of recognizers that let a group grow, at most.
@@ -78,7 +77,7 @@ class Thresholds(Settings):
     seed_threshold: Share = 0.5
     min_posterior: Share = 0.5
     min_group_size: Count = 10
-    min_score: Share = 0.35
+    alarm_rate: Share = 0.01
     carriers: Count = 256
     residual_gain: Positive = 2.0
     max_trigger_rms: Positive = 25.5
@@ -108,7 +107,6 @@ class Thresholds(Settings):
     min_holdout_skill: Share = 0.25
     confidence_level: Share = 0.95
     retest_fraction: Share = 0.25
-    min_mislabeled_fraction: Share = 0.5
     max_f1_loss: Share = 0.02
     flag_threshold: Share = 0.01
     recognizer_rounds: Steps = 5

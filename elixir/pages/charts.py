@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from elixir.data.paths import printable
-from elixir.detection.decide import LabelReport
+from elixir.detection.alarm_rate import RAREST, rarity
+from elixir.detection.decide import LabelReport, LabelTest
 
 LEVELS = (0, 1, -1, 2, -2, 3, -3)  # dots of one place are moved up and down by so many steps
 STEP, MARGIN, LINE = 7, 30, 18  # pixels: between dots, around them, between lines of text
@@ -21,38 +22,42 @@ NODE, GAP, BANDS = 18, 5, 150  # pixels: smallest node, between nodes, what all 
 LONGEST = 28  # characters of a label in a chart
 NOT_WRITTEN = "not in the output"
 
-_TESTS = {
-    "direct": ("Direct score: what a detector's group of the label has in common", "min_score"),
-    "holdout": ("Mislabeled fraction by a model that has not seen the group", "min_mislabeled_fraction"),
-    "discrepancy": ("Discrepancy between labels before and after purification", ""),
+POWERS = round(-math.log10(RAREST))
+
+_RARITY = "How many clean sets show as much in one of their labels"
+_SCORES = {
+    "direct": "Direct score: what a detector's group of the label has in common",
+    "holdout": "Mislabeled fraction by a model that has not seen the group",
+    "discrepancy": "Discrepancy between labels before and after purification",
 }
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A label in a strip plot."""
+    """A label in a strip plot, with the score of the test that places it."""
 
     name: str
     score: float
+    x: float
     y: float
     state: str
     """ "attacked", "judged" or "unknown"."""
 
-    @property
-    def x(self) -> float:
-        return round(100 * self.score, 1)
-
 
 @dataclass(frozen=True)
 class Strip:
-    """The scores of all labels in one kind of test, in [0,1], with the threshold if there is one.
+    """A strip plot of all labels.
 
     Attributes:
-        named: dots with their names above, and the line of each: labels under attack, and the highest other.
+        cut: where labels begin to be under attack, and what to write there; None where there is no such place.
+        ticks: places on the axis, and what to write there.
+        named: dots with their names above, and the line of each: labels under attack, and the one farthest to the right
+            of the others.
     """
 
     heading: str
-    threshold: float | None
+    cut: tuple[float, str] | None
+    ticks: list[tuple[float, str]]
     dots: list[Dot]
     named: list[tuple[int, Dot]]
     labels: int
@@ -66,35 +71,55 @@ class Strip:
         return self.top + 2 * MARGIN
 
 
-def strips(reports: Sequence[LabelReport], thresholds: dict[str, float]) -> list[Strip]:
-    """A strip plot for each kind of test that was made: the best score of every label."""
-    return [
-        strip
-        for kind, (heading, threshold) in _TESTS.items()
-        if (strip := _strip(reports, kind, heading, thresholds.get(threshold)))
-    ]
+def strips(reports: Sequence[LabelReport], alarm_rate: float) -> list[Strip]:
+    """A strip plot of how rare the rarest score of every label is; where that is not known, one a kind of test."""
+    known = [(report, test, _rare(test.false_alarms)) for report in reports if (test := _rarest(report))]
+    if known:
+        ticks = [(100 * power / POWERS, f"1 in {10**power:,}") for power in range(POWERS)]
+        ticks += [(100.0, rarity(RAREST))]
+        return [_strip(_RARITY, (_rare(alarm_rate), f"alarm rate {alarm_rate:g}"), ticks, known)]
+    ticks = [(0.0, "0"), (50.0, "0.5"), (100.0, "1")]
+    found = []
+    for kind, heading in _SCORES.items():
+        tests = [(report, [test for test in report.tests if test.kind == kind]) for report in reports]
+        best = [(report, max(some, key=lambda test: test.score)) for report, some in tests if some]
+        if best:
+            placed = [(report, test, 100 * min(max(test.score, 0.0), 1.0)) for report, test in best]
+            found.append(_strip(heading, None, ticks, placed))
+    return found
 
 
-def _strip(reports: Sequence[LabelReport], kind: str, heading: str, threshold: float | None) -> Strip | None:
-    best = [(max((t.score for t in report.tests if t.kind == kind), default=None), report) for report in reports]
-    tested = sorted(((s, r) for s, r in best if s is not None), key=lambda pair: (-pair[0], pair[1].label))
-    if not tested:
-        return None
+def _rarest(report: LabelReport) -> LabelTest | None:
+    known = [test for test in report.tests if test.false_alarms is not None]
+    return min(known, key=lambda test: test.false_alarms or 0.0, default=None)
+
+
+def _rare(false_alarms: float | None) -> float:
+    """Place of a number of false alarms on a logarithmic axis from 1 to `RAREST`, in per cent."""
+    power = -math.log10(max(false_alarms or 0.0, RAREST))
+    return 100 * max(power, 0.0) / POWERS
+
+
+def _strip(
+    heading: str,
+    cut: tuple[float, str] | None,
+    ticks: list[tuple[float, str]],
+    placed: Sequence[tuple[LabelReport, LabelTest, float]],
+) -> Strip:
     dots: list[Dot] = []
     taken: Counter[int] = Counter()
     drawn: set[tuple[float, float, str]] = set()
-    for score, report in tested:
+    for report, test, x in sorted(placed, key=lambda one: (-one[2], one[0].label)):
         state = "attacked" if report.decided_by else "unknown" if report.not_judged else "judged"
-        place = round(100 * score)
-        y = STEP * LEVELS[taken[place] % len(LEVELS)]
-        taken[place] += 1
-        dot = Dot(_short(report.name), min(max(score, 0.0), 1.0), y, state)
+        y = STEP * LEVELS[taken[round(x)] % len(LEVELS)]
+        taken[round(x)] += 1
+        dot = Dot(_short(report.name), test.score, round(x, 1), y, state)
         if (dot.x, y, state) not in drawn:  # of thousands of labels most would hide each other
             drawn.add((dot.x, y, state))
             dots.append(dot)
     attacked = [dot for dot in dots if dot.state == "attacked"][:NAMED]
     named = attacked + [dot for dot in dots if dot.state != "attacked"][:1]
-    return Strip(heading, threshold, dots, list(enumerate(named)), len(tested))
+    return Strip(heading, cut, ticks, dots, list(enumerate(named)), len(placed))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from elixir.data.manifest import some_rows
 from elixir.data.paths import printable, recorded
 from elixir.data.sample_writer import CHANGES
 from elixir.data.source import listed
+from elixir.detection.alarm_rate import rarity
 from elixir.detection.decide import LabelReport
 from elixir.detection.thresholds import Thresholds
 from elixir.pages import render
@@ -70,7 +71,7 @@ def write_report(result: Result, folder: Path, pictures: Pictures, triggers: Map
         clean_label=CLEAN_LABEL,
         side=SIDE,
         gain=GAIN,
-        strips=strips(result.labels, _thresholds(result.config)),
+        strips=strips(result.labels, _thresholds(result.config)["alarm_rate"]),
         flow=flow(result.table),
         histogram=histogram(_scores(result), _flag_threshold(result.config)),
         nearest=NEAREST,
@@ -146,6 +147,7 @@ def _attacked(label: AttackedLabel, triggers: Mapping[int, Tensor]) -> dict[str,
     return {
         **vars(label),
         "facts": ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in label.evidence.items()),
+        "rarity": "" if label.false_alarms is None else rarity(label.false_alarms),
         "trigger": None if trigger is None else _amplified(trigger),
     }
 

@@ -27,6 +27,7 @@ import elixir
 from elixir.data.io import replace_json
 from elixir.data.open import open_source
 from elixir.data.source import Source
+from elixir.detection.decide import LabelReport
 from elixir.measurement.machine import machine
 from elixir.models.device import choose_device
 from elixir.result import Result
@@ -105,6 +106,8 @@ def outcome(result: Result, troubled: Troubled) -> dict[str, object]:
             for report in result.labels
             if report.decided_by
         ],
+        "scores": scores(result.labels),
+        "held_out": sum(any(test.kind == "holdout" for test in report.tests) for report in result.labels),
         "labels": len(result.labels),
         "labels_not_judged": len(result.not_judged),
         "touched": int((touched & ~mislabeled).sum()),
@@ -112,6 +115,15 @@ def outcome(result: Result, troubled: Troubled) -> dict[str, object]:
         "mislabeled": int(mislabeled.sum()),
         "gflop_per_sample": result.gflop_per_sample,
     }
+
+
+def scores(reports: Sequence[LabelReport]) -> dict[str, list[float]]:
+    """The scores of all labels above 0, by kind of test and detector, greatest first."""
+    found: dict[str, list[float]] = {}
+    for report in reports:
+        for test in report.tests:
+            found.setdefault(f"{test.kind} {test.detector}", []).append(round(test.score, 4))
+    return {name: sorted((one for one in own if one), reverse=True) for name, own in sorted(found.items())}
 
 
 def make(scan: Scan, source: Source, size: int | None, file: Path) -> dict[str, object]:

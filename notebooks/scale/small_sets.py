@@ -30,11 +30,10 @@ SETTINGS: dict[str, Any] = {
     "training.batch": 64,
     "training.smallest_batch": 64,
     # so few samples prove nothing: whatever looks like an attack is taken for one, so that every stage has work
-    "thresholds.min_score": 0.1,
+    "thresholds.alarm_rate": 0.2,
     "thresholds.candidate_threshold": 0.02,
     "thresholds.min_skill": 0.01,
     "thresholds.min_label_skill": 0.01,
-    "thresholds.min_mislabeled_fraction": 0.1,
     "thresholds.min_group_size": 5,
     "thresholds.seed_threshold": 0.3,
     "thresholds.recognizer_rounds": 1,

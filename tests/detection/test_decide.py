@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from fakes import FakeProbe
 
 from elixir.detection.decide import Detection, LabelReport, LabelTest, confirm
@@ -173,13 +174,15 @@ def test_a_model_that_is_often_wrong_is_believed_less(contrary: tuple[int, ...],
     assert (report.decided_by is not None) == (fraction >= 0.5)
 
 
-@pytest.mark.parametrize(("taken", "attacked"), [(0, True), (20, True), (21, False), (60, False)])
+@pytest.mark.parametrize(("taken", "attacked"), [(0, True), (25, True), (26, False), (60, False)])
 def test_samples_that_a_label_loses_count_beyond_those_that_it_takes(taken: int, attacked: bool):
     report, _ = confirmed(poisoned=True, score=0.15, taken=taken)
     assert bool(report.decided_by) == attacked
     for test in (test for test in report.tests if test.kind == "holdout"):
         mislabeled = MISLABELED if test.detector == "expanded" else test.group_size
-        assert test.evidence["one_way"] == pytest.approx(max(0, mislabeled - taken) / test.group_size)
+        by_chance = binomtest(mislabeled, mislabeled + taken, alternative="greater").pvalue
+        one_way = (mislabeled - taken) / test.group_size if by_chance < 0.05 else 0
+        assert test.evidence["one_way"] == pytest.approx(one_way)
         assert test.score <= test.evidence["one_way"]
 
 

@@ -14,14 +14,14 @@ from elixir.settings import build, explained, kinds
     [
         {"seed_threshold": 0},
         {"candidate_threshold": 0},
-        {"min_mislabeled_fraction": 1.0},
+        {"alarm_rate": 1.0},
         {"holdout_fraction": 0},
         {"min_group_size": 0},
         {"negative_threshold": 0.3},
         {"flag_threshold": 0},
         {"positive_threshold": 1.0},
         {"recognizer_rounds": -1},
-        {"min_score": "high"},
+        {"min_separation": "high"},
     ],
 )
 def test_senseless_thresholds_are_refused(wrong: dict[str, float]):
@@ -30,8 +30,8 @@ def test_senseless_thresholds_are_refused(wrong: dict[str, float]):
 
 
 def test_an_unknown_threshold_is_refused_with_a_hint():
-    with pytest.raises(ElixirError, match=r"thresholds has no setting 'min_scor'; did you mean 'min_score'\?"):
-        build(Thresholds, {"min_scor": 0.4})
+    with pytest.raises(ElixirError, match=r"thresholds has no setting 'alarm_rat'; did you mean 'alarm_rate'\?"):
+        build(Thresholds, {"alarm_rat": 0.4})
 
 
 def test_every_threshold_is_explained():
@@ -44,4 +44,4 @@ def test_every_threshold_is_explained():
 
 
 def test_what_is_not_given_has_its_default():
-    assert build(Thresholds, {"min_score": 0.4}) == Thresholds(min_score=0.4)
+    assert build(Thresholds, {"alarm_rate": 0.4}) == Thresholds(alarm_rate=0.4)

@@ -212,7 +212,7 @@ def test_two_experiments_in_one_folder_poison_once(tiny: Experiment):
 def test_a_trial_of_a_recipe_that_was_edited_is_refused(tiny: Experiment, tmp_path: Path):
     recipe = tmp_path / "mine.toml"
     stages = [stage.name for stage in Pipeline.from_recipe("dataelixir").stages]
-    recipe.write_text(f"stages = {stages}\n[thresholds]\nmin_score = 0.4\n")
+    recipe.write_text(f"stages = {stages}\n[thresholds]\nalarm_rate = 0.4\n")
     result = tiny.run(BADNETS, "none") | {"pipeline": str(recipe)}
     result["cost"] = {"config": Pipeline.from_recipe(recipe).describe() | {"seed": 0}}
     tiny.result_path(BADNETS, str(recipe)).write_text(json.dumps(result))
@@ -320,7 +320,9 @@ def test_a_finished_recipe_of_other_settings_is_refused(results: Path, tmp_path:
     with pytest.raises(ElixirError, match="clean exists"):
         defend("dataelixir", case, result["settings"] | {"thresholds.flag_threshold": 0.6})
     recipe = tmp_path / "dataelixir.toml"
-    recipe.write_text((files("elixir.pipelines") / "dataelixir.toml").read_text() + "\n[thresholds]\nmin_score = 0.4\n")
+    recipe.write_text(
+        (files("elixir.pipelines") / "dataelixir.toml").read_text() + "\n[thresholds]\nalarm_rate = 0.4\n"
+    )
     with pytest.raises(ElixirError, match="clean exists"):
         defend(str(recipe), case, result["settings"])
 

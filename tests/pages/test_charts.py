@@ -12,35 +12,53 @@ from report_world import kept, relabelled, result_of, set_aside
 from elixir.detection.decide import LabelReport, LabelTest
 from elixir.pages.charts import NODES, NOT_WRITTEN, flow, histogram, strips
 
-LIMITS = {"min_score": 0.3, "min_mislabeled_fraction": 0.5}
-
 
 def report(label: int, *scores: float, kind: str = "direct", attacked: bool = False, unknown: str = "") -> LabelReport:
     tests = tuple(LabelTest("joint", kind, 5, score, attacked) for score in scores)  # type: ignore[arg-type]
     return LabelReport(label, f"label {label}", 9, tests, tests[0] if attacked else None, unknown)
 
 
-def test_a_strip_has_the_best_score_of_every_label():
-    [strip] = strips(
-        [report(0, 0.1, 0.8, attacked=True), report(1, 0.05, 0.02), report(2, 0.04, unknown="few")], LIMITS
-    )
+def rare(label: int, *false_alarms: float, attacked: bool = False, unknown: str = "") -> LabelReport:
+    tests = tuple(LabelTest("joint", "direct", 5, 0.3, attacked, {}, alarms) for alarms in false_alarms)
+    tests += (LabelTest("discrepancy", "discrepancy", 5, 0.9, False),)
+    return LabelReport(label, f"label {label}", 9, tests, tests[0] if attacked else None, unknown)
+
+
+def test_a_strip_shows_how_rare_the_rarest_score_of_every_label_is():
+    [strip] = strips([rare(0, 1e-9, attacked=True), rare(1, 5, 0.1), rare(2, 2, unknown="few"), rare(3, 0.003)], 0.01)
+    assert [(dot.name, dot.score, dot.x, dot.state) for dot in strip.dots] == [
+        ("label 0", 0.3, 100.0, "attacked"),
+        ("label 3", 0.3, 63.1, "judged"),
+        ("label 1", 0.3, 25.0, "judged"),
+        ("label 2", 0.3, 0.0, "unknown"),
+    ]
+    assert [dot.name for _, dot in strip.named] == ["label 0", "label 3"]
+    assert strip.cut == (50.0, "alarm rate 0.01")
+    assert strip.ticks == [
+        (0.0, "1 in 1"),
+        (25.0, "1 in 10"),
+        (50.0, "1 in 100"),
+        (75.0, "1 in 1,000"),
+        (100.0, "fewer than 1 in 10,000"),
+    ]
+    assert strip.labels == 4
+
+
+def test_where_rarity_is_not_known_each_kind_of_test_has_a_strip_of_the_best_scores():
+    [strip] = strips([report(0, 0.1, 0.8, attacked=True), report(1, 0.05, 0.02), report(2, 0.04, unknown="few")], 0.01)
     assert [(dot.name, dot.score, dot.x, dot.state) for dot in strip.dots] == [
         ("label 0", 0.8, 80.0, "attacked"),
         ("label 1", 0.05, 5.0, "judged"),
         ("label 2", 0.04, 4.0, "unknown"),
     ]
-    assert [dot.name for _, dot in strip.named] == ["label 0", "label 1"]
-    assert (strip.threshold, strip.labels) == (0.3, 3)
-
-
-def test_each_kind_of_test_has_a_strip_with_its_threshold():
+    assert (strip.cut, strip.ticks, strip.labels) == (None, [(0.0, "0"), (50.0, "0.5"), (100.0, "1")], 3)
     reports = [report(0, 0.2), report(1, 0.7, kind="holdout", attacked=True), report(2, 0.9, kind="discrepancy")]
-    assert [strip.threshold for strip in strips(reports, LIMITS)] == [0.3, 0.5, None]
-    assert strips([LabelReport(0, "untested", 9)], LIMITS) == []
+    assert len({strip.heading for strip in strips(reports, 0.01)}) == 3
+    assert strips([LabelReport(0, "untested", 9)], 0.01) == []
 
 
 def test_dots_of_the_same_score_do_not_hide_each_other_and_thousands_stay_few():
-    [strip] = strips([report(label, 0.0) for label in range(5000)], LIMITS)
+    [strip] = strips([report(label, 0.0) for label in range(5000)], 0.01)
     assert len(strip.dots) == len({(dot.x, dot.y) for dot in strip.dots}) == 7
     assert strip.labels == 5000
 

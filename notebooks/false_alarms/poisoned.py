@@ -1,0 +1,134 @@
+"""Scans poisoned sets, asks every detector and test about the attacked labels, and prints what each is worth.
+
+    python notebooks/false_alarms/poisoned.py poisoned signs=signs-third.parquet:stop:50
+
+Each set is NAME=SOURCE:TARGET:TARGET, the second target for attacks that leave the labels as they are. One JSON file a
+scan, so that the command goes on where it was stopped; without sets it prints the table alone. Rarities are made from
+the scores by the tails of the code at hand, as a scan does.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+import elixir
+from elixir.data.io import replace_json
+from elixir.detection.alarm_rate import false_alarms, rarity
+from elixir.detection.thresholds import Thresholds
+from elixir.evaluation.truth import read_truth
+from elixir.measurement.machine import machine
+from elixir.models.device import choose_device
+from elixir.registry import find
+from elixir.result import Result
+
+CELLS = (
+    ("badnets", 0.01, {}),
+    ("badnets", 0.003, {}),
+    ("blended", 0.01, {}),
+    ("ssba", 0.1, {}),
+    ("wanet", 0.1, {}),
+    ("ftrojan", 0.1, {}),
+    ("low_frequency", 0.1, {}),
+    ("input_aware", 0.1, {}),
+    ("sig", 0.8, {}),
+    ("sig", 0.2, {}),
+    ("label_consistent", 0.8, {}),
+    ("label_consistent", 0.2, {}),
+    ("colour", 0.03, {}),
+    ("adap_blend", 0.05, {}),
+    ("adap_patch", 0.02, {}),
+)
+LEAST_POISONED = 5  # samples of a label that counts as attacked
+NEVER = 1e-300  # alarm rate at which no score is enough, so that every detector is asked
+
+
+def make(path: str, targets: Sequence[str], attack: str, rate: float, settings: dict[str, Any]) -> dict[str, Any]:
+    """Poison and scan one set; what every test says of its attacked labels."""
+    clean_label = find("attacks", attack).clean_label
+    with tempfile.TemporaryDirectory() as folder:
+        src = Path(folder) / "poisoned"
+        done = elixir.api.poison(path, src, attack, targets[clean_label], rate=rate, settings=settings, quiet=True)
+        result = elixir.api.scan(src, settings={"thresholds.alarm_rate": NEVER}, quiet=True)
+        truth = read_truth(done.truth)
+    poisoned = set(truth.filter(pc.field("truth") == "poisoned")["output"].to_pylist())
+    held_out = sum(any(test.kind == "holdout" for test in report.tests) for report in result.labels)
+    sizes = {"labels": len(result.labels), "held_out": held_out, "samples": result.table.num_rows}
+    return {"attacked": list(told(result, poisoned))} | sizes
+
+
+def told(result: Result, poisoned: set[str]) -> Iterator[dict[str, Any]]:
+    """Of each attacked label the scores of all tests."""
+    labels = zip(result.table["id"].to_pylist(), result.table["label"].to_pylist(), strict=True)
+    held = [label for id, label in labels if id in poisoned]
+    for report in result.labels:
+        if held.count(report.label) >= LEAST_POISONED:
+            scores = {f"{test.kind} {test.detector}": round(test.score, 4) for test in report.tests}
+            yield {
+                "label": report.name,
+                "samples": report.samples,
+                "poisoned": held.count(report.label),
+                "scores": scores,
+            }
+
+
+TESTS = (
+    "direct joint",
+    "direct trigger_transfer",
+    "direct shared_trigger",
+    "direct spectral_split",
+    "holdout seed",
+    "holdout expanded",
+    "holdout noise_sensitivity",
+    "holdout spectral_split",
+)
+
+
+def table(files: Sequence[Path]) -> str:
+    """Markdown: how rare each score is in clean sets where that is enough to name the label, and by which alone."""
+    rows = ["| set, attack, share | label: poisoned of | " + " | ".join(TESTS) + " | named by one alone |"]
+    rows.append("|---|---|" + "--:|" * len(TESTS) + "---|")
+    for file in sorted(files):
+        cell = json.loads(file.read_text())
+        for label in cell["attacked"]:
+            alarms = {test: _alarms(test, label["scores"], cell) for test in TESTS}
+            named = [test for test, few in alarms.items() if few <= Thresholds().alarm_rate]
+            told = [rarity(alarms[test]) if test in named else "" for test in TESTS]
+            alone = named[0] if len(named) == 1 else "" if named else "not named"
+            what = f"{cell['set']}, {cell['attack']}, {100 * cell['rate']:g} %"
+            size = f"{label['label']}: {label['poisoned']} of {label['samples']}"
+            rows.append(f"| {what} | {size} | " + " | ".join(told) + f" | {alone} |")
+    return "\n".join(rows)
+
+
+def _alarms(test: str, scores: dict[str, float], cell: dict[str, Any]) -> float:
+    kind = "direct" if test.startswith("direct") else "holdout"
+    return false_alarms(kind, scores.get(test, 0.0), cell["labels" if kind == "direct" else "held_out"])
+
+
+def main() -> None:
+    """Make all scans that are missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("sets", nargs="*", help="NAME=SOURCE:TARGET:TARGET")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    for one in given.sets:
+        name, _, place = one.partition("=")
+        path, *targets = place.split(":")
+        for attack, rate, settings in CELLS:
+            file = given.out / f"{name}-{attack}-{rate}.json"
+            if not file.exists():
+                print(file.stem, flush=True)
+                cell = {"set": name, "attack": attack, "rate": rate, "settings": settings}
+                on = {"version": elixir.__version__, "machine": machine(choose_device("cpu"))}
+                replace_json(file, cell | make(path, targets, attack, rate, settings) | on)
+    print(table(list(given.out.glob("*.json"))))
+
+
+if __name__ == "__main__":
+    main()
