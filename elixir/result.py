@@ -37,6 +37,11 @@ NOTHING_JUDGED = (
     "give more images of each, or look at them larger (--set index.size=64)"
 )
 
+PATTERN_MEANS = (
+    "no other label has it, and nothing says that their label is wrong, so they are kept; a watermark, date stamp or "
+    "border, or a trigger that models have not learned"
+)
+
 
 @dataclass(frozen=True)
 class AttackedLabel:
@@ -111,6 +116,11 @@ class Result:
     def not_judged(self) -> list[LabelReport]:
         """Labels that were not judged, each with the reason; those under attack are not among them."""
         return [report for report in self.labels if report.not_judged]
+
+    @property
+    def patterns(self) -> list[LabelReport]:
+        """Labels not under attack of which part of the samples share a pattern."""
+        return [report for report in self.labels if report.pattern]
 
     @property
     def outcome(self) -> Literal["under attack", "none", "not judged"]:
@@ -188,6 +198,7 @@ class Result:
             "outcome": self.outcome,
             "attacked": [vars(label) for label in self.attacked],
             "not_judged": {report.name: report.not_judged for report in self.not_judged},
+            "patterns": {report.name: len(report.pattern) for report in self.patterns},
             "unreadable_files": self.unreadable_files,
             "notes": self.notes,
             "nfe_per_sample": round(self.nfe_per_sample, 2),
@@ -207,7 +218,7 @@ class Result:
         return describe_classes(class_names(self.table), self.table["label"].to_numpy())
 
     def findings(self) -> list[str]:
-        """Lines for people: which labels are under attack, and which were not judged."""
+        """Lines for people: which labels are under attack, share a pattern, or were not judged."""
         judged = len(self.labels) - len(self.not_judged)
         if self.attacked:
             lines = [_told(label) for label in self.attacked[:TOLD]]
@@ -219,6 +230,9 @@ class Result:
             lines = [f"no label under attack among the {judged} that could be judged"]
         else:
             lines = ["no label under attack"]
+        if self.patterns:
+            shares = [f"{report.name} ({len(report.pattern)} of {report.samples} samples)" for report in self.patterns]
+            lines.append(f"some share a pattern: {listed(shares)}: {PATTERN_MEANS}")
         for reason in dict.fromkeys(report.not_judged for report in self.not_judged):
             alike = [
                 f"{report.name} ({report.samples} samples)" for report in self.not_judged if report.not_judged == reason

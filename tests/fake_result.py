@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -18,8 +19,12 @@ def fake_result(
     not_judged: Sequence[str] = ("", "", ""),
     actions: Sequence[str] = ("kept",) * 6,
     unreadable_files: Sequence[str] = (),
+    pattern: Sequence[int] = (),
 ) -> Result:
-    """Two samples of each label, with these actions; `attacked`: whether the first label is; the reasons of each."""
+    """Two samples of each label, with these actions; `attacked`: whether the first label is; the reasons of each.
+
+    `pattern`: samples of the last label that share one.
+    """
     labels = [0, 0, 1, 1, 2, 2]
     manifest = pa.table(
         {
@@ -35,6 +40,7 @@ def fake_result(
         LabelReport(label, name, 2, (PASSED,), PASSED if attacked and label == 0 else None, not_judged[label])
         for label, name in enumerate(CLASSES)
     ]
+    reports[-1] = replace(reports[-1], pattern=tuple(pattern))
     found = [AttackedLabel(0, "cat", 2, 0.9, "joint", "direct", {"disagrees": 0.5})] if attacked else []
     config = {"source": "pets\x1b"}
     return Result(None, found, reports, manifest, {"probe": Cost(seconds=1.5)}, config, list(unreadable_files))

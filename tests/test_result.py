@@ -17,13 +17,14 @@ from webdataset.writer import TarWriter
 
 from elixir.api import scan
 from elixir.data.columns import Columns
+from elixir.data.manifest import SHARES_PATTERN
 from elixir.data.open import open_source
 from elixir.detection.decide import LabelReport, LabelTest
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
 from elixir.errors import ElixirError
 from elixir.pipeline import Pipeline
-from elixir.result import CLEAN_LABEL, AttackedLabel, Result, output_options, read_result
+from elixir.result import CLEAN_LABEL, PATTERN_MEANS, AttackedLabel, Result, output_options, read_result
 from elixir.stages.index import IndexStage
 from elixir.stages.relabel import poisoned_action, undecided_action
 from elixir.stages.write import WriteStage
@@ -249,12 +250,22 @@ def test_what_is_known_about_every_label(tmp_path: Path, monkeypatch: pytest.Mon
     assert [row["decides"] for row in rows] == [False, False, True]
 
 
-def found(folder: Path, monkeypatch: pytest.MonkeyPatch, *not_judged: str, attacked: bool = False) -> Result:
-    """The result of a scan of two cats, two dogs and an owl, whose labels could not be judged for these reasons."""
-    test = LabelTest("joint", "direct", 2, 0.5, True)
+def found(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *not_judged: str,
+    attacked: bool = False,
+    false_alarms: float | None = None,
+    pattern: tuple[int, ...] = (),
+) -> Result:
+    """The result of a scan of two cats, two dogs and an owl, whose labels could not be judged for these reasons.
+
+    Some of the dogs may share a pattern.
+    """
+    test = LabelTest("joint", "direct", 2, 0.5, True, {}, false_alarms)
     decided_by = [test if attacked else None, None, None]
     reports = [
-        asdict(LabelReport(label, name, count, (test,), decided_by[label], not_judged[label]))
+        asdict(LabelReport(label, name, count, (test,), decided_by[label], not_judged[label], pattern * (label == 1)))
         for label, (name, count) in enumerate((("cat", 2), ("dog", 2), ("owl\x1b", 1)))
     ]
     judge = Judge.reduce
@@ -339,6 +350,32 @@ def test_an_attack_is_said_beside_what_was_not_judged(tmp_path: Path, monkeypatc
     assert said.startswith("under attack: cat (")
     assert why == r"not judged: owl\x1b (1 samples): few"
     assert "no label under attack" not in (tmp_path / "out/.elixir/report.html").read_text()
+
+
+def test_how_rare_a_finding_is_in_clean_sets_is_said_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = found(tmp_path, monkeypatch, "", "", "", attacked=True, false_alarms=0.0021)
+    line = "under attack: cat (2 flagged, score 0.500, joint; 1 in 476 clean sets shows as much)"
+    assert line in result.summary().splitlines()
+    assert "; 1 in 476 clean sets shows as much.</p>" in (tmp_path / "out/.elixir/report.html").read_text()
+    assert result.as_dict()["attacked"][0]["false_alarms"] == 0.0021
+    rows = pq.read_table(tmp_path / "out/.elixir/labels.parquet").to_pylist()
+    assert [row["false_alarms"] for row in rows] == [0.0021] * 3
+    assert read_result(tmp_path / "out").attacked == result.attacked
+
+
+def test_a_pattern_is_told_and_its_samples_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = found(tmp_path, monkeypatch, "", "", "few", pattern=(3,))
+    assert result.outcome == "not judged"
+    assert f"some share a pattern: dog (1 of 2 samples): {PATTERN_MEANS}" in result.summary().splitlines()
+    assert result.as_dict()["patterns"] == {"dog": 1}
+    assert result.table["reason"].to_pylist() == ["", "", "looked at", SHARES_PATTERN, "not judged: few"]
+    assert result.counts == {"kept": 5}
+    assert [report.name for report in read_result(tmp_path / "out").patterns] == ["dog"]
+    page = (tmp_path / "out/.elixir/report.html").read_text()
+    assert "<td>a pattern in 1 of 2 samples</td>" in page
+    assert SHARES_PATTERN in page
 
 
 def test_findings_of_before_labels_could_be_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ class FailOn(StrEnum):
 
     ATTACK = "attack"
     CHANGE = "change"
+    PATTERN = "pattern"
     NOT_JUDGED = "not-judged"
 
 
@@ -35,11 +36,13 @@ def found(result: Result, fail_on: Collection[FailOn]) -> list[FailOn]:
     """Which of these a result shows.
 
     "attack": a label is under attack. "change": a sample is not kept as it was, or a file could not be read; after a
-    scan: would be changed. "not-judged": a label, or the whole set, was not judged.
+    scan: would be changed. "pattern": part of a label not under attack shares a pattern. "not-judged": a label, or the
+    whole set, was not judged.
     """
     holds = {
         FailOn.ATTACK: bool(result.attacked),
         FailOn.CHANGE: bool(result.counts.keys() - {"kept"} or result.unreadable_files),
+        FailOn.PATTERN: bool(result.patterns),
         FailOn.NOT_JUDGED: bool(result.not_judged or not result.labels),
     }
     return [each for each in FailOn if each in fail_on and holds[each]]

@@ -16,8 +16,11 @@ def label_table(result: Result) -> Table:
     """A row for each label of which something is to be said, those under attack first, and one for all others."""
     attacked = {label.name: label for label in result.attacked}
     not_judged = {report.name for report in result.not_judged}
+    patterned = {report.name for report in result.patterns}
     counts = result.counts_by_class
-    said = [name for name in counts if name in attacked or name in not_judged or counts[name].keys() - {"kept"}]
+    said = [
+        name for name in counts if name in attacked or name in not_judged | patterned or counts[name].keys() - {"kept"}
+    ]
     said.sort(key=lambda name: (name not in attacked, -(counts[name].total() - counts[name]["kept"]), name))
     actions = [action for action in get_args(Action) if result.counts.get(action)]
 
@@ -30,7 +33,8 @@ def label_table(result: Result) -> Table:
 
     for name in said[:ROWS]:
         label = attacked.get(name)
-        found = "under attack" if label else "not judged" if name in not_judged else ""
+        found = "a pattern" if name in patterned else "not judged" if name in not_judged else ""
+        found = "under attack" if label else found
         add(printable(name) or "(none)", found, str(label.flagged) if label else "", counts[name])
     others = sum((counts[name] for name in counts if name not in said[:ROWS]), Counter[str]())
     if others:

@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
-from elixir.data.manifest import begins, where
+from elixir.data.manifest import SHARES_PATTERN, begins, where
 
 SURE = 0.8  # confidence of the clean model from which on a new label is not doubtful
 NEAR = 0.1  # share of the least poison score flagged in a label, from which on others of it were nearly flagged
@@ -21,7 +21,7 @@ class Doubt:
     | 0 | set aside as poisoned: what it shows, or whether the trigger is gone, is uncertain | least confident |
     | 1 | flagged, but kept | highest poison score |
     | 2 | changed or taken out, though the clean model is not `SURE` of the label | least confident |
-    | 3 | nearly flagged: a score of at least `NEAR` times the least one flagged in its label | highest poison score |
+    | 3 | nearly flagged, `NEAR` times the least score flagged in its label or more; or with a pattern | highest score |
 
     Behind them come all other flagged samples (4), the least confident first, and then the rest (5), the highest poison
     score first. Nothing is doubtful that could not be read, or that a person has decided about.
@@ -46,6 +46,7 @@ class Doubt:
         least = np.full(label.max(initial=0) + 1, np.inf, score.dtype)  # score flagged in each label
         np.minimum.at(least, label[flagged], score[flagged])
         near = ~flagged & (label >= 0) & (score >= NEAR * least[label])
+        near |= ~flagged & where(manifest, "reason", SHARES_PATTERN)
         conditions = [flagged & uncertain, flagged & kept, flagged & (confidence < SURE), near]
         conditions = [is_open & condition for condition in conditions]
         group = np.select([*conditions, flagged], np.arange(5, dtype=np.int8), np.int8(5))

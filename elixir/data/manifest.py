@@ -18,6 +18,9 @@ from elixir.data.io import ROWS_AT_ONCE, map_table, replacing
 from elixir.data.sink import Action, is_written
 from elixir.data.source import Samples
 
+SHARES_PATTERN = "shares a pattern with others of its label"
+"""Why a sample that is kept may deserve a look."""
+
 
 @dataclass(frozen=True, slots=True)
 class ManifestRow:
@@ -30,7 +33,8 @@ class ManifestRow:
         output: path or row in the output, "" when it is not in it.
         action: kept, purified, relabelled, dropped or quarantined.
         reason: why, in a few words; "" for what was never in doubt. A sample that is kept because its label could not
-            be judged has a reason that begins with "not judged".
+            be judged has a reason that begins with "not judged", one with a pattern that part of its label shares
+            `SHARES_PATTERN`.
         sha256_in: of the encoded image in the source, "" when it could not be read.
         sha256_out: of the encoded image in the output, "" when it is not in it.
         height, width: pixels, 0 when unreadable.

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from elixir.detection.alarm_rate import false_alarms
+from elixir.detection.alarm_rate import HOLDOUT, Tail, false_alarms
 from elixir.detection.detectors import SpectralSplit, detectors
 from elixir.detection.evidence import Candidate, Evidence
 from elixir.detection.grouping import self_train, self_train_with_score
@@ -54,6 +54,8 @@ class LabelReport:
         tests: all that were made.
         decided_by: the one that puts it under attack; None if none does.
         not_judged: why that none does says nothing about it (see `elixir.detection.not_judged`); "" if it was judged.
+        pattern: indices of samples that share a pattern which no other label has, though none puts it under attack: a
+            watermark, or a trigger that models have not learned. They are told, and left as they are.
     """
 
     label: int
@@ -62,6 +64,7 @@ class LabelReport:
     tests: tuple[LabelTest, ...] = ()
     decided_by: LabelTest | None = None
     not_judged: str = ""
+    pattern: tuple[int, ...] = ()
 
     @property
     def best_direct(self) -> LabelTest | None:
@@ -80,7 +83,8 @@ def label_reports(facts: dict[str, Any]) -> list[LabelReport]:
     for report in facts["labels"]:
         tests = tuple(LabelTest(**test) for test in report["tests"])
         decided_by = report["decided_by"] and LabelTest(**report["decided_by"])
-        reports.append(LabelReport(**report | {"tests": tests, "decided_by": decided_by}))
+        pattern = tuple(report.get("pattern", ()))
+        reports.append(LabelReport(**report | {"tests": tests, "decided_by": decided_by, "pattern": pattern}))
     return reports
 
 
@@ -113,7 +117,7 @@ def detect(evidence: Evidence, names: Sequence[str]) -> Detection:
         tests: list[LabelTest] = []
         for detector in asked:
             proposed.append(detector.propose(evidence, one, members))
-            tests.append(_direct_test(evidence, proposed[-1], detector.decides))
+            tests.append(_direct_test(evidence, proposed[-1], detector.tail))
             if tests[-1].passed:
                 break
         last, decided_by = proposed[-1], tests[-1] if tests[-1].passed else None
@@ -130,9 +134,9 @@ def detect(evidence: Evidence, names: Sequence[str]) -> Detection:
 def confirm(evidence: Evidence, found: Detection) -> Iterator[LabelReport]:
     """Test groups of labels not under attack so far with models that have seen neither these nor attacked groups.
 
-    A trigger that survives purification is learned by the cross-fitted models too, which then agree with the label. A
-    held-out model has seen nothing that speaks for it, so it reads the true label of poisoned samples as surely as of
-    other samples that it has not seen; see `HeldOut`. Groups of a label whose best direct score reaches
+    Of a trigger that survives purification the cross-fitted models learn a part, and agree with the label here and
+    there. A held-out model has seen nothing that speaks for it, so it reads the true label of poisoned samples as
+    surely as of other samples that it has not seen; see `HeldOut`. Groups of a label whose best direct score reaches
     `candidate_threshold`:
 
     - "seed": that of the best direct score;
@@ -158,7 +162,8 @@ def confirm(evidence: Evidence, found: Detection) -> Iterator[LabelReport]:
     for report in found.reports:
         made = [test for (label, _), test in tests.items() if label == report.label]
         decided_by = report.decided_by or _decisive(evidence, made)
-        yield replace(report, tests=(*report.tests, *made), decided_by=decided_by)
+        pattern = () if decided_by else tuple(_split_group(evidence, found, report.label).tolist())
+        yield replace(report, tests=(*report.tests, *made), decided_by=decided_by, pattern=pattern)
 
 
 def _holdout_tests(
@@ -168,7 +173,9 @@ def _holdout_tests(
 
     Labels that are hard to tell apart are confused in both directions; an attack brings samples of others to its label
     and takes none away. So no more samples are mislabeled than its label loses to others beyond what it takes from
-    them; `one_way` is their number, by that of the group, and 0 if chance may bring it about (McNemar 1947).
+    them; `one_way` is their number, by that of the group, and 0 if chance may bring it about (McNemar 1947). It is
+    counted by the cross-fitted models, as one that has seen nothing like a group reads other labels in benign ones too.
+    Only in a spectral split they may have learned the trigger, and the held-out model is asked.
     """
     scores, thresholds = evidence.scores, evidence.thresholds
     if not groups:
@@ -185,21 +192,22 @@ def _holdout_tests(
     for (label, detector), group in groups.items():
         read, members = predict(group), scores.members(label)
         fraction, other = held_out.mislabeled_fraction(read, label, scores.disagrees[group])
-        lost = int((read.argmax(1) != label).sum() + (scores.seen[np.setdiff1d(members, group)] != label).sum())
+        inside = read.argmax(1) if detector == SPLIT else scores.seen[group]
+        lost = int((inside != label).sum() + (scores.seen[np.setdiff1d(members, group)] != label).sum())
         took = int(from_others[label])
         is_certain = binomial_lower(lost, lost + took, 1 - thresholds.confidence_level) > 0.5
         one_way = (lost - took) / len(group) if is_certain else 0.0
         fraction = min(fraction, one_way)
         shares = {"other_label": other, "share": len(group) / len(members), "one_way": one_way}
-        alarms = false_alarms("holdout", fraction, labels)
+        alarms = false_alarms(HOLDOUT, fraction, labels)
         passed = alarms <= thresholds.alarm_rate
         tests[label, detector] = LabelTest(detector, "holdout", len(group), fraction, passed, shares, alarms)
     return tests
 
 
-def _direct_test(evidence: Evidence, candidate: Candidate, decides: bool) -> LabelTest:
+def _direct_test(evidence: Evidence, candidate: Candidate, tail: Tail | None) -> LabelTest:
     group = evidence.group(candidate.members, candidate.posterior)
-    alarms = false_alarms("direct", candidate.score, evidence.scores.labels) if decides else None
+    alarms = None if tail is None else false_alarms(tail, candidate.score, evidence.scores.labels)
     passed = alarms is not None and alarms <= evidence.thresholds.alarm_rate
     return LabelTest(candidate.detector, "direct", len(group), candidate.score, passed, candidate.evidence, alarms)
 
@@ -208,7 +216,7 @@ def _groups_to_test(evidence: Evidence, found: Detection, report: LabelReport) -
     scores, thresholds = evidence.scores, evidence.thresholds
     members = scores.members(report.label)
     seed_group = evidence.group(members, found.posterior[members])
-    split_group = evidence.group(members, found.split_posterior[members])
+    split_group = _split_group(evidence, found, report.label)
     if report.direct_score >= thresholds.candidate_threshold and _testable(evidence, report.label, seed_group):
         yield (report.label, SEED), seed_group
         features, drop = scores.features_of(members), scores.confidence_drop[members]
@@ -217,6 +225,12 @@ def _groups_to_test(evidence: Evidence, found: Detection, report: LabelReport) -
             yield (report.label, NOISE_SENSITIVITY), group
     if _testable(evidence, report.label, split_group):
         yield (report.label, SPLIT), split_group
+
+
+def _split_group(evidence: Evidence, found: Detection, label: int) -> np.ndarray:
+    """One side of a label that falls into two well separated groups by its spectrum."""
+    members = evidence.scores.members(label)
+    return evidence.group(members, found.split_posterior[members])
 
 
 def _testable(evidence: Evidence, label: int, group: np.ndarray) -> bool:

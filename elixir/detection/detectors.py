@@ -6,6 +6,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from scipy.special import logit
 
+from elixir.detection.alarm_rate import PATTERN, TRANSFER, Tail
 from elixir.detection.evidence import Candidate, Evidence
 from elixir.detection.grouping import EPSILON, self_train_step
 from elixir.detection.holdout import excess_disagreement
@@ -18,11 +19,11 @@ class Detector(Protocol):
     """One kind of evidence that a label is under attack.
 
     Attributes:
-        decides: whether its score may put a label under attack; if not, a held-out model has to agree.
+        tail: how rare its scores are in clean sets; None if it decides nothing, and a held-out model has to.
     """
 
     name: ClassVar[str]
-    decides: ClassVar[bool]
+    tail: ClassVar[Tail | None]
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         """The group of the label's samples, `members` (int64), that this evidence points at."""
@@ -36,7 +37,7 @@ class Joint:
     """
 
     name: ClassVar[str] = "joint"
-    decides: ClassVar[bool] = True
+    tail: ClassVar[Tail | None] = TRANSFER
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         scores, thresholds = evidence.scores, evidence.thresholds
@@ -60,7 +61,7 @@ class TriggerTransfer:
     """
 
     name: ClassVar[str] = "trigger_transfer"
-    decides: ClassVar[bool] = True
+    tail: ClassVar[Tail | None] = TRANSFER
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         scores, thresholds = evidence.scores, evidence.thresholds
@@ -85,7 +86,7 @@ class LabelDisagreement:
     """
 
     name: ClassVar[str] = "label_disagreement"
-    decides: ClassVar[bool] = False
+    tail: ClassVar[Tail | None] = None
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         disagrees, thresholds = evidence.scores.disagrees, evidence.thresholds
@@ -106,7 +107,7 @@ class SpectralSplit:
     """
 
     name: ClassVar[str] = "spectral_split"
-    decides: ClassVar[bool] = True
+    tail: ClassVar[Tail | None] = PATTERN
 
     def __init__(self, evidence: Evidence) -> None:
         everything = np.arange(len(evidence.scores.label))

@@ -49,6 +49,8 @@ class GroupProbe(Protocol):
     def holdout_model(self, seen: np.ndarray, number: int) -> LogProbabilities:
         """Train a model on these samples (int64) and their given labels, and return what it reads in others.
 
+        A label of which it has seen less than of others is read less often, whatever the images show; so it counts as
+        if it had seen the same share of all, by log(samples / samples seen) of each label (Saerens et al. 2002).
         `number` tells it from those that have seen other samples.
         """
         ...

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from elixir.detection.alarm_rate import false_alarms
+from elixir.detection.alarm_rate import PATTERN, Tail, false_alarms
 from elixir.detection.evidence import Candidate, Evidence
 from elixir.detection.grouping import qda_1d
 from elixir.detection.spectrum import Split, otsu_split
@@ -21,12 +21,13 @@ class SharedTrigger:
     attacked label fall into two groups. It is learned from half of the labels and applied to the other, so that images
     that are alike and hard in one label say nothing.
 
-    score = separation * excess, by how much more of the group is denied than of the others: within a label, or in all
-    labels together if these fall into two groups by themselves. Covers, which keep their labels, have no excess.
+    score = separation * excess, by how much more of the group is denied than of the others. Where all labels together
+    fall into two groups by themselves it is the excess of these, less where the label's group is denied less often:
+    covers, which keep their labels, have none.
     """
 
     name: ClassVar[str] = "shared_trigger"
-    decides: ClassVar[bool] = True
+    tail: ClassVar[Tail | None] = PATTERN
 
     def __init__(self, evidence: Evidence) -> None:
         scores, thresholds = evidence.scores, evidence.thresholds
@@ -34,8 +35,9 @@ class SharedTrigger:
         half = generator(evidence.seed, Draw.LABEL_HALVES).permutation(len(labels))[of_label] % 2
         self._match = _matches(evidence, half)
         self._everywhere = _more(self._match, thresholds)
-        self._excess = _excess(scores.disagrees, self._everywhere.posterior > thresholds.min_posterior)
-        alarms = false_alarms("direct", self._everywhere.separation * self._excess, scores.labels)
+        inside = self._everywhere.posterior > thresholds.min_posterior
+        self._excess, self._denied = _excess(scores.disagrees, inside), _share(scores.disagrees[inside])
+        alarms = false_alarms(PATTERN, self._everywhere.separation * self._excess, scores.labels)
         self._is_certain = alarms <= thresholds.alarm_rate
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
@@ -46,18 +48,22 @@ class SharedTrigger:
         inside = split.posterior > thresholds.min_posterior
         if inside.sum() < (thresholds.min_split_side if self._is_certain else thresholds.min_group_size):
             return Candidate(self.name, members, np.zeros(len(members)))
-        excess = self._excess if self._is_certain else _excess(evidence.scores.disagrees[members], inside)
+        denied = evidence.scores.disagrees[members]
+        less_often = min(1.0, _share(denied[inside]) / self._denied)
+        excess = self._excess * less_often if self._is_certain else _excess(denied, inside)
         found = {"separation": split.separation, "excess_disagreement": excess}
         return Candidate(self.name, members, split.posterior, split.separation * excess, found)
 
 
 def _excess(denied: np.ndarray, inside: np.ndarray) -> float:
-    """Share of the group, `inside` (bool, (n,)), that is denied (likewise) beyond the share of the others, at least 0.
-
-    Groups may be small, so it is the first by the rule of succession, (k + 1) / (n + 2).
-    """
+    """Share of the group, `inside` (bool, (n,)), that is denied (likewise) beyond that of the others, at least 0."""
     others = denied[~inside]
-    return max(0.0, float((denied[inside].sum() + 1) / (inside.sum() + 2) - (others.mean() if len(others) else 0.0)))
+    return max(0.0, _share(denied[inside]) - (float(others.mean()) if len(others) else 0.0))
+
+
+def _share(denied: np.ndarray) -> float:
+    """How many are denied; groups may be small, so by the rule of succession."""
+    return float((denied.sum() + 1) / (len(denied) + 2))
 
 
 def _more(match: np.ndarray, thresholds: Thresholds) -> Split:

@@ -179,4 +179,6 @@ def _found(report: LabelReport) -> str:
     """What is to be said of a label, in a few words."""
     if report.decided_by:
         return "under attack"
+    if report.pattern:
+        return f"a pattern in {len(report.pattern):,} of {report.samples:,} samples"
     return f"not judged: {report.not_judged}" if report.not_judged else "nothing"

@@ -40,7 +40,9 @@ class RunProbe:
         run, name = self._run, f"holdout-{number}"
         training = replace(self._training, seed=run.seed + HOLDOUT_SEED + number)
         run.train(Training(name, seen, run.labels[seen], training))
-        return lambda indices: _log_probabilities(run, name, indices)
+        count, learned = (np.bincount(labels, minlength=len(run.classes)) for labels in (run.labels, run.labels[seen]))
+        shift = np.log(np.maximum(count, 1) / np.maximum(learned, 1)).astype(np.float32)
+        return lambda indices: _log_probabilities(run, name, indices, shift)
 
     def recognizer_log_odds(self, view: View, number: int, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         run = self._run
@@ -92,8 +94,8 @@ def transfer(run: Run, label: int, indices: np.ndarray, change: Tensor) -> float
     return float(np.exp(logp[:, label]).mean())
 
 
-def _log_probabilities(run: Run, model: str, indices: np.ndarray) -> np.ndarray:
-    """Log-probability of each label by a model, float32 (n, k), for images; n may be 0.
+def _log_probabilities(run: Run, model: str, indices: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Log-probability of each label by a model plus a shift (k,), float32 (n, k), for images; n may be 0.
 
     They are mapped from a file without a name, as there may be many samples and labels.
     """
@@ -102,7 +104,7 @@ def _log_probabilities(run: Run, model: str, indices: np.ndarray) -> np.ndarray:
         path.unlink()
         for batch in run.batches(indices):
             logp, _ = run.models.classify(model, run.pixels.read(batch))
-            records.write(np.arange(count, count + len(batch)), logp)
+            records.write(np.arange(count, count + len(batch)), logp + shift)
             count += len(batch)
         return records.mapped()
 

@@ -10,7 +10,7 @@ from elixir.data.backup import SinkWithBackup
 from elixir.data.columns import Columns
 from elixir.data.io import RUN_FOLDER, remove_folder
 from elixir.data.labels_only import LABELS_FILE, write_labels
-from elixir.data.manifest import ManifestRow, read_manifest, write_manifest
+from elixir.data.manifest import SHARES_PATTERN, ManifestRow, read_manifest, write_manifest
 from elixir.data.open import open_sink
 from elixir.data.sample_writer import CHANGES, SampleWriter
 from elixir.data.sink import Action, is_written
@@ -74,7 +74,9 @@ class WriteStage(ReduceStage):
         """One row after the other; writes its sample on the way."""
         columns = {name: run[name] for name in self._columns if name not in TEXTS}
         texts = {name: _told(run[name]) for name in TEXTS}
-        not_judged = {report.label: report.not_judged for report in label_reports(run.facts) if report.not_judged}
+        reports = label_reports(run.facts)
+        not_judged = {report.label: report.not_judged for report in reports if report.not_judged}
+        patterned = {index for report in reports for index in report.pattern}
         writer = SampleWriter(run.output, run.classes, sink, run.decisions)
         index = -1  # of the last usable sample
         for row, sample in enumerate(run.source.samples):
@@ -85,7 +87,9 @@ class WriteStage(ReduceStage):
                 action, label, reason = self._decision(run, columns, texts, index)
                 if "repaired" in columns and action in CHANGES:
                     repaired = run.repaired_path(index).read_bytes()
-                if action == "kept" and not reason and sample.label in not_judged:
+                if action == "kept" and not reason and index in patterned:
+                    reason = SHARES_PATTERN
+                elif action == "kept" and not reason and sample.label in not_judged:
                     reason = f"not judged: {not_judged[sample.label]}"
             else:
                 action, label, reason = "quarantined", sample.label, texts["source_problem"][row]

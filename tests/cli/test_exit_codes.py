@@ -18,7 +18,8 @@ QUARANTINED = ("kept",) * 5 + ("quarantined",)
         (fake_result(actions=QUARANTINED), [FailOn.CHANGE]),
         (fake_result(unreadable_files=["notes.txt"]), [FailOn.CHANGE]),
         (fake_result(not_judged=("", "few", "")), [FailOn.NOT_JUDGED]),
-        (fake_result(True, ("", "few", ""), QUARANTINED), EVERY),
+        (fake_result(pattern=[5]), [FailOn.PATTERN]),
+        (fake_result(True, ("", "few", ""), QUARANTINED, pattern=[5]), EVERY),
     ],
 )
 def test_what_is_found(result: Result, expected: list[FailOn]):

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from elixir.data.doubt import Doubt
-from elixir.data.manifest import ManifestRow
+from elixir.data.manifest import SHARES_PATTERN, ManifestRow
 
 NAN = float("nan")
 
@@ -35,8 +35,9 @@ TABLE = rows(
     (0, "quarantined", "poisoned", 0.9, True, 0.95),
     (0, "purified", "poisoned, its label is right; only the trigger is taken out", 1.0, True, 0.97),
     (-1, "quarantined", "no label", NAN, False, NAN),
+    (1, "kept", SHARES_PATTERN, 0.0, False, NAN),
 )
-EXPECTED = [4, 3, 6, 5, 10, 2, 8, 7]
+EXPECTED = [4, 3, 6, 5, 10, 2, 8, 7, 14]
 
 
 def _looked_at(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +58,7 @@ def test_what_is_decided_or_could_not_be_read_is_not_doubtful() -> None:
     heights = [0 if row == 4 else 6 for row in range(len(TABLE))]
     at = decided.schema.get_field_index("height")
     order, doubtful = _looked_at(decided.set_column(at, "height", [heights]))
-    assert order.tolist()[:6] == EXPECTED[2:]
+    assert order.tolist()[:7] == EXPECTED[2:]
     assert not doubtful[[3, 4]].any()
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 from fakes import FakeProbe
+from scipy.stats import binomtest
 
 from elixir.detection.decide import Detection, LabelReport, LabelTest, confirm
 from elixir.detection.evidence import Evidence
@@ -32,6 +32,7 @@ def confirmed(
     losing: tuple[int, int] = (0, 0),
     certain: int = 0,
     taken: int = 0,
+    learned: bool = False,
 ) -> tuple[LabelReport, FakeProbe]:
     """The report of the second of two labels; its last samples lie apart, and most of them or all are in its group.
 
@@ -48,7 +49,9 @@ def confirmed(
         likely: benign samples of the second label that are in the group, as they lie half-way to those apart.
         losing: samples that lose their label with a little noise, the first and the one after the last.
         certain: samples of the first label that are in its group.
-        taken: samples of the first label in which cross-fitted models see the second; in all others they see the label.
+        taken: samples of the first label in which cross-fitted models see the second; in those that lie apart, if they
+            are poisoned, they see the first, and in all others the label.
+        learned: they have learned the trigger, and see the label in these too.
     """
     rng = np.random.default_rng(0)
     label = np.repeat([0, 1], COUNT)
@@ -58,7 +61,8 @@ def confirmed(
     features[half_way, :2] = rng.normal(3, 1, (likely, 2))
     group = half_way | away & ((every % 4 > (1 if drifted else 0)) | (apart > MISLABELED))
     group |= every < certain
-    second = (label == 1) & ~((group if drifted else away) & poisoned) ^ np.isin(every % 10, contrary)
+    foreign = (label == 1) & (group if drifted else away) & poisoned
+    second = (label == 1) & ~foreign ^ np.isin(every % 10, contrary)
     doubtful = {"": False & away, "group": away, "others": ~away & (every % 2 == 0)}[grey]
     probability = np.where(second, 1, -1) * (np.where(doubtful, 0.7, sure) - 0.5) + 0.5
     logp = np.log(np.stack([1 - probability, probability], 1))
@@ -69,7 +73,7 @@ def confirmed(
         trigger_transfer=np.zeros(2 * COUNT),
         label_disagreement=np.zeros(2 * COUNT),
         disagrees=np.zeros(2 * COUNT, bool),
-        seen=np.where(every < taken, 1, label),
+        seen=np.where(every < taken, 1, np.where(foreign & (not learned), 0, label)),
         confidence_drop=1 - np.exp(-np.where(_between(losing), 3, 0.1)),
     )
     reports = []
@@ -178,10 +182,9 @@ def test_a_model_that_is_often_wrong_is_believed_less(contrary: tuple[int, ...],
 def test_samples_that_a_label_loses_count_beyond_those_that_it_takes(taken: int, attacked: bool):
     report, _ = confirmed(poisoned=True, score=0.15, taken=taken)
     assert bool(report.decided_by) == attacked
+    by_chance = binomtest(MISLABELED, MISLABELED + taken, alternative="greater").pvalue
     for test in (test for test in report.tests if test.kind == "holdout"):
-        mislabeled = MISLABELED if test.detector == "expanded" else test.group_size
-        by_chance = binomtest(mislabeled, mislabeled + taken, alternative="greater").pvalue
-        one_way = (mislabeled - taken) / test.group_size if by_chance < 0.05 else 0
+        one_way = (MISLABELED - taken) / test.group_size if by_chance < 0.05 else 0
         assert test.evidence["one_way"] == pytest.approx(one_way)
         assert test.score <= test.evidence["one_way"]
 
@@ -219,6 +222,15 @@ def test_a_clear_split_is_tested_whatever_the_score():
 def test_a_split_is_preferred_to_what_the_score_points_at_unless_it_is_a_part_of_it(size: int, detector: str):
     report, _ = confirmed(poisoned=True, score=0.15, split=(2 * COUNT - size, 2 * COUNT))
     assert decided(report).detector == detector
+
+
+def test_of_what_cross_fitted_models_have_learned_only_a_split_speaks():
+    start = 2 * COUNT - MISLABELED
+    report, _ = confirmed(poisoned=True, score=0.15, learned=True)
+    assert report.decided_by is None
+    assert set(fractions(report).values()) == {0}
+    report, _ = confirmed(poisoned=True, score=0.15, learned=True, split=(start, 2 * COUNT))
+    assert decided(report).detector == "spectral_split"
 
 
 def test_a_split_into_samples_of_the_label_does_not_hide_the_others():

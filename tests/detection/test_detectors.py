@@ -113,21 +113,24 @@ def test_a_pattern_that_other_labels_do_not_show():
     poisoned = np.arange(COUNT) < 240
     found = detected(poisoned, transfers=False, disagrees=False, common=0.8, stripes=20)
     assert attacked(found) == [("second", "spectral_split")]
+    assert not any(report.pattern for report in found.reports)
     assert ((found.posterior[COUNT:] > 0.5) == poisoned).all()
     assert (found.split_posterior[COUNT:] == found.posterior[COUNT:]).all()
 
 
 @pytest.mark.parametrize(("stripes", "clear"), [(20, True), (6, True), (4.5, False)])
-def test_a_pattern_without_effect_is_no_attack_but_kept_for_the_held_out_test_if_it_is_clear(
+def test_a_pattern_without_effect_is_no_attack_but_tested_with_a_held_out_model_and_told_if_it_is_clear(
     stripes: float, clear: bool
 ):
     poisoned = np.arange(COUNT) < 240
-    found = detected(poisoned, transfers=False, disagrees=False, common=0.2, stripes=stripes)
+    found = detected(poisoned, transfers=False, disagrees=False, common=0.05, stripes=stripes)
     assert not attacked(found)
     assert ((found.split_posterior[COUNT:] > 0.5) == (poisoned & clear)).all()
     assert not found.split_posterior[:COUNT].any()
     tested = [test.detector for test in found.reports[1].tests if test.kind == "holdout"]
     assert ("spectral_split" in tested) == clear
+    assert found.reports[0].pattern == ()
+    assert found.reports[1].pattern == tuple(COUNT + np.flatnonzero(poisoned & clear))
 
 
 def test_a_lump_with_an_effect_is_no_attack():
