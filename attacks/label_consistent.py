@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elixir.attacks.base import Ids, Images, Levels
-from elixir.attacks.trained import TrainedAttack, TrainingData, coloured_as, restored, shifted, surrogate, tensors
+from elixir.attacks.trained import TrainedAttack, TrainingData, coloured_as, restored, surrogate, tensors
 from elixir.models.classifier import SmallResNet
 from elixir.settings import Range, Steps
 
@@ -44,14 +44,7 @@ class LabelConsistent(TrainedAttack):
     amplitude: Annotated[float, Range(above=0, most=1)] = 1.0
 
     def learn(self, data: TrainingData) -> dict[str, Tensor]:
-        torch.manual_seed(self.seed)
-        net = surrogate(data.classes)
-
-        def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
-            return F.cross_entropy(net(shifted(images, rng))[0], labels)
-
-        self.train(net, loss, data, "surrogate")
-        return {**tensors(net.fused()), "target": torch.tensor(data.target)}
+        return {**tensors(self.classifier(data).fused()), "target": torch.tensor(data.target)}
 
     def poisoned(self, images: Images, ids: Ids) -> Images:
         return self.triggered(self.perturbed(images, ids), ids)

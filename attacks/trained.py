@@ -154,6 +154,17 @@ class TrainedAttack(Attack):
                 advance(1)
         net.eval()
 
+    def classifier(self, data: TrainingData) -> SmallResNet:
+        """A surrogate that has learned the dataset's labels."""
+        torch.manual_seed(self.seed)
+        net = surrogate(data.classes)
+
+        def loss(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+            return F.cross_entropy(net(shifted(images, rng))[0], labels)
+
+        self.train(net, loss, data, "surrogate")
+        return net
+
     def learned(self) -> Mapping[str, Tensor]:
         """The weights; an ElixirError where the attack has not been fitted."""
         if not self.weights:

@@ -187,7 +187,7 @@ def test_what_holds_for_every_attack(attack: Attack, batch):
 
 def test_attacks_are_found_by_name():
     nine = {"badnets", "blended", "ftrojan", "input_aware", "label_consistent", "low_frequency", "sig", "ssba", "wanet"}
-    since = {"adap_blend", "adap_patch", "bpp", "bpp_clean", "colour", "tact"}
+    since = {"adap_blend", "adap_patch", "bpp", "bpp_clean", "colour", "narcissus", "tact"}
     assert nine | since <= set(names("attacks"))
     for name in nine | since:
         assert find("attacks", name).name == name

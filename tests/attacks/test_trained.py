@@ -1,4 +1,4 @@
-"""The attacks that learn from the data: Label-Consistent, SSBA and Input-aware, trained on a few tiny images."""
+"""The attacks that learn from the data: Label-Consistent, Narcissus, SSBA and Input-aware, on a few tiny images."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from elixir.attacks.input_aware import Artist, InputAware
 from elixir.attacks.label_consistent import LabelConsistent, corners
+from elixir.attacks.narcissus import Narcissus
 from elixir.attacks.ssba import SSBA, Decoder, Encoder, similarity
 from elixir.attacks.trained import Painter, TrainedAttack, TrainingData, restored, surrogate, tensors
 from elixir.errors import ElixirError
@@ -31,6 +32,7 @@ SMALL: list[TrainedAttack] = [
     LabelConsistent(size=SIZE, training_steps=40, iterations=12),
     SSBA(size=SIZE, training_steps=200, bits=4, bound=24),
     InputAware(size=SIZE, training_steps=60),
+    Narcissus(size=SIZE, training_steps=40, iterations=30),
 ]
 batches = arrays(
     np.uint8, st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 2, 3, 4]))
@@ -122,6 +124,9 @@ def test_an_attack_that_has_learned_nothing_says_so(attack: TrainedAttack):
         (LabelConsistent, {"step": 0}, "step = 0 is out"),
         (LabelConsistent, {"amplitude": 2}, "amplitude = 2 is out"),
         (LabelConsistent, {"iterations": 1.5}, "iterations = 1.5 is of the wrong type"),
+        (Narcissus, {"eps": 0}, "eps = 0 is out of range; it must be above 0 and at most 255"),
+        (Narcissus, {"iterations": 0}, "iterations = 0 is out"),
+        (Narcissus, {"gain": 0}, "gain = 0 is out of range; it must be above 0"),
         (SSBA, {"bits": 0}, "bits = 0 is out of range; it must be at least 1 and at most 256"),
         (SSBA, {"bound": "faint"}, "bound = 'faint' is of the wrong type"),
         (InputAware, {"density": 1}, "density = 1 is out of range; it must be above 0 and below 1"),
@@ -173,6 +178,56 @@ def test_label_consistent_perturbation_raises_the_loss_of_the_target():
         for images in (own, (own + noise).clip(0, 255), attack.perturbed(own.astype(float), IDS[: len(own)]))
     ]
     assert loss[2] > 2 * max(loss[:2])
+
+
+def test_narcissus_is_one_noise_within_its_bound_and_three_times_as_much_at_test():
+    attack = learned("narcissus")
+    grey = np.full((2, SIZE, SIZE, 3), 128, np.uint8)
+    poisoned, shown = (make(grey, ["a", "b"]).astype(int) - 128 for make in (attack.poison, attack.trigger))
+    assert np.array_equal(poisoned[0], poisoned[1]), "the same noise for every image"
+    assert 8 < np.abs(poisoned).max() <= 16
+    assert np.abs(shown - 3 * poisoned).max() <= 2, "what rounding leaves"
+    for truncate in (False, True):
+        for large in (IMAGES, IMAGES.repeat(3, 1).repeat(3, 2), IMAGES[..., :1]):
+            cut = replace(attack, truncate=truncate).with_weights(attack.weights)
+            change = cut.poison(large, IDS).astype(int) - large
+            assert 4 < np.abs(change).max() <= 16
+
+
+def test_narcissus_noise_points_into_the_target_class():
+    attack, data = learned("narcissus"), training_data()
+    assert isinstance(attack, Narcissus)
+    net = attack.classifier(data).fused()
+    random = np.random.default_rng(0).choice([-16, 16], IMAGES.shape[1:])
+
+    def loss(images: np.ndarray, target: int = 2) -> float:
+        logits, _ = net(in_planes(images.astype(np.float32)))
+        return F.cross_entropy(logits, torch.full((len(images),), target)).item()
+
+    for images, make, gain in ((IMAGES[LABELS == 2], attack.poison, 1), (IMAGES[LABELS != 2], attack.trigger, 3)):
+        others = min(loss(images), loss((images + gain * random).clip(0, 255)))
+        assert loss(make(images, IDS[: len(images)])) < 0.7 * others
+    other = replace(attack).noise(net, replace(data, target=0))
+    assert not torch.equal(other, attack.weights["noise"]), "it is made for the target"
+
+
+def test_narcissus_noise_is_grey_where_there_are_no_colours():
+    attack = replace(learned("narcissus"), training_steps=3, iterations=3)
+    noise = attack.learn(training_data(colours=False))["noise"]
+    assert torch.equal(noise, noise[:1].expand_as(noise))
+    assert noise.any()
+
+
+def test_narcissus_needs_images_of_the_target_class():
+    data = training_data()
+    with pytest.raises(ElixirError, match="needs images of the target class"):
+        Narcissus(size=SIZE, training_steps=1).learn(replace(data, labels=data.labels % 2))
+
+
+def test_narcissus_changes_no_label_and_needs_a_target():
+    assert Narcissus.clean_label
+    assert Narcissus.needs_target
+    assert Narcissus().one_target
 
 
 def test_ssba_secret_can_be_read_from_poisoned_images():
