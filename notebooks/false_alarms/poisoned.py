@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 import elixir
 from elixir.data.io import replace_json
-from elixir.detection.alarm_rate import false_alarms, rarity
+from elixir.detection.alarm_rate import HOLDOUT, PATTERN, TRANSFER, Tail, false_alarms, rarity
 from elixir.detection.thresholds import Thresholds
 from elixir.evaluation.truth import read_truth
 from elixir.measurement.machine import machine
@@ -73,41 +73,41 @@ def told(result: Result, poisoned: set[str]) -> Iterator[dict[str, Any]]:
                 "samples": report.samples,
                 "poisoned": held.count(report.label),
                 "scores": scores,
+                "pattern": len(report.pattern),
             }
 
 
-TESTS = (
-    "direct joint",
-    "direct trigger_transfer",
-    "direct shared_trigger",
-    "direct spectral_split",
-    "holdout seed",
-    "holdout expanded",
-    "holdout noise_sensitivity",
-    "holdout spectral_split",
-)
+TESTS = {
+    "direct joint": TRANSFER,
+    "direct trigger_transfer": TRANSFER,
+    "direct shared_trigger": PATTERN,
+    "direct spectral_split": PATTERN,
+    "holdout seed": HOLDOUT,
+    "holdout expanded": HOLDOUT,
+    "holdout noise_sensitivity": HOLDOUT,
+    "holdout spectral_split": HOLDOUT,
+}
 
 
 def table(files: Sequence[Path]) -> str:
     """Markdown: how rare each score is in clean sets where that is enough to name the label, and by which alone."""
-    rows = ["| set, attack, share | label: poisoned of | " + " | ".join(TESTS) + " | named by one alone |"]
-    rows.append("|---|---|" + "--:|" * len(TESTS) + "---|")
+    head = ["set, attack, share", "label: poisoned of", *TESTS, "only by", "pattern told"]
+    rows = [f"| {' | '.join(head)} |", "|---|---|" + "--:|" * len(TESTS) + "---|--:|"]
     for file in sorted(files):
         cell = json.loads(file.read_text())
         for label in cell["attacked"]:
-            alarms = {test: _alarms(test, label["scores"], cell) for test in TESTS}
+            alarms = {test: _alarms(test, tail, label["scores"], cell) for test, tail in TESTS.items()}
             named = [test for test, few in alarms.items() if few <= Thresholds().alarm_rate]
             told = [rarity(alarms[test]) if test in named else "" for test in TESTS]
             alone = named[0] if len(named) == 1 else "" if named else "not named"
             what = f"{cell['set']}, {cell['attack']}, {100 * cell['rate']:g} %"
             size = f"{label['label']}: {label['poisoned']} of {label['samples']}"
-            rows.append(f"| {what} | {size} | " + " | ".join(told) + f" | {alone} |")
+            rows.append(f"| {' | '.join([what, size, *told, alone, str(label['pattern'] or '')])} |")
     return "\n".join(rows)
 
 
-def _alarms(test: str, scores: dict[str, float], cell: dict[str, Any]) -> float:
-    kind = "direct" if test.startswith("direct") else "holdout"
-    return false_alarms(kind, scores.get(test, 0.0), cell["labels" if kind == "direct" else "held_out"])
+def _alarms(test: str, tail: Tail, scores: dict[str, float], cell: dict[str, Any]) -> float:
+    return false_alarms(tail, scores.get(test, 0.0), cell["held_out" if tail is HOLDOUT else "labels"])
 
 
 def main() -> None:

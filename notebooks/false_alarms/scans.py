@@ -106,6 +106,7 @@ def outcome(result: Result, troubled: Troubled) -> dict[str, object]:
             for report in result.labels
             if report.decided_by
         ],
+        "patterns": {report.name: len(report.pattern) for report in result.patterns},
         "scores": scores(result.labels),
         "held_out": sum(any(test.kind == "holdout" for test in report.tests) for report in result.labels),
         "labels": len(result.labels),
@@ -150,18 +151,20 @@ def table(files: Sequence[Path]) -> str:
     for some, key in ((calm, "set"), (calm, "samples"), (troubled, "trouble")):
         for value in sorted({one[key] for one in some}):
             groups[str(value).replace("_", " ")] = [one for one in some if one[key] == value]
-    head = "| scans | | name a label | 95 % | nothing judged | clean samples touched | of |"
-    return "\n".join([head, "|---|--:|--:|---|--:|--:|--:|", *(row(*group) for group in groups.items() if group[1])])
+    head = "| scans | | name a label | 95 % | tell a pattern | nothing judged | clean samples touched | of |"
+    rows = [row(*group) for group in groups.items() if group[1]]
+    return "\n".join([head, "|---|--:|--:|---|--:|--:|--:|--:|", *rows])
 
 
 def row(name: str, some: Sequence[dict[str, Any]]) -> str:
     """One row of the table, about some scans; nothing is judged where models know too little of a set."""
     alarms = sum(bool(one["attacked"]) for one in some)
     least, most = binomial_interval(alarms, len(some))
+    patterns = sum(bool(one["patterns"]) for one in some)
     unjudged = sum(one["labels"] == one["labels_not_judged"] for one in some)
     touched, samples = sum(one["touched"] for one in some), sum(one["samples"] - one["mislabeled"] for one in some)
     interval = f"{100 * least:.1f} to {100 * most:.1f} %"
-    return f"| {name} | {len(some)} | {alarms} | {interval} | {unjudged} | {touched} | {samples} |"
+    return f"| {name} | {len(some)} | {alarms} | {interval} | {patterns} | {unjudged} | {touched} | {samples} |"
 
 
 def main() -> None:
