@@ -2,6 +2,7 @@
 
 import glob
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ NOTHING_JUDGED = (
     "give more images of each, or look at them larger (--set index.size=64)"
 )
 
+NEARLY = 10
+"""Times the alarm rate up to which a label that is not under attack is told."""
 PATTERN_MEANS = (
     "no other label has it, and nothing says that their label is wrong, so they are kept; a watermark, date stamp or "
     "border, or a trigger that models have not learned"
@@ -123,6 +126,14 @@ class Result:
         return [report for report in self.labels if report.pattern]
 
     @property
+    def nearly(self) -> dict[str, float]:
+        """False alarms of labels that were judged and are not under attack, but would be at `NEARLY` times the rate."""
+        most = NEARLY * self._alarm_rate
+        doubtful = [report for report in self.labels if not report.decided_by and not report.not_judged]
+        few = {report.name: min(report.known_false_alarms, default=math.inf) for report in doubtful}
+        return {name: count for name, count in few.items() if count <= most}
+
+    @property
     def outcome(self) -> Literal["under attack", "none", "not judged"]:
         """In a word; "none" under attack only if every label was judged."""
         if self.attacked:
@@ -163,6 +174,10 @@ class Result:
         return {int(label): trigger for label, trigger in read_weights(file)[0].items()} if file.exists() else {}
 
     @property
+    def _alarm_rate(self) -> float:
+        return self.config.get("thresholds", {}).get("alarm_rate", 0.0)
+
+    @property
     def _place(self) -> Path:
         if self.path is None:
             raise ElixirError("this scan has kept no files; give it a folder (dst) to keep them in")
@@ -198,6 +213,7 @@ class Result:
             "outcome": self.outcome,
             "attacked": [vars(label) for label in self.attacked],
             "not_judged": {report.name: report.not_judged for report in self.not_judged},
+            "nearly": self.nearly,
             "patterns": {report.name: len(report.pattern) for report in self.patterns},
             "unreadable_files": self.unreadable_files,
             "notes": self.notes,
@@ -230,6 +246,9 @@ class Result:
             lines = [f"no label under attack among the {judged} that could be judged"]
         else:
             lines = ["no label under attack"]
+        if self.nearly:
+            rare = [f"{name} ({rarity(count)} clean sets shows as much)" for name, count in self.nearly.items()]
+            lines.append(f"nearly under attack: {listed(rare)}: kept, as the alarm rate is {self._alarm_rate:g}")
         if self.patterns:
             shares = [f"{report.name} ({len(report.pattern)} of {report.samples} samples)" for report in self.patterns]
             lines.append(f"some share a pattern: {listed(shares)}: {PATTERN_MEANS}")

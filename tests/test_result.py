@@ -365,6 +365,19 @@ def test_how_rare_a_finding_is_in_clean_sets_is_said_everywhere(
     assert read_result(tmp_path / "out").attacked == result.attacked
 
 
+@pytest.mark.parametrize(("false_alarms", "told"), [(0.1, True), (0.11, False)])
+def test_a_label_that_is_nearly_under_attack_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, false_alarms: float, told: bool
+) -> None:
+    result = found(tmp_path, monkeypatch, "", "", "few", false_alarms=false_alarms)
+    rare = "1 in 10 clean sets shows as much"
+    line = f"nearly under attack: cat ({rare}), dog ({rare}): kept, as the alarm rate is 0.01"
+    assert (line in result.summary().splitlines()) == told
+    assert result.as_dict()["nearly"] == ({"cat": 0.1, "dog": 0.1} if told else {})
+    assert result.outcome == "not judged"
+    assert result.counts == {"kept": 5}
+
+
 def test_a_pattern_is_told_and_its_samples_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = found(tmp_path, monkeypatch, "", "", "few", pattern=(3,))
     assert result.outcome == "not judged"

@@ -72,6 +72,11 @@ class LabelReport:
         return max((test for test in self.tests if test.kind == "direct"), key=lambda test: test.score, default=None)
 
     @property
+    def known_false_alarms(self) -> list[float]:
+        """Those of its tests."""
+        return [test.false_alarms for test in self.tests if test.false_alarms is not None]
+
+    @property
     def direct_score(self) -> float:
         """The best direct score, to four decimals as it is published."""
         return round(self.best_direct.score, 4) if self.best_direct else 0.0

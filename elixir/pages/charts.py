@@ -73,7 +73,7 @@ class Strip:
 
 def strips(reports: Sequence[LabelReport], alarm_rate: float) -> list[Strip]:
     """A strip plot of how rare the rarest score of every label is; where that is not known, one a kind of test."""
-    known = [(report, test, _rare(test.false_alarms)) for report in reports if (test := _rarest(report))]
+    known = [(report, test, _rare(alarms)) for report in reports for test, alarms in _rarest(report)]
     if known:
         ticks = [(100 * power / POWERS, f"1 in {10**power:,}") for power in range(POWERS)]
         ticks += [(100.0, rarity(RAREST))]
@@ -89,14 +89,15 @@ def strips(reports: Sequence[LabelReport], alarm_rate: float) -> list[Strip]:
     return found
 
 
-def _rarest(report: LabelReport) -> LabelTest | None:
-    known = [test for test in report.tests if test.false_alarms is not None]
-    return min(known, key=lambda test: test.false_alarms or 0.0, default=None)
+def _rarest(report: LabelReport) -> list[tuple[LabelTest, float]]:
+    """The test of which clean sets show as much least often, and how often; none where that is not known."""
+    known = [(test, test.false_alarms) for test in report.tests if test.false_alarms is not None]
+    return sorted(known, key=lambda pair: pair[1])[:1]
 
 
-def _rare(false_alarms: float | None) -> float:
+def _rare(false_alarms: float) -> float:
     """Place of a number of false alarms on a logarithmic axis from 1 to `RAREST`, in per cent."""
-    power = -math.log10(max(false_alarms or 0.0, RAREST))
+    power = -math.log10(max(false_alarms, RAREST))
     return 100 * max(power, 0.0) / POWERS
 
 
