@@ -247,7 +247,7 @@ class Result:
         else:
             lines = ["no label under attack"]
         if self.nearly:
-            rare = [f"{name} ({rarity(count)} clean sets shows as much)" for name, count in self.nearly.items()]
+            rare = [f"{name} ({rarity(count)} clean sets would show as much)" for name, count in self.nearly.items()]
             lines.append(f"nearly under attack: {listed(rare)}: kept, as the alarm rate is {self._alarm_rate:g}")
         if self.patterns:
             shares = [f"{report.name} ({len(report.pattern)} of {report.samples} samples)" for report in self.patterns]
@@ -289,7 +289,7 @@ def _told(label: AttackedLabel) -> str:
     """A line for people."""
     told = f"{label.flagged} flagged, score {label.score:.3f}, {label.detector}"
     if label.false_alarms is not None:
-        told += f"; {rarity(label.false_alarms)} clean sets shows as much"
+        told += f"; {rarity(label.false_alarms)} clean sets would show as much"
     told = f"under attack: {printable(label.name)} ({told})"
     return f"{told}; {CLEAN_LABEL}" if label.clean_label else told
 

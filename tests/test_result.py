@@ -356,9 +356,9 @@ def test_how_rare_a_finding_is_in_clean_sets_is_said_everywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = found(tmp_path, monkeypatch, "", "", "", attacked=True, false_alarms=0.0021)
-    line = "under attack: cat (2 flagged, score 0.500, joint; 1 in 476 clean sets shows as much)"
+    line = "under attack: cat (2 flagged, score 0.500, joint; 1 in 476 clean sets would show as much)"
     assert line in result.summary().splitlines()
-    assert "; 1 in 476 clean sets shows as much.</p>" in (tmp_path / "out/.elixir/report.html").read_text()
+    assert "; 1 in 476 clean sets would show as much.</p>" in (tmp_path / "out/.elixir/report.html").read_text()
     assert result.as_dict()["attacked"][0]["false_alarms"] == 0.0021
     rows = pq.read_table(tmp_path / "out/.elixir/labels.parquet").to_pylist()
     assert [row["false_alarms"] for row in rows] == [0.0021] * 3
@@ -370,7 +370,7 @@ def test_a_label_that_is_nearly_under_attack_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, false_alarms: float, told: bool
 ) -> None:
     result = found(tmp_path, monkeypatch, "", "", "few", false_alarms=false_alarms)
-    rare = "1 in 10 clean sets shows as much"
+    rare = "1 in 10 clean sets would show as much"
     line = f"nearly under attack: cat ({rare}), dog ({rare}): kept, as the alarm rate is 0.01"
     assert (line in result.summary().splitlines()) == told
     assert result.as_dict()["nearly"] == ({"cat": 0.1, "dog": 0.1} if told else {})

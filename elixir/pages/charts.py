@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from elixir.data.paths import printable
-from elixir.detection.alarm_rate import RAREST, rarity
+from elixir.detection.alarm_rate import RAREST
 from elixir.detection.decide import LabelReport, LabelTest
 
 LEVELS = (0, 1, -1, 2, -2, 3, -3)  # dots of one place are moved up and down by so many steps
@@ -75,8 +75,7 @@ def strips(reports: Sequence[LabelReport], alarm_rate: float) -> list[Strip]:
     """A strip plot of how rare the rarest score of every label is; where that is not known, one a kind of test."""
     known = [(report, test, _rare(alarms)) for report in reports for test, alarms in _rarest(report)]
     if known:
-        ticks = [(100 * power / POWERS, f"1 in {10**power:,}") for power in range(POWERS)]
-        ticks += [(100.0, rarity(RAREST))]
+        ticks = [(100 * power / POWERS, f"1 in {10**power:,}") for power in range(POWERS + 1)]
         return [_strip(_RARITY, (_rare(alarm_rate), f"alarm rate {alarm_rate:g}"), ticks, known)]
     ticks = [(0.0, "0"), (50.0, "0.5"), (100.0, "1")]
     found = []

@@ -33,7 +33,7 @@ def test_about_scores_below_its_threshold_a_tail_says_nothing(score: float):
     assert TAIL.expected(score, 40) == false_alarms(TAIL, score, 40) == 40
 
 
-@pytest.mark.parametrize("labels", [2, 43, 1000])
+@pytest.mark.parametrize("labels", [2, 10, 43])
 def test_a_set_with_more_labels_needs_higher_scores_and_all_tests_share_one_alarm_rate(labels: int):
     rate = Thresholds().alarm_rate
     least = [tail.above + tail.scale * math.log(len(TAILS) * labels * tail.share / rate) for tail in TAILS]

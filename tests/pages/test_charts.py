@@ -39,7 +39,7 @@ def test_a_strip_shows_how_rare_the_rarest_score_of_every_label_is():
         (25.0, "1 in 10"),
         (50.0, "1 in 100"),
         (75.0, "1 in 1,000"),
-        (100.0, "fewer than 1 in 10,000"),
+        (100.0, "1 in 10,000"),
     ]
     assert strip.labels == 4
 
