@@ -110,7 +110,7 @@ class Detection:
 
 def detect(evidence: Evidence, names: Sequence[str]) -> Detection:
     """Decide about every label: by the first direct score that is rare enough, else by `confirm`."""
-    thresholds, label = evidence.thresholds, evidence.scores.label
+    label = evidence.scores.label
     posterior, split_posterior = np.zeros(len(label), np.float32), np.zeros(len(label), np.float32)
     reports: list[LabelReport] = []
     asked = detectors(evidence)
@@ -128,8 +128,7 @@ def detect(evidence: Evidence, names: Sequence[str]) -> Detection:
         last, decided_by = proposed[-1], tests[-1] if tests[-1].passed else None
         best = last if decided_by else max(proposed, key=lambda candidate: candidate.score)
         posterior[members] = best.posterior
-        separated = last.evidence.get("separation", 0.0) >= thresholds.min_separation
-        if last.detector == SPLIT and (separated or decided_by):
+        if last.detector == SPLIT and last.clear:
             split_posterior[members] = last.posterior
         reports.append(LabelReport(one, name, len(members), tuple(tests), decided_by))
     found = Detection(tuple(reports), posterior, split_posterior)
@@ -212,7 +211,9 @@ def _holdout_tests(
 
 def _direct_test(evidence: Evidence, candidate: Candidate, tail: Tail | None) -> LabelTest:
     group = evidence.group(candidate.members, candidate.posterior)
-    alarms = None if tail is None else false_alarms(tail, candidate.score, evidence.scores.labels)
+    alarms = None
+    if tail is not None and candidate.clear:
+        alarms = false_alarms(tail, candidate.score, evidence.scores.labels)
     passed = alarms is not None and alarms <= evidence.thresholds.alarm_rate
     return LabelTest(candidate.detector, "direct", len(group), candidate.score, passed, candidate.evidence, alarms)
 

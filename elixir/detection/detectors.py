@@ -103,7 +103,8 @@ class LabelDisagreement:
 class SpectralSplit:
     """A pattern that part of a label's images carries, for triggers that survive purification on right labels.
 
-    score = difference_transfer * separation of the two groups. No seeds are needed.
+    score = difference_transfer * separation of the two groups. No seeds are needed. Groups that lie less than
+    `min_separation` apart are those of any set of images, whose means differ as well.
     """
 
     name: ClassVar[str] = "spectral_split"
@@ -123,7 +124,8 @@ class SpectralSplit:
             return Candidate(self.name, members, np.zeros(len(members)))
         more = evidence.difference_transfer(label, members[inside], members[~inside])
         found = {"separation": split.separation, "difference_transfer": more}
-        return Candidate(self.name, members, split.posterior, more * split.separation, found)
+        clear = split.separation >= thresholds.min_separation
+        return Candidate(self.name, members, split.posterior, more * split.separation, found, clear)
 
 
 def detectors(evidence: Evidence) -> Sequence[Detector]:

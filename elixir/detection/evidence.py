@@ -56,6 +56,7 @@ class Candidate:
         posterior: of belonging to the group, float64 (n,) in [0,1].
         score: direct score, in [0,1].
         evidence: what the score rests on, by name.
+        clear: whether the score means anything by itself.
     """
 
     detector: str
@@ -63,3 +64,4 @@ class Candidate:
     posterior: np.ndarray
     score: float = 0.0
     evidence: dict[str, float] = field(default_factory=dict)
+    clear: bool = True

@@ -133,6 +133,16 @@ def test_a_pattern_without_effect_is_no_attack_but_tested_with_a_held_out_model_
     assert found.reports[1].pattern == tuple(COUNT + np.flatnonzero(poisoned & clear))
 
 
+def test_a_pattern_with_an_effect_is_no_attack_unless_its_groups_lie_apart():
+    found = detected(np.arange(COUNT) < 240, transfers=False, disagrees=False, common=0.9, stripes=4.5)
+    (test,) = (test for test in found.reports[1].tests if (test.detector, test.kind) == ("spectral_split", "direct"))
+    assert test.score > 0.2
+    assert test.evidence["separation"] < Thresholds().min_separation
+    assert test.false_alarms is None
+    assert not attacked(found)
+    assert found.reports[1].pattern == ()
+
+
 def test_a_lump_with_an_effect_is_no_attack():
     found = detected(np.arange(COUNT) < 240, transfers=False, disagrees=False, common=0.9, stripes=0)
     assert not attacked(found)
