@@ -23,7 +23,7 @@ class SharedTrigger:
 
     score = separation * excess, by how much more of the group is denied than of the others. Where all labels together
     fall into two groups by themselves it is the excess of these, less where the label's group is denied less often:
-    covers, which keep their labels, have none.
+    covers, which keep their labels, have none. Groups that lie less than `min_separation` apart are no groups.
     """
 
     name: ClassVar[str] = "shared_trigger"
@@ -38,7 +38,7 @@ class SharedTrigger:
         inside = self._everywhere.posterior > thresholds.min_posterior
         self._excess, self._denied = _excess(scores.disagrees, inside), _share(scores.disagrees[inside])
         alarms = false_alarms(PATTERN, self._everywhere.separation * self._excess, scores.labels)
-        self._is_certain = alarms <= thresholds.alarm_rate
+        self._is_certain = self._everywhere.separation >= thresholds.min_separation and alarms <= thresholds.alarm_rate
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         thresholds, everywhere = evidence.thresholds, self._everywhere
@@ -52,7 +52,8 @@ class SharedTrigger:
         less_often = min(1.0, _share(denied[inside]) / self._denied)
         excess = self._excess * less_often if self._is_certain else _excess(denied, inside)
         found = {"separation": split.separation, "excess_disagreement": excess}
-        return Candidate(self.name, members, split.posterior, split.separation * excess, found)
+        clear = split.separation >= thresholds.min_separation
+        return Candidate(self.name, members, split.posterior, split.separation * excess, found, clear)
 
 
 def _excess(denied: np.ndarray, inside: np.ndarray) -> float:
