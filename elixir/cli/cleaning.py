@@ -109,8 +109,8 @@ def scan(
         )
         _report(result, as_json, options["quiet"], fail_on or [], junit)
         return
-    own = {"pipeline": pipeline != DEFAULT, "set": settings, "backbone": backbone, "fail-on": fail_on, "junit": junit}
-    own["alarm-rate"] = alarm_rate is not None
+    own = {"pipeline": pipeline != DEFAULT, "set": settings, "backbone": backbone, "alarm-rate": alarm_rate is not None}
+    own |= {"fail-on": fail_on, "junit": junit}
     _refuse_run_options([name for name, given in own.items() if given], options)
     rate = {} if false_alarms is None else {"false_alarms": false_alarms}
     chosen: Any = {name: value for name, value in options.items() if name in NEW_DATA_OPTIONS}

@@ -31,7 +31,6 @@ TESTS = {
     "PATTERN": ("direct shared_trigger", "direct spectral_split"),
     "HOLDOUT": ("holdout seed", "holdout expanded", "holdout noise_sensitivity", "holdout spectral_split"),
 }
-BY_KNOWLEDGE = ("direct shared_trigger", *TESTS["HOLDOUT"])  # void where models know too little
 PATTERNS = ("date_stamp", "watermark")
 
 Scan = Mapping[str, Any]
@@ -42,42 +41,44 @@ def read(folder: Path) -> list[Scan]:
     return [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
 
 
+def is_judged(scan: Scan) -> bool:
+    """Whether models know enough of the set; else held-out tests and shared triggers are void."""
+    return scan["labels"] > scan["labels_not_judged"]
+
+
 def greatest(scan: Scan, kind: str) -> float:
-    """Of the scores of all labels in the tests of a kind."""
-    void = BY_KNOWLEDGE if scan["labels"] == scan["labels_not_judged"] else ()
-    tests = [test for test in TESTS[kind] if test not in void]
+    """Of the scores of all labels in the tests of a kind; those of held-out models only where `tested`."""
+    tests = [test for test in TESTS[kind] if is_judged(scan) or test != "direct shared_trigger"]
     return max((score for test in tests for score in scan["scores"].get(test, ())), default=0.0)
 
 
 def tested(scan: Scan, kind: str) -> int:
     """How many labels the tests of a kind could accuse."""
     if kind == "HOLDOUT":
-        return scan["held_out"] if scan["labels"] > scan["labels_not_judged"] else 0
+        return scan["held_out"] if is_judged(scan) else 0
     return scan["labels"]
 
 
 def fitted(scans: Sequence[Scan], kinds: Sequence[str]) -> dict[str, Tail]:
     """The tails of the greatest likelihood of kinds of test that have one scale."""
-    cut, high, score, labels = {}, {}, {}, {}
+    cut, over, labels = {}, {}, {}
     for kind in kinds:
         some = [scan for scan in scans if tested(scan, kind) and (kind == "HOLDOUT" or scan["trouble"] not in PATTERNS)]
         labels[kind] = np.array([tested(scan, kind) for scan in some])
-        score[kind] = np.array([greatest(scan, kind) for scan in some])
-        cut[kind] = max(LEAST, float(np.quantile(score[kind], UPPER)))
-        high[kind] = score[kind] > cut[kind]
+        score = np.array([greatest(scan, kind) for scan in some])
+        cut[kind] = max(LEAST, float(np.quantile(score, UPPER)))
+        over[kind] = np.maximum(score - cut[kind], 0)
 
     def share(kind: str, scale: float) -> float:
         """The likeliest one for a scale, where the likelihood's derivative is 0."""
-        over = np.maximum(score[kind] - cut[kind], 0)
-        return max(1, high[kind].sum()) / float((labels[kind] * np.exp(-over / scale)).sum())
+        return max(1, (over[kind] > 0).sum()) / float((labels[kind] * np.exp(-over[kind] / scale)).sum())
 
     def loss(scale: float) -> float:
         """Minus the logarithm of the likelihood, but for what does not depend on it."""
         total = 0.0
         for kind in kinds:
-            over = np.maximum(score[kind] - cut[kind], 0)
-            expected = labels[kind] * share(kind, scale) * np.exp(-over / scale)
-            total += float(expected.sum() - np.log(expected[high[kind]] / scale).sum())
+            expected = labels[kind] * share(kind, scale) * np.exp(-over[kind] / scale)
+            total += float(expected.sum() - np.log(expected[over[kind] > 0] / scale).sum())
         return total
 
     scale = float(minimize_scalar(loss, bounds=SCALES, method="bounded").x)
