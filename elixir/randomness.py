@@ -21,6 +21,7 @@ class Draw(StrEnum):
     SPLIT = "pattern"
     LABEL_HALVES = "label halves"
     HOLDOUT = "retrial"
+    UNSEEN_LABEL = "unseen label"
     RECOGNIZER = "recognize"
     DETAIL_RECOGNIZER = "closer"
     REPAIR = "select"

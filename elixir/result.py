@@ -2,7 +2,6 @@
 
 import glob
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,8 +56,8 @@ class AttackedLabel:
         test: which test of it decided: "direct", "holdout" or "discrepancy".
         evidence: what the score rests on, by name.
         clean_label: whether the flagged samples' labels are right and only the trigger is wrong.
-        false_alarms: labels of a clean set that would show as much (see `elixir.detection.alarm_rate`); None if it is
-            not known.
+        false_alarms: labels of a clean set that would show as much in all tests together (see
+            `elixir.detection.alarm_rate`); None if it is not known.
     """
 
     label: int
@@ -133,8 +132,8 @@ class Result:
         """
         most = min(NEARLY * self._alarm_rate, 0.5)
         doubtful = [report for report in self.labels if not report.decided_by and not report.not_judged]
-        few = {report.name: min(report.known_false_alarms, default=math.inf) for report in doubtful}
-        return {name: count for name, count in few.items() if count <= most}
+        known = {report.name: report.false_alarms for report in doubtful}
+        return {name: count for name, count in known.items() if count is not None and count <= most}
 
     @property
     def outcome(self) -> Literal["under attack", "none", "not judged"]:
@@ -336,7 +335,7 @@ def _attacked(reports: list[LabelReport], table: pa.Table, triggers: dict[str, A
                     test.kind,
                     {name: round(value, 4) for name, value in evidence.items()},
                     trigger.get("clean_label", False),
-                    test.false_alarms,
+                    report.false_alarms,
                 )
             )
     return attacked
@@ -355,7 +354,9 @@ def write_label_reports(path: Path, reports: Sequence[LabelReport]) -> None:
             "test": test.kind,
             "group_size": test.group_size,
             "score": test.score,
-            "false_alarms": test.false_alarms,
+            "counts_as": test.counts_as,
+            "surprise": test.surprise,
+            "false_alarms": report.false_alarms,
             "passed": test.passed,
             "decides": test == report.decided_by,
             "evidence": json.dumps(test.evidence),

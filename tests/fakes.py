@@ -101,6 +101,7 @@ class FakeProbe:
     log_probabilities: LogProbabilities = lambda indices: np.zeros((len(indices), 1))
     recognize: Recognize = lambda view, groups: {}
     seen: list[np.ndarray] = field(default_factory=list)
+    halves: list[np.ndarray] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
     groups: list[dict[int, np.ndarray]] = field(default_factory=list)
 
@@ -110,6 +111,10 @@ class FakeProbe:
     def holdout_model(self, seen: np.ndarray, number: int) -> LogProbabilities:
         assert number == len(self.seen)
         self.seen.append(seen)
+        return self.log_probabilities
+
+    def half_model(self, seen: np.ndarray, number: int) -> LogProbabilities:
+        self.halves.append(seen)
         return self.log_probabilities
 
     def recognizer_log_odds(self, view: View, number: int, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:

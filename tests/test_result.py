@@ -262,10 +262,21 @@ def found(
 
     Some of the dogs may share a pattern.
     """
-    test = LabelTest("joint", "direct", 2, 0.5, True, {}, false_alarms)
+    test = LabelTest("joint", "direct", 2, 0.5, True)
     decided_by = [test if attacked else None, None, None]
     reports = [
-        asdict(LabelReport(label, name, count, (test,), decided_by[label], not_judged[label], pattern * (label == 1)))
+        asdict(
+            LabelReport(
+                label,
+                name,
+                count,
+                (test,),
+                decided_by[label],
+                not_judged[label],
+                pattern * (label == 1),
+                false_alarms=false_alarms,
+            )
+        )
         for label, (name, count) in enumerate((("cat", 2), ("dog", 2), ("owl\x1b", 1)))
     ]
     judge = Judge.reduce

@@ -1,46 +1,59 @@
-"""How rare a score is among labels that nobody has poisoned: tails fitted by notebooks/false_alarms/tails.py."""
+"""How rare the evidence against a label is among labels that nobody has poisoned.
+
+The numbers are fitted by notebooks/false_alarms/tails.py.
+"""
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 RAREST = 1e-4
-"""False alarms a set below which no number is told: the tails are known from about a hundred sets."""
+"""False alarms a set below which no number is told: they are known from about a hundred sets."""
+
+
+Kind = Literal["transfer", "pattern", "held out"]
+"""What a score rests on: how far the label is carried to other images, a pattern that images share, or what models read
+that have not seen them."""
 
 
 @dataclass(frozen=True)
-class Tail:
-    """High scores of benign labels: P(score >= s) = share * exp(-(s - above) / scale) for s > above.
+class Usual:
+    """What benign labels show in a test: of their scores above one, P(score >= s) = exp(-(s - above) / scale).
 
     Peaks over a threshold (Davison and Smith 1990), with an exponential tail.
     """
 
+    kind: Kind
     above: float
-    share: float
     scale: float
 
-    def expected(self, score: float, labels: int) -> float:
-        """How many of so many benign labels reach a score, on average; all, where it is not above the threshold."""
-        return labels * (self.share * math.exp((self.above - score) / self.scale) if score > self.above else 1.0)
+    def surprise(self, score: float) -> float:
+        """By how much a score exceeds what is usual, in nats, at least 0."""
+        return max(0.0, (score - self.above) / self.scale)
 
 
-TRANSFER = Tail(0.132, 0.0192, 0.043)
-"""Of direct scores that rest on how far a label is carried to other images."""
-PATTERN = Tail(0.020, 0.00514, 0.043)
-"""Of direct scores that rest on a pattern that images share, in sets without a date stamp or watermark."""
-HOLDOUT = Tail(0.117, 0.0663, 0.107)
-"""Of the largest mislabeled fraction of a label's groups, by a held-out model."""
+TRANSFER = Usual("transfer", 0.136, 0.051)
+PATTERN = Usual("pattern", 0.0, TRANSFER.scale)
+"""Without a date stamp or watermark no benign label has any."""
+HOLDOUT = Usual("held out", 0.020, 0.138)
+"""Of the largest mislabeled fraction of a label's groups, by a model that has not seen them."""
+UNSEEN = Usual("held out", 0.020, 0.944)
+"""Of the mislabeled fraction by a model that has never seen the label, the logarithm of its ratio to the median one."""
+SHARE = 0.038
+"""Of benign labels that surprise at all."""
 
-TAILS = TRANSFER, PATTERN, HOLDOUT
 
+def false_alarms(surprise: float, labels: int) -> float:
+    """How many labels of a clean set surprise as much.
 
-def false_alarms(tail: Tail, score: float, labels: int) -> float:
-    """How many labels of a clean set show such a score, or one as rare in another kind of test; at most `labels`.
+    A label's surprise is the sum over all kinds of score, of which the greatest counts: P(surprise >= x) =
+    SHARE * exp(-x), as for one kind alone. Two independent kinds would exceed x together less often.
 
     Args:
-        score: in [0,1].
-        labels: that are tested.
+        surprise: in nats; a label without any is not unusual.
+        labels: of the set.
     """
-    return min(float(labels), len(TAILS) * tail.expected(score, labels))
+    return labels * (SHARE * math.exp(-surprise) if surprise > 0 else 1.0)
 
 
 def rarity(false_alarms: float) -> str:

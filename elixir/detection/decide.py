@@ -1,13 +1,13 @@
 """Which labels are under attack: proposals of detectors, their direct scores, and a held-out test of uncertain ones."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from elixir.detection.alarm_rate import HOLDOUT, Tail, false_alarms
-from elixir.detection.detectors import SpectralSplit, detectors
+from elixir.detection.alarm_rate import HOLDOUT, Kind, false_alarms
+from elixir.detection.detectors import Detector, SpectralSplit, detectors
 from elixir.detection.evidence import Candidate, Evidence
 from elixir.detection.grouping import self_train, self_train_with_score
 from elixir.detection.holdout import HeldOut, holdout_split, taken
@@ -30,10 +30,10 @@ class LabelTest:
         kind: "direct", the detector's own score; "holdout", the mislabeled fraction by a held-out model; or
             "discrepancy", the paper's test (see `elixir.detection.discrepancy`).
         score: in [0,1].
-        passed: whether it puts the label under attack.
+        passed: whether it puts the label under attack, by itself or with what tests of other kinds say.
         evidence: what the score rests on, by name.
-        false_alarms: labels of a clean set that would show as much, see `elixir.detection.alarm_rate`; None if the
-            test decides nothing, or it is not known.
+        counts_as: kind of evidence (see `elixir.detection.alarm_rate`); "" if the test decides nothing, or by itself.
+        surprise: by how much the score exceeds what benign labels show, in nats; 0 if it decides nothing.
     """
 
     detector: str
@@ -42,7 +42,8 @@ class LabelTest:
     score: float
     passed: bool
     evidence: dict[str, float] = field(default_factory=dict)
-    false_alarms: float | None = None
+    counts_as: Kind | Literal[""] = ""
+    surprise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class LabelReport:
         not_judged: why that none does says nothing about it (see `elixir.detection.not_judged`); "" if it was judged.
         pattern: indices of samples that share a pattern which no other label has, though none puts it under attack: a
             watermark, or a trigger that models have not learned. They are told, and left as they are.
+        false_alarms: labels of a clean set that would surprise as much in all tests together; None if it is not known.
     """
 
     label: int
@@ -65,16 +67,12 @@ class LabelReport:
     decided_by: LabelTest | None = None
     not_judged: str = ""
     pattern: tuple[int, ...] = ()
+    false_alarms: float | None = None
 
     @property
     def best_direct(self) -> LabelTest | None:
         """The direct test with the best score; None without any."""
         return max((test for test in self.tests if test.kind == "direct"), key=lambda test: test.score, default=None)
-
-    @property
-    def known_false_alarms(self) -> list[float]:
-        """Those of its tests."""
-        return [test.false_alarms for test in self.tests if test.false_alarms is not None]
 
     @property
     def direct_score(self) -> float:
@@ -109,7 +107,11 @@ class Detection:
 
 
 def detect(evidence: Evidence, names: Sequence[str]) -> Detection:
-    """Decide about every label: by the first direct score that is rare enough, else by `confirm`."""
+    """Decide about every label: by all detectors if their scores are rare enough together, else by `confirm`.
+
+    Of their tests the first decides that is enough by itself. Else the one that surprises most does, for the group that
+    all make together that surprise.
+    """
     label = evidence.scores.label
     posterior, split_posterior = np.zeros(len(label), np.float32), np.zeros(len(label), np.float32)
     reports: list[LabelReport] = []
@@ -118,19 +120,12 @@ def detect(evidence: Evidence, names: Sequence[str]) -> Detection:
         members = evidence.scores.members(one)
         if not len(members):
             continue
-        proposed: list[Candidate] = []
-        tests: list[LabelTest] = []
-        for detector in asked:
-            proposed.append(detector.propose(evidence, one, members))
-            tests.append(_direct_test(evidence, proposed[-1], detector.tail))
-            if tests[-1].passed:
-                break
-        last, decided_by = proposed[-1], tests[-1] if tests[-1].passed else None
-        best = last if decided_by else max(proposed, key=lambda candidate: candidate.score)
-        posterior[members] = best.posterior
-        if last.detector == SPLIT and last.clear:
-            split_posterior[members] = last.posterior
-        reports.append(LabelReport(one, name, len(members), tuple(tests), decided_by))
+        proposed = {detector.name: detector.propose(evidence, one, members) for detector in asked}
+        tests = [_test(evidence, proposed[detector.name], detector) for detector in asked]
+        report, together = _decided(evidence, LabelReport(one, name, len(members), tuple(tests)))
+        posterior[members] = np.max([proposed[detector].posterior for detector in together], axis=0)
+        split_posterior[members] = proposed[SPLIT].posterior
+        reports.append(report)
     found = Detection(tuple(reports), posterior, split_posterior)
     return replace(found, reports=tuple(confirm(evidence, found)))
 
@@ -154,26 +149,27 @@ def confirm(evidence: Evidence, found: Detection) -> Iterator[LabelReport]:
 
     Benign groups grow to most of their label: a first model that had seen none of that either would know too little.
     """
-    doubtful = [report for report in found.reports if not report.decided_by]
+    doubtful = [report for report in found.reports if not report.decided_by and evidence.is_informed]
     groups = {key: group for report in doubtful for key, group in _groups_to_test(evidence, found, report)}
-    labels = len({label for label, _ in groups})
-    tests = _holdout_tests(evidence, found, groups, 0, labels)
+    tests = _holdout_tests(evidence, found, groups, 0)
     least = evidence.thresholds.retest_fraction
     again = [label for (label, detector), test in tests.items() if detector == SEED and test.score >= least]
     grown = {(label, EXPANDED): _expanded(evidence, found, label) for label in again}
     expanded = {key: group for key, group in grown.items() if _testable(evidence, key[0], group)}
-    tests |= _holdout_tests(evidence, found, expanded, 1, labels)
+    tests |= _holdout_tests(evidence, found, expanded, 1)
     for report in found.reports:
         made = [test for (label, _), test in tests.items() if label == report.label]
         decided_by = report.decided_by or _decisive(evidence, made)
         pattern = () if decided_by else tuple(_split_group(evidence, found, report.label).tolist())
-        yield replace(report, tests=(*report.tests, *made), decided_by=decided_by, pattern=pattern)
+        told = (*report.tests, *made)
+        alarms = false_alarms(_surprise(told), evidence.scores.labels)
+        yield replace(report, tests=told, decided_by=decided_by, pattern=pattern, false_alarms=alarms)
 
 
 def _holdout_tests(
-    evidence: Evidence, found: Detection, groups: Mapping[GroupKey, np.ndarray], number: int, labels: int
+    evidence: Evidence, found: Detection, groups: Mapping[GroupKey, np.ndarray], number: int
 ) -> dict[GroupKey, LabelTest]:
-    """What one model says of groups, indices of samples of which it has seen none; so many labels are tested in all.
+    """What one model says of groups, indices of samples of which it has seen none.
 
     Labels that are hard to tell apart are confused in both directions; an attack brings samples of others to its label
     and takes none away. So no more samples are mislabeled than its label loses to others beyond what it takes from
@@ -192,6 +188,7 @@ def _holdout_tests(
     predict = evidence.probe.holdout_model(seen, number)
     held_out = HeldOut(predict(unseen), scores.label[unseen], scores.disagrees[unseen], thresholds)
     from_others = taken(scores.label, scores.seen)
+    made = {report.label: report.tests for report in found.reports}
     tests: dict[GroupKey, LabelTest] = {}
     for (label, detector), group in groups.items():
         read, members = predict(group), scores.members(label)
@@ -203,19 +200,45 @@ def _holdout_tests(
         one_way = (lost - took) / len(group) if is_certain else 0.0
         fraction = min(fraction, one_way)
         shares = {"other_label": other, "share": len(group) / len(members), "one_way": one_way}
-        alarms = false_alarms(HOLDOUT, fraction, labels)
-        passed = alarms <= thresholds.alarm_rate
-        tests[label, detector] = LabelTest(detector, "holdout", len(group), fraction, passed, shares, alarms)
+        surprise = HOLDOUT.surprise(fraction)
+        test = LabelTest(detector, "holdout", len(group), fraction, False, shares, HOLDOUT.kind, surprise)
+        passed = surprise > 0 and _is_rare(evidence, [*made[label], test])
+        tests[label, detector] = replace(test, passed=passed)
     return tests
 
 
-def _direct_test(evidence: Evidence, candidate: Candidate, tail: Tail | None) -> LabelTest:
-    group = evidence.group(candidate.members, candidate.posterior)
-    alarms = None
-    if tail is not None and candidate.clear:
-        alarms = false_alarms(tail, candidate.score, evidence.scores.labels)
-    passed = alarms is not None and alarms <= evidence.thresholds.alarm_rate
-    return LabelTest(candidate.detector, "direct", len(group), candidate.score, passed, candidate.evidence, alarms)
+def _decided(evidence: Evidence, report: LabelReport) -> tuple[LabelReport, list[str]]:
+    """The report with the test that puts the label under attack, if any does, and the detectors that make its group."""
+    if alone := next((test for test in report.tests if test.passed), None):
+        return replace(report, decided_by=alone), [alone.detector]
+    if not _is_rare(evidence, report.tests):
+        return report, [report.best_direct.detector] if report.best_direct else []
+    tests = tuple(replace(test, passed=test.surprise > 0) for test in report.tests)
+    most = max(tests, key=lambda test: test.surprise)
+    return replace(report, tests=tests, decided_by=most), [test.detector for test in tests if test.passed]
+
+
+def _test(evidence: Evidence, candidate: Candidate, detector: Detector) -> LabelTest:
+    group, usual = evidence.group(candidate.members, candidate.posterior), detector.usual
+    test = LabelTest(detector.name, detector.kind, len(group), candidate.score, False, candidate.evidence)
+    if usual is None:
+        return test
+    measure = candidate.score if candidate.measure is None else candidate.measure
+    test = replace(test, counts_as=usual.kind, surprise=usual.surprise(measure))
+    return replace(test, passed=_is_rare(evidence, [test]))
+
+
+def _surprise(tests: Iterable[LabelTest]) -> float:
+    """Of one label's tests together, the greatest of each kind counting, in nats."""
+    most: dict[str, float] = {}
+    for test in tests:
+        most[test.counts_as] = max(test.surprise, most.get(test.counts_as, 0.0))
+    return sum(most.values())
+
+
+def _is_rare(evidence: Evidence, tests: Iterable[LabelTest]) -> bool:
+    """Whether no more clean sets than `alarm_rate` have a label whose tests surprise as much."""
+    return false_alarms(_surprise(tests), evidence.scores.labels) <= evidence.thresholds.alarm_rate
 
 
 def _groups_to_test(evidence: Evidence, found: Detection, report: LabelReport) -> Iterator[tuple[GroupKey, np.ndarray]]:

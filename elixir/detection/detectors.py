@@ -1,17 +1,18 @@
 """Detectors: each proposes, for one label, a group of samples that may be poisoned, with a direct score."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 from scipy.special import logit
 
-from elixir.detection.alarm_rate import PATTERN, TRANSFER, Tail
+from elixir.detection.alarm_rate import PATTERN, TRANSFER, Usual
 from elixir.detection.evidence import Candidate, Evidence
 from elixir.detection.grouping import EPSILON, self_train_step
 from elixir.detection.holdout import excess_disagreement
 from elixir.detection.shared_trigger import SharedTrigger
 from elixir.detection.spectrum import Moments, bands, otsu_split, spectral_split
+from elixir.detection.unseen_label import UnseenLabel
 from elixir.randomness import Draw, generator
 
 
@@ -19,11 +20,13 @@ class Detector(Protocol):
     """One kind of evidence that a label is under attack.
 
     Attributes:
-        tail: how rare its scores are in clean sets; None if it decides nothing, and a held-out model has to.
+        kind: "direct", or "holdout" if its score is a mislabeled fraction by a held-out model.
+        usual: which of its scores benign labels show; None if it decides nothing.
     """
 
     name: ClassVar[str]
-    tail: ClassVar[Tail | None]
+    kind: ClassVar[Literal["direct", "holdout"]]
+    usual: ClassVar[Usual | None]
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         """The group of the label's samples, `members` (int64), that this evidence points at."""
@@ -37,7 +40,8 @@ class Joint:
     """
 
     name: ClassVar[str] = "joint"
-    tail: ClassVar[Tail | None] = TRANSFER
+    kind: ClassVar[Literal["direct", "holdout"]] = "direct"
+    usual: ClassVar[Usual | None] = TRANSFER
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         scores, thresholds = evidence.scores, evidence.thresholds
@@ -61,7 +65,8 @@ class TriggerTransfer:
     """
 
     name: ClassVar[str] = "trigger_transfer"
-    tail: ClassVar[Tail | None] = TRANSFER
+    kind: ClassVar[Literal["direct", "holdout"]] = "direct"
+    usual: ClassVar[Usual | None] = TRANSFER
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         scores, thresholds = evidence.scores, evidence.thresholds
@@ -86,7 +91,8 @@ class LabelDisagreement:
     """
 
     name: ClassVar[str] = "label_disagreement"
-    tail: ClassVar[Tail | None] = None
+    kind: ClassVar[Literal["direct", "holdout"]] = "direct"
+    usual: ClassVar[Usual | None] = None
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         disagrees, thresholds = evidence.scores.disagrees, evidence.thresholds
@@ -103,12 +109,12 @@ class LabelDisagreement:
 class SpectralSplit:
     """A pattern that part of a label's images carries, for triggers that survive purification on right labels.
 
-    score = difference_transfer * separation of the two groups. No seeds are needed. Groups that lie less than
-    `min_separation` apart are those of any set of images, whose means differ as well.
+    score = difference_transfer * separation of the two groups. No seeds are needed.
     """
 
     name: ClassVar[str] = "spectral_split"
-    tail: ClassVar[Tail | None] = PATTERN
+    kind: ClassVar[Literal["direct", "holdout"]] = "direct"
+    usual: ClassVar[Usual | None] = PATTERN
 
     def __init__(self, evidence: Evidence) -> None:
         everything = np.arange(len(evidence.scores.label))
@@ -118,16 +124,16 @@ class SpectralSplit:
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         thresholds = evidence.thresholds
         fold = generator(evidence.seed, Draw.SPLIT, label).permutation(len(members)) % 2
-        split = spectral_split(evidence.probe.pixels, members, self._moments, fold, thresholds)
+        split = spectral_split(evidence.probe.pixels, members, self._moments, fold, thresholds).clear(thresholds)
         inside = split.posterior > thresholds.min_posterior
-        if min(inside.sum(), (~inside).sum()) < thresholds.min_group_size or not split.separation:
+        if min(inside.sum(), (~inside).sum()) < thresholds.min_group_size:
             return Candidate(self.name, members, np.zeros(len(members)))
         more = evidence.difference_transfer(label, members[inside], members[~inside])
         found = {"separation": split.separation, "difference_transfer": more}
-        clear = split.separation >= thresholds.min_separation
-        return Candidate(self.name, members, split.posterior, more * split.separation, found, clear)
+        return Candidate(self.name, members, split.posterior, more * split.separation, found)
 
 
 def detectors(evidence: Evidence) -> Sequence[Detector]:
     """All of them, in the order in which they are asked."""
-    return Joint(), TriggerTransfer(), LabelDisagreement(), SharedTrigger(evidence), SpectralSplit(evidence)
+    shared, unseen = ([SharedTrigger(evidence)], [UnseenLabel(evidence)]) if evidence.is_informed else ([], [])
+    return Joint(), TriggerTransfer(), LabelDisagreement(), *shared, SpectralSplit(evidence), *unseen

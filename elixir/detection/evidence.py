@@ -1,15 +1,18 @@
 """What detectors look at, and what each of them proposes."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from elixir.detection.grouping import crossval_lda
+from elixir.detection.knowledge import too_little_known
 from elixir.detection.probe import GroupProbe
 from elixir.detection.scores import SampleScores
 from elixir.detection.thresholds import Thresholds
 from elixir.detection.trigger import mean_image, mean_residual
+from elixir.randomness import Draw, generator
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,17 @@ class Evidence:
     probe: GroupProbe
     thresholds: Thresholds
     seed: int
+
+    @cached_property
+    def is_informed(self) -> bool:
+        """Whether models know enough of the set that what they see in samples of other labels says something."""
+        return not too_little_known(self.scores.label, self.scores.seen, self.thresholds)
+
+    @cached_property
+    def half(self) -> np.ndarray:
+        """Which half of the labels, drawn at random, each sample's label is in: 0 or 1, (n,)."""
+        labels, of_label = np.unique(self.scores.label, return_inverse=True)
+        return generator(self.seed, Draw.LABEL_HALVES).permutation(len(labels))[of_label] % 2
 
     def seeded_group(self, members: np.ndarray, seeds: np.ndarray) -> np.ndarray:
         """Posterior of each member, float64 (n,), learned from which of them are seeds, bool (n,)."""
@@ -56,7 +70,7 @@ class Candidate:
         posterior: of belonging to the group, float64 (n,) in [0,1].
         score: direct score, in [0,1].
         evidence: what the score rests on, by name.
-        clear: whether the score means anything by itself.
+        measure: what tells how unusual it is; the score itself if None.
     """
 
     detector: str
@@ -64,4 +78,4 @@ class Candidate:
     posterior: np.ndarray
     score: float = 0.0
     evidence: dict[str, float] = field(default_factory=dict)
-    clear: bool = True
+    measure: float | None = None

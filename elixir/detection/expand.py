@@ -11,6 +11,7 @@ from elixir.detection.detectors import Joint, TriggerTransfer
 from elixir.detection.evidence import Evidence
 from elixir.detection.grouping import lda_1d, self_train, self_train_with_score
 from elixir.detection.shared_trigger import SharedTrigger
+from elixir.detection.unseen_label import UnseenLabel
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ EXPANSIONS = {
     NOISE_SENSITIVITY: Expansion(self_train=True, score="confidence_drop", grow=True),
     SEED: Expansion(relearn=True),  # by features it would drift, as the reference model has hardly learned the trigger
     SPLIT: Expansion(grow=True),
+    UnseenLabel.name: Expansion(self_train=True, grow=True),
     SharedTrigger.name: Expansion(),  # no learned assignment is more exact
 }
 """By the detector whose test decided."""

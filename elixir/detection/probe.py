@@ -55,6 +55,14 @@ class GroupProbe(Protocol):
         """
         ...
 
+    def half_model(self, seen: np.ndarray, number: int) -> LogProbabilities:
+        """Train a model on samples (int64) of half of the labels, in half the steps; what it reads in all others.
+
+        Args:
+            number: of the half, 0 or 1.
+        """
+        ...
+
     def recognizer_log_odds(self, view: View, number: int, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         """Train two classifiers for which each group is a class of its own, and let each read the other's half.
 

@@ -1,16 +1,15 @@
 """The detector that looks at all labels together: one trigger, many targets."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from elixir.detection.alarm_rate import PATTERN, Tail, false_alarms
+from elixir.detection.alarm_rate import PATTERN, Usual, false_alarms
 from elixir.detection.evidence import Candidate, Evidence
 from elixir.detection.grouping import qda_1d
 from elixir.detection.spectrum import Split, otsu_split
 from elixir.detection.thresholds import Thresholds
 from elixir.detection.trigger import Benign, filtered, matched_filter
-from elixir.randomness import Draw, generator
 
 
 class SharedTrigger:
@@ -23,22 +22,21 @@ class SharedTrigger:
 
     score = separation * excess, by how much more of the group is denied than of the others. Where all labels together
     fall into two groups by themselves it is the excess of these, less where the label's group is denied less often:
-    covers, which keep their labels, have none. Groups that lie less than `min_separation` apart are no groups.
+    covers, which keep their labels, have none.
     """
 
     name: ClassVar[str] = "shared_trigger"
-    tail: ClassVar[Tail | None] = PATTERN
+    kind: ClassVar[Literal["direct", "holdout"]] = "direct"
+    usual: ClassVar[Usual | None] = PATTERN
 
     def __init__(self, evidence: Evidence) -> None:
         scores, thresholds = evidence.scores, evidence.thresholds
-        labels, of_label = np.unique(scores.label, return_inverse=True)
-        half = generator(evidence.seed, Draw.LABEL_HALVES).permutation(len(labels))[of_label] % 2
-        self._match = _matches(evidence, half)
+        self._match = _matches(evidence)
         self._everywhere = _more(self._match, thresholds)
         inside = self._everywhere.posterior > thresholds.min_posterior
         self._excess, self._denied = _excess(scores.disagrees, inside), _share(scores.disagrees[inside])
-        alarms = false_alarms(PATTERN, self._everywhere.separation * self._excess, scores.labels)
-        self._is_certain = self._everywhere.separation >= thresholds.min_separation and alarms <= thresholds.alarm_rate
+        surprise = PATTERN.surprise(self._everywhere.separation * self._excess)
+        self._is_certain = false_alarms(surprise, scores.labels) <= thresholds.alarm_rate
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         thresholds, everywhere = evidence.thresholds, self._everywhere
@@ -52,8 +50,7 @@ class SharedTrigger:
         less_often = min(1.0, _share(denied[inside]) / self._denied)
         excess = self._excess * less_often if self._is_certain else _excess(denied, inside)
         found = {"separation": split.separation, "excess_disagreement": excess}
-        clear = split.separation >= thresholds.min_separation
-        return Candidate(self.name, members, split.posterior, split.separation * excess, found, clear)
+        return Candidate(self.name, members, split.posterior, split.separation * excess, found)
 
 
 def _excess(denied: np.ndarray, inside: np.ndarray) -> float:
@@ -72,21 +69,18 @@ def _more(match: np.ndarray, thresholds: Thresholds) -> Split:
     if len(match) < thresholds.min_label_size:
         return Split(np.zeros(len(match)), 0.0)
     values = match.astype(np.float64) - match.mean(dtype=np.float64)
-    split = otsu_split(values, -values.min(), thresholds)
+    split = otsu_split(values, -values.min(), thresholds).clear(thresholds)
     if not split.separation:
-        return Split(np.zeros(len(match)), 0.0)
+        return split
     return Split(qda_1d(values, split.posterior > thresholds.min_posterior, thresholds), split.separation)
 
 
-def _matches(evidence: Evidence, half: np.ndarray) -> np.ndarray:
+def _matches(evidence: Evidence) -> np.ndarray:
     """How much all samples show of what the denied ones of the other half have in common, float32 (n,).
 
     It counts from what benign samples show of the label that is given or that models see, whichever is more.
-
-    Args:
-        half: 0 or 1, (n,).
     """
-    scores, thresholds, pixels = evidence.scores, evidence.thresholds, evidence.probe.pixels
+    scores, thresholds, pixels, half = evidence.scores, evidence.thresholds, evidence.probe.pixels, evidence.half
     is_denied = scores.disagrees & (scores.seen != scores.label)
     rest = np.flatnonzero(~is_denied)
     benign = Benign(pixels, rest, scores.label[rest], thresholds.variance_inflation)

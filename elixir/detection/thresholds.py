@@ -49,6 +49,10 @@ class Thresholds(Settings):
             this label, at least.
         min_holdout_skill: share of these whose label it must see if another is given; below, it says nothing.
         confidence_level: of binomial bounds.
+        min_known_labels: that a model must know to say something of labels that it has never seen.
+        unseen_typicality: share of the samples of a label that it knows which look less like that label to it than a
+            sample of an unseen label has to, to count as one of it.
+        similar_labels: share of these labels that may look like the unseen one, and do not count.
         retest_fraction: mislabeled fraction of a seed group from which what it grows to is tested too.
         max_f1_loss: that a group of a preferred detector may have beside one that is nearer to what is mislabeled.
         flag_threshold: poison score above which a sample of an attacked label is flagged.
@@ -106,6 +110,9 @@ class Thresholds(Settings):
     min_typicality: Share = 0.2
     min_holdout_skill: Share = 0.25
     confidence_level: Share = 0.95
+    min_known_labels: Annotated[int, Range(least=2)] = 4
+    unseen_typicality: Share = 0.5
+    similar_labels: Share = 0.25
     retest_fraction: Share = 0.25
     max_f1_loss: Share = 0.02
     flag_threshold: Share = 0.01

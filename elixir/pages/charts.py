@@ -72,8 +72,12 @@ class Strip:
 
 
 def strips(reports: Sequence[LabelReport], alarm_rate: float) -> list[Strip]:
-    """A strip plot of how rare the rarest score of every label is; where that is not known, one a kind of test."""
-    known = [(report, test, _rare(alarms)) for report in reports for test, alarms in _rarest(report)]
+    """A strip plot of how rare the evidence against every label is; where that is not known, one a kind of test."""
+    known = [
+        (report, max(report.tests, key=lambda test: test.surprise), _rare(report.false_alarms))
+        for report in reports
+        if report.false_alarms is not None and report.tests
+    ]
     if known:
         ticks = [(100 * power / POWERS, f"1 in {10**power:,}") for power in range(POWERS + 1)]
         return [_strip(_RARITY, (_rare(alarm_rate), f"alarm rate {alarm_rate:g}"), ticks, known)]
@@ -86,12 +90,6 @@ def strips(reports: Sequence[LabelReport], alarm_rate: float) -> list[Strip]:
             placed = [(report, test, 100 * min(max(test.score, 0.0), 1.0)) for report, test in best]
             found.append(_strip(heading, None, ticks, placed))
     return found
-
-
-def _rarest(report: LabelReport) -> list[tuple[LabelTest, float]]:
-    """The test of which clean sets show as much least often, and how often; none where that is not known."""
-    known = [(test, test.false_alarms) for test in report.tests if test.false_alarms is not None]
-    return sorted(known, key=lambda pair: pair[1])[:1]
 
 
 def _rare(false_alarms: float) -> float:

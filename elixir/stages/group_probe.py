@@ -16,7 +16,7 @@ from elixir.engine.training import Training, viewed
 from elixir.randomness import Draw, generator
 from elixir.training.classifier import ClassifierTraining
 
-HOLDOUT_SEED, RECOGNIZER_SEED = 200, 300  # added to the run's seed
+HOLDOUT_SEED, RECOGNIZER_SEED, HALF_SEED = 200, 300, 400  # added to the run's seed
 
 
 class RunProbe:
@@ -38,11 +38,20 @@ class RunProbe:
 
     def holdout_model(self, seen: np.ndarray, number: int) -> LogProbabilities:
         run, name = self._run, f"holdout-{number}"
-        training = replace(self._training, seed=run.seed + HOLDOUT_SEED + number)
-        run.train(Training(name, seen, run.labels[seen], training))
+        self._train(name, seen, HOLDOUT_SEED + number, self._training.least_steps)
         count, learned = (np.bincount(labels, minlength=len(run.classes)) for labels in (run.labels, run.labels[seen]))
         shift = np.log(np.maximum(count, 1) / np.maximum(learned, 1)).astype(np.float32)
         return lambda indices: _log_probabilities(run, name, indices, shift)
+
+    def half_model(self, seen: np.ndarray, number: int) -> LogProbabilities:
+        run, name = self._run, f"half-{number}"
+        self._train(name, seen, HALF_SEED + number, self._training.least_steps // 2)
+        return lambda indices: _log_probabilities(run, name, indices, np.zeros(len(run.classes), np.float32))
+
+    def _train(self, name: str, seen: np.ndarray, seed: int, least_steps: int) -> None:
+        run = self._run
+        settings = replace(self._training, seed=run.seed + seed, least_steps=least_steps)
+        run.train(Training(name, seen, run.labels[seen], settings))
 
     def recognizer_log_odds(self, view: View, number: int, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         run = self._run

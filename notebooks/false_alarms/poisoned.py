@@ -3,22 +3,23 @@
     python notebooks/false_alarms/poisoned.py poisoned signs=signs-third.parquet:stop:50
 
 Each set is NAME=SOURCE:TARGET:TARGET, the second target for attacks that leave the labels as they are. One JSON file a
-scan, so that the command goes on where it was stopped; without sets it prints the table alone. Rarities are made from
-the scores by the tails of the code at hand, as a scan does.
+scan, so that the command goes on where it was stopped; without sets it prints the table alone. Surprises are made from
+the scores by the numbers of the code at hand, as a scan does.
 """
 
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
+from scans import scores
 
 import elixir
 from elixir.data.io import replace_json
-from elixir.detection.alarm_rate import HOLDOUT, PATTERN, TRANSFER, Tail, false_alarms, rarity
+from elixir.detection.alarm_rate import HOLDOUT, PATTERN, TRANSFER, UNSEEN, false_alarms, rarity
 from elixir.detection.thresholds import Thresholds
 from elixir.evaluation.truth import read_truth
 from elixir.measurement.machine import machine
@@ -56,8 +57,7 @@ def make(path: str, targets: Sequence[str], attack: str, rate: float, settings: 
         result = elixir.api.scan(src, settings={"thresholds.alarm_rate": NEVER}, quiet=True)
         truth = read_truth(done.truth)
     poisoned = set(truth.filter(pc.field("truth") == "poisoned")["output"].to_pylist())
-    held_out = sum(any(test.kind == "holdout" for test in report.tests) for report in result.labels)
-    sizes = {"labels": len(result.labels), "held_out": held_out, "samples": result.table.num_rows}
+    sizes = {"labels": len(result.labels), "samples": result.table.num_rows}
     return {"attacked": list(told(result, poisoned))} | sizes
 
 
@@ -67,12 +67,11 @@ def told(result: Result, poisoned: set[str]) -> Iterator[dict[str, Any]]:
     held = [label for id, label in labels if id in poisoned]
     for report in result.labels:
         if held.count(report.label) >= LEAST_POISONED:
-            scores = {f"{test.kind} {test.detector}": round(test.score, 4) for test in report.tests}
             yield {
                 "label": report.name,
                 "samples": report.samples,
                 "poisoned": held.count(report.label),
-                "scores": scores,
+                "scores": {test: score for test, (score,) in scores([report]).items()},
                 "pattern": len(report.pattern),
             }
 
@@ -86,28 +85,45 @@ TESTS = {
     "holdout expanded": HOLDOUT,
     "holdout noise_sensitivity": HOLDOUT,
     "holdout spectral_split": HOLDOUT,
+    "holdout unseen_label": UNSEEN,
 }
+KINDS = tuple(dict.fromkeys(usual.kind for usual in TESTS.values()))
 
 
 def table(files: Sequence[Path]) -> str:
-    """Markdown: how rare each score is in clean sets where that is enough to name the label, and by which alone."""
-    head = ["set, attack, share", "label: poisoned of", *TESTS, "only by", "pattern told"]
-    rows = [f"| {' | '.join(head)} |", "|---|---|" + "--:|" * len(TESTS) + "---|--:|"]
+    """Markdown: how much each kind of test surprises, how rare that is in all, and without which test it is missed."""
+    head = ["set, attack, share", "label: poisoned of", *KINDS, "clean sets", "missed without", "pattern told"]
+    rows = [f"| {' | '.join(head)} |", "|---|---|" + "--:|" * len(KINDS) + "--:|---|--:|"]
     for file in sorted(files):
         cell = json.loads(file.read_text())
         for label in cell["attacked"]:
-            alarms = {test: _alarms(test, tail, label["scores"], cell) for test, tail in TESTS.items()}
-            named = [test for test, few in alarms.items() if few <= Thresholds().alarm_rate]
-            told = [rarity(alarms[test]) if test in named else "" for test in TESTS]
-            alone = named[0] if len(named) == 1 else "" if named else "not named"
+            of_kind = [surprise(label["scores"], kind) for kind in KINDS]
+            alarms = false_alarms(sum(of_kind), cell["labels"])
             what = f"{cell['set']}, {cell['attack']}, {100 * cell['rate']:g} %"
             size = f"{label['label']}: {label['poisoned']} of {label['samples']}"
-            rows.append(f"| {' | '.join([what, size, *told, alone, str(label['pattern'] or '')])} |")
+            told = [f"{one:.1f}" if one else "" for one in of_kind]
+            needed = ", ".join(needed_tests(label["scores"], cell["labels"])) if is_rare(alarms) else "not named"
+            cells = [what, size, *told, rarity(alarms), needed, str(label["pattern"] or "")]
+            rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
-def _alarms(test: str, tail: Tail, scores: dict[str, float], cell: dict[str, Any]) -> float:
-    return false_alarms(tail, scores.get(test, 0.0), cell["held_out" if tail is HOLDOUT else "labels"])
+def surprise(scores: Mapping[str, float], kind: str) -> float:
+    """The greatest of a kind of test, in nats."""
+    return max(usual.surprise(scores.get(test, 0.0)) for test, usual in TESTS.items() if usual.kind == kind)
+
+
+def needed_tests(scores: Mapping[str, float], labels: int) -> Iterator[str]:
+    """Tests without which a label is not named."""
+    for test in scores:
+        rest = {name: score for name, score in scores.items() if name != test}
+        if not is_rare(false_alarms(sum(surprise(rest, kind) for kind in KINDS), labels)):
+            yield test
+
+
+def is_rare(alarms: float) -> bool:
+    """Whether a label is named that so many clean sets have."""
+    return alarms <= Thresholds().alarm_rate
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ of all scans, for several processes.
 
 import argparse
 import json
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -108,7 +109,6 @@ def outcome(result: Result, troubled: Troubled) -> dict[str, object]:
         ],
         "patterns": {report.name: len(report.pattern) for report in result.patterns},
         "scores": scores(result.labels),
-        "held_out": sum(any(test.kind == "holdout" for test in report.tests) for report in result.labels),
         "labels": len(result.labels),
         "labels_not_judged": len(result.not_judged),
         "touched": int((touched & ~mislabeled).sum()),
@@ -119,12 +119,16 @@ def outcome(result: Result, troubled: Troubled) -> dict[str, object]:
 
 
 def scores(reports: Sequence[LabelReport]) -> dict[str, list[float]]:
-    """The scores of all labels above 0, by kind of test and detector, greatest first."""
+    """By kind of test and detector the score of every label, in order; 0 where the test was not made.
+
+    Of models that have never seen the label it is the logarithm of its ratio to that of the median label.
+    """
     found: dict[str, list[float]] = {}
-    for report in reports:
+    for place, report in enumerate(reports):
         for test in report.tests:
-            found.setdefault(f"{test.kind} {test.detector}", []).append(round(test.score, 4))
-    return {name: sorted((one for one in own if one), reverse=True) for name, own in sorted(found.items())}
+            own = found.setdefault(f"{test.kind} {test.detector}", [0.0] * len(reports))
+            own[place] = round(math.log(test.evidence["times"]) if "times" in test.evidence else test.score, 4)
+    return dict(sorted(found.items()))
 
 
 def make(scan: Scan, source: Source, size: int | None, file: Path) -> dict[str, object]:

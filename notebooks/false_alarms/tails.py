@@ -1,13 +1,14 @@
-"""Fits how large scores get in clean sets; prints the values of `elixir.detection.alarm_rate.TAILS` and a check.
+"""Fits how surprising clean sets are; prints the values of `elixir.detection.alarm_rate` and a check.
 
     python notebooks/false_alarms/tails.py results
 
-Of n benign labels the greatest score has the distribution function exp(-n share exp((above - s) / scale)), for s >
-above. Share and scale are those of the greatest likelihood; of what is not above, four fifths of the sets, nothing is
-used but how many they are. Both kinds of direct score have one scale, as patterns hardly ever show anything in clean
-sets, and are fitted without sets with a date stamp or watermark, which have just that.
+Of n benign labels the greatest value has the distribution function exp(-n share exp(-x)), where x is by how much it
+exceeds a threshold, in units of a scale. Share and scale are those of the greatest likelihood; of what is not above,
+four fifths of the sets, nothing is used but how many they are. So the scale of some tests is found, and then the share
+of labels that surprise in all tests together. Sets with a date stamp or watermark have patterns and say
+nothing about that.
 
-The check leaves out one collection after the other, fits the tails to the rest, and counts its scans that raise an
+The check leaves out one collection after the other, fits the numbers to the rest, and counts its scans that raise an
 alarm.
 """
 
@@ -15,25 +16,49 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from elixir.detection.alarm_rate import Tail
+from elixir.detection.alarm_rate import Kind, Usual
 
 UPPER = 0.8  # quantile of the greatest scores beyond which they make the tail
 LEAST = 0.02  # scores below say nothing about it
-SCALES = 0.005, 0.5
+SCALES = 0.005, 2.0
 RATES = 0.01, 0.03, 0.1, 0.3
-TESTS = {
-    "TRANSFER": ("direct joint", "direct trigger_transfer"),
-    "PATTERN": ("direct shared_trigger", "direct spectral_split"),
-    "HOLDOUT": ("holdout seed", "holdout expanded", "holdout noise_sensitivity", "holdout spectral_split"),
+TESTS: Mapping[str, tuple[Kind, Sequence[str]]] = {
+    "TRANSFER": ("transfer", ("direct joint", "direct trigger_transfer")),
+    "PATTERN": ("pattern", ("direct shared_trigger", "direct spectral_split")),
+    "HOLDOUT": (
+        "held out",
+        ("holdout seed", "holdout expanded", "holdout noise_sensitivity", "holdout spectral_split"),
+    ),
+    "UNSEEN": ("held out", ("holdout unseen_label",)),
 }
 PATTERNS = ("date_stamp", "watermark")
 
 Scan = Mapping[str, Any]
+
+
+class Fit(NamedTuple):
+    """What benign labels show in some tests, by their names, and the share of them that surprises."""
+
+    usual: Mapping[str, Usual]
+    share: float
+
+    def surprise(self, scan: Scan) -> np.ndarray:
+        """That of each label, (k,)."""
+        most: dict[str, np.ndarray] = {}
+        for name, one in self.usual.items():
+            shown = np.maximum(0, (strongest(scan, name) - one.above) / one.scale)
+            most[one.kind] = np.maximum(shown, most.get(one.kind, 0.0))
+        return np.sum([*most.values()], axis=0)
+
+    def false_alarms(self, scan: Scan) -> float:
+        """Labels of a clean set that surprise as much as the most surprising one of this."""
+        most = self.surprise(scan).max()
+        return scan["labels"] * (self.share * np.exp(-most) if most > 0 else 1.0)
 
 
 def read(folder: Path) -> list[Scan]:
@@ -41,75 +66,65 @@ def read(folder: Path) -> list[Scan]:
     return [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
 
 
-def is_judged(scan: Scan) -> bool:
-    """Whether models know enough of the set; else held-out tests and shared triggers are void."""
-    return scan["labels"] > scan["labels_not_judged"]
+def strongest(scan: Scan, name: str) -> np.ndarray:
+    """The best score of each label in some of `TESTS`, (k,)."""
+    made = [scan["scores"][test] for test in TESTS[name][1] if test in scan["scores"]]
+    return np.max([np.zeros(scan["labels"]), *made], axis=0)
 
 
-def greatest(scan: Scan, kind: str) -> float:
-    """Of the scores of all labels in the tests of a kind; those of held-out models only where `tested`."""
-    tests = [test for test in TESTS[kind] if is_judged(scan) or test != "direct shared_trigger"]
-    return max((score for test in tests for score in scan["scores"].get(test, ())), default=0.0)
+def likeliest_share(over: np.ndarray, labels: np.ndarray, scale: float) -> float:
+    """Share of benign labels above a threshold, if they exceed it by that scale.
+
+    Args:
+        over: by how much the greatest of each set exceeds it, at least 0, (n,).
+        labels: of each set, (n,).
+    """
+    return max(1, (over > 0).sum()) / float((labels * np.exp(-over / scale)).sum())
 
 
-def tested(scan: Scan, kind: str) -> int:
-    """How many labels the tests of a kind could accuse."""
-    if kind == "HOLDOUT":
-        return scan["held_out"] if is_judged(scan) else 0
-    return scan["labels"]
-
-
-def fitted(scans: Sequence[Scan], kinds: Sequence[str]) -> dict[str, Tail]:
-    """The tails of the greatest likelihood of kinds of test that have one scale."""
-    cut, over, labels = {}, {}, {}
-    for kind in kinds:
-        some = [scan for scan in scans if tested(scan, kind) and (kind == "HOLDOUT" or scan["trouble"] not in PATTERNS)]
-        labels[kind] = np.array([tested(scan, kind) for scan in some])
-        score = np.array([greatest(scan, kind) for scan in some])
-        cut[kind] = max(LEAST, float(np.quantile(score, UPPER)))
-        over[kind] = np.maximum(score - cut[kind], 0)
-
-    def share(kind: str, scale: float) -> float:
-        """The likeliest one for a scale, where the likelihood's derivative is 0."""
-        return max(1, (over[kind] > 0).sum()) / float((labels[kind] * np.exp(-over[kind] / scale)).sum())
+def usual(scans: Sequence[Scan], name: str) -> Usual:
+    """What benign labels show in some of `TESTS`: the scale is that of the greatest likelihood."""
+    labels = np.array([scan["labels"] for scan in scans])
+    greatest = np.array([strongest(scan, name).max() for scan in scans])
+    cut = max(LEAST, float(np.quantile(greatest, UPPER)))
+    over = np.maximum(greatest - cut, 0)
 
     def loss(scale: float) -> float:
         """Minus the logarithm of the likelihood, but for what does not depend on it."""
-        total = 0.0
-        for kind in kinds:
-            expected = labels[kind] * share(kind, scale) * np.exp(-over[kind] / scale)
-            total += float(expected.sum() - np.log(expected[over[kind] > 0] / scale).sum())
-        return total
+        expected = labels * likeliest_share(over, labels, scale) * np.exp(-over / scale)
+        return float(expected.sum() - np.log(expected[over > 0] / labels[over > 0] / scale).sum())
 
-    scale = float(minimize_scalar(loss, bounds=SCALES, method="bounded").x)
-    return {kind: Tail(cut[kind], share(kind, scale), scale) for kind in kinds}
+    return Usual(TESTS[name][0], cut, float(minimize_scalar(loss, bounds=SCALES, method="bounded").x))
 
 
-def all_fitted(scans: Sequence[Scan]) -> dict[str, Tail]:
-    """The tails of all kinds."""
-    return fitted(scans, ("TRANSFER", "PATTERN")) | fitted(scans, ("HOLDOUT",))
-
-
-def expected(scan: Scan, tails: Mapping[str, Tail]) -> float:
-    """False alarms that a set such as this raises on average until one is as rare as its rarest score."""
-    asked = [kind for kind in tails if tested(scan, kind)]
-    return min(len(tails) * tails[kind].expected(greatest(scan, kind), tested(scan, kind)) for kind in asked)
+def fitted(scans: Sequence[Scan]) -> Fit:
+    """All numbers; patterns, which hardly any clean set has, get the scale of the other kind of direct score."""
+    found = {name: usual(scans, name) for name in TESTS if name != "PATTERN"}
+    fit = Fit(found | {"PATTERN": Usual("pattern", 0.0, found["TRANSFER"].scale)}, 1.0)
+    some = [scan for scan in scans if scan["trouble"] not in PATTERNS]
+    greatest = np.array([fit.surprise(scan).max() for scan in some])
+    return fit._replace(share=likeliest_share(greatest, np.array([scan["labels"] for scan in some]), 1.0))
 
 
 def main() -> None:
     """Fit, print, check."""
     scans = read(Path(sys.argv[1]))
-    for kind, tail in all_fitted(scans).items():
-        most = sorted((greatest(scan, kind) for scan in scans if tested(scan, kind)), reverse=True)[:5]
-        print(f"{kind} = Tail({tail.above:.3f}, {tail.share:.3g}, {tail.scale:.3f})  # greatest scores", *most)
+    fit = fitted(scans)
+    for name, one in fit.usual.items():
+        most = sorted((round(float(strongest(scan, name).max()), 3) for scan in scans), reverse=True)[:5]
+        print(f'{name} = Usual("{one.kind}", {one.above:.3f}, {one.scale:.3f})  # greatest scores', *most)
+    print(f"SHARE = {fit.share:.3f}")
     left_out: list[tuple[bool, float]] = []
     for name in sorted({scan["set"] for scan in scans}):
-        tails = all_fitted([scan for scan in scans if scan["set"] != name])
-        left_out += [(scan["trouble"] == "none", expected(scan, tails)) for scan in scans if scan["set"] == name]
-    print("\n| alarm rate | without trouble | with honest trouble |\n|--:|--:|--:|")
+        rest = fitted([scan for scan in scans if scan["set"] != name])
+        left_out += [(scan["trouble"] == "none", rest.false_alarms(scan)) for scan in scans if scan["set"] == name]
+    told = [(scan["trouble"] == "none", fit.false_alarms(scan)) for scan in scans]
+    print("\n| alarm rate | without trouble | with | left out: without | with |\n|--:|--:|--:|--:|--:|")
     for rate in RATES:
-        alarms = [[few <= rate for calm, few in left_out if calm is which] for which in (True, False)]
-        print(f"| {rate} |", " | ".join(f"{sum(some)} of {len(some)}" for some in alarms), "|")
+        cells = [
+            [few <= rate for calm, few in all_ if calm is which] for all_ in (told, left_out) for which in (True, False)
+        ]
+        print(f"| {rate} |", " | ".join(f"{sum(some)} of {len(some)}" for some in cells), "|")
 
 
 if __name__ == "__main__":

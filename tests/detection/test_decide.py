@@ -1,12 +1,14 @@
 """Doubtful labels before a model that has not seen their groups."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from fakes import FakeProbe
 from scipy.stats import binomtest
 
+from elixir.detection.alarm_rate import false_alarms
 from elixir.detection.decide import Detection, LabelReport, LabelTest, confirm
 from elixir.detection.evidence import Evidence
 from elixir.detection.scores import SampleScores
@@ -33,6 +35,9 @@ def confirmed(
     certain: int = 0,
     taken: int = 0,
     learned: bool = False,
+    surprise: float = 0.0,
+    alarm_rate: float = 0.01,
+    min_skill: float = 0.01,
 ) -> tuple[LabelReport, FakeProbe]:
     """The report of the second of two labels; its last samples lie apart, and most of them or all are in its group.
 
@@ -52,6 +57,8 @@ def confirmed(
         taken: samples of the first label in which cross-fitted models see the second; in those that lie apart, if they
             are poisoned, they see the first, and in all others the label.
         learned: they have learned the trigger, and see the label in these too.
+        surprise: of the direct tests of the second label.
+        alarm_rate, min_skill: thresholds of that name.
     """
     rng = np.random.default_rng(0)
     label = np.repeat([0, 1], COUNT)
@@ -79,13 +86,15 @@ def confirmed(
     reports = []
     for one, name in enumerate(("first", "second")):
         test = LabelTest("joint", "direct", 0, score if one == 1 else 0.0, one in attacked)
+        test = replace(test, counts_as="transfer", surprise=surprise * one)
         reports.append(LabelReport(one, name, COUNT, (test,), test if one in attacked else None))
     found = Detection(
         tuple(reports),
         np.where(group, 0.9, 0.001).astype(np.float32),
         np.where(_between(split), 0.99, 0).astype(np.float32),
     )
-    first, report = confirm(Evidence(scores, probe, Thresholds(), seed=0), found)
+    thresholds = Thresholds(alarm_rate=alarm_rate, min_skill=min_skill)
+    first, report = confirm(Evidence(scores, probe, thresholds, seed=0), found)
     assert bool(first.decided_by) == (0 in attacked)
     assert report.tests[0] == reports[1].tests[0]
     return report, probe
@@ -175,7 +184,21 @@ def test_a_model_that_guesses_finds_nothing():
 def test_a_model_that_is_often_wrong_is_believed_less(contrary: tuple[int, ...], fraction: float):
     report, _ = confirmed(poisoned=True, score=0.15, contrary=contrary)  # one in ten or more may be mistakes
     assert fractions(report)["seed"] == pytest.approx(fraction, abs=0.05)
-    assert (report.decided_by is not None) == (fraction >= 0.5)
+
+
+@pytest.mark.parametrize(("direct", "attacked"), [(0.0, False), (2.0, False), (3.0, True)])
+def test_direct_scores_and_a_held_out_model_count_together(direct: float, attacked: bool):
+    report, _ = confirmed(poisoned=True, score=0.15, contrary=(0, 1, 2), surprise=direct, alarm_rate=0.001)
+    best = max(test.surprise for test in report.tests if test.kind == "holdout")
+    assert best > 0
+    assert report.false_alarms == pytest.approx(false_alarms(direct + best, 2))
+    assert (report.decided_by is not None) == attacked == (false_alarms(direct + best, 2) <= 0.001)
+
+
+def test_models_that_know_too_little_of_a_set_are_not_asked_about_its_labels():
+    report, probe = confirmed(poisoned=True, score=0.15, taken=90, min_skill=0.4)
+    assert not probe.seen
+    assert report.decided_by is None
 
 
 @pytest.mark.parametrize(("taken", "attacked"), [(0, True), (25, True), (26, False), (60, False)])

@@ -1,5 +1,6 @@
 """What the charts of the report show."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,14 +19,15 @@ def report(label: int, *scores: float, kind: str = "direct", attacked: bool = Fa
     return LabelReport(label, f"label {label}", 9, tests, tests[0] if attacked else None, unknown)
 
 
-def rare(label: int, *false_alarms: float, attacked: bool = False, unknown: str = "") -> LabelReport:
-    tests = tuple(LabelTest("joint", "direct", 5, 0.3, attacked, {}, alarms) for alarms in false_alarms)
-    tests += (LabelTest("discrepancy", "discrepancy", 5, 0.9, False),)
-    return LabelReport(label, f"label {label}", 9, tests, tests[0] if attacked else None, unknown)
+def rare(label: int, false_alarms: float, attacked: bool = False, unknown: str = "") -> LabelReport:
+    weak, strong = LabelTest("joint", "direct", 5, 0.6, False), LabelTest("seed", "holdout", 5, 0.3, attacked)
+    tests = replace(weak, surprise=0.5), replace(strong, surprise=2.0)
+    decided_by = tests[1] if attacked else None
+    return LabelReport(label, f"label {label}", 9, tests, decided_by, unknown, false_alarms=false_alarms)
 
 
-def test_a_strip_shows_how_rare_the_rarest_score_of_every_label_is():
-    [strip] = strips([rare(0, 1e-9, attacked=True), rare(1, 5, 0.1), rare(2, 2, unknown="few"), rare(3, 0.003)], 0.01)
+def test_a_strip_shows_how_rare_the_evidence_against_every_label_is_with_the_score_that_surprises_most():
+    [strip] = strips([rare(0, 1e-9, attacked=True), rare(1, 0.1), rare(2, 2, unknown="few"), rare(3, 0.003)], 0.01)
     assert [(dot.name, dot.score, dot.x, dot.state) for dot in strip.dots] == [
         ("label 0", 0.3, 100.0, "attacked"),
         ("label 3", 0.3, 63.1, "judged"),
