@@ -51,17 +51,17 @@ class UnseenLabel:
         if len(known) < thresholds.min_known_labels:
             return
         predict = evidence.probe.half_model(seen, number)
-        own = np.searchsorted(known, label[unseen])
-        margin = _margins(predict(unseen)[:, known])[np.arange(len(unseen)), own]
-        least = np.array([np.quantile(margin[own == j], thresholds.unseen_typicality) for j in range(len(known))])
-        total = np.array([(label == one).sum() for one in known])
+        total = np.bincount(label)[known]
+        similar = int(np.ceil(thresholds.similar_labels * len(known)))
+        of_label = np.split(unseen, np.flatnonzero(np.diff(label[unseen])) + 1)
+        own = [_margins(predict(some)[:, known])[:, place] for place, some in enumerate(of_label)]
+        least = np.array([np.quantile(margin, thresholds.unseen_typicality) for margin in own])
         for one in np.unique(label[withheld]).tolist():
             members = evidence.scores.members(one)
             margins = _margins(predict(members)[:, known])
             read = margins.argmax(1)
             typical = margins[np.arange(len(members)), read] >= least[read]
             shown = np.bincount(read[typical], minlength=len(known))
-            similar = int(np.ceil(thresholds.similar_labels * len(known)))
             counted = np.argsort(shown / total, kind="stable")[: len(known) - similar]
             rate = 1 / total[counted].sum() / (1 - thresholds.unseen_typicality)
             self._resolution[one] = float(rate * (len(label) - len(members)) / len(members))
@@ -82,6 +82,5 @@ class UnseenLabel:
 
 def _margins(logp: np.ndarray) -> np.ndarray:
     """By how much each of k log-probabilities exceeds the greatest of the others, (n, k), k >= 2."""
-    ranked = np.sort(logp, axis=1)
-    best, second = ranked[:, -1:], ranked[:, -2:-1]
+    second, best = np.split(np.partition(logp, -2, axis=1)[:, -2:], 2, axis=1)
     return logp - np.where(logp == best, second, best)
