@@ -30,7 +30,8 @@ class LabelTest:
         kind: "direct", the detector's own score; "holdout", the mislabeled fraction by a held-out model; or
             "discrepancy", the paper's test (see `elixir.detection.discrepancy`).
         score: in [0,1].
-        passed: whether it puts the label under attack, by itself or with what tests of other kinds say.
+        passed: whether it is enough to put the label under attack, by itself or, of a group that a held-out model has
+            not seen, with what the direct tests say.
         evidence: what the score rests on, by name.
         counts_as: kind of evidence (see `elixir.detection.alarm_rate`); "" if the test decides nothing, or by itself.
         surprise: by how much the score exceeds what benign labels show, in nats; 0 if it decides nothing.
@@ -107,14 +108,11 @@ class Detection:
 
 
 def detect(evidence: Evidence, names: Sequence[str]) -> Detection:
-    """Decide about every label: by all detectors if their scores are rare enough together, else by `confirm`.
-
-    Of their tests the first decides that is enough by itself. Else the one that surprises most does, for the group that
-    all make together that surprise.
-    """
+    """Decide about every label: by its direct scores, else by `confirm`, else by all tests together."""
     label = evidence.scores.label
     posterior, split_posterior = np.zeros(len(label), np.float32), np.zeros(len(label), np.float32)
     reports: list[LabelReport] = []
+    at_last: dict[int, tuple[LabelTest | None, np.ndarray]] = {}
     asked = detectors(evidence)
     for one, name in enumerate(names):
         members = evidence.scores.members(one)
@@ -122,12 +120,22 @@ def detect(evidence: Evidence, names: Sequence[str]) -> Detection:
             continue
         proposed = {detector.name: detector.propose(evidence, one, members) for detector in asked}
         tests = [_test(evidence, proposed[detector.name], detector) for detector in asked]
-        report, together = _decided(evidence, LabelReport(one, name, len(members), tuple(tests)))
-        posterior[members] = np.max([proposed[detector].posterior for detector in together], axis=0)
+        direct = [test for test in tests if test.kind == "direct"]
+        decided_by, group = _decided(direct, proposed, evidence)
+        if not decided_by:
+            group = proposed[max(direct, key=lambda test: test.score).detector].posterior
+            at_last[one] = _decided(tests, proposed, evidence)
+        posterior[members] = group
         split_posterior[members] = proposed[SPLIT].posterior
-        reports.append(report)
+        reports.append(LabelReport(one, name, len(members), tuple(tests), decided_by))
     found = Detection(tuple(reports), posterior, split_posterior)
-    return replace(found, reports=tuple(confirm(evidence, found)))
+    confirmed = list(confirm(evidence, found))
+    for place, report in enumerate(confirmed):
+        decided_by, group = at_last.get(report.label, (None, None))
+        if decided_by and not report.decided_by:
+            posterior[evidence.scores.members(report.label)] = group
+            confirmed[place] = replace(report, decided_by=decided_by, pattern=())
+    return replace(found, reports=tuple(confirmed))
 
 
 def confirm(evidence: Evidence, found: Detection) -> Iterator[LabelReport]:
@@ -188,7 +196,7 @@ def _holdout_tests(
     predict = evidence.probe.holdout_model(seen, number)
     held_out = HeldOut(predict(unseen), scores.label[unseen], scores.disagrees[unseen], thresholds)
     from_others = taken(scores.label, scores.seen)
-    made = {report.label: report.tests for report in found.reports}
+    direct = {report.label: [test for test in report.tests if test.kind == "direct"] for report in found.reports}
     tests: dict[GroupKey, LabelTest] = {}
     for (label, detector), group in groups.items():
         read, members = predict(group), scores.members(label)
@@ -202,20 +210,25 @@ def _holdout_tests(
         shares = {"other_label": other, "share": len(group) / len(members), "one_way": one_way}
         surprise = HOLDOUT.surprise(fraction)
         test = LabelTest(detector, "holdout", len(group), fraction, False, shares, HOLDOUT.kind, surprise)
-        passed = surprise > 0 and _is_rare(evidence, [*made[label], test])
+        passed = surprise > 0 and _is_rare(evidence, [*direct[label], test])
         tests[label, detector] = replace(test, passed=passed)
     return tests
 
 
-def _decided(evidence: Evidence, report: LabelReport) -> tuple[LabelReport, list[str]]:
-    """The report with the test that puts the label under attack, if any does, and the detectors that make its group."""
-    if alone := next((test for test in report.tests if test.passed), None):
-        return replace(report, decided_by=alone), [alone.detector]
-    if not _is_rare(evidence, report.tests):
-        return report, [report.best_direct.detector] if report.best_direct else []
-    tests = tuple(replace(test, passed=test.surprise > 0) for test in report.tests)
-    most = max(tests, key=lambda test: test.surprise)
-    return replace(report, tests=tests, decided_by=most), [test.detector for test in tests if test.passed]
+def _decided(
+    tests: Sequence[LabelTest], proposed: Mapping[str, Candidate], evidence: Evidence
+) -> tuple[LabelTest | None, np.ndarray]:
+    """The test that puts a label under attack, None if none does, and the posterior of its group, float64 (n,).
+
+    It is the first that is enough by itself, or the one that surprises most where all are enough together. Their group
+    is then that of all that count.
+    """
+    makers = [test for test in tests if test.passed][:1]
+    if not makers and _is_rare(evidence, tests):
+        makers = sorted(_counting(tests), key=lambda test: -test.surprise)
+    if not makers:
+        return None, np.zeros(0)
+    return makers[0], np.max([proposed[test.detector].posterior for test in makers], axis=0)
 
 
 def _test(evidence: Evidence, candidate: Candidate, detector: Detector) -> LabelTest:
@@ -228,12 +241,18 @@ def _test(evidence: Evidence, candidate: Candidate, detector: Detector) -> Label
     return replace(test, passed=_is_rare(evidence, [test]))
 
 
-def _surprise(tests: Iterable[LabelTest]) -> float:
-    """Of one label's tests together, the greatest of each kind counting, in nats."""
-    most: dict[str, float] = {}
+def _counting(tests: Iterable[LabelTest]) -> list[LabelTest]:
+    """The most surprising of one label's tests of each kind, if any does."""
+    most: dict[str, LabelTest] = {}
     for test in tests:
-        most[test.counts_as] = max(test.surprise, most.get(test.counts_as, 0.0))
-    return sum(most.values())
+        if test.surprise > 0 and (test.counts_as not in most or test.surprise > most[test.counts_as].surprise):
+            most[test.counts_as] = test
+    return [*most.values()]
+
+
+def _surprise(tests: Iterable[LabelTest]) -> float:
+    """Of one label's tests together, in nats."""
+    return sum(test.surprise for test in _counting(tests))
 
 
 def _is_rare(evidence: Evidence, tests: Iterable[LabelTest]) -> bool:
