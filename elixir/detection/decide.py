@@ -98,7 +98,8 @@ class Detection:
 
     Attributes:
         reports: one for each label that has samples, in order.
-        posterior: of belonging to the group of the label's best direct score, float32 (n,).
+        posterior: of belonging to the group of the detectors that put the label under attack, or else to that of its
+            best direct score, float32 (n,).
         split_posterior: of belonging to one side of a well separated spectral split, float32 (n,); 0 where none is.
     """
 
