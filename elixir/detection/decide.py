@@ -211,7 +211,7 @@ def _holdout_tests(
         shares = {"other_label": other, "share": len(group) / len(members), "one_way": one_way}
         surprise = HOLDOUT.surprise(fraction)
         test = LabelTest(detector, "holdout", len(group), fraction, False, shares, HOLDOUT.kind, surprise)
-        passed = surprise > 0 and _is_rare(evidence, [*direct[label], test])
+        passed = surprise > 0 and evidence.is_rare(_surprise([*direct[label], test]))
         tests[label, detector] = replace(test, passed=passed)
     return tests
 
@@ -225,7 +225,7 @@ def _decided(
     is then that of all that count.
     """
     makers = [test for test in tests if test.passed][:1]
-    if not makers and _is_rare(evidence, tests):
+    if not makers and evidence.is_rare(_surprise(tests)):
         makers = sorted(_counting(tests), key=lambda test: -test.surprise)
     if not makers:
         return None, np.zeros(0)
@@ -234,12 +234,12 @@ def _decided(
 
 def _test(evidence: Evidence, candidate: Candidate, detector: Detector) -> LabelTest:
     group, usual = evidence.group(candidate.members, candidate.posterior), detector.usual
-    test = LabelTest(detector.name, detector.kind, len(group), candidate.score, False, candidate.evidence)
+    test = LabelTest(detector.name, "direct", len(group), candidate.score, False, candidate.evidence)
     if usual is None:
         return test
-    measure = candidate.score if candidate.measure is None else candidate.measure
-    test = replace(test, counts_as=usual.kind, surprise=usual.surprise(measure))
-    return replace(test, passed=_is_rare(evidence, [test]))
+    kind = "holdout" if usual.kind == HOLDOUT.kind else "direct"
+    surprise = usual.surprise(candidate.score if candidate.measure is None else candidate.measure)
+    return replace(test, kind=kind, passed=evidence.is_rare(surprise), counts_as=usual.kind, surprise=surprise)
 
 
 def _counting(tests: Iterable[LabelTest]) -> list[LabelTest]:
@@ -254,11 +254,6 @@ def _counting(tests: Iterable[LabelTest]) -> list[LabelTest]:
 def _surprise(tests: Iterable[LabelTest]) -> float:
     """Of one label's tests together, in nats."""
     return sum(test.surprise for test in _counting(tests))
-
-
-def _is_rare(evidence: Evidence, tests: Iterable[LabelTest]) -> bool:
-    """Whether no more clean sets than `alarm_rate` have a label whose tests surprise as much."""
-    return false_alarms(_surprise(tests), evidence.scores.labels) <= evidence.thresholds.alarm_rate
 
 
 def _groups_to_test(evidence: Evidence, found: Detection, report: LabelReport) -> Iterator[tuple[GroupKey, np.ndarray]]:

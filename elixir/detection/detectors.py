@@ -1,7 +1,7 @@
 """Detectors: each proposes, for one label, a group of samples that may be poisoned, with a direct score."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from scipy.special import logit
@@ -20,12 +20,10 @@ class Detector(Protocol):
     """One kind of evidence that a label is under attack.
 
     Attributes:
-        kind: "direct", or "holdout" if its score is a mislabeled fraction by a held-out model.
         usual: which of its scores benign labels show; None if it decides nothing.
     """
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["direct", "holdout"]]
     usual: ClassVar[Usual | None]
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
@@ -40,7 +38,6 @@ class Joint:
     """
 
     name: ClassVar[str] = "joint"
-    kind: ClassVar[Literal["direct", "holdout"]] = "direct"
     usual: ClassVar[Usual | None] = TRANSFER
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
@@ -65,7 +62,6 @@ class TriggerTransfer:
     """
 
     name: ClassVar[str] = "trigger_transfer"
-    kind: ClassVar[Literal["direct", "holdout"]] = "direct"
     usual: ClassVar[Usual | None] = TRANSFER
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
@@ -91,7 +87,6 @@ class LabelDisagreement:
     """
 
     name: ClassVar[str] = "label_disagreement"
-    kind: ClassVar[Literal["direct", "holdout"]] = "direct"
     usual: ClassVar[Usual | None] = None
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
@@ -113,7 +108,6 @@ class SpectralSplit:
     """
 
     name: ClassVar[str] = "spectral_split"
-    kind: ClassVar[Literal["direct", "holdout"]] = "direct"
     usual: ClassVar[Usual | None] = PATTERN
 
     def __init__(self, evidence: Evidence) -> None:
@@ -135,5 +129,7 @@ class SpectralSplit:
 
 def detectors(evidence: Evidence) -> Sequence[Detector]:
     """All of them, in the order in which they are asked."""
-    shared, unseen = ([SharedTrigger(evidence)], [UnseenLabel(evidence)]) if evidence.is_informed else ([], [])
-    return Joint(), TriggerTransfer(), LabelDisagreement(), *shared, SpectralSplit(evidence), *unseen
+    of_samples, split = (Joint(), TriggerTransfer(), LabelDisagreement()), SpectralSplit(evidence)
+    if not evidence.is_informed:
+        return *of_samples, split
+    return *of_samples, SharedTrigger(evidence), split, UnseenLabel(evidence)

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from elixir.detection.alarm_rate import false_alarms
 from elixir.detection.grouping import crossval_lda
 from elixir.detection.knowledge import too_little_known
 from elixir.detection.probe import GroupProbe
@@ -38,6 +39,10 @@ class Evidence:
     def seeded_group(self, members: np.ndarray, seeds: np.ndarray) -> np.ndarray:
         """Posterior of each member, float64 (n,), learned from which of them are seeds, bool (n,)."""
         return crossval_lda(self.scores.features_of(members), seeds, ~seeds, self.seed, self.thresholds)
+
+    def is_rare(self, surprise: float) -> bool:
+        """Whether no more clean sets than `alarm_rate` have a label that surprises as much, in nats."""
+        return false_alarms(surprise, self.scores.labels) <= self.thresholds.alarm_rate
 
     def group(self, members: np.ndarray, posterior: np.ndarray) -> np.ndarray:
         """Indices of the members that belong to a group."""

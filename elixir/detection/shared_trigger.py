@@ -1,10 +1,10 @@
 """The detector that looks at all labels together: one trigger, many targets."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
-from elixir.detection.alarm_rate import PATTERN, Usual, false_alarms
+from elixir.detection.alarm_rate import PATTERN, Usual
 from elixir.detection.evidence import Candidate, Evidence
 from elixir.detection.grouping import qda_1d
 from elixir.detection.spectrum import Split, otsu_split
@@ -26,7 +26,6 @@ class SharedTrigger:
     """
 
     name: ClassVar[str] = "shared_trigger"
-    kind: ClassVar[Literal["direct", "holdout"]] = "direct"
     usual: ClassVar[Usual | None] = PATTERN
 
     def __init__(self, evidence: Evidence) -> None:
@@ -35,8 +34,7 @@ class SharedTrigger:
         self._everywhere = _more(self._match, thresholds)
         inside = self._everywhere.posterior > thresholds.min_posterior
         self._excess, self._denied = _excess(scores.disagrees, inside), _share(scores.disagrees[inside])
-        surprise = PATTERN.surprise(self._everywhere.separation * self._excess)
-        self._is_certain = false_alarms(surprise, scores.labels) <= thresholds.alarm_rate
+        self._is_certain = evidence.is_rare(PATTERN.surprise(self._everywhere.separation * self._excess))
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         thresholds, everywhere = evidence.thresholds, self._everywhere

@@ -1,6 +1,6 @@
 """The detector whose models have never seen the label: what they read in its samples."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,7 +29,6 @@ class UnseenLabel:
     """
 
     name: ClassVar[str] = "unseen_label"
-    kind: ClassVar[Literal["direct", "holdout"]] = "holdout"
     usual: ClassVar[Usual | None] = UNSEEN
 
     def __init__(self, evidence: Evidence) -> None:
@@ -69,11 +68,13 @@ class UnseenLabel:
             self._shown[members] = np.where(typical & np.isin(read, counted), known[read], -1)
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
-        fraction = self._fraction.get(label, 0.0)
+        fraction, nothing = self._fraction.get(label, 0.0), Candidate(self.name, members, np.zeros(len(members)))
+        if not fraction:
+            return nothing
         seeded = evidence.seeded_group(members, self._shown[members] >= 0)
         posterior = self_train_step(evidence.scores.features_of(members), seeded, evidence.seed, evidence.thresholds)
-        if not fraction or len(evidence.group(members, posterior)) < evidence.thresholds.min_group_size:
-            return Candidate(self.name, members, np.zeros(len(members)))
+        if len(evidence.group(members, posterior)) < evidence.thresholds.min_group_size:
+            return nothing
         median = float(np.median([of_other for other, of_other in self._fraction.items() if other != label]))
         times = fraction / (median + self._resolution[label])
         found = {"median_label": median, "times": times}

@@ -16,10 +16,12 @@ from typing import Any
 
 import pyarrow.compute as pc
 from scans import scores
+from tails import TESTS
 
 import elixir
 from elixir.data.io import replace_json
-from elixir.detection.alarm_rate import HOLDOUT, PATTERN, TRANSFER, UNSEEN, false_alarms, rarity
+from elixir.detection import alarm_rate
+from elixir.detection.alarm_rate import false_alarms, rarity
 from elixir.detection.thresholds import Thresholds
 from elixir.evaluation.truth import read_truth
 from elixir.measurement.machine import machine
@@ -76,18 +78,8 @@ def told(result: Result, poisoned: set[str]) -> Iterator[dict[str, Any]]:
             }
 
 
-TESTS = {
-    "direct joint": TRANSFER,
-    "direct trigger_transfer": TRANSFER,
-    "direct shared_trigger": PATTERN,
-    "direct spectral_split": PATTERN,
-    "holdout seed": HOLDOUT,
-    "holdout expanded": HOLDOUT,
-    "holdout noise_sensitivity": HOLDOUT,
-    "holdout spectral_split": HOLDOUT,
-    "holdout unseen_label": UNSEEN,
-}
-KINDS = tuple(dict.fromkeys(usual.kind for usual in TESTS.values()))
+USUAL = {test: getattr(alarm_rate, name) for name, tests in TESTS.items() for test in tests}
+KINDS = tuple(dict.fromkeys(usual.kind for usual in USUAL.values()))
 
 
 def table(files: Sequence[Path]) -> str:
@@ -110,7 +102,7 @@ def table(files: Sequence[Path]) -> str:
 
 def surprise(scores: Mapping[str, float], kind: str) -> float:
     """The greatest of a kind of test, in nats."""
-    return max(usual.surprise(scores.get(test, 0.0)) for test, usual in TESTS.items() if usual.kind == kind)
+    return max(usual.surprise(scores.get(test, 0.0)) for test, usual in USUAL.items() if usual.kind == kind)
 
 
 def needed_tests(scores: Mapping[str, float], labels: int) -> Iterator[str]:

@@ -15,27 +15,27 @@ alarm.
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from elixir.detection.alarm_rate import Kind, Usual
+from elixir.detection import alarm_rate
+from elixir.detection.alarm_rate import Usual
 
 UPPER = 0.8  # quantile of the greatest scores beyond which they make the tail
 LEAST = 0.02  # scores below say nothing about it
 SCALES = 0.005, 2.0
 RATES = 0.01, 0.03, 0.1, 0.3
-TESTS: Mapping[str, tuple[Kind, Sequence[str]]] = {
-    "TRANSFER": ("transfer", ("direct joint", "direct trigger_transfer")),
-    "PATTERN": ("pattern", ("direct shared_trigger", "direct spectral_split")),
-    "HOLDOUT": (
-        "held out",
-        ("holdout seed", "holdout expanded", "holdout noise_sensitivity", "holdout spectral_split"),
-    ),
-    "UNSEEN": ("held out", ("holdout unseen_label",)),
+TESTS = {
+    "TRANSFER": ("direct joint", "direct trigger_transfer"),
+    "PATTERN": ("direct shared_trigger", "direct spectral_split"),
+    "HOLDOUT": ("holdout seed", "holdout expanded", "holdout noise_sensitivity", "holdout spectral_split"),
+    "UNSEEN": ("holdout unseen_label",),
 }
+"""What the numbers of `elixir.detection.alarm_rate` are about, by their names."""
 PATTERNS = ("date_stamp", "watermark")
 
 Scan = Mapping[str, Any]
@@ -51,7 +51,7 @@ class Fit(NamedTuple):
         """That of each label, (k,)."""
         most: dict[str, np.ndarray] = {}
         for name, one in self.usual.items():
-            shown = np.maximum(0, (strongest(scan, name) - one.above) / one.scale)
+            shown = np.array([one.surprise(score) for score in strongest(scan, name)])
             most[one.kind] = np.maximum(shown, most.get(one.kind, 0.0))
         return np.sum([*most.values()], axis=0)
 
@@ -68,7 +68,7 @@ def read(folder: Path) -> list[Scan]:
 
 def strongest(scan: Scan, name: str) -> np.ndarray:
     """The best score of each label in some of `TESTS`, (k,)."""
-    made = [scan["scores"][test] for test in TESTS[name][1] if test in scan["scores"]]
+    made = [scan["scores"][test] for test in TESTS[name] if test in scan["scores"]]
     return np.max([np.zeros(scan["labels"]), *made], axis=0)
 
 
@@ -94,13 +94,14 @@ def usual(scans: Sequence[Scan], name: str) -> Usual:
         expected = labels * likeliest_share(over, labels, scale) * np.exp(-over / scale)
         return float(expected.sum() - np.log(expected[over > 0] / labels[over > 0] / scale).sum())
 
-    return Usual(TESTS[name][0], cut, float(minimize_scalar(loss, bounds=SCALES, method="bounded").x))
+    scale = float(minimize_scalar(loss, bounds=SCALES, method="bounded").x)
+    return replace(getattr(alarm_rate, name), above=cut, scale=scale)
 
 
 def fitted(scans: Sequence[Scan]) -> Fit:
     """All numbers; patterns, which hardly any clean set has, get the scale of the other kind of direct score."""
     found = {name: usual(scans, name) for name in TESTS if name != "PATTERN"}
-    fit = Fit(found | {"PATTERN": Usual("pattern", 0.0, found["TRANSFER"].scale)}, 1.0)
+    fit = Fit(found | {"PATTERN": replace(alarm_rate.PATTERN, above=0.0, scale=found["TRANSFER"].scale)}, 1.0)
     some = [scan for scan in scans if scan["trouble"] not in PATTERNS]
     greatest = np.array([fit.surprise(scan).max() for scan in some])
     return fit._replace(share=likeliest_share(greatest, np.array([scan["labels"] for scan in some]), 1.0))

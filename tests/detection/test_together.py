@@ -1,7 +1,7 @@
 """Tests that are not enough to put a label under attack by themselves."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +26,6 @@ class Says:
     usual: Usual | None
     surprise: float = 0.0
     group: tuple[int, int] = (0, 0)
-    kind: Literal["direct", "holdout"] = "direct"
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         place = np.arange(len(members))
@@ -85,7 +84,7 @@ def test_models_that_have_never_seen_a_label_count_where_those_without_its_group
     monkeypatch: pytest.MonkeyPatch,
 ):
     joint = Says("joint", TRANSFER, ENOUGH / 2, (0, 20))
-    unseen = Says("unseen_label", UNSEEN, ENOUGH / 2 + 0.1, (40, 60), kind="holdout")
+    unseen = Says("unseen_label", UNSEEN, ENOUGH / 2 + 0.1, (40, 60))
     report, group = second(detected(monkeypatch, joint, unseen))
     assert report.decided_by is not None
     assert (report.decided_by.detector, group) == ("unseen_label", [0, 59])
