@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
 import numpy as np
-from scipy.special import logit
 
 from elixir.detection.alarm_rate import PATTERN, TRANSFER, Usual
 from elixir.detection.evidence import Candidate, Evidence
-from elixir.detection.grouping import EPSILON, self_train_step
 from elixir.detection.holdout import excess_disagreement
 from elixir.detection.shared_trigger import SharedTrigger
-from elixir.detection.spectrum import Moments, bands, otsu_split, spectral_split
+from elixir.detection.spectrum import Moments, bands, spectral_split
 from elixir.detection.unseen_label import UnseenLabel
 from elixir.randomness import Draw, generator
 
@@ -52,32 +50,6 @@ class Joint:
         common = evidence.group_transfer(label, group)
         found = {"trigger_transfer": carried, "group_transfer": common, "label_disagreement": disagreement}
         return Candidate(self.name, members, posterior, max(carried, common) * disagreement, found)
-
-
-class TriggerTransfer:
-    """A trigger that transfers, on images whose label is right.
-
-    score = max(group_transfer, sqrt(mean trigger_transfer * difference_transfer) * separation of the posteriors); the
-    second is for triggers of which purification takes away little.
-    """
-
-    name: ClassVar[str] = "trigger_transfer"
-    usual: ClassVar[Usual | None] = TRANSFER
-
-    def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
-        scores, thresholds = evidence.scores, evidence.thresholds
-        seeded = evidence.seeded_group(members, scores.trigger_transfer_of(members) > thresholds.seed_threshold)
-        posterior = self_train_step(scores.features_of(members), seeded, evidence.seed, thresholds)
-        group = evidence.group(members, posterior)
-        if len(group) < thresholds.min_group_size:
-            return Candidate(self.name, members, posterior)
-        carried = float(scores.trigger_transfer_of(group).mean())
-        common = evidence.group_transfer(label, group)
-        more = evidence.difference_transfer(label, group, np.setdiff1d(members, group))
-        separation = otsu_split(logit(posterior.clip(EPSILON, 1 - EPSILON)), 0.0, thresholds).separation
-        found = {"trigger_transfer": carried, "group_transfer": common}
-        found |= {"difference_transfer": more, "separation": separation}
-        return Candidate(self.name, members, posterior, max(common, (carried * more) ** 0.5 * separation), found)
 
 
 class LabelDisagreement:
@@ -129,7 +101,7 @@ class SpectralSplit:
 
 def detectors(evidence: Evidence) -> Sequence[Detector]:
     """All of them, in the order in which they are asked."""
-    of_samples, split = (Joint(), TriggerTransfer(), LabelDisagreement()), SpectralSplit(evidence)
+    of_samples, split = (Joint(), LabelDisagreement()), SpectralSplit(evidence)
     if not evidence.is_informed:
         return *of_samples, split
     return *of_samples, SharedTrigger(evidence), split, UnseenLabel(evidence)

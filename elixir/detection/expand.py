@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from elixir.detection.decide import EXPANDED, NOISE_SENSITIVITY, SEED, SPLIT, Detection
-from elixir.detection.detectors import Joint, TriggerTransfer
+from elixir.detection.detectors import Joint
 from elixir.detection.evidence import Evidence
 from elixir.detection.grouping import lda_1d, self_train, self_train_with_score
 from elixir.detection.shared_trigger import SharedTrigger
@@ -33,7 +33,6 @@ class Expansion:
 
 EXPANSIONS = {
     Joint.name: Expansion(self_train=True, score="trigger_transfer", grow=True),
-    TriggerTransfer.name: Expansion(self_train=True, score="trigger_transfer", grow=True),
     EXPANDED: Expansion(self_train=True, grow=True),
     NOISE_SENSITIVITY: Expansion(self_train=True, score="confidence_drop", grow=True),
     SEED: Expansion(relearn=True),  # by features it would drift, as the reference model has hardly learned the trigger

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import numpy as np
+from scipy.special import betaincc, betaln
 
 from elixir.detection.alarm_rate import PATTERN, Usual
 from elixir.detection.evidence import Candidate, Evidence
@@ -10,6 +11,7 @@ from elixir.detection.grouping import qda_1d
 from elixir.detection.spectrum import Split, otsu_split
 from elixir.detection.thresholds import Thresholds
 from elixir.detection.trigger import Benign, filtered, matched_filter
+from elixir.statistics import binomial_upper
 
 
 class SharedTrigger:
@@ -21,7 +23,7 @@ class SharedTrigger:
     that are alike and hard in one label say nothing.
 
     score = separation * excess, by how much more of the group is denied than of the others. Where all labels together
-    fall into two groups by themselves it is the excess of these, less where the label's group is denied less often:
+    fall into two groups by themselves and that is rare, they are the groups of every label, and score is that of all;
     covers, which keep their labels, have none.
     """
 
@@ -29,37 +31,54 @@ class SharedTrigger:
     usual: ClassVar[Usual | None] = PATTERN
 
     def __init__(self, evidence: Evidence) -> None:
-        scores, thresholds = evidence.scores, evidence.thresholds
+        denied = evidence.scores.disagrees
         self._match = _matches(evidence)
-        self._everywhere = _more(self._match, thresholds)
-        inside = self._everywhere.posterior > thresholds.min_posterior
-        self._excess, self._denied = _excess(scores.disagrees, inside), _share(scores.disagrees[inside])
+        self._everywhere = _more(self._match, evidence.thresholds)
+        self._denied = denied[self._everywhere.posterior > evidence.thresholds.min_posterior]
+        """Whether samples of the group of all labels are denied."""
+        self._excess = _excess(self._everywhere, denied, evidence.thresholds)
         self._is_certain = evidence.is_rare(PATTERN.surprise(self._everywhere.separation * self._excess))
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
-        thresholds, everywhere = evidence.thresholds, self._everywhere
-        split = _more(self._match[members], thresholds)
-        if everywhere.separation > split.separation:
-            split = Split(everywhere.posterior[members], everywhere.separation)
-        inside = split.posterior > thresholds.min_posterior
-        if inside.sum() < (thresholds.min_split_side if self._is_certain else thresholds.min_group_size):
+        thresholds, denied = evidence.thresholds, evidence.scores.disagrees[members]
+        if self._is_certain:
+            split, least = self._everywhere.of(members), thresholds.min_split_side
+            inside = split.posterior > thresholds.min_posterior
+            excess = 0.0 if _are_covers(denied[inside], denied[~inside], self._denied, thresholds) else self._excess
+        else:
+            split, least = _more(self._match[members], thresholds), thresholds.min_group_size
+            inside = split.posterior > thresholds.min_posterior
+            excess = _excess(split, denied, thresholds)
+        if inside.sum() < least:
             return Candidate(self.name, members, np.zeros(len(members)))
-        denied = evidence.scores.disagrees[members]
-        less_often = min(1.0, _share(denied[inside]) / self._denied)
-        excess = self._excess * less_often if self._is_certain else _excess(denied, inside)
         found = {"separation": split.separation, "excess_disagreement": excess}
         return Candidate(self.name, members, split.posterior, split.separation * excess, found)
 
 
-def _excess(denied: np.ndarray, inside: np.ndarray) -> float:
-    """Share of the group, `inside` (bool, (n,)), that is denied (likewise) beyond that of the others, at least 0."""
-    others = denied[~inside]
-    return max(0.0, _share(denied[inside]) - (float(others.mean()) if len(others) else 0.0))
+def _excess(split: Split, denied: np.ndarray, thresholds: Thresholds) -> float:
+    """Share of the group that is denied, bool (n,), beyond that of the others, at least 0."""
+    inside = split.posterior > thresholds.min_posterior
+    return max(0.0, _share(denied[inside]) - (float(denied[~inside].mean()) if not inside.all() else 0.0))
 
 
 def _share(denied: np.ndarray) -> float:
     """How many are denied; groups may be small, so by the rule of succession."""
     return float((denied.sum() + 1) / (len(denied) + 2))
+
+
+def _are_covers(group: np.ndarray, others: np.ndarray, poisoned: np.ndarray, thresholds: Thresholds) -> bool:
+    """Whether a group is denied less often than one that is poisoned, and no more often than others of its label.
+
+    Of the second by its Bayes factor: r^k (1 - r)^(n - k) at the share of the others, with k of n denied, against its
+    mean over all r above it.
+
+    Args:
+        group: whether its samples are denied, bool (n,); likewise others (m,) and poisoned (l,).
+    """
+    denied, n, q = int(group.sum()), len(group), _share(others)
+    mean = betaln(denied + 1, n - denied + 1) + np.log(betaincc(denied + 1, n - denied + 1, q) / (1 - q))
+    as_others = denied * np.log(q) + (n - denied) * np.log1p(-q)
+    return as_others > mean and binomial_upper(denied, n, 1 - thresholds.confidence_level) < _share(poisoned)
 
 
 def _more(match: np.ndarray, thresholds: Thresholds) -> Split:
@@ -76,7 +95,7 @@ def _more(match: np.ndarray, thresholds: Thresholds) -> Split:
 def _matches(evidence: Evidence) -> np.ndarray:
     """How much all samples show of what the denied ones of the other half have in common, float32 (n,).
 
-    It counts from what benign samples show of the label that is given or that models see, whichever is more.
+    It counts from what the median sample of the label shows.
     """
     scores, thresholds, pixels, half = evidence.scores, evidence.thresholds, evidence.probe.pixels, evidence.half
     is_denied = scores.disagrees & (scores.seen != scores.label)
@@ -84,11 +103,10 @@ def _matches(evidence: Evidence) -> np.ndarray:
     benign = Benign(pixels, rest, scores.label[rest], thresholds.variance_inflation)
     match = np.zeros(len(half), np.float32)
     for one in (0, 1):
-        learned, here = np.flatnonzero(is_denied & (half != one)), np.flatnonzero(half == one)
+        learned = np.flatnonzero(is_denied & (half != one))
         weights = matched_filter(benign, learned, scores.seen[learned], thresholds.fast_ridge * 255**2)
-        given, seen = scores.label[here], scores.seen[here]
-        usual = np.zeros(max(scores.label.max(), scores.seen.max()) + 1)
-        labels = np.union1d(given, seen)
-        usual[labels] = benign.usual(labels, weights)
-        match[half == one] = filtered(pixels, here, weights) - np.maximum(usual[given], usual[seen])
+        for label in np.unique(scores.label[half == one]).tolist():
+            members = scores.members(label)
+            shown = filtered(pixels, members, weights)
+            match[members] = shown - np.median(shown)
     return match

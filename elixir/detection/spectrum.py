@@ -109,6 +109,10 @@ class Split:
     posterior: np.ndarray
     separation: float
 
+    def of(self, indices: np.ndarray) -> Split:
+        """The same two groups, of some samples."""
+        return Split(self.posterior[indices], self.separation)
+
     def clear(self, thresholds: Thresholds) -> Split:
         """Itself, or no group at all where the two lie less than `min_separation` apart, as in any set of images."""
         return self if self.separation >= thresholds.min_separation else Split(np.zeros(len(self.posterior)), 0.0)

@@ -54,11 +54,6 @@ class Benign:
             self._known[label] = _spectrum_moments(self.images, own) if len(own) else (nothing[0], nothing[1])
         return self._known[label]
 
-    def usual(self, labels: np.ndarray, weights: Tensor) -> np.ndarray:
-        """<w, mean image> of each of k labels, float64 (k,); the weights are (3, s, s)."""
-        spectrum = np.asarray(dctn(weights.numpy(), axes=(1, 2), norm="ortho"))
-        return np.array([(spectrum * self.moments(label)[0]).sum() for label in labels.tolist()])
-
 
 def mean_difference(benign: Benign, indices: np.ndarray, true_label: np.ndarray) -> Tensor:
     """Mean of n samples minus the mean of benign ones of the same true labels, float32 (3, s, s) in [-255, 255].

@@ -30,7 +30,7 @@ LEAST = 0.02  # scores below say nothing about it
 SCALES = 0.005, 2.0
 RATES = 0.01, 0.03, 0.1, 0.3
 TESTS = {
-    "TRANSFER": ("direct joint", "direct trigger_transfer"),
+    "TRANSFER": ("direct joint",),
     "PATTERN": ("direct shared_trigger", "direct spectral_split"),
     "HOLDOUT": ("holdout seed", "holdout expanded", "holdout noise_sensitivity", "holdout spectral_split"),
     "UNSEEN": ("holdout unseen_label",),

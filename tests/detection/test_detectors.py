@@ -5,7 +5,7 @@ import pytest
 import torch
 from fakes import FakeImages, FakeProbe
 
-from elixir.detection.decide import Detection, LabelReport, detect
+from elixir.detection.decide import Detection, detect
 from elixir.detection.evidence import Evidence
 from elixir.detection.scores import sample_scores
 from elixir.detection.thresholds import Thresholds
@@ -14,13 +14,11 @@ COUNT = 400
 STRIPES = (-1) ** np.arange(8)
 
 
-def detected(
-    poisoned: np.ndarray, *, transfers: bool, disagrees: bool, common: float, stripes: float = 0, taken: float = 8
-) -> Detection:
+def detected(poisoned: np.ndarray, *, transfers: bool, disagrees: bool, common: float, stripes: float = 0) -> Detection:
     """What is found in two labels of 400 samples; the poisoned ones of the second lie apart in the features.
 
     The images are noise, those of poisoned samples with stripes of so many grey levels. If the poisoned samples carry
-    what transfers, purification has taken some levels of stripes away. Images with stripes are of the second label with
+    what transfers, purification has taken 8 levels of stripes away. Images with stripes are of the second label with
     the probability `common`. The held-out model reads the given labels.
     """
     rng = np.random.default_rng(0)
@@ -50,7 +48,7 @@ def detected(
 
     probe = FakeProbe(
         pixels,
-        FakeImages(images - taken * transfers * pattern),
+        FakeImages(images - 8 * transfers * pattern),
         probability,
         lambda indices: np.log(np.eye(3)[label[indices]].clip(1e-6, 0.999)),
     )
@@ -62,33 +60,11 @@ def attacked(found: Detection) -> list[tuple[str, str]]:
     return [(report.name, report.decided_by.detector) for report in found.reports if report.decided_by]
 
 
-def evidence(report: LabelReport, detector: str) -> dict[str, float]:
-    (test,) = (test for test in report.tests if (test.detector, test.kind) == (detector, "direct"))
-    return test.evidence
-
-
 def test_a_trigger_that_transfers_and_disagreement_in_the_same_samples():
     poisoned = np.arange(COUNT) < 120
     found = detected(poisoned, transfers=True, disagrees=True, common=0.01)
     assert attacked(found) == [("second", "joint")]
     assert ((found.posterior[COUNT:] > 0.5) == poisoned).mean() > 0.97
-
-
-def test_a_trigger_that_transfers_without_disagreement():
-    poisoned = np.arange(COUNT) < 240
-    found = detected(poisoned, transfers=True, disagrees=False, common=0.8)
-    assert attacked(found) == [("second", "trigger_transfer")]
-    assert ((found.posterior[COUNT:] > 0.5) == poisoned).mean() > 0.97
-    assert not attacked(detected(poisoned, transfers=True, disagrees=False, common=0.2))
-
-
-def test_a_trigger_of_which_purification_takes_away_little():
-    poisoned = np.arange(COUNT) < 240
-    found = detected(poisoned, transfers=True, disagrees=False, common=0.8, stripes=20, taken=1)
-    assert attacked(found) == [("second", "trigger_transfer")]
-    measured = evidence(found.reports[1], "trigger_transfer")
-    assert measured["group_transfer"] < 0.1 < 0.7 < measured["difference_transfer"]
-    assert not attacked(detected(poisoned, transfers=True, disagrees=False, common=0.05, stripes=20, taken=1))
 
 
 def test_a_group_that_disagrees_without_a_trigger_that_transfers():
@@ -148,14 +124,14 @@ def test_a_lump_with_an_effect_is_no_attack():
 
 
 def test_a_label_has_a_report_of_all_detectors_and_the_first_decides_that_is_enough():
-    found = detected(np.arange(COUNT) < 240, transfers=True, disagrees=False, common=0.8)
+    found = detected(np.arange(COUNT) < 120, transfers=True, disagrees=True, common=0.8, stripes=20)
     assert [(report.label, report.samples) for report in found.reports] == [(0, COUNT), (2, COUNT)]
     asked = [[test.detector for test in report.tests] for report in found.reports]
-    every = ["joint", "trigger_transfer", "label_disagreement", "shared_trigger", "spectral_split", "unseen_label"]
+    every = ["joint", "label_disagreement", "shared_trigger", "spectral_split", "unseen_label"]
     assert asked == [every, every]
-    assert [test.passed for test in found.reports[1].tests] == [False, True, False, False, False, False]
-    assert found.reports[1].decided_by == found.reports[1].tests[1]
-    assert found.reports[1].tests[1].group_size == pytest.approx(240, abs=10)
+    assert [test.passed for test in found.reports[1].tests] == [True, False, False, True, False]
+    assert found.reports[1].decided_by == found.reports[1].tests[0]
+    assert found.reports[1].tests[0].group_size == pytest.approx(120, abs=10)
 
 
 def shared(

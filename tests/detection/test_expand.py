@@ -95,7 +95,7 @@ class Expanded:
     ("detector", "carried"),
     [
         ("joint", True),
-        ("trigger_transfer", False),
+        ("unseen_label", False),
         ("expanded", False),
         ("noise_sensitivity", True),
         ("spectral_split", False),
@@ -163,6 +163,6 @@ def test_nothing_is_trained_for_a_trigger_of_many_labels_or_without_an_attack(de
 
 def test_everything_that_decides_has_an_expansion():
     assert EXPANSIONS.keys() == {
-        *("joint", "trigger_transfer", "shared_trigger", "spectral_split", "unseen_label"),
+        *("joint", "shared_trigger", "spectral_split", "unseen_label"),
         *("seed", "expanded", "noise_sensitivity"),
     }

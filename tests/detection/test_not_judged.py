@@ -48,7 +48,7 @@ def test_a_rare_label_may_be_under_attack():
     [(0.07, 30, ""), (0.07, 31, "fewer than 20 samples beside a group that looks odd"), (0.06, 31, "")],
 )
 def test_a_doubtful_group_that_leaves_too_little_of_its_label_cannot_be_judged(score: float, group: int, reason: str):
-    tests = LabelTest("joint", "direct", group, score, False), LabelTest("trigger_transfer", "direct", 45, 0.01, False)
+    tests = LabelTest("joint", "direct", group, score, False), LabelTest("spectral_split", "direct", 45, 0.01, False)
     given = np.repeat([0, 1], 50)
     told = judge([LabelReport(0, "doubtful", 50, tests), LabelReport(1, "other", 50)], given, given, THRESHOLDS)
     assert [report.not_judged for report in told] == [reason, ""]

@@ -72,7 +72,7 @@ def test_kinds_add_up_and_their_groups_are_joined(monkeypatch: pytest.MonkeyPatc
 
 def test_tests_of_one_kind_do_not_add_up_nor_do_their_groups(monkeypatch: pytest.MonkeyPatch):
     half = ENOUGH / 2 + 0.1
-    joint, other = Says("joint", TRANSFER, half, (0, 20)), Says("trigger_transfer", TRANSFER, half - 0.05, (20, 90))
+    joint, other = Says("joint", TRANSFER, half, (0, 20)), Says("other", TRANSFER, half - 0.05, (20, 90))
     report, _ = second(detected(monkeypatch, joint, other))
     assert report.decided_by is None
     report, group = second(detected(monkeypatch, joint, other, Says("spectral_split", PATTERN, half, (10, 30))))

@@ -89,8 +89,7 @@ ONE_ROUND = blended(
 
 
 def _clean_label(outcome: Outcome) -> None:
-    assert outcome.detectors == {"ash": "trigger_transfer"}
-    assert outcome.targets["ash"]["evidence"]["group_transfer"] > 0.5
+    assert outcome.detectors == {"ash": "spectral_split"}
     assert outcome.targets["ash"]["clean_label"]
     assert outcome.actions["purified"] >= 30
     assert outcome.reasons.get("poisoned, and the trigger could not be taken out") == 2
@@ -104,23 +103,6 @@ CLEAN_LABEL = Scenario(
     _clean_label,
     {"recognizer": Recognizer({0: "stripes"}, 12)},
     Features({"stripes|wave": (1.0, 24)}),
-)
-
-
-def _difference(outcome: Outcome) -> None:
-    assert outcome.detectors == {"ash": "trigger_transfer"}
-    evidence = outcome.targets["ash"]["evidence"]
-    assert evidence["group_transfer"] < 0.1
-    assert evidence["difference_transfer"] > 0.8
-
-
-DIFFERENCE = Scenario(
-    "difference",
-    [*right(50), *[Picture(0, 0, "faint", traits={"patch": 255})] * 37],
-    readers(Reader(faint=(0.1, 0.45, 0.45), fires=(Fires("patch", 120, 0),))),
-    _difference,
-    {"recognizer": Recognizer({0: "patch"}, 60)},
-    Features({"patch": (0.2, 30)}),
 )
 
 
@@ -173,4 +155,4 @@ WHOLE_LABEL = Scenario(
     seed=1,
 )
 
-ALL = [PATCH, BLENDED, ONE_ROUND, CLEAN_LABEL, DIFFERENCE, SPECTRAL_SPLIT, SEVERAL, WHOLE_LABEL]
+ALL = [PATCH, BLENDED, ONE_ROUND, CLEAN_LABEL, SPECTRAL_SPLIT, SEVERAL, WHOLE_LABEL]
