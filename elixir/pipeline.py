@@ -28,7 +28,7 @@ from elixir.data.paths import printable, recorded
 from elixir.data.source import Kind, Source, describe_classes
 from elixir.data.tables.parquet import shard_bytes
 from elixir.data.workdir import WorkDir
-from elixir.detection.decide import label_reports
+from elixir.detection.reports import label_reports
 from elixir.detection.thresholds import Thresholds
 from elixir.engine.execution import execute
 from elixir.engine.executors import check_executor, open_executor

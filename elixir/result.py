@@ -22,7 +22,7 @@ from elixir.data.shards.webdataset import open_webdataset
 from elixir.data.source import describe_classes, listed
 from elixir.data.tables.table import Choice, fingerprint
 from elixir.detection.alarm_rate import rarity
-from elixir.detection.decide import LabelReport, label_reports
+from elixir.detection.reports import LabelReport, label_reports
 from elixir.engine.cost import Cost
 from elixir.errors import ElixirError
 from elixir.models.classifier import Classifier

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from elixir.detection.decide import LabelReport, LabelTest
+from elixir.detection.reports import LabelReport, LabelTest
 from elixir.engine.cost import Cost
 from elixir.result import AttackedLabel, Result
 

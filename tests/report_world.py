@@ -11,7 +11,7 @@ from small_world import png
 from torch import Tensor
 
 from elixir.data.manifest import ManifestRow, read_manifest, write_manifest
-from elixir.detection.decide import LabelReport, LabelTest
+from elixir.detection.reports import LabelReport, LabelTest
 from elixir.detection.thresholds import Thresholds
 from elixir.pages.report import write_report
 from elixir.result import AttackedLabel, Result

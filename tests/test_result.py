@@ -19,7 +19,7 @@ from elixir.api import scan
 from elixir.data.columns import Columns
 from elixir.data.manifest import SHARES_PATTERN
 from elixir.data.open import open_source
-from elixir.detection.decide import LabelReport, LabelTest
+from elixir.detection.reports import LabelReport, LabelTest
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
 from elixir.errors import ElixirError

@@ -3,7 +3,7 @@
 from xml.etree import ElementTree
 
 from elixir.data.paths import printable
-from elixir.detection.decide import LabelReport
+from elixir.detection.reports import LabelReport
 from elixir.result import Result
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from elixir.detection.decide import LabelReport
 from elixir.detection.knowledge import Reasons, too_little_known, unknown
+from elixir.detection.reports import LabelReport
 from elixir.detection.thresholds import Thresholds
 
 

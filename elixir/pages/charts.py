@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from elixir.data.paths import printable
 from elixir.detection.alarm_rate import RAREST
-from elixir.detection.decide import LabelReport, LabelTest
+from elixir.detection.reports import LabelReport, LabelTest
 
 LEVELS = (0, 1, -1, 2, -2, 3, -3)  # dots of one place are moved up and down by so many steps
 STEP, MARGIN, LINE = 7, 30, 18  # pixels: between dots, around them, between lines of text

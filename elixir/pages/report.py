@@ -21,7 +21,7 @@ from elixir.data.paths import printable, recorded
 from elixir.data.sample_writer import CHANGES
 from elixir.data.source import listed
 from elixir.detection.alarm_rate import rarity
-from elixir.detection.decide import LabelReport
+from elixir.detection.reports import LabelReport
 from elixir.detection.thresholds import Thresholds
 from elixir.pages import render
 from elixir.pages.charts import flow, histogram, strips

@@ -3,9 +3,10 @@
 from dataclasses import asdict, dataclass
 
 from elixir.data.columns import Columns
-from elixir.detection.decide import Detection, detect, label_reports
+from elixir.detection.decide import Detection, detect
 from elixir.detection.evidence import Evidence
 from elixir.detection.not_judged import judge
+from elixir.detection.reports import label_reports
 from elixir.detection.scores import sample_scores
 from elixir.engine.run import Run
 from elixir.engine.stage import HeldOutStage, ReduceStage

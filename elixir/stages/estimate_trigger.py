@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from elixir.data.columns import Columns
-from elixir.detection.decide import label_reports
+from elixir.detection.reports import label_reports
 from elixir.detection.trigger import Benign, mean_difference, mean_excess, mean_residual
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage

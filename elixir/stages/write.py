@@ -14,7 +14,7 @@ from elixir.data.manifest import SHARES_PATTERN, ManifestRow, read_manifest, wri
 from elixir.data.open import open_sink
 from elixir.data.sample_writer import CHANGES, SampleWriter
 from elixir.data.sink import Action, is_written
-from elixir.detection.decide import label_reports
+from elixir.detection.reports import label_reports
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
 from elixir.errors import ElixirError

@@ -28,7 +28,7 @@ import elixir
 from elixir.data.io import replace_json
 from elixir.data.open import open_source
 from elixir.data.source import Source
-from elixir.detection.decide import LabelReport
+from elixir.detection.reports import LabelReport
 from elixir.measurement.machine import machine
 from elixir.models.device import choose_device
 from elixir.result import Result

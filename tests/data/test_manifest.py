@@ -18,7 +18,7 @@ from elixir.data.manifest import (
     read_manifest,
     some_rows,
 )
-from elixir.detection.decide import LabelReport, LabelTest
+from elixir.detection.reports import LabelReport, LabelTest
 from elixir.engine.cost import Cost
 from elixir.models.classifier import SmallResNet, save_classifier
 from elixir.result import AttackedLabel, read_result

@@ -9,8 +9,9 @@ from fakes import FakeProbe
 from scipy.stats import binomtest
 
 from elixir.detection.alarm_rate import false_alarms
-from elixir.detection.decide import Detection, LabelReport, LabelTest, confirm
+from elixir.detection.decide import Detection, confirm
 from elixir.detection.evidence import Evidence
+from elixir.detection.reports import LabelReport, LabelTest
 from elixir.detection.scores import SampleScores
 from elixir.detection.thresholds import Thresholds
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from fakes import FakeProbe
 
-from elixir.detection.decide import Detection, LabelReport, LabelTest
+from elixir.detection.decide import Detection
 from elixir.detection.evidence import Evidence
 from elixir.detection.expand import EXPANSIONS, expand, flagged
 from elixir.detection.probe import View
+from elixir.detection.reports import LabelReport, LabelTest
 from elixir.detection.scores import SampleScores
 from elixir.detection.thresholds import Thresholds
 

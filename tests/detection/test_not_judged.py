@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from elixir.detection.decide import LabelReport, LabelTest
 from elixir.detection.not_judged import judge, too_few_samples, with_reasons
+from elixir.detection.reports import LabelReport, LabelTest
 from elixir.detection.thresholds import Thresholds
 
 THRESHOLDS = Thresholds()

@@ -9,8 +9,9 @@ from fakes import FakeProbe
 
 from elixir.detection import decide
 from elixir.detection.alarm_rate import PATTERN, SHARE, TRANSFER, UNSEEN, Usual
-from elixir.detection.decide import Detection, LabelReport, detect
+from elixir.detection.decide import Detection, detect
 from elixir.detection.evidence import Candidate, Evidence
+from elixir.detection.reports import LabelReport
 from elixir.detection.scores import SampleScores
 from elixir.detection.thresholds import Thresholds
 

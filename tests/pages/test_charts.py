@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_world import kept, relabelled, result_of, set_aside
 
-from elixir.detection.decide import LabelReport, LabelTest
+from elixir.detection.reports import LabelReport, LabelTest
 from elixir.pages.charts import NODES, NOT_WRITTEN, flow, histogram, strips
 
 

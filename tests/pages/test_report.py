@@ -13,7 +13,7 @@ import pytest
 from jinja2 import UndefinedError
 from report_world import KEPT, confirmed, kept, relabelled, result_of, set_aside, unreadable, write_made_report
 
-from elixir.detection.decide import LabelReport
+from elixir.detection.reports import LabelReport
 from elixir.pages import render
 from elixir.pages.report import sentence
 from elixir.pages.thumbnails import INLINE

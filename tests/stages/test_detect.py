@@ -9,7 +9,7 @@ import pytest
 import torch
 from fakes import FakeModels, fake_run, provide
 
-from elixir.detection.decide import label_reports
+from elixir.detection.reports import label_reports
 from elixir.result import write_label_reports
 from elixir.stages.detect import DetectStage, detection_of
 

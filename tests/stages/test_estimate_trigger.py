@@ -8,7 +8,7 @@ import pytest
 import torch
 from fakes import Classify, FakeModels, fake_run, provide
 
-from elixir.detection.decide import LabelReport, LabelTest
+from elixir.detection.reports import LabelReport, LabelTest
 from elixir.engine.run import Run
 from elixir.stages.estimate_trigger import EstimateTriggerStage, clean_label_targets
 

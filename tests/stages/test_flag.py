@@ -9,7 +9,7 @@ import pytest
 import torch
 from fakes import FakeModels, fake_run, provide
 
-from elixir.detection.decide import LabelReport, LabelTest
+from elixir.detection.reports import LabelReport, LabelTest
 from elixir.engine.run import Run
 from elixir.stages.flag import FlagStage
 

@@ -6,9 +6,9 @@ from typing import Literal
 import numpy as np
 
 from elixir.data.columns import Columns
-from elixir.detection.decide import LabelReport, LabelTest
 from elixir.detection.discrepancy import published, repaired
 from elixir.detection.not_judged import too_few_samples, with_reasons
+from elixir.detection.reports import LabelReport, LabelTest
 from elixir.engine.run import Run
 from elixir.engine.stage import ReduceStage
 from elixir.settings import Count, Positive

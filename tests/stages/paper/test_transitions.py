@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fakes import FakeModels, fake_run, provide
 
-from elixir.detection.decide import LabelReport, label_reports
+from elixir.detection.reports import LabelReport, label_reports
 from elixir.engine.run import Run
 from elixir.errors import ElixirError
 from elixir.stages.paper.transitions import TransitionsStage, label_transitions, pooled_predictions
