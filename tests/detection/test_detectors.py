@@ -135,13 +135,23 @@ def test_a_label_has_a_report_of_all_detectors_and_the_first_decides_that_is_eno
 
 
 def shared(
-    *, stripes: float, denied: bool, shown: float = 0.1, in_first: int = 200, covers: tuple[int, ...] = ()
+    *,
+    stripes: float,
+    denied: bool,
+    shown: float = 0.1,
+    in_first: int = 200,
+    covers: tuple[int, ...] = (),
+    own_stripes: float = 0,
+    learned: float = 0,
+    unknown: float = 0,
 ) -> Detection:
     """What is found in four labels of 200 samples, each with a share that shows stripes of so many grey levels.
 
     If denied, models take these samples for the label before theirs, whose brightness they have; 1 in 20 others, which
     show no stripes, are taken for another label at random. Nothing transfers, and nothing lies apart in the features.
-    In the first label so many samples show stripes at most. Those of `covers` have right labels.
+    In the first label so many samples show stripes at most. Those of `covers` have right labels. Whatever shows the
+    last label has `own_stripes`. Of the second label's striped samples models see a share as they are labelled, and
+    another label in a share of its others.
     """
     rng = np.random.default_rng(0)
     label = np.repeat(np.arange(4), 200)
@@ -150,9 +160,12 @@ def shared(
     hard = ~striped & (rng.random(800) < 0.05)
     shows = np.where(striped & denied & ~np.isin(label, covers), (label - 1) % 4, label)
     seen = np.where(hard, (label + rng.integers(1, 4, 800)) % 4, shows)
+    seen = np.where(striped & (label == 1) & (rng.random(800) < learned), 1, seen)
+    seen = np.where(~striped & (label == 1) & (rng.random(800) < unknown), 2, seen)
     brightness = rng.normal(60 + 40 * shows, 20)
     images = rng.normal(brightness[:, None, None, None], 10, (800, 3, 8, 8))
-    pixels = FakeImages(images + stripes * striped[:, None, None, None] * STRIPES)
+    levels = stripes * striped + own_stripes * (shows == 3)
+    pixels = FakeImages(images + levels[:, None, None, None] * STRIPES)
     nothing = np.zeros(800, np.float32)
     scores = sample_scores(
         label,
@@ -182,6 +195,21 @@ def test_a_label_with_few_of_them_is_found_with_the_others():
     assert attacked(found) == [(name, "shared_trigger") for name in "abcd"]
     assert found.reports[0].decided_by
     assert found.reports[0].decided_by.group_size == 5
+
+
+def test_a_label_that_shows_something_like_the_trigger_by_itself():
+    found = shared(stripes=30, denied=True, own_stripes=15)
+    assert attacked(found) == [(name, "shared_trigger") for name in "abcd"]
+
+
+def test_a_label_whose_samples_are_rarely_denied_as_models_have_learned_the_trigger_from_the_rest():
+    found = shared(stripes=30, denied=True, learned=0.9)
+    assert attacked(found) == [(name, "shared_trigger") for name in "abcd"]
+
+
+def test_a_label_whose_other_samples_are_denied_as_often():
+    found = shared(stripes=30, denied=True, learned=0.3, unknown=0.8)
+    assert attacked(found) == [(name, "shared_trigger") for name in "abcd"]
 
 
 def test_covers_put_no_label_under_attack():
