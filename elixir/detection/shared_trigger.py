@@ -3,7 +3,8 @@
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import betaincc, betaln
+from scipy.special import betaln
+from scipy.stats import beta
 
 from elixir.detection.alarm_rate import PATTERN, Usual
 from elixir.detection.evidence import Candidate, Evidence
@@ -76,7 +77,8 @@ def _are_covers(group: np.ndarray, others: np.ndarray, poisoned: np.ndarray, thr
         group: whether its samples are denied, bool (n,); likewise others (m,) and poisoned (l,).
     """
     denied, n, q = int(group.sum()), len(group), _share(others)
-    mean = betaln(denied + 1, n - denied + 1) + np.log(betaincc(denied + 1, n - denied + 1, q) / (1 - q))
+    a, b = denied + 1, n - denied + 1
+    mean = betaln(a, b) + beta.logsf(q, a, b) - np.log1p(-q)
     as_others = denied * np.log(q) + (n - denied) * np.log1p(-q)
     return as_others > mean and binomial_upper(denied, n, 1 - thresholds.confidence_level) < _share(poisoned)
 
