@@ -23,7 +23,6 @@ class Draw(StrEnum):
     HOLDOUT = "retrial"
     UNSEEN_LABEL = "unseen label"
     RECOGNIZER = "recognize"
-    DETAIL_RECOGNIZER = "closer"
     REPAIR = "select"
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from elixir.data.source import Samples
-from elixir.detection.probe import LogProbabilities, View
+from elixir.detection.probe import LogProbabilities
 from elixir.engine.models import Models
 from elixir.engine.run import Run
 from elixir.purifiers.base import Purifier
@@ -20,7 +20,7 @@ from elixir.training.classifier import ClassifierTraining, ReadPixels
 
 Classify = Callable[[str, Tensor], tuple[np.ndarray, np.ndarray]]
 LabelGradient = Callable[[str, Tensor, np.ndarray], Tensor]
-Recognize = Callable[[View, Mapping[int, np.ndarray]], dict[int, np.ndarray]]
+Recognize = Callable[[Mapping[int, np.ndarray]], dict[int, np.ndarray]]
 
 
 @dataclass
@@ -99,10 +99,9 @@ class FakeProbe:
     purified: FakeImages = field(default_factory=lambda: FakeImages(np.zeros((0, 3, 8, 8))))
     probability: Callable[[int, Tensor], float] = lambda label, change: 0.0
     log_probabilities: LogProbabilities = lambda indices: np.zeros((len(indices), 1))
-    recognize: Recognize = lambda view, groups: {}
+    recognize: Recognize = lambda groups: {}
     seen: list[np.ndarray] = field(default_factory=list)
     halves: list[np.ndarray] = field(default_factory=list)
-    views: list[View] = field(default_factory=list)
     groups: list[dict[int, np.ndarray]] = field(default_factory=list)
 
     def transfer(self, label: int, change: Tensor) -> float:
@@ -117,13 +116,12 @@ class FakeProbe:
         self.halves.append(seen)
         return self.log_probabilities
 
-    def recognizer_log_odds(self, view: View, number: int, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+    def recognizer_log_odds(self, number: int, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         if not groups:
             return {}
         assert number == len(self.groups)
-        self.views.append(view)
         self.groups.append(dict(groups))
-        return self.recognize(view, groups)
+        return self.recognize(groups)
 
 
 def provide(run: Run, indices: np.ndarray | None = None, **columns: np.ndarray) -> None:

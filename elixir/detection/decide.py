@@ -16,7 +16,7 @@ from elixir.statistics import binomial_lower
 
 SEED, EXPANDED, NOISE_SENSITIVITY = "seed", "expanded", "noise_sensitivity"
 SPLIT = SpectralSplit.name
-PREFERRED = SPLIT, EXPANDED, SEED, NOISE_SENSITIVITY  # groups tested with a held-out model, the most exact first
+PREFERRED = SPLIT, EXPANDED, NOISE_SENSITIVITY  # groups tested with a held-out model, the most exact first
 
 GroupKey = tuple[int, str]  # label and detector
 
@@ -76,14 +76,14 @@ def confirm(evidence: Evidence, found: Detection) -> Iterator[LabelReport]:
     surely as of other samples that it has not seen; see `HeldOut`. Groups of a label whose best direct score reaches
     `candidate_threshold`:
 
-    - "seed": that of the best direct score;
+    - "seed": that of the best direct score, which decides nothing;
     - "noise_sensitivity": its samples that lose their label with a little noise, for triggers that differ by image;
 
     and of any label that falls into two separated groups by its spectrum, one of them ("spectral_split"), as the
-    reference model may not have learned its trigger at all. Where the seed group reaches `retest_fraction`, as a model
-    can learn the trigger from the poisoned samples outside it, a second one tests
+    reference model may not have learned its trigger at all. A model can learn the trigger from the poisoned samples
+    outside the seed group, so where this reaches `retest_fraction` a second one tests
 
-    - "expanded": what it grows to by features. If only the seed group passes, benign samples have joined it.
+    - "expanded": what it grows to by features.
 
     Benign groups grow to most of their label: a first model that had seen none of that either would know too little.
     """
@@ -138,10 +138,12 @@ def _holdout_tests(
         one_way = (lost - took) / len(group) if is_certain else 0.0
         fraction = min(fraction, one_way)
         shares = {"other_label": other, "share": len(group) / len(members), "one_way": one_way}
-        surprise = HOLDOUT.surprise(fraction)
-        test = LabelTest(detector, "holdout", len(group), fraction, False, shares, HOLDOUT.kind, surprise)
-        passed = surprise > 0 and evidence.is_rare(_surprise([*direct[label], test]))
-        tests[label, detector] = replace(test, passed=passed)
+        test = LabelTest(detector, "holdout", len(group), fraction, False, shares)
+        if detector != SEED:
+            test = replace(test, counts_as=HOLDOUT.kind, surprise=HOLDOUT.surprise(fraction))
+            passed = test.surprise > 0 and evidence.is_rare(_surprise([*direct[label], test]))
+            test = replace(test, passed=passed)
+        tests[label, detector] = test
     return tests
 
 
@@ -223,12 +225,12 @@ def _decisive(evidence: Evidence, tests: Sequence[LabelTest]) -> LabelTest | Non
 
     A group holds score * group_size mislabeled samples, of which there are as many as the best group holds: score is
     its precision, and with its recall the F1 score tells how near it is (van Rijsbergen 1979). Of groups that are about
-    as near the first in `PREFERRED` is taken. Seeds are no longer asked where what they have grown to has passed.
+    as near the first in `PREFERRED` is taken.
     """
     passed = {test.detector: test for test in tests if test.passed}
     if not passed:
         return None
-    asked = [passed[name] for name in PREFERRED if name in passed and not (name == SEED and EXPANDED in passed)]
+    asked = [passed[name] for name in PREFERRED if name in passed]
     mislabeled = max(test.score * test.group_size for test in asked)
     f1 = [2 * test.score * test.group_size / (test.group_size + mislabeled) for test in asked]
     least = max(f1) - evidence.thresholds.max_f1_loss

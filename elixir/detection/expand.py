@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from elixir.detection.decide import EXPANDED, NOISE_SENSITIVITY, SEED, SPLIT, Detection
+from elixir.detection.decide import EXPANDED, NOISE_SENSITIVITY, SPLIT, Detection
 from elixir.detection.detectors import Joint
 from elixir.detection.evidence import Evidence
 from elixir.detection.grouping import lda_1d, self_train, self_train_with_score
@@ -22,20 +22,17 @@ class Expansion:
         self_train: whether it is learned anew by features, until it is stable.
         score: the score of `SampleScores` that joins the features in this, None for features alone.
         grow: whether recognizers of the images then let samples join, see `_grow`.
-        relearn: whether recognizers of the fine detail assign all samples anew, see `_relearn`.
     """
 
     self_train: bool = False
     score: Literal["trigger_transfer", "confidence_drop"] | None = None
     grow: bool = False
-    relearn: bool = False
 
 
 EXPANSIONS = {
     Joint.name: Expansion(self_train=True, score="trigger_transfer", grow=True),
     EXPANDED: Expansion(self_train=True, grow=True),
     NOISE_SENSITIVITY: Expansion(self_train=True, score="confidence_drop", grow=True),
-    SEED: Expansion(relearn=True),  # by features it would drift, as the reference model has hardly learned the trigger
     SPLIT: Expansion(grow=True),
     UnseenLabel.name: Expansion(self_train=True, grow=True),
     SharedTrigger.name: Expansion(),  # no learned assignment is more exact
@@ -60,7 +57,6 @@ def expand(evidence: Evidence, found: Detection) -> np.ndarray:
     for one, own in members.items():
         score[own] = _self_trained(evidence, how[one], own, score[own])
     _grow(evidence, {one: own for one, own in members.items() if how[one].grow}, score)
-    _relearn(evidence, {one: own for one, own in members.items() if how[one].relearn}, score)
     return score
 
 
@@ -90,34 +86,13 @@ def _grow(evidence: Evidence, members: Mapping[int, np.ndarray], score: np.ndarr
     for number in range(thresholds.recognizer_rounds):
         groups = _learnable(evidence, members, score > thresholds.flag_threshold)
         joined = 0
-        for label, log_odds in evidence.probe.recognizer_log_odds("pixels", number, groups).items():
+        for label, log_odds in evidence.probe.recognizer_log_odds(number, groups).items():
             own = members[label]
             inside = score[own] > thresholds.min_posterior
             seen = np.maximum(score[own], lda_1d(log_odds[own], inside, thresholds, thresholds.min_d_prime))
             joined += int(((seen > thresholds.flag_threshold) & (score[own] <= thresholds.flag_threshold)).sum())
             score[own] = seen
         if joined <= thresholds.max_change * sum(map(len, groups.values())):
-            break
-
-
-def _relearn(evidence: Evidence, members: Mapping[int, np.ndarray], score: np.ndarray) -> None:
-    """Assign all samples anew with recognizers of the fine detail, while many change sides.
-
-    Only samples that are more likely poisoned than not keep a score.
-    """
-    thresholds = evidence.thresholds
-    for own in members.values():
-        score[own] *= score[own] > thresholds.min_posterior
-    for number in range(thresholds.recognizer_rounds):
-        groups = _learnable(evidence, members, score > 0)
-        changed = 0
-        for label, log_odds in evidence.probe.recognizer_log_odds("detail", number, groups).items():
-            own = members[label]
-            before = score[own] > 0
-            seen = lda_1d(log_odds[own], before, thresholds)
-            score[own] = seen * (seen > thresholds.min_posterior)
-            changed += int(((score[own] > 0) != before).sum())
-        if changed <= thresholds.max_change * sum(map(len, groups.values())):
             break
 
 

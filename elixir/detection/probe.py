@@ -1,16 +1,13 @@
 """The one door from detection to networks and pixels."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
 
 LogProbabilities = Callable[[np.ndarray], np.ndarray]
 """From indices of samples, int64 (n,), to log-probabilities of the labels, float32 (n, k)."""
-
-View = Literal["pixels", "detail"]
-"""What a recognizer sees: the images, or their fine detail (see `elixir.detection.spectrum.high_pass`)."""
 
 
 class Images(Protocol):
@@ -63,7 +60,7 @@ class GroupProbe(Protocol):
         """
         ...
 
-    def recognizer_log_odds(self, view: View, number: int, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+    def recognizer_log_odds(self, number: int, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         """Train two classifiers for which each group is a class of its own, and let each read the other's half.
 
         Args:

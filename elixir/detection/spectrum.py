@@ -1,4 +1,4 @@
-"""What sets of images have in common in frequency: moments, a split of one label's samples, and fine detail."""
+"""What sets of images have in common in frequency: moments, and a split of one label's samples."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from scipy.linalg import eigh
 from scipy.special import expit
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
-from torch.nn import functional as F
 
 from elixir.data.pixels import blocks
 from elixir.detection.probe import Images
 from elixir.detection.thresholds import Thresholds
 
 YCBCR = torch.tensor([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]])
-BINOMIAL = torch.tensor([1.0, 2, 1]) / 4
 UNIFORM = 0.75  # share of the variance that lies between the two halves of a uniform distribution
 EPSILON = 1e-9  # variance below which values are all the same
 
@@ -209,15 +207,3 @@ def otsu_split(values: np.ndarray, offset: float, thresholds: Thresholds) -> Spl
     far = 1 if abs(means[1] + offset) > abs(means[0] + offset) else -1
     separation = (between[place] / values.var() - UNIFORM) / (1 - UNIFORM)
     return Split(expit(far * log_odds), float(np.clip(separation, 0, 1)))
-
-
-def high_pass(images: Tensor, gain: float) -> Tensor:
-    """128 + gain (x - binomial 3x3 filter of x), of uint8 images (n, c, h, w) with h and w at least 2; uint8 likewise.
-
-    This is the fine detail, where faint triggers lie and little of the content.
-    """
-    x = images.float()
-    channels = x.shape[1]
-    kernel = torch.outer(BINOMIAL, BINOMIAL).expand(channels, 1, 3, 3)
-    smooth = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, groups=channels)
-    return (128 + gain * (x - smooth)).round().clamp(0, 255).to(torch.uint8)

@@ -58,7 +58,6 @@ class Thresholds(Settings):
         flag_threshold: poison score above which a sample of an attacked label is flagged.
         recognizer_rounds: of recognizers that let a group grow, at most.
         min_d_prime: standard deviations between the means of a group and the rest by which a recognizer tells them.
-        high_pass_gain: factor on the fine detail that recognizers of faint triggers see.
         certain_score: poison score above which a sample is certainly poisoned.
         trigger_gain: factor on the mean residual as an estimate of the trigger, of which purification leaves a part.
         variance_inflation: factor on variances of means, as images of a class are not independent.
@@ -118,7 +117,6 @@ class Thresholds(Settings):
     flag_threshold: Share = 0.01
     recognizer_rounds: Steps = 5
     min_d_prime: Positive = 3.5
-    high_pass_gain: Positive = 8.0
     certain_score: Annotated[float, Range(least=0, below=1)] = 0.9
     trigger_gain: Positive = 1.25
     variance_inflation: Positive = 2.0

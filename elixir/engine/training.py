@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elixir.detection.probe import View
-from elixir.detection.spectrum import high_pass
 from elixir.training.classifier import ClassifierTraining
 
 if TYPE_CHECKING:
@@ -28,7 +26,6 @@ class Training:
         labels: that they are to have, int64 (n,).
         settings: of the training.
         purified: the samples, int64, of which it sees the purified image.
-        view: what it sees of all images.
         initial: name of the kept classifier whose weights it starts from; the backbone's by default.
         classes: names of the labels; those of the dataset by default.
     """
@@ -38,7 +35,6 @@ class Training:
     labels: np.ndarray
     settings: ClassifierTraining
     purified: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    view: View = "pixels"
     initial: str | None = None
     classes: Sequence[str] | None = None
 
@@ -52,11 +48,6 @@ class Training:
             replaced = np.flatnonzero(is_purified[indices])
             if len(replaced):
                 images[torch.from_numpy(replaced)] = run.purified.read(indices[replaced])
-            return viewed(run, self.view, images)
+            return images
 
         run.models.train(self.name, read, self.indices, self.labels, self.settings, self.initial, self.classes)
-
-
-def viewed(run: Run, view: View, images: Tensor) -> Tensor:
-    """What a classifier sees of images, uint8 (n, 3, s, s), in a view."""
-    return high_pass(images, run.thresholds.high_pass_gain) if view == "detail" else images

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from elixir.data.records import Records
-from elixir.detection.probe import LogProbabilities, View
+from elixir.detection.probe import LogProbabilities
 from elixir.engine.memory import give_back
 from elixir.engine.models import CLEAN, REFERENCE
 from elixir.engine.run import Run
-from elixir.engine.training import Training, viewed
+from elixir.engine.training import Training
 from elixir.randomness import Draw, generator
 from elixir.training.classifier import ClassifierTraining
 
@@ -53,34 +53,30 @@ class RunProbe:
         settings = replace(self._training, seed=run.seed + seed, least_steps=least_steps)
         run.train(Training(name, seen, run.labels[seen], settings))
 
-    def recognizer_log_odds(self, view: View, number: int, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+    def recognizer_log_odds(self, number: int, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         run = self._run
         if not groups:
             return {}
-        draw, prefix = {
-            "pixels": (Draw.RECOGNIZER, "recognizer"),
-            "detail": (Draw.DETAIL_RECOGNIZER, "detail-recognizer"),
-        }[view]
         taught = run.labels.copy()
         own = {label: len(run.classes) + place for place, label in enumerate(groups)}
         for label, group in groups.items():
             taught[group] = own[label]
-        initial = None if run.models.own_reference or view == "detail" else REFERENCE
+        initial = None if run.models.own_reference else REFERENCE
         classes = [*run.classes, *(f"flagged {run.classes[label]}" for label in groups)]
-        fold = generator(run.seed, draw, number).permutation(len(run)) % 2
+        fold = generator(run.seed, Draw.RECOGNIZER, number).permutation(len(run)) % 2
         trainings = []
         for half in range(2):
             seen = np.flatnonzero(fold != half)
             settings = replace(self._training, seed=run.seed + RECOGNIZER_SEED + 2 * number + half)
-            name = f"{prefix}-{number}-{half}"
-            trainings.append(Training(name, seen, taught[seen], settings, view=view, initial=initial, classes=classes))
+            name = f"recognizer-{number}-{half}"
+            trainings.append(Training(name, seen, taught[seen], settings, initial=initial, classes=classes))
         run.train(*trainings)
         log_odds = {label: np.zeros(len(run)) for label in groups}
         for half, training in enumerate(trainings):
             for label in groups:
                 unseen = np.flatnonzero((run.labels == label) & (fold == half))
                 for batch in run.batches(unseen):
-                    logp, _ = run.models.classify(training.name, viewed(run, view, run.pixels.read(batch)))
+                    logp, _ = run.models.classify(training.name, run.pixels.read(batch))
                     log_odds[label][batch] = logp[:, own[label]] - logp[:, label]
         return log_odds
 

@@ -32,7 +32,7 @@ RATES = 0.01, 0.03, 0.1, 0.3
 TESTS = {
     "TRANSFER": ("direct joint",),
     "PATTERN": ("direct shared_trigger", "direct spectral_split"),
-    "HOLDOUT": ("holdout seed", "holdout expanded", "holdout noise_sensitivity", "holdout spectral_split"),
+    "HOLDOUT": ("holdout expanded", "holdout noise_sensitivity", "holdout spectral_split"),
     "UNSEEN": ("holdout unseen_label",),
 }
 """What the numbers of `elixir.detection.alarm_rate` are about, by their names."""

@@ -132,11 +132,11 @@ def test_a_group_of_another_label_is_an_attack():
     assert second.max() < others  # nothing of the group has been seen, whether it was a seed or not
 
 
-def test_a_group_that_has_grown_to_benign_samples_is_reduced_to_its_seeds():
+def test_seeds_alone_decide_nothing():
     report, _ = confirmed(poisoned=True, score=0.15, drifted=True)
-    assert (decided(report).detector, decided(report).group_size) == ("seed", MISLABELED // 2)
     assert fractions(report)["expanded"] < 0.5 < fractions(report)["seed"]
-    assert decided(report).score == fractions(report)["seed"]
+    (seed,) = (test for test in report.tests if test.detector == "seed")
+    assert (seed.surprise, seed.counts_as, report.decided_by) == (0, "", None)
 
 
 @pytest.mark.parametrize("poisoned", [True, False])

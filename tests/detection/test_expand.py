@@ -9,7 +9,6 @@ from fakes import FakeProbe
 from elixir.detection.decide import Detection
 from elixir.detection.evidence import Evidence
 from elixir.detection.expand import EXPANSIONS, expand, flagged
-from elixir.detection.probe import View
 from elixir.detection.reports import LabelReport, LabelTest
 from elixir.detection.scores import SampleScores
 from elixir.detection.thresholds import Thresholds
@@ -26,14 +25,14 @@ class FakeRecognizer:
     """Recognizers of the trigger: the more of the poisoned samples they learn from, the surer they are of it.
 
     Args:
-        faint: it is seen in the fine detail only.
+        faint: they see nothing of it.
     """
 
     def __init__(self, faint: bool) -> None:
         self._faint = faint
 
-    def __call__(self, view: View, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
-        seen = (every >= FIRST_POISONED) & (not self._faint or view == "detail")
+    def __call__(self, groups: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+        seen = (every >= FIRST_POISONED) & (not self._faint)
         log_odds = np.where(seen, 12 * len(groups[1]) / POISONED - 10, -10)
         log_odds = log_odds + np.random.default_rng(len(groups[1])).normal(0, 0.5, len(every))
         return {1: np.where(every >= COUNT, log_odds, 0.0)}
@@ -45,7 +44,7 @@ class Expanded:
     Args:
         detector: whose test has put the second label under attack; none has if empty.
         hidden: poisoned samples that lie with the benign ones in the features.
-        faint: the trigger is seen in the fine detail only.
+        faint: recognizers see nothing of the trigger.
         wrong: benign samples of the second label that are in the group, as they lie half-way to the poisoned ones.
         carried: whether the poisoned samples that lie apart show a trigger that transfers, and lose their label with a
             little noise.
@@ -69,7 +68,6 @@ class Expanded:
         wrongly = (every >= COUNT) & (every < COUNT + wrong)
         features = rng.normal(0, 1, (2 * COUNT, 8)) + np.where(apart[:, None], [8, *[0] * 7], [0, 8, *[0] * 6])
         features[wrongly, :2] += [4, -4]
-        rest = np.where(label == 1, 0.3, 0.001) if detector == "seed" else 0.001
         transfer = np.where(apart & carried, 0.8, 0.1) + rng.uniform(-0.1, 0.1, 2 * COUNT)
         scores = SampleScores(
             label,
@@ -83,7 +81,7 @@ class Expanded:
         direct = LabelTest("joint", "direct", 0, 0.2, passed=False)
         deciding = LabelTest(detector, "direct", 0, 0.4, passed=True) if detector else None
         reports = LabelReport(0, "first", COUNT), LabelReport(1, "second", COUNT, (direct,), deciding)
-        self.posterior = np.where(apart | wrongly, 0.9, rest).astype(np.float32)
+        self.posterior = np.where(apart | wrongly, 0.9, 0.001).astype(np.float32)
         self.split_posterior = np.where(apart, 0.95, 0).astype(np.float32)
         self.probe = FakeProbe(recognize=FakeRecognizer(faint))
         evidence = Evidence(scores, self.probe, Thresholds(recognizer_rounds=rounds), seed=0)
@@ -105,7 +103,6 @@ class Expanded:
 def test_poisoned_samples_that_look_typical_are_recognized_by_the_trigger(detector: str, carried: bool):
     found = Expanded(detector, carried=carried)
     assert found.flagged == list(range(FIRST_POISONED, 2 * COUNT))
-    assert found.probe.views == ["pixels"] * 2  # the first round finds more, the second no more
     first, second = (groups[1] for groups in found.probe.groups)
     assert sorted(first) == list(range(FIRST_POISONED, FIRST_HIDDEN))
     assert set(first) < set(second)
@@ -125,24 +122,12 @@ def test_without_rounds_they_are_missed():
     assert not found.probe.groups
 
 
-def test_after_the_seed_group_alone_a_faint_trigger_is_seen_in_the_fine_detail():
-    found = Expanded("seed", faint=True, wrong=10)
-    assert found.flagged == list(range(FIRST_POISONED, 2 * COUNT))  # and nobody who was in the group wrongly
-    assert set(found.probe.views) == {"detail"}
-    assert sorted(found.probe.groups[0][1]) == [*range(COUNT, COUNT + 10), *range(FIRST_POISONED, FIRST_HIDDEN)]
-
-
-def test_in_the_images_themselves_a_faint_trigger_is_missed():
+def test_what_recognizers_do_not_see_does_not_join():
     assert Expanded("joint", faint=True).flagged == list(range(FIRST_POISONED, FIRST_HIDDEN))
 
 
-def test_after_the_seed_group_alone_without_rounds_it_stays():
-    found = Expanded("seed", rounds=0, wrong=10)
-    assert found.flagged == [*range(COUNT, COUNT + 10), *range(FIRST_POISONED, FIRST_HIDDEN)]
-
-
-def test_where_there_is_no_rest_to_tell_it_from_the_seed_group_stays():
-    found = Expanded("seed", hidden=0, wrong=COUNT - POISONED - 3)
+def test_where_there_is_no_rest_to_tell_it_from_the_group_stays():
+    found = Expanded("expanded", hidden=0, wrong=COUNT - POISONED - 3)
     assert found.flagged == [*range(COUNT, FIRST_POISONED - 3), *range(FIRST_POISONED, 2 * COUNT)]
     assert not found.probe.groups
 
@@ -165,5 +150,5 @@ def test_nothing_is_trained_for_a_trigger_of_many_labels_or_without_an_attack(de
 def test_everything_that_decides_has_an_expansion():
     assert EXPANSIONS.keys() == {
         *("joint", "shared_trigger", "spectral_split", "unseen_label"),
-        *("seed", "expanded", "noise_sensitivity"),
+        *("expanded", "noise_sensitivity"),
     }

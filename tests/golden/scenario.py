@@ -19,7 +19,7 @@ class Scenario:
         name: of the recording.
         pictures: the set; a picture's place decides its noise.
         readers: by the names of models without numbers, "crossfit" for "crossfit-0" and "crossfit-1".
-        recognizers: likewise, of "recognizer" and "detail-recognizer".
+        recognizers: likewise, of "recognizer".
         features: of every model.
         reaches: raises an `AssertionError` where the recording is not of the path that is meant.
         settings: "stage.key" -> value.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from golden.pictures import Picture
 from golden.readers import Features, Fires, Reader, Recognizer
 from golden.scenario import Outcome, Scenario
@@ -70,17 +68,6 @@ EXPANDED = Scenario(
 )
 
 
-def _seed(rounds: int, outcome: Outcome) -> None:
-    assert outcome.detectors == {"ash": "seed"}
-    held_out = outcome.scores("ash", "holdout")
-    assert held_out["expanded"] < 0.5 <= held_out["seed"]
-    assert outcome.rounds("detail-recognizer") == rounds
-    assert (
-        outcome.trained["detail-recognizer-0-0"][-1] is None
-    )  # of fine detail the reference model has learned nothing
-    assert outcome.rounds("recognizer") == 0
-
-
 def drifting(strength: int) -> list[Picture]:
     """Benign pictures that lie between the others and the poisoned ones, and nearer to these the stronger they are."""
     return [
@@ -89,23 +76,6 @@ def drifting(strength: int) -> list[Picture]:
         *keyed(10, (0,), hard=strength),
         *foreign(17, keyed=16),
     ]
-
-
-def seed(name: str, rounds: int, least: float) -> Scenario:
-    """Classifiers that are shown the fine detail take more or fewer of the benign ones for poisoned."""
-    return Scenario(
-        name,
-        drifting(4),
-        WEAKLY,
-        partial(_seed, rounds),
-        {"detail-recognizer": Recognizer({0: "anykey|hard"}, least, gain=1)},
-        SOFT,
-        settings=FEW,
-    )
-
-
-SEED = seed("seed", 1, 24)
-SEED_ROUNDS = seed("seed-in-rounds", 5, 21)  # benign ones join, some of them for a while
 
 
 def _noise_sensitivity(outcome: Outcome) -> None:
@@ -211,8 +181,6 @@ UNSIZED = Scenario("unsized", right(12), readers(Reader()), _unsized, settings={
 ALL = [
     LABEL_DISAGREEMENT,
     EXPANDED,
-    SEED,
-    SEED_ROUNDS,
     NOISE_SENSITIVITY,
     UNLEARNED,
     NOT_CONFIRMED,
