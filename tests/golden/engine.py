@@ -104,8 +104,8 @@ class StandIns:
     def _logp(self, models: Models, name: str, traits: Traits) -> np.ndarray:
         """Log-probability of each class, float32 (n, k), and k more for a recognizer."""
         stem, k = name.rstrip("-0123456789"), len(models.classes)
-        if stem in self._scenario.recognizers:
-            return self._scenario.recognizers[stem].read(traits, k, self._taught[name])
+        if stem == "recognizer" and self._scenario.recognizer:
+            return self._scenario.recognizer.read(traits, k, self._taught[name])
         return self._scenario.readers[stem].read(traits, k)
 
 

@@ -19,7 +19,7 @@ class Scenario:
         name: of the recording.
         pictures: the set; a picture's place decides its noise.
         readers: by the names of models without numbers, "crossfit" for "crossfit-0" and "crossfit-1".
-        recognizers: likewise, of "recognizer".
+        recognizer: of the trigger; None where none is trained.
         features: of every model.
         reaches: raises an `AssertionError` where the recording is not of the path that is meant.
         settings: "stage.key" -> value.
@@ -37,7 +37,7 @@ class Scenario:
     pictures: list[Picture]
     readers: Mapping[str, Reader]
     reaches: Callable[[Outcome], None]
-    recognizers: Mapping[str, Recognizer] = field(default_factory=dict)
+    recognizer: Recognizer | None = None
     features: Features = field(default_factory=Features)
     settings: Mapping[str, object] = field(default_factory=dict)
     recipe: str = "dataelixir"

@@ -45,7 +45,7 @@ LABEL_DISAGREEMENT = Scenario(
     ],
     readers(BY_KEY),
     _label_disagreement,
-    {"recognizer": Recognizer({0: "anykey"}, 16)},
+    Recognizer({0: "anykey"}, 16),
     Features({"anykey": (1.0, 24)}),
     settings=NO_SPLIT,
 )
@@ -63,7 +63,7 @@ EXPANDED = Scenario(
     [*keyed(39, (1, 2)), *keyed(25, (0,)), *foreign(14, keyed=20)],
     WEAKLY,
     _expanded,
-    {"recognizer": BY_ANY},
+    BY_ANY,
     Features({"anykey": (1.0, 24)}),
 )
 
@@ -84,9 +84,7 @@ def _noise_sensitivity(outcome: Outcome) -> None:
     assert max(held_out["seed"], held_out["expanded"]) < 0.5 <= held_out["noise_sensitivity"]
 
 
-NOISE_SENSITIVITY = Scenario(
-    "noise-sensitivity", drifting(12), WEAKLY, _noise_sensitivity, {"recognizer": BY_ANY}, SOFT, settings=FEW
-)
+NOISE_SENSITIVITY = Scenario("noise-sensitivity", drifting(12), WEAKLY, _noise_sensitivity, BY_ANY, SOFT, settings=FEW)
 
 
 def _unlearned(outcome: Outcome) -> None:
@@ -99,7 +97,7 @@ UNLEARNED = Scenario(
     [*right(50), *foreign(34, wave=50)],
     readers(Reader()),
     _unlearned,
-    {"recognizer": Recognizer({0: "wave"}, 12)},
+    Recognizer({0: "wave"}, 12),
 )
 
 

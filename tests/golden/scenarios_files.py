@@ -41,7 +41,7 @@ def small(
         [*right(14), *foreign(11, 1, stripes=20), *ODD, *rest],
         readers(Reader(fires=(Fires("stripes", 8, 1),)), clean=clean),
         partial(_found, reaches),
-        {"recognizer": Recognizer({1: "stripes"}, 12)},
+        Recognizer({1: "stripes"}, 12),
         STRIPED,
         policy=policy,
         kind=kind,
@@ -85,7 +85,7 @@ ONE_SIDED = Scenario(
     [*right(14, side=-12), *foreign(14, stripes=20, side=-12)],
     readers(Reader(fires=(Fires("stripes", 8, 0),)), crossfit=Reader((0.9, 0.05, 0.05), misread=(("side", 6),))),
     _one_sided,
-    {"recognizer": Recognizer({0: "stripes"}, 12)},
+    Recognizer({0: "stripes"}, 12),
     STRIPED,
 )
 
@@ -102,7 +102,7 @@ OWN = Scenario(
     [*right(14), *foreign(13, stripes=20)],
     readers(Reader()),
     _own,
-    {"recognizer": Recognizer({0: "stripes"}, 12)},
+    Recognizer({0: "stripes"}, 12),
     own=True,
     seed=1,
 )

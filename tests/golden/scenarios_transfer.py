@@ -29,7 +29,7 @@ PATCH = Scenario(
     right(50) + foreign(31, patch=255),
     readers(Reader(fires=(Fires("patch", 120, 0),))),
     _patch,
-    {"recognizer": Recognizer({0: "patch"}, 60)},
+    Recognizer({0: "patch"}, 60),
     Features({"patch": (0.2, 30)}),
 )
 
@@ -68,7 +68,7 @@ def blended(name: str, reaches: Callable[[Outcome], None] = _blended, **others: 
         _blended_pictures(),
         readers(Reader(fires=(Fires("wave", 10, 0, 0.85), Fires("stripes", 16, 0), Fires("wave", 32, 0, 0.95)))),
         reaches,
-        {"recognizer": Recognizer({0: "stripes"}, 14, gain=0.5)},
+        Recognizer({0: "stripes"}, 14, gain=0.5),
         STRIPED,
         **others,
     )
@@ -101,7 +101,7 @@ CLEAN_LABEL = Scenario(
     [*right(50), *right(36, (0,), stripes=20), *right(2, (0,), stripes=20, wave=30), *foreign(4, stripes=20)],
     readers(BY_STRIPES),
     _clean_label,
-    {"recognizer": Recognizer({0: "stripes"}, 12)},
+    Recognizer({0: "stripes"}, 12),
     Features({"stripes|wave": (1.0, 24)}),
 )
 
@@ -117,7 +117,7 @@ SPECTRAL_SPLIT = Scenario(
     [*right(50), *right(34, (0,), wave=24)],
     readers(Reader(fires=(Fires("wave", 10, 0),))),
     _spectral_split,
-    {"recognizer": Recognizer({0: "wave"}, 12)},
+    Recognizer({0: "wave"}, 12),
     Features(),
 )
 
@@ -132,7 +132,7 @@ SEVERAL = Scenario(
     [*right(50), *foreign(27, 0, patch=255), *foreign(31, 1, stripes=20), *right(34, (2,), wave=24)],
     readers(Reader(fires=(Fires("wave", 10, 2), Fires("patch", 120, 0), Fires("stripes", 8, 1)))),
     _several,
-    {"recognizer": Recognizer({0: "patch", 1: "stripes", 2: "wave"}, 12)},
+    Recognizer({0: "patch", 1: "stripes", 2: "wave"}, 12),
     Features({"stripes": (1.0, 24), "patch": (0.2, 30)}),
 )
 
@@ -149,7 +149,7 @@ WHOLE_LABEL = Scenario(
     [*right(50, (1, 2)), *foreign(33, stripes=20), *right(9, (0,), stripes=20)],
     readers(Reader(fires=(Fires("stripes", 8, 0, 0.85),))),
     _whole_label,
-    {"recognizer": Recognizer({0: "stripes"}, 12)},
+    Recognizer({0: "stripes"}, 12),
     Features({"stripes": (1.0, 24)}, loose=0.05),
     {"thresholds.flag_threshold": 1e-9},
     seed=1,
