@@ -89,7 +89,7 @@ def _grow(evidence: Evidence, members: Mapping[int, np.ndarray], score: np.ndarr
         for label, log_odds in evidence.probe.recognizer_log_odds(number, groups).items():
             own = members[label]
             inside = score[own] > thresholds.min_posterior
-            seen = np.maximum(score[own], lda_1d(log_odds[own], inside, thresholds, thresholds.min_d_prime))
+            seen = np.maximum(score[own], lda_1d(log_odds[own], inside, thresholds))
             joined += int(((seen > thresholds.flag_threshold) & (score[own] <= thresholds.flag_threshold)).sum())
             score[own] = seen
         if joined <= thresholds.max_change * sum(map(len, groups.values())):

@@ -143,17 +143,17 @@ def _moments(features: Rows, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, products * (1 / len(side))
 
 
-def lda_1d(score: np.ndarray, inside: np.ndarray, thresholds: Thresholds, min_d_prime: float = 0.0) -> np.ndarray:
+def lda_1d(score: np.ndarray, inside: np.ndarray, thresholds: Thresholds) -> np.ndarray:
     """Posterior by a single score: linear discriminant analysis with equal priors.
 
     Samples with a posterior above `min_posterior` join the group, until none is left that does.
 
     Args:
         inside: samples that belong to the group, bool (n,); most of the others do not.
-        min_d_prime: standard deviations that must lie between the means of the two.
 
     Returns:
-        float64 (n,). Posteriors below `min_single_posterior` become 0; all do if either side is too small or d' is.
+        float64 (n,). Posteriors below `min_single_posterior` become 0; all do if either side is too small, or d' is
+        below `min_d_prime`.
     """
     posterior = np.zeros(len(score))
     for _ in range(thresholds.max_rounds):
@@ -163,7 +163,7 @@ def lda_1d(score: np.ndarray, inside: np.ndarray, thresholds: Thresholds, min_d_
         before, inside = inside, inside | (posterior > thresholds.min_posterior)
         if (inside == before).all():
             break
-    told_apart = (posterior > thresholds.min_single_posterior) & (_d_prime(score, inside) >= min_d_prime)
+    told_apart = (posterior > thresholds.min_single_posterior) & (_d_prime(score, inside) >= thresholds.min_d_prime)
     return np.where(told_apart, posterior, 0.0)
 
 

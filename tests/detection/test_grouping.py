@@ -106,8 +106,8 @@ def test_a_value_tells_who_may_be_of_a_group_if_it_tells_that_group_from_the_res
     known = group & (np.arange(1000) % 4 > 0)
     cut = apart / 2 - np.log(0.95 / 0.05) / apart if apart > 3.5 else np.inf  # by the densities of two normal laws
     expected = 800 * norm.sf(cut) + 200 * norm.sf(cut - apart)
-    assert (lda_1d(odds, known, THRESHOLDS, 3.5) > 0).sum() == pytest.approx(expected, abs=8)
-    assert not lda_1d(-odds, known, THRESHOLDS, 3.5).any()
+    assert (lda_1d(odds, known, THRESHOLDS) > 0).sum() == pytest.approx(expected, abs=8)
+    assert not lda_1d(-odds, known, THRESHOLDS).any()
 
 
 def test_one_value_without_any_spread_tells_all_or_nothing():
