@@ -53,7 +53,7 @@ class Thresholds(Settings):
         unseen_typicality: share of the samples of a label that it knows which look less like that label to it than a
             sample of an unseen label has to, to count as one of it.
         similar_labels: share of these labels that may look like the unseen one, and do not count.
-        retest_fraction: mislabeled fraction of a seed group from which what it grows to is tested too.
+        retest_fraction: mislabeled fraction of a seed group from which what it grows to is tested.
         max_f1_loss: that a group of a preferred detector may have beside one that is nearer to what is mislabeled.
         flag_threshold: poison score above which a sample of an attacked label is flagged.
         recognizer_rounds: of recognizers that let a group grow, at most.
