@@ -26,8 +26,9 @@ class EstimateTriggerStage(ReduceStage):
 
     If the clean model gives many certain samples of a label their own label back, the attack is a clean-label one: they
     show the label without the trigger too, so only the first counts. (Not all get it back, as such an attack may have
-    made them hard to read; where the labels are wrong, hardly any do.) The model reads them without the first estimate,
-    and without what they have beyond all difference of labels, as a strong wave survives purification.
+    made them hard to read; where the labels are wrong, hardly any do, unless benign samples are among them. So it is
+    none where held-out models have decided, which have seen that labels are wrong.) The model reads them without the
+    first estimate, and without what they have beyond all difference of labels, as a strong wave survives purification.
     """
 
     name = "estimate_trigger"
@@ -51,7 +52,9 @@ class EstimateTriggerStage(ReduceStage):
             residual = thresholds.trigger_gain / 255 * mean_residual(run.pixels, run.purified, group)
             excess = mean_excess(benign, group, label) / 255
             read, again = (_clean_labels(run, group, {label: x}) for x in (residual, excess))
-            clean_label = bool(max((read == label).mean(), (again == label).mean()) > thresholds.clean_label_share)
+            right = max((read == label).mean(), (again == label).mean())
+            mislabeled = report.decided_by.kind == "holdout"
+            clean_label = bool(right > thresholds.clean_label_share) and not mislabeled
             if clean_label:
                 read = np.full(len(read), label)
             difference = mean_difference(benign, group, read) / 255

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -41,7 +42,13 @@ def blinded(name: str, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     return two_models(name, x)
 
 
-def estimated(folder: Path, purification_leaves: float, dark: bool, classify: Classify = two_models) -> Run:
+def estimated(
+    folder: Path,
+    purification_leaves: float,
+    dark: bool,
+    classify: Classify = two_models,
+    kind: Literal["direct", "holdout"] = "direct",
+) -> Run:
     """A run of two classes, dark and bright, 100 samples each, after the stage; the last 30 are striped and flagged."""
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 100)
@@ -54,7 +61,7 @@ def estimated(folder: Path, purification_leaves: float, dark: bool, classify: Cl
     left = clean + purification_leaves * pattern
     run.purified.write(np.arange(200), left.clip(0, 255).astype(np.uint8))
     provide(run, flagged=flagged, poison_score=flagged.astype(np.float32))
-    test = LabelTest("joint", "direct", 30, 0.9, passed=True)
+    test = LabelTest("any", kind, 30, 0.9, passed=True)
     reports = LabelReport(0, "dark", 100), LabelReport(1, "bright", 100, (test,), test)
     run.facts |= {"labels": [asdict(report) for report in reports], "mirrored": False}
     assert not EstimateTriggerStage().reduce(run)
@@ -84,4 +91,11 @@ def test_images_of_the_label_itself_are_a_clean_label_attack(tmp_path: Path, cla
 
 def test_wrong_labels_are_no_clean_label_attack_though_the_stripes_blind(tmp_path: Path):
     run = estimated(tmp_path, 0.9, dark=True, classify=blinded)
+    assert run.facts["triggers"]["1"]["clean_label"] is False
+
+
+def test_images_of_the_label_in_the_group_are_no_clean_label_attack_where_held_out_models_have_seen_wrong_labels(
+    tmp_path: Path,
+):
+    run = estimated(tmp_path, 0.9, dark=False, kind="holdout")
     assert run.facts["triggers"]["1"]["clean_label"] is False
