@@ -35,31 +35,33 @@ class SharedTrigger:
         denied = evidence.scores.disagrees
         self._match = _matches(evidence)
         self._everywhere = _more(self._match, evidence.thresholds)
-        self._denied = denied[self._everywhere.posterior > evidence.thresholds.min_posterior]
+        inside = self._everywhere.posterior > evidence.thresholds.min_posterior
+        self._denied = denied[inside]
         """Whether samples of the group of all labels are denied."""
-        self._excess = _excess(self._everywhere, denied, evidence.thresholds)
+        self._excess = _excess(self._denied, denied[~inside])
         self._is_certain = evidence.is_rare(PATTERN.surprise(self._everywhere.separation * self._excess))
 
     def propose(self, evidence: Evidence, label: int, members: np.ndarray) -> Candidate:
         thresholds, denied = evidence.thresholds, evidence.scores.disagrees[members]
         if self._is_certain:
             split, least = self._everywhere.of(members), thresholds.min_split_side
-            inside = split.posterior > thresholds.min_posterior
-            excess = 0.0 if _are_covers(denied[inside], denied[~inside], self._denied, thresholds) else self._excess
         else:
             split, least = _more(self._match[members], thresholds), thresholds.min_group_size
-            inside = split.posterior > thresholds.min_posterior
-            excess = _excess(split, denied, thresholds)
-        if inside.sum() < least:
+        inside = split.posterior > thresholds.min_posterior
+        group, others = denied[inside], denied[~inside]
+        if len(group) < least:
             return Candidate(self.name, members, np.zeros(len(members)))
+        if not self._is_certain:
+            excess = _excess(group, others)
+        else:
+            excess = 0.0 if _are_covers(group, others, self._denied, thresholds) else self._excess
         found = {"separation": split.separation, "excess_disagreement": excess}
         return Candidate(self.name, members, split.posterior, split.separation * excess, found)
 
 
-def _excess(split: Split, denied: np.ndarray, thresholds: Thresholds) -> float:
-    """Share of the group that is denied, bool (n,), beyond that of the others, at least 0."""
-    inside = split.posterior > thresholds.min_posterior
-    return max(0.0, _share(denied[inside]) - (float(denied[~inside].mean()) if not inside.all() else 0.0))
+def _excess(group: np.ndarray, others: np.ndarray) -> float:
+    """Share of a group that is denied, bool (n,), beyond that of the others, bool (m,), at least 0."""
+    return max(0.0, _share(group) - (float(others.mean()) if len(others) else 0.0))
 
 
 def _share(denied: np.ndarray) -> float:

@@ -68,14 +68,12 @@ EXPANDED = Scenario(
 )
 
 
-def drifting(strength: int) -> list[Picture]:
-    """Benign pictures that lie between the others and the poisoned ones, and nearer to these the stronger they are."""
-    return [
-        *keyed(39, (1, 2)),
-        *keyed(12, (0,)),
-        *keyed(10, (0,), hard=strength),
-        *foreign(17, keyed=16),
-    ]
+DRIFTING = [  # the third are benign, and lie between the others and the poisoned ones
+    *keyed(39, (1, 2)),
+    *keyed(12, (0,)),
+    *keyed(10, (0,), hard=12),
+    *foreign(17, keyed=16),
+]
 
 
 def _noise_sensitivity(outcome: Outcome) -> None:
@@ -84,7 +82,7 @@ def _noise_sensitivity(outcome: Outcome) -> None:
     assert max(held_out["seed"], held_out["expanded"]) < 0.5 <= held_out["noise_sensitivity"]
 
 
-NOISE_SENSITIVITY = Scenario("noise-sensitivity", drifting(12), WEAKLY, _noise_sensitivity, BY_ANY, SOFT, settings=FEW)
+NOISE_SENSITIVITY = Scenario("noise-sensitivity", DRIFTING, WEAKLY, _noise_sensitivity, BY_ANY, SOFT, settings=FEW)
 
 
 def _unlearned(outcome: Outcome) -> None:
